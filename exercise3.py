@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Train one convolutional network on MNIST from one set of hyperparameters, and print its learning curve.
+
+    python exercise3.py
+    python exercise3.py --learning-rate 0.2 --batch-size 100 --epochs 50
+    python exercise3.py --data full --time-limit 60 --momentum 0.9 --learning-rate 0.01
+
+This is also the objective that `worker.py` loads: `train(settings, report)` takes the settings of one trial and
+calls `report(epoch=…, …)` after every epoch. `--help` lists the settings; they have the same names in a study.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from training.settings import SETTINGS, SettingsError
+
+
+def train(settings: dict[str, Any], report: Any) -> dict[str, Any]:
+    """The objective: train with these settings, report every epoch, return the metrics (see `training.cnn.train`)."""
+    from training.cnn import train as train_network  # torch takes seconds to import; `--help` must not wait for it
+
+    return train_network(settings, report, device=getattr(report, "device", "auto"))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line: a flag for every setting, then how to use the machine."""
+    summary, _, rest = str(__doc__).partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    group = parser.add_argument_group("settings")
+    for name, setting in SETTINGS.items():
+        default = "none" if setting.default is None else setting.default
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=setting.kind,
+            default=setting.default,
+            choices=setting.choices or None,
+            metavar=None if setting.choices else {int: "N", float: "X"}[setting.kind],
+            help=f"{setting.help} (default: {default})",
+        )
+    group = parser.add_argument_group("machine")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: the GPU if there is one)")
+    group.add_argument("--threads", type=int, default=None, metavar="N", help="CPU threads (default: PyTorch's choice)")
+    return parser.parse_args()
+
+
+class Printer:
+    """Prints the learning curve, a line an epoch."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def __call__(self, **epoch: Any) -> None:
+        if epoch["epoch"] == 1:
+            print("epoch  seconds  training loss  validation loss  validation error")
+        error = 1 - epoch["validation_accuracy"]
+        bar = "▇" * round(40 * error)
+        print(
+            f"{epoch['epoch']:5d}  {epoch['seconds']:7.1f}  {epoch['training_loss']:13.4f}"
+            f"  {epoch['validation_loss']:15.4f}  {100 * error:14.2f} %  {bar}",
+            flush=True,
+        )
+
+
+def main() -> int:
+    """Train once and print what came out."""
+    arguments = parse_arguments()
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            print("error: --threads: must be at least 1", file=sys.stderr)
+            return 2
+        os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    from training.data import DataError
+
+    try:
+        settings = {name: getattr(arguments, name) for name in SETTINGS}
+        result = train(settings, Printer(arguments.device))
+    except (SettingsError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped before the end; no result", file=sys.stderr)
+        return 130
+    print(
+        f"best validation error {100 * result['validation_error']:.2f} % in epoch {result['best_epoch']}, "
+        f"test error {100 * (1 - result['test_accuracy']):.2f} %; {result['parameters']:,} parameters, "
+        f"{result['epochs_trained']} epochs in {result['seconds']:.1f} s{', diverged' if result['diverged'] else ''}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What to try next, and the folder protocol. Start with `search/trials.py`."""

