@@ -26,6 +26,15 @@ def train(settings: dict[str, Any], report: Any) -> dict[str, Any]:
     return train_network(settings, report, device=getattr(report, "device", "auto"))
 
 
+def prepare(device: str) -> None:
+    """What a worker does before its first trial: fetch the data set, import torch, look whether the device is there."""
+    from training.cnn import choose_device
+    from training.data import fetch
+
+    choose_device(device)
+    fetch()
+
+
 def parse_arguments() -> argparse.Namespace:
     """The command line: a flag for every setting, then how to use the machine."""
     summary, _, rest = str(__doc__).partition("\n\n")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from search.trials import Claim, LeaseLost, Record, TrialName, host_name
+from search.trials import Claim, LeaseLost, Record, TrialName, host_name, utc_now
 
 DEFAULT_LEASE = 180.0  # seconds; NFS clients may cache a file's attributes for 60
 SIGNS_PER_LEASE = 12
@@ -64,7 +64,8 @@ def has_died(claim: Record) -> bool:
 
 def describe_owner(owner: str) -> Record:
     """The line a worker writes into the trial it claimed."""
-    return {"claimed": owner, "host": host_name(), "pid": os.getpid(), "process": identify_process()}
+    identity = {"host": host_name(), "pid": os.getpid(), "process": identify_process()}
+    return {"claimed": owner, **identity, "time": utc_now()}
 
 
 @dataclass
@@ -74,10 +75,10 @@ class _Watched:
 
 
 class Leases:
-    """The master's view of the claims: which of them have expired.
+    """The master's view of the claims: for how long has each been silent?
 
     Args:
-        seconds: silence after which a claim has expired.
+        seconds: the lease: silence after which a claim has expired.
         clock: the observer's own monotonic clock, in seconds.
     """
 
@@ -108,10 +109,6 @@ class Leases:
             self._watched[name] = _Watched(signature, now)
             return 0.0
         return now - watched.since
-
-    def has_expired(self, name: TrialName, signature: tuple[int, ...]) -> bool:
-        """Has the file been silent for the whole lease?"""
-        return self.silence(name, signature) > self.seconds
 
 
 class Heartbeat(threading.Thread):

@@ -19,7 +19,11 @@ from search.strategies import STRATEGIES, Categorical, Float, Hyperparameter, In
 STUDIES = Path(__file__).resolve().parent.parent / "studies"
 DEFAULT_OBJECTIVE = "exercise3:train"
 SEED = "seed"  # every trial has this setting, its own unless the study fixes it
-_DIMENSION_KEYS = {"float": ("type", "low", "high", "log"), "int": ("type", "low", "high", "log"), "categorical": ("type", "choices")}
+_DIMENSION_KEYS = {
+    "float": ("type", "low", "high", "log"),
+    "int": ("type", "low", "high", "log"),
+    "categorical": ("type", "choices"),
+}
 _Scalar = int | float | str | bool
 
 
@@ -69,7 +73,12 @@ class Study:
     def to_record(self) -> dict[str, Any]:
         """The definition as it stands in study.json."""
         record = {key: getattr(self, key) for key in _KEYS if key not in ("fixed", "space")}
-        return {"name": self.name, **record, "fixed": self.fixed, "space": {k: _dimension_record(d) for k, d in self.space.items()}}
+        return {
+            "name": self.name,
+            **record,
+            "fixed": self.fixed,
+            "space": {k: _dimension_record(d) for k, d in self.space.items()},
+        }
 
     @classmethod
     def from_record(cls, record: dict[str, Any], source: str) -> Study:
@@ -80,7 +89,9 @@ class Study:
         fixed = {key: reader.scalar(f"fixed.{key}", value) for key, value in reader.table("fixed").items()}
         space = {key: reader.dimension(f"space.{key}", value, strategy) for key, value in reader.table("space").items()}
         if not space:
-            reader.fail("space", "is empty: nothing to search; add a hyperparameter, such as learning_rate = [0.01, 0.1]")
+            reader.fail(
+                "space", "is empty: nothing to search; add a hyperparameter, such as learning_rate = [0.01, 0.1]"
+            )
         for key in space:
             if key in fixed:
                 reader.fail(f"fixed.{key}", f"is in [space] as well; remove it from one of them")
@@ -134,7 +145,11 @@ def differences(old: Study, new: Study) -> list[str]:
     a, b = _flat(old.to_record()), _flat(new.to_record())
     keys = dict.fromkeys([*a, *b])
     missing = "not there"
-    return [f"{key} ({a.get(key, missing)} in the folder, now {b.get(key, missing)})" for key in keys if a.get(key, missing) != b.get(key, missing)]
+    return [
+        f"{key} ({a.get(key, missing)} in the folder, now {b.get(key, missing)})"
+        for key in keys
+        if a.get(key, missing) != b.get(key, missing)
+    ]
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +163,12 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
 def _dimension_record(dimension: Hyperparameter) -> Any:
     if isinstance(dimension, Categorical):
         return list(dimension.choices)
-    return {"type": type(dimension).__name__.lower(), "low": dimension.low, "high": dimension.high, "log": dimension.log}
+    return {
+        "type": type(dimension).__name__.lower(),
+        "low": dimension.low,
+        "high": dimension.high,
+        "log": dimension.log,
+    }
 
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -169,7 +189,9 @@ class _Reader:
     def refuse_unknown(self, known: tuple[str, ...]) -> None:
         for key in self.record:
             if key not in known:
-                raise StudyError(f"{self.source}: unknown key '{key}'{_did_you_mean(key, known)}; known: {', '.join(known[1:])}")
+                raise StudyError(
+                    f"{self.source}: unknown key '{key}'{_did_you_mean(key, known)}; known: {', '.join(known[1:])}"
+                )
 
     def table(self, key: str) -> dict[str, Any]:
         value = self.record.get(key, {})
@@ -188,7 +210,9 @@ class _Reader:
             self.fail(key, f"must be {options}, not {value!r}")
         return str(value)
 
-    def integer(self, key: str, default: int | None, low: int | None = None, high: int | None = None, why: str = "") -> int:
+    def integer(
+        self, key: str, default: int | None, low: int | None = None, high: int | None = None, why: str = ""
+    ) -> int:
         value = self.record.get(key, default)
         if value is None:
             self.fail(key, f"is missing; add {key} = 40, say")
@@ -219,11 +243,16 @@ class _Reader:
         for part in value:
             if part not in _DIMENSION_KEYS[kind]:
                 known = _DIMENSION_KEYS[kind]
-                self.fail(key, f"unknown key '{part}'{_did_you_mean(part, known)}; known for {kind}: {', '.join(known)}")
+                self.fail(
+                    key, f"unknown key '{part}'{_did_you_mean(part, known)}; known for {kind}: {', '.join(known)}"
+                )
         if kind == "categorical":
             return self._categorical(key, value)
         if strategy == "grid":
-            self.fail(key, f"a grid needs the values themselves, a list such as [{value.get('low', 1)}, {value.get('high', 2)}], not a range")
+            self.fail(
+                key,
+                f"a grid needs the values themselves, a list such as [{value.get('low', 1)}, {value.get('high', 2)}], not a range",
+            )
         return self._range(key, kind, value)
 
     def _categorical(self, key: str, value: dict[str, Any]) -> Categorical:

@@ -139,18 +139,18 @@ class Trial:
         if isinstance(first.get("lost"), list):
             trial.lost = [str(reason) for reason in first["lost"]]
         for record in records[1:]:
-            if "claimed" in record:
-                trial.claim, trial.epochs = record, []
+            if "claimed" in record:  # what an earlier owner wrote, who gave the trial back, does not count
+                trial.claim, trial.epochs, trial.result, trial.error = record, [], None, None
+            elif trial.result is not None or trial.error is not None:
+                continue  # nor does what comes after the last word
             elif "epoch" in record:
                 trial.epochs.append(record)
             elif "result" in record:
                 if not isinstance(record["result"], dict):
                     raise BrokenFile(f"{path}: its result is not a JSON object")
                 trial.result, trial.finished = record["result"], _text(record.get("time"))
-                break  # what comes after the last word does not count
             elif "error" in record:
                 trial.error, trial.finished = str(record["error"]), _text(record.get("time"))
-                break
         return trial
 
     def shortcoming(self, metric: str | None) -> str | None:
@@ -193,7 +193,12 @@ def read_records(path: str) -> list[Record]:
 
     Raises BrokenFile if a line is no JSON object, and OSError if there is no such file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EACCES, errno.ENXIO):
+            raise BrokenFile(f"{path}: can't be read ({error.strerror})") from None
+        raise
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -231,7 +236,7 @@ def append_line(path: str, record: Record, *, sync: bool = False) -> None:
     """
     line = to_line(record)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ESTALE):
             raise LeaseLost(path) from None
@@ -243,6 +248,15 @@ def append_line(path: str, record: Record, *, sync: bool = False) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         if sync:
             os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync(path: str) -> None:
+    """Return when what is in that file is on stable storage."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -318,6 +332,11 @@ class Folder:
         path = self.locate(name)
         return Trial.from_records(name, read_records(path), path)
 
+    def signature(self, name: TrialName) -> tuple[int, ...]:
+        """What changes when the owner of that file shows a sign of life. Raises OSError if the file is gone."""
+        status = os.lstat(self.locate(name))
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
     # ---- the master
 
     def publish(self, name: TrialName, settings: Record, *, lease: float, lost: Sequence[str] = ()) -> None:
@@ -328,7 +347,9 @@ class Folder:
         write_whole(self.locate(name), to_line(first))
 
     def collect(self, name: TrialName) -> TrialName | None:
-        """Count a finished trial. None if its file went elsewhere meanwhile."""
+        """Count a trial that has a result. None if its file went elsewhere meanwhile."""
+        if name.state == "taken":  # its worker died between the result and `.done`: perhaps before the sync
+            sync(self.locate(name))
         return self._settle(name, name.to("seen"))
 
     def lose(self, name: TrialName) -> TrialName | None:
@@ -425,6 +446,10 @@ class Claim:
     def finish(self, record: Record) -> None:
         """Say the last word (a result or an error), see it on stable storage, and only then hand it in."""
         self.append(record, sync=True)
+        self.hand_in()
+
+    def hand_in(self) -> None:
+        """Give the file to the master, as it is."""
         done = self.name.to("done")
         if _rename(self.path, self.folder.locate(done)):
             return

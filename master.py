@@ -1,0 +1,496 @@
+#!/usr/bin/env python3
+"""Search hyperparameters through a shared folder: publish trials, requeue lost ones, collect results.
+
+    python master.py                                    the study `quickstart`, in the folder logs/
+    python master.py --workers 2                        and two workers on this machine
+    python master.py scenario5 --logs /shared/me/lr     workers anywhere: python worker.py --logs /shared/me/lr
+    python master.py mine.toml --trials 100 --seed 7    your own study; studies/quickstart.toml explains the format
+
+Stop it whenever you like (Ctrl-C, even kill -9) and start it again with the same command: the search goes on, for all it
+knows is in the folder. Results: `results.csv` in the folder, `python -m analysis.results`, `python -m analysis.status`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from analysis.results import Row, print_table, rank, write_results
+from analysis.status import look, open_view
+from search.leases import DEFAULT_LEASE, Leases, has_died
+from search.local_workers import LocalWorkers
+from search.strategies import Categorical
+from search.study import DEFAULT_OBJECTIVE, Study, StudyError, differences, load_study
+from search.trials import BrokenFile, Folder, Record, Trial, TrialName, host_name, utc_now, write_whole
+
+SHORTEST_WAIT, LONGEST_WAIT = 0.01, 1.0  # seconds between two looks at the folder
+FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # pending trials kept ready for workers
+
+
+class UsageError(Exception):
+    """What the user asked for can't be done. The message says what to do instead."""
+
+
+class Terminated(BaseException):
+    """SIGTERM: end as on Ctrl-C."""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    summary, _, rest = str(__doc__).partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    group = parser.add_argument_group("what to search")
+    group.add_argument(
+        "study", nargs="?", default="quickstart", metavar="STUDY",
+        help="a name in studies/ (quickstart, scenario1 … scenario6) or a TOML file of yours (default: quickstart)",
+    )  # fmt: skip
+    group.add_argument(
+        "--logs", type=Path, default=Path("logs"), metavar="DIR", help="the shared folder (default: logs)"
+    )
+    group.add_argument("--trials", type=int, metavar="N", help="the budget: N results (default: what the study says)")
+    group.add_argument("--seed", type=int, metavar="N", help="another search in the same space (default: the study's)")
+    group = parser.add_argument_group("workers on this machine")
+    group.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="start N (default: 0, you start them yourself)"
+    )
+    group.add_argument("--device", default="auto", help="what they train on (default: the GPU if there is one)")
+    group.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads of each (default: 1)")
+    group = parser.add_argument_group("lost workers")
+    group.add_argument(
+        "--lease", type=float, default=DEFAULT_LEASE, metavar="SECONDS",
+        help="silence after which a worker's trial is given to another (default: %(default)g, as NFS caches need)",
+    )  # fmt: skip
+    group.add_argument(
+        "--max-attempts", type=int, default=3, metavar="N",
+        help="a trial lost so often is recorded as failed (default: 3)",
+    )  # fmt: skip
+    arguments = parser.parse_args()
+    for option in ("workers", "trials", "threads", "lease", "max_attempts"):
+        value, least = getattr(arguments, option), 0 if option == "workers" else 1
+        if value is not None and not (value > 0 if option == "lease" else value >= least):
+            parser.error(
+                f"--{option.replace('_', '-')}: must be {'above 0' if option == 'lease' else f'at least {least}'}"
+            )
+    return arguments
+
+
+def main() -> int:
+    """Search until the budget is spent. Exit code 0; 1 if no worker can be kept alive; 2 for bad usage; 130 on Ctrl-C."""
+    arguments = parse_arguments()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names come from files
+    try:
+        study = load_study(arguments.study).with_trials(arguments.trials, arguments.seed, arguments.study)
+        check_settings(study, arguments.study)
+        with only_master(arguments.logs):
+            folder = open_folder(arguments.logs, study)
+            return search(folder, study, arguments)
+    except (UsageError, StudyError, BrokenFile) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.filename or arguments.logs}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
+    """Publish, requeue and collect until the budget is spent, with a view of it for the user."""
+    signal.signal(signal.SIGTERM, _terminate)
+    with open_view() as view:
+        master = Master(folder, study, arguments.lease, arguments.max_attempts, view.say)
+        options = ["--logs", str(folder.path), "--objective", study.objective]
+        options += ["--device", arguments.device, "--threads", str(arguments.threads)]
+        workers = None
+        try:
+            master.take_stock()
+            if not master.is_done():
+                folder.write_study(study.to_record())
+                view.say(hint(folder, study, arguments.workers))
+                workers = LocalWorkers(arguments.workers, options, folder.path, view.say)
+            code = run(master, workers, view.show)
+        except (KeyboardInterrupt, Terminated) as stop:
+            code = 130 if isinstance(stop, KeyboardInterrupt) else 128 + signal.SIGTERM
+            view.say("stopping" + (": local workers give their trials back" if arguments.workers else ""))
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if workers:
+                workers.stop()
+        master.write_results()
+        view.show(lambda: look(folder, study, master.rows_in_order()), last=True)
+    print_table(folder, study, master.rows_in_order(), rank(master.rows.values(), study.metric, study.direction)[:5])
+    if code:
+        print(f"Not complete. Go on with: {shlex.join(['python', *sys.argv])}")
+    return code
+
+
+def run(master: Master, workers: LocalWorkers | None, show: Callable[..., None]) -> int:
+    """The loop: one step after another, more seldom while nothing happens. Returns the exit code."""
+    wait, told = SHORTEST_WAIT, ""
+    while not master.is_done():
+        try:
+            moved = master.step()
+            show(lambda: look(master.folder, master.study, master.rows_in_order()))
+            told = ""
+        except OSError as error:  # a full disk, a server that restarts: it passes, and the step can be done again
+            moved = False
+            if str(error) != told:
+                told = str(error)
+                master.say(f"the folder is in trouble: {told}; trying again until it works")
+        if workers:
+            workers.look_after()
+            if workers.all_gone and not master.someone_works():
+                master.say("no worker is left on this machine, and none works elsewhere")
+                return 1
+        wait = SHORTEST_WAIT if moved else min(1.5 * wait, LONGEST_WAIT)
+        time.sleep(wait)
+    master.folder.complete_study()
+    return 0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """An attempt that ended without a result and has no successor yet."""
+
+    attempt: int
+    settings: Record | None  # None: its file could not be read
+
+
+class Master:
+    """What the master knows of its study. All of it can be read from the folder again.
+
+    Args:
+        lease: seconds of silence after which a worker's trial is given to another.
+        max_attempts: a trial lost so often is recorded as failed.
+        say: told, in a line, of everything that does not go as planned.
+    """
+
+    def __init__(
+        self, folder: Folder, study: Study, lease: float, max_attempts: int, say: Callable[[str], None] = print
+    ) -> None:
+        self.folder, self.study, self.say = folder, study, say
+        self.lease, self.max_attempts = lease, max_attempts
+        self.rows: dict[int, Row] = {}  # the trials that are counted
+        self.open: dict[int, int] = {}  # those that are not: their latest attempt
+        self._losses: dict[int, Loss] = {}  # trials whose latest attempt is lost and must be followed up
+        self._reasons: dict[int, list[str]] = {}  # why attempts of a trial were lost
+        self._next = 0  # no trial below this number is left to be published
+        self._highest = -1  # of the numbers that were there when we came
+        self._leases = Leases(lease)
+        self._claims: dict[TrialName, Trial] = {}
+        self._absent: dict[int, float] = {}  # trials that no listing shows: since when, by our clock
+        self._in_hand: list[TrialName] = []  # the last listing
+        self._next_check = 0.0  # of the claims, by our clock
+        self._unwritten, self._next_write = True, 0.0  # results.csv
+
+    # ---- the state of the search
+
+    @property
+    def asked(self) -> int:
+        """The number of results to come: the budget, and what was queued by hand beyond it."""
+        return self.study.trials + sum(n >= self.study.trials for n in (*self.rows, *self.open))
+
+    def is_done(self) -> bool:
+        """Is every trial asked for counted, and nothing left in the folder?"""
+        return len(self.rows) >= self.asked and not self.open and not self._in_hand
+
+    def someone_works(self) -> bool:
+        """Is any trial claimed?"""
+        return any(name.state == "taken" for name in self._in_hand)
+
+    def rows_in_order(self) -> list[Row]:
+        """The counted trials by number."""
+        return [self.rows[number] for number in sorted(self.rows)]
+
+    # ---- start
+
+    def take_stock(self) -> None:
+        """Learn from the folder what has happened so far, and mend what a master that died left behind."""
+        self.folder.remove_leftovers()
+        first = self.folder.names()
+        settled = sorted(self.folder.settled(), key=lambda name: (name.number, name.attempt))
+        self._in_hand = list({*first, *self.folder.names()})  # what moved from one to the other is in one of them
+        for name in settled:
+            if name.state == "seen":
+                self._recount(name)
+        for name in self._in_hand:
+            if name.number not in self.rows:
+                self.open[name.number] = max(name.attempt, self.open.get(name.number, 0))
+        lost = [name for name in settled if name.state == "lost" and name.number not in self.rows]
+        for name in lost:
+            trial, reason = self._examine(name, "its worker died or fell silent")
+            self._reasons.setdefault(name.number, []).append(reason)
+            if name.attempt >= self.open.get(name.number, 0):
+                # Its successor may be there, unseen (a directory's cache on a network): one attempt's number is
+                # left out, so that no two files ever bear the same name.
+                self.open[name.number] = name.attempt
+                self._losses[name.number] = Loss(name.attempt + 1, trial.settings if trial else None)
+        self._highest = max((*self.rows, *self.open), default=-1)
+
+    def _recount(self, name: TrialName) -> None:
+        """Count a trial that an earlier master has collected."""
+        try:
+            if name.number in self.rows:
+                raise BrokenFile(f"{self.folder.locate(name)}: trial {name.number} is counted already")
+            self.rows[name.number] = Row.from_trial(self.folder.read(name))
+        except BrokenFile as error:
+            self.say(f"set aside: {error}")
+            self.folder.lose(name)
+            if name.number not in self.rows:
+                self.open[name.number] = name.attempt
+                self._losses[name.number] = Loss(name.attempt, None)
+
+    # ---- one step
+
+    def step(self) -> bool:
+        """Look at the folder once and do what is to be done. True if anything has moved."""
+        before = len(self.rows), len(self.open), self._next
+        self._in_hand = self.folder.names()
+        for name in self._in_hand:
+            if name.number not in self.rows and name.attempt > self.open.get(name.number, 0):
+                self.open[name.number] = name.attempt  # given back by its worker, or queued by hand
+                self._losses.pop(name.number, None)
+        for name in self._in_hand:
+            if name.number in self.rows:
+                self._lose(name, f"surplus: trial {name.number} is counted already")
+            elif name.state == "done":
+                self._judge(name, "handed in without a result")
+        if time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + min(1.0, self.lease / 20)
+            self._check_claims()
+            self._check_absent()
+        self._follow_up()
+        self._publish_ahead(collected=len(self.rows) - before[0])
+        if self._unwritten and time.monotonic() >= self._next_write:
+            self.write_results()
+        return before != (len(self.rows), len(self.open), self._next)
+
+    def _judge(self, name: TrialName, otherwise: str) -> None:
+        """Count what has a result; set aside, and try again, what has none."""
+        try:
+            trial, reason = self._examine(name, otherwise)
+        except OSError:
+            return  # it has moved on since the listing, or can't be read just now
+        if trial is None or reason:
+            self._lose(name, reason, trial)
+            return
+        seen = self.folder.collect(name)
+        if seen:
+            self.rows[name.number] = Row.from_trial(replace(trial, name=seen))
+            self.open.pop(name.number, None)
+            self._losses.pop(name.number, None)
+            self._unwritten = True
+
+    def _examine(self, name: TrialName, otherwise: str) -> tuple[Trial | None, str]:
+        """The trial in that file, if it can be read, and why it does not count (empty if it does)."""
+        try:
+            trial = self.folder.read(name)
+        except BrokenFile as error:
+            return None, str(error)
+        unfinished = trial.result is None and trial.error is None
+        return trial, otherwise if unfinished else trial.shortcoming(self.study.metric) or ""
+
+    def _lose(self, name: TrialName, reason: str, trial: Trial | None = None) -> None:
+        if self.folder.lose(name) is None:
+            return  # it has gone elsewhere: we will meet it there
+        self.say(f"trial {name.label}: {reason}")
+        if name.number not in self.rows:
+            self._reasons.setdefault(name.number, []).append(reason)
+            if name.attempt >= self.open.get(name.number, 0):
+                self._losses[name.number] = Loss(name.attempt, trial.settings if trial else None)
+
+    def _check_claims(self) -> None:
+        """Give up the claims of workers that died (on this machine) or fell silent (anywhere)."""
+        taken = [name for name in self._in_hand if name.state == "taken" and name.number not in self.rows]
+        self._leases.look(set(taken))
+        self._claims = {name: trial for name, trial in self._claims.items() if name in taken}
+        for name in taken:
+            is_new = self._leases.is_new(name)
+            try:
+                silence = self._leases.silence(name, self.folder.signature(name))
+            except OSError:
+                continue  # it has moved on since the listing
+            if is_new:
+                continue  # most are gone by the next time
+            trial = self._claim_of(name)
+            lease = max(self.lease, trial.lease or 0.0) if trial else self.lease
+            if trial and has_died(trial.claim):
+                self._judge(name, f"its worker {name.owner} died")
+            elif silence > lease:
+                self._judge(name, f"no sign of life from {name.owner} for {lease:g} s")
+
+    def _claim_of(self, name: TrialName) -> Trial | None:
+        """What its worker has said of itself; None before it has."""
+        if name not in self._claims:
+            try:
+                trial = self.folder.read(name)
+            except (BrokenFile, OSError):
+                return None
+            if trial.claim.get("claimed") != name.owner:
+                return None
+            self._claims[name] = trial
+        return self._claims[name]
+
+    def _check_absent(self) -> None:
+        """Try again what no listing has shown for a whole lease: its file was removed, or lost by the filesystem."""
+        listed = {name.number for name in self._in_hand}
+        absent = [n for n in self.open if n not in listed and n not in self._losses]
+        now = time.monotonic()
+        self._absent = {number: self._absent.get(number, now) for number in absent}
+        for number, since in self._absent.items():
+            if now - since > self.lease:
+                reason = f"its file has vanished from {self.folder.path}"
+                self.say(f"trial {number}: {reason}")
+                self._reasons.setdefault(number, []).append(reason)
+                self._losses[number] = Loss(self.open[number], None)
+
+    def _follow_up(self) -> None:
+        """Give lost trials back to the workers as their next attempts, or record them as failed."""
+        for number, loss in list(self._losses.items()):
+            reasons = self._reasons.get(number, [])
+            settings = loss.settings
+            if settings is None and number < self.study.trials:
+                settings = self.study.settings(number)
+            if settings is None or len(reasons) >= self.max_attempts:
+                name = self.folder.record_failure(TrialName(number, loss.attempt), settings or {}, reasons)
+                self.rows[number] = Row.from_trial(self.folder.read(name))
+                self._unwritten = True
+                del self.open[number]
+                self.say(f"trial {number}: failed for good after {len(reasons)} attempt{'s' * (len(reasons) != 1)}")
+            else:
+                name = TrialName(number, loss.attempt).next_attempt()
+                self.folder.publish(name, settings, lease=self.lease, lost=reasons)
+                self.open[number] = name.attempt
+            del self._losses[number]
+
+    def _publish_ahead(self, collected: int) -> None:
+        """Keep some trials ready: as many as the workers may take before we look again."""
+        pending = sum(name.state == "pending" for name in self._in_hand)
+        running = sum(name.state == "taken" for name in self._in_hand)
+        wanted = min(max(FEWEST_AHEAD, 2 * running, 4 * collected), MOST_AHEAD) - pending
+        while wanted > 0 and self._next < self.study.trials:
+            number = self._next
+            if number not in self.rows and number not in self.open:
+                # Below the highest number that was there when we came, a first attempt may be there, unseen.
+                name = TrialName(number, 2 if number < self._highest else 1)
+                self.folder.publish(name, self.study.settings(number), lease=self.lease)
+                self.open[number] = name.attempt
+                wanted -= 1
+            self._next += 1
+
+    def write_results(self) -> None:
+        """Write results.csv: the sooner again the less time it takes."""
+        start = time.monotonic()
+        write_results(self.folder, self.rows.values())
+        self._unwritten = False
+        self._next_write = time.monotonic() + max(1.0, 20 * (time.monotonic() - start))
+
+
+# ---------------------------------------------------------------- before the search
+
+
+def check_settings(study: Study, source: str) -> None:
+    """Refuse what the built-in objective can't train with, before a worker finds out. Raises StudyError."""
+    if study.objective != DEFAULT_OBJECTIVE:
+        return
+    from training.settings import SettingsError, complete
+
+    values = {
+        key: dimension.choices if isinstance(dimension, Categorical) else (dimension.low, dimension.high)
+        for key, dimension in study.space.items()
+    }
+    first = {**study.fixed, **{key: options[0] for key, options in values.items()}}
+    for key, options in values.items():
+        for option in options:
+            try:
+                complete({**first, key: option})
+            except SettingsError as error:
+                raise StudyError(f"{source}: {error}") from None
+
+
+@contextmanager
+def only_master(logs: Path) -> Iterator[None]:
+    """Be the one master of this folder. Raises UsageError, naming who is already."""
+    from filelock import FileLock, Timeout
+
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UsageError(f"--logs {logs}: is not a directory") from None
+    lock, holder = FileLock(logs / ".master.lock", timeout=0), logs / ".master.json"
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(f"{logs}: {_describe_holder(holder)}; end that master first, or use another --logs") from None
+    except NotImplementedError:
+        print(f"{logs}: this filesystem has no locks; see to it that no other master runs here", file=sys.stderr)
+    try:
+        who = {"pid": os.getpid(), "host": host_name(), "since": utc_now()}
+        write_whole(holder, json.dumps(who).encode())
+        yield
+    finally:
+        lock.release()
+
+
+def _describe_holder(holder: Path) -> str:
+    try:
+        who = json.loads(holder.read_text())
+        return f"process {who['pid']} on {who['host']} has been searching here since {who['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another master is searching here"
+
+
+def open_folder(logs: Path, study: Study) -> Folder:
+    """The folder, fit for this study. Raises StudyError if another has begun in it, naming what differs."""
+    folder = Folder(logs)
+    folder.seen.mkdir(exist_ok=True)
+    record, names = folder.read_study(), [*folder.names(), *folder.settled()]
+    if record is None:
+        if any(name.state != "pending" for name in names):  # pending: queued by hand before we came
+            raise StudyError(f"{logs}: holds trials but no study.json; put it back, or use another --logs")
+        return folder
+    there = Study.from_record(record, str(folder.study))
+    if differing := differences(there, study):
+        raise StudyError(
+            f"{logs}: another study has begun here; it differs in {', '.join(differing)}; "
+            f"use another --logs, or change it back"
+        )
+    beyond = max((name.number for name in names if name.number < there.trials), default=-1)
+    if beyond >= study.trials:
+        raise StudyError(
+            f"{logs}: has begun with trial {beyond} of {there.trials} already, more than the {study.trials} asked for now; "
+            f"go on with --trials {there.trials}, or use another --logs"
+        )
+    return folder
+
+
+def hint(folder: Folder, study: Study, workers: int) -> str:
+    """What the search is, and how to help it."""
+    own = "" if study.objective == DEFAULT_OBJECTIVE else f" --objective {study.objective}"
+    local = f"with {workers} worker{'s' * (workers != 1)} here; " if workers else ""
+    extreme = "lowest" if study.direction == "minimize" else "highest"
+    more = "more workers" if workers else "workers"
+    return (
+        f"{study.name}: {study.trials} trials, {study.strategy} search for the {extreme} {study.metric}; "
+        f"{local}{more}, on any machine: python worker.py --logs {shlex.quote(str(folder.path))}{own}"
+    )
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,340 @@
+#!/usr/bin/env python3
+"""Take trials from a shared folder, train them, hand in the results; again until the study is complete.
+
+    python worker.py                          the folder logs/
+    python worker.py --logs /shared/me/lr     on as many machines as mount the folder, at any time
+    python worker.py --objective mine:train   your own training code, mine.py in this directory
+
+A worker needs no master to be there: without work it waits, and it ends when the study is complete. Ctrl-C or SIGTERM
+gives the trial in hand back to the others. `--objective` names a function `train(settings, report)`, which calls
+`report(epoch=…, …)` after every epoch and returns a dict of metrics; README.md has an example of ten lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+from search.leases import SIGNS_PER_LEASE, Heartbeat, describe_owner
+from search.study import DEFAULT_OBJECTIVE
+from search.trials import BrokenFile, Claim, Folder, LeaseLost, Record, Trial, TrialName, new_owner, utc_now
+
+FIRST_WAIT, LONGEST_WAIT = 0.02, 2.0  # seconds between two looks for work
+T = TypeVar("T")
+Objective = Callable[[Record, "Report"], Record]
+
+
+class UsageError(Exception):
+    """What the user asked for can't be done. The message says what to do instead."""
+
+
+class Stopped(BaseException):
+    """A signal asks this worker to stop; no objective's `except Exception` swallows it."""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    summary, _, rest = str(__doc__).partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    group = parser.add_argument_group("what to work on")
+    group.add_argument(
+        "--logs", type=Path, default=Path("logs"), metavar="DIR", help="the shared folder (default: logs)"
+    )
+    group.add_argument(
+        "--objective", default=DEFAULT_OBJECTIVE, metavar="MODULE:FUNCTION",
+        help=f"the training code (default: {DEFAULT_OBJECTIVE}); no file in the folder can choose another",
+    )  # fmt: skip
+    group.add_argument(
+        "--idle-timeout", type=float, default=None, metavar="SECONDS",
+        help="end after this long without work (default: wait until the study is complete)",
+    )  # fmt: skip
+    group = parser.add_argument_group("machine")
+    group.add_argument(
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda or cuda:1, for the objective (default: the GPU if there is one)",
+    )
+    group.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads of this worker (default: 1)")
+    parser.add_argument("--parent", type=int, default=None, help=argparse.SUPPRESS)  # end with this process
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Work until there is nothing left to do. Exit code 0; 2 for bad usage; 128 + the signal that stopped it."""
+    arguments = parse_arguments()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names come from files
+    try:
+        objective = prepare(arguments)
+        worker = Worker(
+            Folder(arguments.logs), arguments.objective, objective, arguments.device, arguments.idle_timeout
+        )
+        signal.signal(signal.SIGTERM, worker.on_signal)
+        signal.signal(signal.SIGINT, worker.on_signal)
+        return worker.run(Heartbeat(arguments.parent))
+    except (UsageError, BrokenFile) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def prepare(arguments: argparse.Namespace) -> Objective:
+    """Check the options and load the objective, before any trial is claimed. Raises UsageError."""
+    if arguments.threads < 1:
+        raise UsageError("--threads: must be at least 1")
+    if arguments.idle_timeout is not None and not arguments.idle_timeout >= 0:
+        raise UsageError("--idle-timeout: must be a number of seconds, 0 or more")
+    if arguments.logs.exists() and not arguments.logs.is_dir():
+        raise UsageError(f"--logs {arguments.logs}: is not a directory")
+    # Before torch or numpy are imported: they read these once. Several workers, each with threads for every core,
+    # would stand in each other's way.
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(arguments.threads)
+    return load_objective(arguments.objective, arguments.device)
+
+
+def load_objective(name: str, device: str) -> Objective:
+    """The function MODULE:FUNCTION; if the module has a function `prepare(device)`, it is called first.
+
+    Raises UsageError, with what the import or the preparation complained about.
+    """
+    module_name, _, function_name = name.partition(":")
+    if not module_name or not function_name:
+        raise UsageError(f"--objective {name}: write MODULE:FUNCTION, such as {DEFAULT_OBJECTIVE}")
+    sys.path.insert(0, os.getcwd())  # one's own module is where one is
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever a person's own module raises
+        raise UsageError(f"--objective {name}: can't import {module_name}: {_in_a_line(error)}") from None
+    objective = getattr(module, function_name, None)
+    if not callable(objective):
+        raise UsageError(f"--objective {name}: {module_name} has no function '{function_name}'")
+    try:
+        getattr(module, "prepare", lambda device: None)(device)
+    except Exception as error:
+        raise UsageError(f"{module_name} can't train here: {_in_a_line(error)}") from None
+    return objective  # type: ignore[no-any-return]
+
+
+class Worker:
+    """One worker: claim, train, finish, repeat."""
+
+    def __init__(
+        self, folder: Folder, name: str, objective: Objective, device: str, idle_timeout: float | None = None
+    ) -> None:
+        self.folder = folder
+        self.objective_name = name
+        self.objective = objective
+        self.device = device
+        self.idle_timeout = idle_timeout
+        self.owner = new_owner()
+        self.metric: str | None = None
+        self.signal = 0  # the one that asked us to stop
+        self._interruptible = False
+        self._candidates: Iterator[TrialName] = iter(())
+
+    def run(self, heartbeat: Heartbeat) -> int:
+        """Claim, train, finish, repeat. Returns the exit code."""
+        heartbeat.start()
+        trained = 0
+        try:
+            while claim := self.wait_for_claim():
+                trained += self.train(claim, heartbeat)
+        except Stopped:
+            pass
+        self.say(f"stopped by {signal.Signals(self.signal).name}" if self.signal else "nothing more to do", trained)
+        return 128 + self.signal if self.signal else 0
+
+    def wait_for_claim(self) -> Claim | None:
+        """The next trial, ours alone; None when the study is complete or we have been idle for too long."""
+        idle_since, wait, told = time.monotonic(), FIRST_WAIT, False
+        while True:
+            claim = self.patiently(self.try_to_claim)
+            if claim:
+                return claim
+            if self.patiently(self.folder.is_complete):
+                return None
+            if self.idle_timeout is not None and time.monotonic() - idle_since > self.idle_timeout:
+                return None
+            if wait > LONGEST_WAIT / 2 and not told:
+                there = "" if self.folder.path.is_dir() else " (there is no such directory yet: is the path right?)"
+                self.say(f"waiting for work in {self.folder.path}{there}")
+                told = True
+            self.sleep(wait * random.uniform(0.5, 1.5))  # not all workers at the same moment
+            wait = min(2 * wait, LONGEST_WAIT)
+
+    def try_to_claim(self) -> Claim | None:
+        """Claim one of the names that the last listing gave us; when they are used up, list anew."""
+        if self.metric is None and not self.know_study():
+            return None
+        claim = self.folder.claim(self.owner, self._candidates)
+        if claim is None:
+            self._candidates = self.folder.candidates()
+            claim = self.folder.claim(self.owner, self._candidates)
+        return claim
+
+    def know_study(self) -> bool:
+        """Read study.json once it is there. Raises UsageError if its trials are not for our objective."""
+        study = self.folder.read_study()
+        if study is None:
+            return False
+        theirs = study.get("objective", self.objective_name)
+        if theirs != self.objective_name:
+            raise UsageError(
+                f"{self.folder.path}: this study is to be trained with '{theirs}', not '{self.objective_name}'; "
+                f"if you trust that code, start the worker with --objective {theirs}"
+            )
+        self.metric = str(study.get("metric"))
+        return True
+
+    def train(self, claim: Claim, heartbeat: Heartbeat) -> bool:
+        """One trial, from claim to hand-in. True if it was handed in with a result."""
+        label, start = claim.name.label, time.monotonic()
+        try:
+            try:
+                trial = self.patiently(claim.read)
+            except BrokenFile as error:
+                self.say(str(error))
+                claim.hand_in()  # as it is: the master judges it and tries again
+                return False
+            heartbeat.hold(claim, trial.lease or SIGNS_PER_LEASE)  # unknown: a sign every second
+            self.patiently(lambda: claim.append(describe_owner(self.owner)))
+            self.say(f"trial {label}: {_settings_in_a_line(trial)}")
+            last_word = self.evaluate(trial, Report(self, claim, heartbeat))
+            self.patiently(lambda: claim.finish(last_word))
+        except LeaseLost:
+            self.say(f"trial {label}: {claim.path} is no longer ours (its lease expired?); dropped, nothing written")
+            return False
+        except Stopped:
+            with contextlib.suppress(LeaseLost, OSError):  # else the master finds us gone
+                claim.give_back(signal.Signals(self.signal).name)
+                self.say(f"trial {label}: given back")
+            raise
+        finally:
+            heartbeat.release()
+        seconds = time.monotonic() - start
+        if "error" in last_word:
+            self.say(f"trial {label}: failed after {seconds:.1f} s: {last_word['error']}")
+        else:
+            self.say(f"trial {label}: {self.metric} {last_word['result'].get(self.metric)}, {seconds:.1f} s")
+        return "result" in last_word
+
+    def evaluate(self, trial: Trial, report: Report) -> Record:
+        """Run the objective. Returns the last line of the trial's file: its result, or what went wrong."""
+        try:
+            with self.interruptible():
+                result = self.objective(dict(trial.settings), report)
+            if not isinstance(result, dict):
+                raise TypeError(f"the objective must return a dict of metrics, not {result!r:.80}")
+            if self.metric not in result:
+                raise ValueError(f"the objective's result lacks the study's metric {self.metric!r}: {list(result)}")
+            return {"result": {key: as_number(value) for key, value in result.items()}, "time": utc_now()}
+        except LeaseLost:
+            raise
+        except Exception as error:
+            return {"error": _in_a_line(error), "traceback": traceback.format_exc(), "time": utc_now()}
+
+    def patiently(self, action: Callable[[], T]) -> T:
+        """Do it; while the filesystem is in trouble, say so once and try again. Raises LeaseLost and Stopped."""
+        wait, told = 0.1, ""
+        while True:
+            try:
+                return action()
+            except OSError as error:
+                if str(error) != told:
+                    told = str(error)
+                    self.say(f"the folder is in trouble: {told}; trying again until it works")
+            self.sleep(wait)
+            wait = min(2 * wait, 5.0)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; a signal ends it with Stopped."""
+        with self.interruptible():
+            time.sleep(seconds)
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Where a signal may interrupt us: in training and in waiting, never between two steps of the protocol."""
+        self._interruptible = True
+        try:
+            if self.signal:
+                raise Stopped
+            yield
+        finally:
+            self._interruptible = False
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Ctrl-C or SIGTERM: stop as soon as it is safe; the second time at once."""
+        if self.signal:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.signal = number
+        if self._interruptible:
+            raise Stopped
+
+    def say(self, message: str, trained: int | None = None) -> None:
+        """A line for whoever looks at this worker's output."""
+        count = "" if trained is None else f"; {trained} trial{'s' * (trained != 1)} trained"
+        print(f"{time.strftime('%H:%M:%S')} {self.owner}: {message}{count}", flush=True)
+
+
+class Report:
+    """What an objective calls after every epoch: `report(epoch=3, training_loss=0.1, …)`.
+
+    Attributes:
+        device: what `--device` said.
+    """
+
+    def __init__(self, worker: Worker, claim: Claim, heartbeat: Heartbeat) -> None:
+        self.device = worker.device
+        self._worker = worker
+        self._claim = claim
+        self._heartbeat = heartbeat
+
+    def __call__(self, epoch: int, **metrics: Any) -> None:
+        """Append one line to the learning curve. Values are numbers, text, true/false or None.
+
+        Raises LeaseLost if the trial was given to another worker: let it pass, there is nothing left to do here.
+        """
+        if self._heartbeat.lost.is_set():
+            raise LeaseLost(self._claim.path)
+        line = {"epoch": epoch, **{key: as_number(value) for key, value in metrics.items()}}
+        self._worker.patiently(lambda: self._claim.append(line))
+
+
+def as_number(value: Any) -> Any:
+    """A plain value for JSON from a number of numpy or torch; text, None and true/false pass. Raises TypeError."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise TypeError(f"a metric must be a number, text, true/false or None, not {value!r:.80}")
+
+
+def _in_a_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    kind = type(error).__name__
+    return f"{kind}: {text}" if text else kind
+
+
+def _settings_in_a_line(trial: Trial) -> str:
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in trial.settings.items()
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
