@@ -5,8 +5,9 @@
     python exercise3.py --learning-rate 0.2 --batch-size 100 --epochs 50
     python exercise3.py --data full --time-limit 60 --momentum 0.9 --learning-rate 0.01
 
-This is also the objective that `worker.py` loads: `train(settings, report)` takes the settings of one trial and
-calls `report(epoch=…, …)` after every epoch. `--help` lists the settings; they have the same names in a study.
+This is also the objective that `worker.py` loads: `train(settings, report)`
+takes the settings of one trial and calls `report(epoch=…, …)` after every
+epoch. The settings have the same names in a study.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Printer:
         self.device = device
 
     def __call__(self, **epoch: Any) -> None:
+        """One epoch."""
         if epoch["epoch"] == 1:
             print("epoch  seconds  training loss  validation loss  validation error")
         error = 1 - epoch["validation_accuracy"]

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """Search hyperparameters through a shared folder: publish trials, requeue lost ones, collect results.
 
-    python master.py                                    the study `quickstart`, in the folder logs/
-    python master.py --workers 2                        and two workers on this machine
-    python master.py scenario5 --logs /shared/me/lr     workers anywhere: python worker.py --logs /shared/me/lr
-    python master.py mine.toml --trials 100 --seed 7    your own study; studies/quickstart.toml explains the format
+    python master.py                    the study `quickstart`, in logs/
+    python master.py --workers 2        with two workers on this machine
+    python master.py scenario5 --logs /shared/me/lr     and, on any machine,
+    python worker.py --logs /shared/me/lr               as often as you like
+    python master.py mine.toml --trials 100 --seed 7    a study of your own:
+                                        studies/quickstart.toml explains how
 
-Stop it whenever you like (Ctrl-C, even kill -9) and start it again with the same command: the search goes on, for all it
-knows is in the folder. Results: `results.csv` in the folder, `python -m analysis.results`, `python -m analysis.status`.
+Stop it whenever you like (Ctrl-C, even kill -9) and start it again with the
+same command: the search goes on, for all it knows is in the folder. What came
+out: `python -m analysis.results`, and `results.csv` in the folder.
 """
 
 from __future__ import annotations
@@ -87,7 +90,10 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Search until the budget is spent. Exit code 0; 1 if no worker can be kept alive; 2 for bad usage; 130 on Ctrl-C."""
+    """Search until the budget is spent.
+
+    Exit code 0; 1 if no worker can be kept alive; 2 for bad usage; 130 on Ctrl-C, 143 on SIGTERM.
+    """
     arguments = parse_arguments()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names come from files
     try:
@@ -470,8 +476,8 @@ def open_folder(logs: Path, study: Study) -> Folder:
     beyond = max((name.number for name in names if name.number < there.trials), default=-1)
     if beyond >= study.trials:
         raise StudyError(
-            f"{logs}: has begun with trial {beyond} of {there.trials} already, more than the {study.trials} asked for now; "
-            f"go on with --trials {there.trials}, or use another --logs"
+            f"{logs}: has begun with trial {beyond} of {there.trials} already, "
+            f"more than the {study.trials} asked for now; go on with --trials {there.trials}, or use another --logs"
         )
     return folder
 

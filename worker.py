@@ -2,12 +2,14 @@
 """Take trials from a shared folder, train them, hand in the results; again until the study is complete.
 
     python worker.py                          the folder logs/
-    python worker.py --logs /shared/me/lr     on as many machines as mount the folder, at any time
-    python worker.py --objective mine:train   your own training code, mine.py in this directory
+    python worker.py --logs /shared/me/lr     on any machine that mounts it
+    python worker.py --objective mine:train   your own training code, mine.py
 
-A worker needs no master to be there: without work it waits, and it ends when the study is complete. Ctrl-C or SIGTERM
-gives the trial in hand back to the others. `--objective` names a function `train(settings, report)`, which calls
-`report(epoch=…, …)` after every epoch and returns a dict of metrics; README.md has an example of ten lines.
+A worker needs no master to be there: without work it waits, and it ends when
+the study is complete. Ctrl-C or SIGTERM gives the trial in hand back to the
+others. `--objective` names a function `train(settings, report)`, which calls
+`report(epoch=…, …)` after every epoch and returns a dict of metrics; README.md
+has an example of ten lines.
 """
 
 from __future__ import annotations

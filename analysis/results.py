@@ -1,11 +1,11 @@
 """The results of a study: from the trials' files to rows, from rows to tables.
 
-    python -m analysis.results                              the best ten trials of logs/
+    python -m analysis.results                         the best ten of logs/
     python -m analysis.results --logs /shared/me/lr --best 3
-    python -m analysis.results --all --format csv           every trial, every column; also json, markdown
+    python -m analysis.results --all --format csv      every trial and column
 
-The master keeps the same rows, in the order of the trials, in `results.csv`; if that file is gone this program writes it
-again from the trials' files.
+The master keeps the same rows, in the order of the trials, in `results.csv`;
+if that file is gone, this program writes it again from the trials' files.
 """
 
 from __future__ import annotations

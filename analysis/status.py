@@ -1,9 +1,10 @@
 """The state of a search: how far it is, who trains what, what is best so far.
 
     python -m analysis.status
-    python -m analysis.status --logs /shared/me/lr --watch     until Ctrl-C or the end of the study
+    python -m analysis.status --logs /shared/me/lr --watch     until the end
 
-Any number of people may look, from any machine that mounts the folder: looking changes nothing.
+Any number of people may look, from any machine that mounts the folder:
+looking changes nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.results import FAILED, Row, open_study, rank, read_rows, short
+from analysis.results import FAILED, Row, open_study, read_rows, short
 from search.study import Study, StudyError
 from search.trials import BrokenFile, Folder, Trial, TrialName
 
@@ -306,7 +307,7 @@ def watch(folder: Folder, study: Study) -> None:
         while True:
             rows, _ = read_rows(folder, known=rows)
             status = look(folder, study, rows)
-            view.show(lambda: status, last=status.complete)
+            view.draw(status)
             if status.complete:
                 return
             time.sleep(1)

@@ -66,7 +66,8 @@ class Study:
             raise StudyError("--trials: must be at least 1")
         if self.strategy == "grid" and trials > self.trials:
             raise StudyError(
-                f"--trials {trials}: the grid in {source} has {self.trials} trials with its repeats; raise 'repeats' for more"
+                f"--trials {trials}: the grid in {source} has {self.trials} trials, repeats included; "
+                f"raise 'repeats' for more"
             )
         return replace(study, trials=trials)
 
@@ -94,7 +95,7 @@ class Study:
             )
         for key in space:
             if key in fixed:
-                reader.fail(f"fixed.{key}", f"is in [space] as well; remove it from one of them")
+                reader.fail(f"fixed.{key}", "is in [space] as well; remove it from one of them")
         repeats = reader.integer("repeats", 1, low=1)
         if strategy != "grid" and "repeats" in record and repeats != 1:
             reader.fail("repeats", "belongs to strategy \"grid\"; for more random trials raise 'trials'")
@@ -153,7 +154,7 @@ def differences(old: Study, new: Study) -> list[str]:
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    skipped = ("name", "description", "trials")
+    skipped = ("name", "description", "trials", "repeats")
     flat = {key: value for key, value in record.items() if key not in (*skipped, "fixed", "space")}
     for table in ("fixed", "space"):
         flat |= {f"{table}.{key}": value for key, value in record[table].items()}
@@ -251,7 +252,8 @@ class _Reader:
         if strategy == "grid":
             self.fail(
                 key,
-                f"a grid needs the values themselves, a list such as [{value.get('low', 1)}, {value.get('high', 2)}], not a range",
+                f"a grid needs the values themselves, not a range: a list such as "
+                f"[{value.get('low', 1)}, {value.get('high', 2)}]",
             )
         return self._range(key, kind, value)
 

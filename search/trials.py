@@ -19,6 +19,7 @@ Nothing here locks: of all who rename one name, the filesystem lets one succeed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -278,10 +279,8 @@ def write_whole(path: Path | str, data: bytes, *, sync: bool = False) -> None:
 
 
 def _remove(path: str) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.unlink(path)
-    except OSError:
-        pass
 
 
 def _rename(source: str, target: str) -> bool:

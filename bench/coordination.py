@@ -1,0 +1,133 @@
+"""What coordination costs: no-op trials a second, by real processes, beside Optuna.
+
+    python -m bench.coordination                    in the temporary directory
+    python -m bench.coordination --dir /shared/me   on the filesystem you mean to use
+
+For 1 and for 8 workers the same number of trials, four hyperparameters and one
+reported epoch each, by `master.py` with `worker.py` processes, then by as many
+processes that share an Optuna study in JournalStorage's file backend. Ours
+waits for every result to be on stable storage (fsync); so does Optuna's journal.
+The clock runs from the first claim to the last result collected; the start of
+the processes is left out on both sides. Repeated, the sides taking turns; the
+medians and their ratio are printed, everything goes to bench/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results" / "coordination.json"
+STUDY = """\
+objective = "bench.noop:train"
+strategy = "random"
+trials = {trials}
+[space]
+x = {{ type = "float", low = 0.0, high = 1.0 }}
+y = {{ type = "float", low = 0.01, high = 0.3, log = true }}
+n = {{ type = "int", low = 16, high = 255, log = true }}
+m = {{ type = "int", low = 10, high = 99 }}
+"""
+
+
+def time_ours(directory: Path, workers: int, trials: int) -> float:
+    """Trials a second of a master with that many workers."""
+    study, logs = directory / "noop.toml", directory / "logs"
+    study.write_text(STUDY.format(trials=trials))
+    command = [sys.executable, "master.py", str(study), "--logs", str(logs), "--workers", str(workers)]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    end = (logs / "study.json.done").stat().st_ctime  # its rename: when the last result had been collected
+    seen = list((logs / "seen").glob("*.seen"))
+    assert len(seen) == trials, f"{len(seen)} of {trials}"
+    claims = (json.loads(file.read_text().splitlines()[1])["time"] for file in seen)
+    return trials / (end - min(datetime.fromisoformat(claim).timestamp() for claim in claims))
+
+
+def time_optuna(directory: Path, workers: int, trials: int) -> float:
+    """Trials a second of that many processes with one journal file."""
+    context = multiprocessing.get_context("spawn")
+    journal, barrier = str(directory / "journal.log"), context.Barrier(workers + 1)
+    shares = [trials // workers + (number < trials % workers) for number in range(workers)]
+    processes = [context.Process(target=_optimize, args=(journal, share, barrier)) for share in shares]
+    for process in processes:
+        process.start()
+    barrier.wait()
+    start = time.perf_counter()
+    for process in processes:
+        process.join()
+    seconds = time.perf_counter() - start
+    assert all(process.exitcode == 0 for process in processes)
+    return trials / seconds
+
+
+def _optimize(journal: str, trials: int, barrier) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0.0, 1.0)
+        trial.suggest_float("y", 0.01, 0.3, log=True)
+        trial.suggest_int("n", 16, 255, log=True)
+        trial.suggest_int("m", 10, 99)
+        trial.report(x, 1)
+        return x
+
+    storage = JournalStorage(JournalFileBackend(journal))
+    study = optuna.create_study(
+        study_name="noop", storage=storage, load_if_exists=True, sampler=optuna.samplers.RandomSampler()
+    )
+    barrier.wait()
+    study.optimize(objective, n_trials=trials)
+
+
+def main() -> None:
+    """Measure and print."""
+    summary, _, rest = str(__doc__).partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dir", type=Path, metavar="DIR", help="the filesystem to measure (default: temporary directory)")
+    parser.add_argument("--trials", type=int, default=4000, metavar="N", help="of each measurement (default: 4000)")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="(default: 3)")
+    arguments = parser.parse_args()
+    import optuna
+
+    sides = {"ours": time_ours, "optuna": time_optuna}
+    rates: dict[str, list[float]] = {}
+    for repeat in range(arguments.repeats):
+        for workers in (1, 8):
+            for side, measure in sides.items():
+                directory = Path(tempfile.mkdtemp(dir=arguments.dir, prefix="bench-"))
+                rate = measure(directory, workers, arguments.trials)
+                shutil.rmtree(directory)
+                rates.setdefault(f"{side}, {workers}", []).append(round(rate, 1))
+                print(f"{repeat + 1}: {side:6}  {workers} workers  {rate:8.0f} trials/s", flush=True)
+    print("\nmedian trials/s      1 worker   8 workers")
+    medians = {key: statistics.median(values) for key, values in rates.items()}
+    for side in sides:
+        print(f"{side:18} {medians[f'{side}, 1']:10.0f}  {medians[f'{side}, 8']:10.0f}")
+    ratios = {workers: medians[f"ours, {workers}"] / medians[f"optuna, {workers}"] for workers in (1, 8)}
+    print(f"{'ratio':18} {ratios[1]:10.1f}  {ratios[8]:10.1f}")
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, optuna {optuna.__version__}"
+    RESULTS.parent.mkdir(exist_ok=True)
+    record = {"command": "python -m bench.coordination", "trials": arguments.trials, "machine": machine}
+    RESULTS.write_text(json.dumps({**record, "trials per second": rates, "ratio": ratios}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
