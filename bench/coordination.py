@@ -101,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="the filesystem to measure (default: temporary directory)")
+    parser.add_argument("--dir", type=Path, metavar="DIR", help="where to measure (default: the temporary directory)")
     parser.add_argument("--trials", type=int, default=4000, metavar="N", help="of each measurement (default: 4000)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="(default: 3)")
     arguments = parser.parse_args()
@@ -109,23 +109,31 @@ def main() -> None:
 
     sides = {"ours": time_ours, "optuna": time_optuna}
     rates: dict[str, list[float]] = {}
+    # Removed at the very end: ext4 is slow to create files for seconds after many were removed.
+    top = Path(tempfile.mkdtemp(dir=arguments.dir, prefix="bench-"))
     for repeat in range(arguments.repeats):
         for workers in (1, 8):
             for side, measure in sides.items():
-                directory = Path(tempfile.mkdtemp(dir=arguments.dir, prefix="bench-"))
+                directory = top / f"{side}-{workers}-{repeat}"
+                directory.mkdir()
                 rate = measure(directory, workers, arguments.trials)
-                shutil.rmtree(directory)
                 rates.setdefault(f"{side}, {workers}", []).append(round(rate, 1))
                 print(f"{repeat + 1}: {side:6}  {workers} workers  {rate:8.0f} trials/s", flush=True)
+    shutil.rmtree(top)
     print("\nmedian trials/s      1 worker   8 workers")
     medians = {key: statistics.median(values) for key, values in rates.items()}
     for side in sides:
         print(f"{side:18} {medians[f'{side}, 1']:10.0f}  {medians[f'{side}, 8']:10.0f}")
     ratios = {workers: medians[f"ours, {workers}"] / medians[f"optuna, {workers}"] for workers in (1, 8)}
     print(f"{'ratio':18} {ratios[1]:10.1f}  {ratios[8]:10.1f}")
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, optuna {optuna.__version__}"
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     RESULTS.parent.mkdir(exist_ok=True)
-    record = {"command": "python -m bench.coordination", "trials": arguments.trials, "machine": machine}
+    record = {
+        "command": "python -m bench.coordination",
+        "trials": arguments.trials,
+        "machine": machine,
+        "optuna": optuna.__version__,
+    }
     RESULTS.write_text(json.dumps({**record, "trials per second": rates, "ratio": ratios}, indent=1) + "\n")
 
 

@@ -8,6 +8,7 @@ what it saw before and measures the silence on its own monotonic clock, so no tw
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -27,11 +28,16 @@ def identify_process() -> Record | None:
     A pid alone comes back after a reboot, in another container, or when the numbers wrap: the boot, the
     namespace the pid belongs to and the process's start (clock ticks since boot) make it unique.
     """
+    return _identify(os.getpid())
+
+
+@functools.cache
+def _identify(pid: int) -> Record | None:
     try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             boot = file.read().strip()
         namespace = os.stat("/proc/self/ns/pid").st_ino
-        return {"boot": boot, "namespace": namespace, "start": _state_and_start(os.getpid())[1]}
+        return {"boot": boot, "namespace": namespace, "start": _state_and_start(pid)[1]}
     except OSError:
         return None
 

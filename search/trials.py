@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import math
 import os
@@ -101,6 +102,7 @@ def new_owner() -> str:
     return f"{host[:MAX_NAME]}-{os.getpid()}-{letters}"
 
 
+@functools.cache
 def host_name() -> str:
     """This machine's name, without its domain."""
     return socket.gethostname().split(".")[0]
@@ -243,9 +245,9 @@ def append_line(path: str, record: Record, *, sync: bool = False) -> None:
             raise LeaseLost(path) from None
         raise
     try:
-        size = os.fstat(descriptor).st_size
-        if os.write(descriptor, line) != len(line):
-            os.ftruncate(descriptor, size)  # our own half of a line: the next append must not join it
+        written = os.write(descriptor, line)
+        if written != len(line):  # take back our half of a line: the next append must not join it
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         if sync:
             os.fsync(descriptor)
@@ -267,15 +269,23 @@ def write_whole(path: Path | str, data: bytes, *, sync: bool = False) -> None:
     folder, name = os.path.split(os.fspath(path))
     temporary = os.path.join(folder, f".{name}.{os.getpid()}-{random.getrandbits(32):08x}.tmp")
     try:
-        with open(temporary, "xb") as file:
-            file.write(data)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            _write_all(descriptor, data)
             if sync:
-                file.flush()
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         os.rename(temporary, path)
     except BaseException:
         _remove(temporary)
         raise
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def _remove(path: str) -> None:
@@ -410,10 +420,12 @@ class Folder:
         return None
 
     def candidates(self) -> Iterator[TrialName]:
-        """Pending trials in random order, so that workers seldom reach for the same one."""
-        pending = [name for name in self.names() if name.state == "pending"]
-        random.shuffle(pending)
-        return iter(pending)
+        """One worker's share of the pending trials, drawn at random: workers seldom reach for the same one."""
+        texts = _list(self.path)
+        pending = [text for text in texts if text.endswith(".jsonl")]
+        share = math.ceil(len(pending) / (1 + sum(text.endswith(".taken") for text in texts)))
+        names = map(TrialName.parse, random.sample(pending, share))  # parsed as they are asked for
+        return (name for name in names if name is not None)
 
 
 class Claim:
@@ -463,12 +475,15 @@ class Claim:
             raise LeaseLost(self.path)
 
 
-def _listing(path: Path, states: tuple[str, ...]) -> list[TrialName]:
+def _list(path: Path) -> list[str]:
     try:
-        texts = os.listdir(path)
+        return os.listdir(path)
     except FileNotFoundError:
         return []
-    names = (TrialName.parse(text) for text in texts)
+
+
+def _listing(path: Path, states: tuple[str, ...]) -> list[TrialName]:
+    names = (TrialName.parse(text) for text in _list(path))
     return [name for name in names if name is not None and name.state in states]
 
 
