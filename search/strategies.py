@@ -60,14 +60,17 @@ Space = Mapping[str, Hyperparameter]
 
 def grid(space: Space, number: int, rng: Random) -> dict[str, Any]:
     """Every combination in turn, the last hyperparameter fastest; after the last combination the first again."""
-    choices = [hyperparameter.choices for hyperparameter in space.values()]  # type: ignore[union-attr]
-    combination = next(itertools.islice(itertools.product(*choices), number % grid_size(space), None))
+    combination = next(itertools.islice(itertools.product(*_choices(space)), number % grid_size(space), None))
     return dict(zip(space, combination, strict=True))
 
 
 def grid_size(space: Space) -> int:
     """The number of combinations."""
-    return math.prod(len(hyperparameter.choices) for hyperparameter in space.values())  # type: ignore[union-attr]
+    return math.prod(map(len, _choices(space)))
+
+
+def _choices(space: Space) -> list[tuple[Any, ...]]:
+    return [dimension.choices for dimension in space.values() if isinstance(dimension, Categorical)]
 
 
 def random(space: Space, number: int, rng: Random) -> dict[str, Any]:

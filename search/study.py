@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 from search.strategies import STRATEGIES, Categorical, Float, Hyperparameter, Int, grid_size
 
@@ -184,7 +184,7 @@ class _Reader:
     record: dict[str, Any]
     source: str
 
-    def fail(self, key: str, complaint: str) -> Any:
+    def fail(self, key: str, complaint: str) -> NoReturn:
         raise StudyError(f"{self.source}: {key}: {complaint}")
 
     def refuse_unknown(self, known: tuple[str, ...]) -> None:

@@ -76,7 +76,7 @@ def train_epoch(network: nn.Module, optimiser: torch.optim.Optimizer, part: Part
         optimiser.step()
         total += loss.detach()
         steps += 1
-    return total.item() / steps
+    return float(total.item()) / steps
 
 
 @torch.inference_mode()

@@ -67,7 +67,7 @@ def _check(name: str, value: Any) -> Any:
             raise SettingsError(f"{name}: must be {options}, not {value!r}")
         return value
     wanted = "a whole number" if setting.kind is int else "a number"
-    if isinstance(value, bool) or not isinstance(value, setting.kind | int):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isinstance(value, setting.kind | int):
         raise SettingsError(f"{name}: must be {wanted}, not {value!r}")
     if not setting.low <= value <= setting.high or not math.isfinite(value):
         limits = f"at least {setting.low:g}" + (f" and at most {setting.high:g}" if setting.high < math.inf else "")
