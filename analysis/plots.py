@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from analysis.results import Row, open_study, rank, short
 from search.study import Study, StudyError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HIGHLIGHTED = 4
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito's, told apart by the colour-blind
-STYLES = ("-", "--", "-.", ":")  # and in print
+STYLES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")  # and in print
 NOT_MEASURES = ("epoch", "seconds")
 
 
@@ -68,7 +68,8 @@ def draw_learning_curves(study: Study, trials: Sequence[Trial]) -> Figure:
             style = {"color": COLOURS[position], "linestyle": STYLES[position], "linewidth": 1.8}
             _draw_curve(axes, trial, measure, **style, zorder=3 - position / 10)
         _dress(axes, trials, measure)
-    _add_legend(figure, study, [row for number in highlighted for row in rows if row.trial == number])
+    by_number = {row.trial: row for row in rows}
+    _add_legend(figure, study, [by_number[n] for n in highlighted], others=len(trials) > len(highlighted))
     figure.suptitle(f"{study.name}: learning curves of {len(trials)} trials", fontsize=11)
     return figure
 
@@ -93,21 +94,18 @@ def _dress(axes: Axes, trials: Sequence[Trial], measure: str) -> None:
     axes.grid(axis="y", color="#e0e0e0", linewidth=0.6)
 
 
-def _add_legend(figure: Figure, study: Study, best: Sequence[Row]) -> None:
+def _add_legend(figure: Figure, study: Study, best: Sequence[Row], others: bool) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D([], [], color=colour, linestyle=style, linewidth=1.8)
-        for colour, style, _ in zip(COLOURS, STYLES, best, strict=False)
-    ]
-    labels = []
-    for row in best:
+    handles, labels = [], []
+    for row, colour, style in zip(best, COLOURS, STYLES, strict=False):
         searched = ", ".join(f"{key.replace('_', ' ')} {short(row.settings.get(key))}" for key in study.space)
-        labels.append(
-            f"trial {row.trial}: {study.metric.replace('_', ' ')} {short(row.value(study.metric))} ({searched})"
-        )
-    handles.append(Line2D([], [], color="#9a9a9a", linewidth=0.8))
-    labels.append("the others")
+        value = f"{study.metric.replace('_', ' ')} {short(row.value(study.metric))}"
+        labels.append(f"trial {row.trial}: {value} ({searched})")
+        handles.append(Line2D([], [], color=colour, linestyle=style, linewidth=1.8))
+    if others:
+        labels.append("the others")
+        handles.append(Line2D([], [], color="#9a9a9a", linewidth=0.8))
     figure.legend(handles, [_plain(label) for label in labels], loc="outside lower left", fontsize=8, frameon=False)
 
 

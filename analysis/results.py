@@ -164,7 +164,8 @@ def to_table(study: Study, rows: Sequence[Row], title: str | None = None) -> Tab
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
     keys = main_columns(study, rows)
     for key in keys:
-        table.add_column(Text(key), justify="right" if key != "host" else "left")
+        # A long name breaks into lines at its underscores.
+        table.add_column(Text(key.replace("_", " ")), justify="right" if key != "host" else "left", vertical="bottom")
     for position, row in enumerate(rows):
         cells = row.cells()
         style = "red" if row.status == FAILED else "bold green" if position == 0 else ""
