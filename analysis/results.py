@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from search.study import Study, StudyError
 from search.trials import BrokenFile, Folder, Trial, write_whole
@@ -164,8 +164,9 @@ def to_table(study: Study, rows: Sequence[Row], title: str | None = None) -> Tab
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
     keys = main_columns(study, rows)
     for key in keys:
-        # A long name breaks into lines at its underscores.
-        table.add_column(Text(key.replace("_", " ")), justify="right" if key != "host" else "left", vertical="bottom")
+        words = key.split("_")  # a long name breaks into lines there
+        justify: Literal["left", "right"] = "left" if key == "host" else "right"
+        table.add_column(Text(" ".join(words)), justify=justify, min_width=max(map(len, words)), vertical="bottom")
     for position, row in enumerate(rows):
         cells = row.cells()
         style = "red" if row.status == FAILED else "bold green" if position == 0 else ""
@@ -247,7 +248,8 @@ def print_table(folder: Folder, study: Study, rows: Sequence[Row], chosen: Seque
 
     failed = sum(row.status == FAILED for row in rows)
     console = Console(highlight=False)
-    title = f"{study.name}: best {len(chosen)} of {len(rows)} trials by {study.metric}, {study.direction}d"
+    extreme = "lowest" if study.direction == "minimize" else "highest"
+    title = f"{study.name}: {len(chosen)} of {len(rows)} trials, {extreme} {study.metric} first"
     if chosen:
         console.print(to_table(study, chosen, title))
     else:

@@ -176,9 +176,10 @@ def _text(value: Any) -> str | None:
 def to_line(record: Record) -> bytes:
     """One record as one line of strict JSON; a number that is not finite becomes null."""
     try:
-        return json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(record), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        text = json.dumps(_finite(record), ensure_ascii=False, allow_nan=False)
+    return text.encode(errors="backslashreplace") + b"\n"  # half a surrogate pair becomes JSON's own escape
 
 
 def _finite(value: Any) -> Any:

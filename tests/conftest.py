@@ -1,0 +1,130 @@
+"""Real processes in a folder of their own, and the rule that CI skips nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from analysis.results import read_rows
+from search.trials import Folder, TrialName
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 60  # seconds after which something that should have happened has not; never a measure of speed
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """In CI a skipped test is a failed one."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("NOTHING_SKIPPED") and reporter and reporter.stats.get("skipped"):
+        reporter.write_line("NOTHING_SKIPPED is set, and tests were skipped", red=True)
+        session.exitstatus = 1
+
+
+class Bench:
+    """A shared folder and the programs that work in it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.logs = path / "logs"
+        self.folder = Folder(self.logs)
+        self.processes: list[subprocess.Popen] = []
+
+    def study(self, trials=40, objective="quick", seed=0, extra="", name="toy"):
+        """A study of one hyperparameter, trained by a function of tests/objectives.py."""
+        file = self.path / f"{name}.toml"
+        file.write_text(
+            f'objective = "tests.objectives:{objective}"\nstrategy = "random"\ntrials = {trials}\nseed = {seed}\n{extra}\n'
+            '[space]\nx = { type = "float", low = 0.0, high = 1.0 }\n'
+        )
+        return str(file)
+
+    def start(self, *command, **options):
+        """A program in the background, with what it says kept."""
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT} | options
+        process = subprocess.Popen([sys.executable, *map(str, command)], **options)
+        self.processes.append(process)
+        return process
+
+    def master(self, *arguments, **options):
+        return self.start("master.py", *arguments, "--logs", self.logs, **options)
+
+    def worker(self, objective="quick", *arguments, **options):
+        command = ("worker.py", "--logs", self.logs, "--objective", f"tests.objectives:{objective}", *arguments)
+        return self.start(*command, **options)
+
+    def finish(self, process, code=0):
+        """What the program said until it ended; its exit code must be the expected one."""
+        said, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == code, f"exit code {process.returncode}, not {code}:\n{said}"
+        assert "Traceback" not in said, said
+        return said
+
+    def search(self, *arguments, code=0, **options):
+        """A master, from start to end."""
+        return self.finish(self.master(*arguments, **options), code)
+
+    def close(self):
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+                process.wait()
+
+    # ---- what is in the folder
+
+    def names(self, state):
+        return [name for name in (*self.folder.names(), *self.folder.settled()) if name.state == state]
+
+    def rows(self):
+        rows, complaints = read_rows(self.folder)
+        assert not complaints
+        return rows
+
+    def assert_complete(self, trials):
+        """Every trial asked for is counted once, nothing is left, and results.csv says the same."""
+        assert sorted(name.number for name in self.names("seen")) == list(range(trials))
+        assert self.folder.names() == []
+        assert (self.logs / "study.json.done").exists() and not (self.logs / "study.json").exists()
+        table = self.folder.results.read_text().splitlines()
+        assert [int(line.split(",")[0]) for line in table[1:]] == list(range(trials))
+        assert not list(self.logs.glob(".*.tmp")) and not list(self.folder.seen.glob(".*.tmp"))
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """A folder, and the end of every process started in it."""
+    bench = Bench(tmp_path)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An empty shared folder, as a master makes it."""
+    folder = Folder(tmp_path / "logs")
+    folder.seen.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def pending(folder):
+    """The folder's one pending trial."""
+    name = TrialName(7, 1)
+    folder.publish(name, {"x": 0.5}, lease=5.0)
+    return name
+
+
+def wait_for(condition, what=""):
+    """What `condition` returns, as soon as it is true."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.01)
+    raise AssertionError(f"waited {PATIENCE} s for {what or condition}")

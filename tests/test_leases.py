@@ -1,0 +1,108 @@
+"""Who is alive, by the observer's own clock."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from search.leases import Heartbeat, Leases, describe_owner, has_died
+from search.trials import TrialName, read_records
+from tests.conftest import ROOT, wait_for
+
+NAME = TrialName(1, 1, "taken", "a-1-b")
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def watch(leases, clock, seconds, signature, step=1.0):
+    for _ in range(int(seconds / step)):
+        clock.now += step
+        leases.look({NAME})
+        silence = leases.silence(NAME, signature)
+    return silence
+
+
+def test_silence_is_measured_from_when_we_first_looked_not_by_file_times():
+    clock = Clock()
+    leases = Leases(180, clock)
+    assert leases.is_new(NAME) and leases.silence(NAME, (1, 2, 0)) == 0  # a file time of 1970: no matter
+    assert watch(leases, clock, 100, (1, 2, 0)) == 100
+    assert watch(leases, clock, 1, (1, 2, 3)) == 0  # any change, even back in time, is a sign of life
+    assert watch(leases, clock, 1, (1, 2, -5)) == 0
+    assert watch(leases, clock, 200, (1, 2, -5)) == 200
+
+
+def test_an_observer_that_was_stopped_itself_believes_nobody_dead():
+    clock = Clock()
+    leases = Leases(180, clock)
+    leases.silence(NAME, (1,))
+    assert watch(leases, clock, 100, (1,)) == 100
+    clock.now += 3600  # SIGSTOP, a suspended laptop
+    leases.look({NAME})
+    assert leases.silence(NAME, (1,)) == 0
+
+
+def test_who_is_gone_from_the_listing_is_forgotten():
+    clock = Clock()
+    leases = Leases(180, clock)
+    leases.silence(NAME, (1,))
+    leases.look(set())
+    assert leases.is_new(NAME)
+
+
+def start_sleeper():
+    code = "import json, sys, time; from search.leases import describe_owner; " \
+        "print(json.dumps(describe_owner('x')), flush=True); time.sleep(600)"  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    import json
+
+    return process, json.loads(process.stdout.readline())
+
+
+def test_a_dead_process_is_known_by_pid_start_and_boot():
+    process, claim = start_sleeper()
+    try:
+        assert not has_died(claim)
+        assert has_died(
+            {**claim, "process": {**claim["process"], "start": claim["process"]["start"] - 1}}
+        )  # pid reused
+        elsewhere = [{"boot": "another"}, {"namespace": 1}]
+        process.send_signal(signal.SIGSTOP)
+        assert not has_died(claim)
+    finally:
+        process.kill()
+    wait_for(lambda: has_died(claim), "a zombie to count as dead")
+    process.wait()
+    assert has_died(claim)
+    for change in elsewhere:  # another machine, another container: we can't look there
+        assert not has_died({**claim, "process": {**claim["process"], **change}})
+
+
+def test_a_claim_that_says_nothing_of_its_process_is_never_judged_dead():
+    for claim in ({}, {"pid": 1}, {"pid": "1", "process": {}}, {"pid": -1, "process": describe_owner("x")["process"]}):
+        assert not has_died(claim)
+
+
+def test_the_heartbeat_touches_the_file_and_notices_that_it_is_gone(folder, pending):
+    claim = folder.claim("a-1-b", iter([pending]))
+    heartbeat = Heartbeat()
+    heartbeat.hold(claim, lease=0.6)
+    heartbeat.start()
+    before = folder.signature(claim.name)
+    wait_for(lambda: folder.signature(claim.name) != before, "a sign of life")
+    lost = folder.lose(claim.name)
+    wait_for(heartbeat.lost.is_set, "the loss to be noticed")
+    heartbeat.release()
+    quiet = os.stat(folder.locate(lost)).st_mtime_ns
+    time.sleep(0.3)
+    assert os.stat(folder.locate(lost)).st_mtime_ns == quiet
+    assert len(read_records(folder.locate(lost))) == 1
