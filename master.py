@@ -160,7 +160,7 @@ def run(master: Master, workers: LocalWorkers | None, show: Callable[..., None])
             if workers.all_gone and not master.someone_works():
                 master.say("no worker is left on this machine, and none works elsewhere")
                 return 1
-        wait = SHORTEST_WAIT if moved else min(1.5 * wait, LONGEST_WAIT)
+        wait = SHORTEST_WAIT if moved else min(1.5 * wait, LONGEST_WAIT, master.lease / 20)
         time.sleep(wait)
     master.folder.complete_study()
     return 0

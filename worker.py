@@ -32,7 +32,7 @@ from search.leases import SIGNS_PER_LEASE, Heartbeat, describe_owner
 from search.study import DEFAULT_OBJECTIVE
 from search.trials import BrokenFile, Claim, Folder, LeaseLost, Record, Trial, TrialName, new_owner, utc_now
 
-FIRST_WAIT, LONGEST_WAIT = 0.02, 2.0  # seconds between two looks for work
+FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for work
 T = TypeVar("T")
 Objective = Callable[[Record, "Report"], Record]
 

@@ -97,7 +97,7 @@ class Leases:
     def look(self, current: set[TrialName]) -> None:
         """Begin a round of questions. Claims not in `current` are forgotten; after a long pause all start anew."""
         now = self._clock()
-        if now - self._last_look > self.seconds / 4:  # we were stopped ourselves: silence proves nothing
+        if now - self._last_look > self.seconds / 2:  # we were stopped ourselves: silence proves nothing
             for watched in self._watched.values():
                 watched.since = now
         self._last_look = now

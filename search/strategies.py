@@ -39,8 +39,11 @@ class Int:
     def at(self, u: float) -> int:
         """The value at the share u, 0 <= u < 1: int(2^(4 + 4u)) for 16 … 255 log, 10 + int(90u) for 10 … 99."""
         end = self.high + 1
-        value = self.low * (end / self.low) ** u if self.log else self.low + (end - self.low) * u
-        return min(max(math.floor(value), self.low), self.high)
+        if self.log:
+            value = math.floor(self.low * (end / self.low) ** u)
+        else:
+            value = self.low + math.floor((end - self.low) * u)
+        return min(max(value, self.low), self.high)
 
 
 @dataclass(frozen=True)

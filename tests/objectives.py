@@ -13,6 +13,12 @@ def quick(settings, report):
     return {"validation_error": settings["x"]}
 
 
+def brief(settings, report):
+    """A twentieth of a second: longer than it takes a waiting worker to wake up for forty of them."""
+    time.sleep(0.05)
+    return {"validation_error": settings["x"]}
+
+
 def slow(settings, report):
     """Ten epochs of a tenth of a second."""
     for epoch in range(1, 11):
