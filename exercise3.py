@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train one convolutional network on MNIST from one set of hyperparameters, and print its learning curve.
+"""Train one network on MNIST from one set of hyperparameters.
 
     python exercise3.py
     python exercise3.py --learning-rate 0.2 --batch-size 100 --epochs 50

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Search hyperparameters through a shared folder: publish trials, requeue lost ones, collect results.
+"""Search hyperparameters: publish trials, requeue lost ones, collect results.
 
     python master.py                    the study `quickstart`, in logs/
     python master.py --workers 2        with two workers on this machine

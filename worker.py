@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Take trials from a shared folder, train them, hand in the results; again until the study is complete.
+"""Take trials from a shared folder, train them, hand in the results.
 
     python worker.py                          the folder logs/
     python worker.py --logs /shared/me/lr     on any machine that mounts it
@@ -30,7 +30,7 @@ from typing import Any, TypeVar
 
 from search.leases import SIGNS_PER_LEASE, Heartbeat, describe_owner
 from search.study import DEFAULT_OBJECTIVE
-from search.trials import BrokenFile, Claim, Folder, LeaseLost, Record, Trial, TrialName, new_owner, utc_now
+from search.trials import BrokenFile, Claim, Folder, LeaseLost, Record, Trial, TrialName, new_owner, printable, utc_now
 
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for work
 T = TypeVar("T")
@@ -290,7 +290,7 @@ class Worker:
     def say(self, message: str, trained: int | None = None) -> None:
         """A line for whoever looks at this worker's output."""
         count = "" if trained is None else f"; {trained} trial{'s' * (trained != 1)} trained"
-        print(f"{time.strftime('%H:%M:%S')} {self.owner}: {message}{count}", flush=True)
+        print(f"{time.strftime('%H:%M:%S')} {self.owner}: {printable(message)}{count}", flush=True)
 
 
 class Report:

@@ -4,7 +4,7 @@
     python -m analysis.plots --logs /shared/me/lr --out pictures
 
 Learning curves: what every trial reported after each epoch, one panel a measure,
-the best trials in colour, the others in grey. Works while the study runs.
+the best trials in colour, the others in grey. The study may still be running.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from analysis.results import Row, open_study, rank, short
 from search.study import Study, StudyError
-from search.trials import BrokenFile, Folder, Trial
+from search.trials import BrokenFile, Folder, Trial, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +110,7 @@ def _add_legend(figure: Figure, study: Study, best: Sequence[Row], others: bool)
 
 
 def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # or matplotlib takes what a file says for a formula
+    return printable(text).replace("$", r"\$")  # or matplotlib takes what a file says for a formula
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from search.study import Study, StudyError
-from search.trials import BrokenFile, Folder, Trial, write_whole
+from search.trials import BrokenFile, Folder, Trial, printable, write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -143,7 +143,7 @@ def short(value: Any) -> str:
     """A value as a person wants it in a table."""
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
 def main_columns(study: Study, rows: Sequence[Row]) -> list[str]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.results import FAILED, Row, open_study, read_rows, short
 from search.study import Study, StudyError
-from search.trials import BrokenFile, Folder, Trial, TrialName
+from search.trials import BrokenFile, Folder, Trial, TrialName, printable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -158,11 +158,11 @@ class View:
 
     def __init__(self) -> None:
         self._next = 0.0
-        self._counted = -1
+        self._said = (-1, False)
 
     def say(self, message: str) -> None:
         """A line that stays."""
-        print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
+        print(f"{time.strftime('%H:%M:%S')} {printable(message)}", flush=True)
 
     def show(self, look: Callable[[], Status], last: bool = False) -> None:
         """The state now, if it is time for it (`last`: in any case); else `look` is not asked."""
@@ -172,8 +172,8 @@ class View:
 
     def draw(self, status: Status) -> None:
         """One line, if there is news."""
-        if len(status.rows) != self._counted:
-            self._counted = len(status.rows)
+        if (len(status.rows), status.complete) != self._said:
+            self._said = len(status.rows), status.complete
             parts = [f"{len(status.rows)} of {status.asked} trials", summary(status), best_line(status)]
             self.say("; ".join(part for part in parts if part))
 
@@ -191,7 +191,7 @@ class LiveView(View):
         """A line above what is redrawn."""
         from rich.text import Text
 
-        self._live.console.print(Text(f"{time.strftime('%H:%M:%S')} {message}"))
+        self._live.console.print(Text(f"{time.strftime('%H:%M:%S')} {printable(message)}"))
 
     def draw(self, status: Status) -> None:
         """All of it."""
@@ -246,7 +246,7 @@ def last_value(trial: Trial) -> str:
     """The last number of the last epoch."""
     numbers = {k: v for k, v in (trial.epochs[-1] if trial.epochs else {}).items() if isinstance(v, int | float)}
     key = list(numbers)[-1] if numbers else "epoch"
-    return "" if key == "epoch" else f"{key} {short(numbers[key])}"
+    return "" if key == "epoch" else f"{printable(key)} {short(numbers[key])}"
 
 
 def clock(seconds: float | None) -> str:

@@ -39,6 +39,7 @@ class Int:
     def at(self, u: float) -> int:
         """The value at the share u, 0 <= u < 1: int(2^(4 + 4u)) for 16 … 255 log, 10 + int(90u) for 10 … 99."""
         end = self.high + 1
+        value: int
         if self.log:
             value = math.floor(self.low * (end / self.low) ** u)
         else:

