@@ -3,7 +3,7 @@
 
     python exercise3.py
     python exercise3.py --learning-rate 0.2 --batch-size 100 --epochs 50
-    python exercise3.py --data full --time-limit 60 --momentum 0.9 --learning-rate 0.01
+    python exercise3.py --data full --time-limit 60 --momentum 0.9
 
 This is also the objective that `worker.py` loads: `train(settings, report)`
 takes the settings of one trial and calls `report(epoch=…, …)` after every
