@@ -1,0 +1,90 @@
+"""The documentation says what is so."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+from search.study import STUDIES
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_tree_lists_every_file_and_none_that_is_not_there():
+    tree = README.split("## The tree")[1].split("```")[1]
+    listed, folder = set(), ""
+    for line in tree.strip().splitlines():
+        name = line.split()[0]
+        folder = name if name.endswith("/") else folder if line.startswith(" ") else ""
+        listed.add(name if not line.startswith(" ") else folder + name)
+    for entry in listed:
+        assert (ROOT / entry).exists(), entry
+    files = [*ROOT.glob("*.py"), *(p for d in ("search", "training", "analysis") for p in (ROOT / d).glob("*.py"))]
+    assert {str(f.relative_to(ROOT)) for f in files if f.name != "__init__.py"} <= listed
+    assert {path.stem for path in STUDIES.glob("*.toml")} == {"quickstart", *(f"scenario{k}" for k in range(1, 7))}
+
+
+def test_every_option_in_the_documentation_exists():
+    programs = {"master.py": ["master.py"], "worker.py": ["worker.py"], "exercise3.py": ["exercise3.py"]}
+    programs |= {f"analysis.{name}": ["-m", f"analysis.{name}"] for name in ("results", "status", "plots")}
+    programs |= {"bench.coordination": ["-m", "bench.coordination"]}
+    found = 0
+    for program, command in programs.items():
+        text = subprocess.check_output([sys.executable, *command, "--help"], cwd=ROOT, text=True)
+        for line in README.splitlines():
+            if program in line and "#" not in line.partition(program)[2].partition("--")[0]:
+                for option in re.findall(r"(--[a-z-]+)", line.partition(program)[2].partition("#")[0]):
+                    assert option in text, f"{program} has no {option}: {line}"
+                    found += 1
+    assert found > 5
+
+
+def test_links_and_pictures_are_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (ROOT / target).exists(), target
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md", "LOG.md", "LICENSE"):
+        assert (ROOT / name).read_text().strip()
+
+
+def test_the_example_of_an_objective_works_as_it_stands(bench):
+    code = {}
+    for language, text in re.findall(r"```(python|toml)\n(.*?)```", README, re.S):
+        code[language] = text
+    assert len(code["python"].strip().splitlines()) <= 10
+    (bench.path / "mine.py").write_text(code["python"])
+    (bench.path / "mine.toml").write_text(code["toml"])
+    command = (ROOT / "master.py", "mine.toml", "--logs", bench.logs, "--workers", 2)
+    said = bench.finish(bench.start(*command, cwd=bench.path))
+    bench.assert_complete(20)
+    assert "lowest loss first" in said
+
+
+def test_the_figures_in_the_readme_are_those_that_were_measured():
+    record = json.loads((ROOT / "bench/results/coordination.json").read_text())
+    section = README.split("## What coordination costs")[1].split("##")[0]
+    assert record["command"] in section and f"{record['trials']:,} trials" in section
+    for rates in record["trials per second"].values():
+        assert f"| {statistics.median(rates):,.0f} |" in section
+    for ratio in record["ratio"].values():
+        assert f"| {ratio:.1f} |" in section
+
+
+def test_the_format_of_a_study_is_explained_by_one_that_loads():
+    text = (STUDIES / "quickstart.toml").read_text()
+    for key in ("strategy", "trials", "seed", "metric", "direction", "objective", "repeats", "description"):
+        assert re.search(rf"^(# )?{key} = .+", text, re.M), key
+
+
+def test_make_names_its_targets():
+    try:
+        said = subprocess.check_output(["make", "help"], cwd=ROOT, text=True)
+    except FileNotFoundError:
+        pytest.skip("make is not installed: apt-get install make")
+    for target in ("search", "test", "check", "bench"):
+        assert f"make {target} " in said and f"`make {target}`" in (ROOT / "CHANGELOG.md").read_text()
