@@ -331,7 +331,8 @@ class Master:
             if is_new:
                 continue  # most are gone by the next time
             trial = self._claim_of(name)
-            lease = max(self.lease, trial.lease or 0.0) if trial else self.lease
+            # An earlier master may have asked for signs of life more seldom: as seldom as for the default lease, at most.
+            lease = max(self.lease, min(trial.lease or 0.0, DEFAULT_LEASE)) if trial else self.lease
             if trial and has_died(trial.claim):
                 self._judge(name, f"its worker {name.owner} died")
             elif silence > lease:

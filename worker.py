@@ -210,7 +210,7 @@ class Worker:
                 trial = self.patiently(claim.read)
             except BrokenFile as error:
                 self.say(str(error))
-                claim.hand_in()  # as it is: the master judges it and tries again
+                self.patiently(claim.hand_in)  # as it is: the master judges it and tries again
                 return False
             heartbeat.hold(claim, trial.lease or SIGNS_PER_LEASE)  # unknown: a sign every second
             self.patiently(lambda: claim.append(describe_owner(self.owner)))

@@ -75,7 +75,12 @@ def draw_learning_curves(study: Study, trials: Sequence[Trial]) -> Figure:
 
 
 def _draw_curve(axes: Axes, trial: Trial, measure: str, **style: object) -> None:
-    points = [(epoch["epoch"], epoch[measure]) for epoch in trial.epochs if isinstance(epoch.get(measure), int | float)]
+    number = int | float
+    points = [
+        (epoch["epoch"], epoch[measure])
+        for epoch in trial.epochs
+        if isinstance(epoch.get(measure), number) and isinstance(epoch["epoch"], number)
+    ]
     if points:
         marker = "." if len(points) == 1 else ""
         axes.plot(*zip(*points, strict=True), marker=marker, **style)  # type: ignore[arg-type]

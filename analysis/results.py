@@ -66,7 +66,7 @@ class Row:
     def value(self, metric: str) -> float | None:
         """The metric, or None where there is no finite one."""
         value = self.metrics.get(metric)
-        return value if isinstance(value, int | float) and math.isfinite(value) else None
+        return value if isinstance(value, int | float) and abs(value) < math.inf else None
 
     def named(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Settings and metrics under the names of their columns, which no other column has."""

@@ -239,7 +239,7 @@ def epoch_of(trial: Trial) -> str:
     """`3/10`, or `3` where nobody said how many there are to be, or nothing before the first."""
     total = trial.settings.get("epochs")
     done = trial.epochs[-1]["epoch"] if trial.epochs else 0
-    return f"{done}/{total}" if isinstance(total, int) else f"{done}"
+    return printable(f"{done}/{total}" if isinstance(total, int) else f"{done}")
 
 
 def last_value(trial: Trial) -> str:

@@ -24,6 +24,7 @@ _DIMENSION_KEYS = {
     "int": ("type", "low", "high", "log"),
     "categorical": ("type", "choices"),
 }
+LARGEST = 1e300  # of a bound: beyond, floats overflow
 _Scalar = int | float | str | bool
 
 
@@ -273,7 +274,7 @@ class _Reader:
             bound = value.get(part)
             if bound is None:
                 self.fail(key, f"{part} is missing")
-            if not isinstance(bound, number) or isinstance(bound, bool) or not math.isfinite(bound):
+            if not isinstance(bound, number) or isinstance(bound, bool) or not -LARGEST < bound < LARGEST:
                 wanted = "a whole number" if kind == "int" else "a finite number"
                 self.fail(key, f"{part} must be {wanted}, not {bound!r}")
         low, high, log = value["low"], value["high"], value.get("log", False)
