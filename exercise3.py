@@ -17,6 +17,7 @@ import os
 import sys
 from typing import Any
 
+from search.command_line import new_parser
 from training.settings import SETTINGS, SettingsError
 
 
@@ -38,10 +39,7 @@ def prepare(device: str) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line: a flag for every setting, then how to use the machine."""
-    summary, _, rest = str(__doc__).partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     group = parser.add_argument_group("settings")
     for name, setting in SETTINGS.items():
         default = "none" if setting.default is None else setting.default

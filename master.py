@@ -30,6 +30,7 @@ from types import FrameType
 
 from analysis.results import Row, print_table, rank, write_results
 from analysis.status import look, open_view
+from search.command_line import add_logs, new_parser
 from search.leases import DEFAULT_LEASE, Leases, has_died
 from search.local_workers import LocalWorkers
 from search.strategies import Categorical
@@ -50,18 +51,13 @@ class Terminated(BaseException):
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    summary, _, rest = str(__doc__).partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     group = parser.add_argument_group("what to search")
     group.add_argument(
         "study", nargs="?", default="quickstart", metavar="STUDY",
         help="a name in studies/ (quickstart, scenario1 … scenario6) or a TOML file of yours (default: quickstart)",
     )  # fmt: skip
-    group.add_argument(
-        "--logs", type=Path, default=Path("logs"), metavar="DIR", help="the shared folder (default: logs)"
-    )
+    add_logs(group)
     group.add_argument("--trials", type=int, metavar="N", help="the budget: N results (default: what the study says)")
     group.add_argument("--seed", type=int, metavar="N", help="another search in the same space (default: the study's)")
     group = parser.add_argument_group("workers on this machine")
@@ -331,7 +327,7 @@ class Master:
             if is_new:
                 continue  # most are gone by the next time
             trial = self._claim_of(name)
-            # An earlier master may have asked for signs of life more seldom: as seldom as for the default lease, at most.
+            # An earlier master may have asked for signs more seldom: as seldom as the default lease does, at most.
             lease = max(self.lease, min(trial.lease or 0.0, DEFAULT_LEASE)) if trial else self.lease
             if trial and has_died(trial.claim):
                 self._judge(name, f"its worker {name.owner} died")

@@ -24,10 +24,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
+from search.command_line import add_logs, new_parser
 from search.leases import SIGNS_PER_LEASE, Heartbeat, describe_owner
 from search.study import DEFAULT_OBJECTIVE
 from search.trials import BrokenFile, Claim, Folder, LeaseLost, Record, Trial, TrialName, new_owner, printable, utc_now
@@ -47,14 +47,9 @@ class Stopped(BaseException):
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    summary, _, rest = str(__doc__).partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     group = parser.add_argument_group("what to work on")
-    group.add_argument(
-        "--logs", type=Path, default=Path("logs"), metavar="DIR", help="the shared folder (default: logs)"
-    )
+    add_logs(group)
     group.add_argument(
         "--objective", default=DEFAULT_OBJECTIVE, metavar="MODULE:FUNCTION",
         help=f"the training code (default: {DEFAULT_OBJECTIVE}); no file in the folder can choose another",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from analysis.results import Row, open_study, rank, short
+from search.command_line import add_logs, new_parser
 from search.study import Study, StudyError
 from search.trials import BrokenFile, Folder, Trial, printable
 
@@ -120,13 +121,8 @@ def _plain(text: str) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    summary, _, rest = str(__doc__).partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--logs", type=Path, default=Path("logs"), metavar="DIR", help="the shared folder (default: logs)"
-    )
+    parser = new_parser(__doc__)
+    add_logs(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the pictures go (default: DIR/plots)")
     return parser.parse_args()
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from search.command_line import add_logs, new_parser
 from search.study import Study, StudyError
 from search.trials import BrokenFile, Folder, Trial, printable, write_whole
 
@@ -196,13 +197,8 @@ def open_study(path: Path) -> tuple[Folder, Study]:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    summary, _, rest = str(__doc__).partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--logs", type=Path, default=Path("logs"), metavar="DIR", help="the shared folder (default: logs)"
-    )
+    parser = new_parser(__doc__)
+    add_logs(parser)
     number = parser.add_mutually_exclusive_group()
     number.add_argument("--best", type=int, default=10, metavar="N", help="how many trials to show (default: 10)")
     number.add_argument("--all", action="store_true", help="show all trials")

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.results import FAILED, Row, open_study, read_rows, short
+from search.command_line import add_logs, new_parser
 from search.study import Study, StudyError
 from search.trials import BrokenFile, Folder, Trial, TrialName, printable
 
@@ -267,13 +267,8 @@ def _time(text: Any) -> float | None:
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    summary_line, _, rest = str(__doc__).partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary_line, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--logs", type=Path, default=Path("logs"), metavar="DIR", help="the shared folder (default: logs)"
-    )
+    parser = new_parser(__doc__)
+    add_logs(parser)
     parser.add_argument("--watch", action="store_true", help="go on looking, every second, until the study is complete")
     return parser.parse_args()
 

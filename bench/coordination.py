@@ -14,7 +14,6 @@ medians and their ratio are printed, everything goes to bench/results/.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -27,6 +26,8 @@ import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
+
+from search.command_line import new_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "coordination.json"
@@ -97,10 +98,7 @@ def _optimize(journal: str, trials: int, barrier) -> None:  # type: ignore[no-un
 
 def main() -> None:
     """Measure and print."""
-    summary, _, rest = str(__doc__).partition("\n\n")
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where to measure (default: the temporary directory)")
     parser.add_argument("--trials", type=int, default=4000, metavar="N", help="of each measurement (default: 4000)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="(default: 3)")
