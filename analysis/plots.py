@@ -1,10 +1,10 @@
 """Pictures of a study.
 
-    python -m analysis.plots                        logs/plots/learning-curves.png
+    python -m analysis.plots                   logs/plots/learning-curves.png
     python -m analysis.plots --logs /shared/me/lr --out pictures
 
-Learning curves: what every trial reported after each epoch, one panel a measure,
-the best trials in colour, the others in grey. The study may still run.
+Learning curves: what every trial reported after each epoch, one panel a
+measure, the best trials in colour, the others in grey. The study may still run.
 """
 
 from __future__ import annotations
