@@ -156,13 +156,13 @@ def main_columns(study: Study, rows: Sequence[Row]) -> list[str]:
     return [key for key in dict.fromkeys(wanted) if key in there]
 
 
-def to_table(study: Study, rows: Sequence[Row], title: str | None = None) -> Table:
+def to_table(study: Study, rows: Sequence[Row]) -> Table:
     """The rows as a table for the terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     keys = main_columns(study, rows)
     for key in keys:
         words = key.split("_")  # a long name breaks into lines there
@@ -241,13 +241,15 @@ def main() -> int:
 def print_table(folder: Folder, study: Study, rows: Sequence[Row], chosen: Sequence[Row]) -> None:
     """The best trials, and where the rest is."""
     from rich.console import Console
+    from rich.text import Text
 
     failed = sum(row.status == FAILED for row in rows)
     console = Console(highlight=False)
     extreme = "lowest" if study.direction == "minimize" else "highest"
     title = f"{study.name}: {len(chosen)} of {len(rows)} trials, {extreme} {study.metric} first"
     if chosen:
-        console.print(to_table(study, chosen, title))
+        console.print(Text(title, style="bold"))
+        console.print(to_table(study, chosen))
     else:
         print(f"{study.name}: no trial has ended yet")
     if failed:
