@@ -153,7 +153,10 @@ def run(master: Master, workers: LocalWorkers | None, show: Callable[..., None])
                 master.say(f"the folder is in trouble: {told}; trying again until it works")
         if workers:
             workers.look_after()
-            if workers.all_gone and not master.someone_works():
+            quiet = not moved and wait >= min(
+                LONGEST_WAIT, master.lease / 20
+            )  # for some seconds, not between two trials
+            if quiet and workers.all_gone and not master.someone_works():
                 master.say("no worker is left on this machine, and none works elsewhere")
                 return 1
         wait = SHORTEST_WAIT if moved else min(1.5 * wait, LONGEST_WAIT, master.lease / 20)

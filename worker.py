@@ -159,6 +159,8 @@ class Worker:
         """The next trial, ours alone; None when the study is complete or we have been idle for too long."""
         idle_since, wait, told = time.monotonic(), FIRST_WAIT, False
         while True:
+            if self.signal:
+                raise Stopped
             claim = self.patiently(self.try_to_claim)
             if claim:
                 return claim
