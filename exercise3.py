@@ -18,14 +18,15 @@ import sys
 from typing import Any
 
 from search.command_line import new_parser
+from training.report import Report
 from training.settings import SETTINGS, SettingsError
 
 
-def train(settings: dict[str, Any], report: Any) -> dict[str, Any]:
+def train(settings: dict[str, Any], report: Report) -> dict[str, Any]:
     """The objective: train with these settings, report every epoch, return the metrics (see `training.cnn.train`)."""
     from training.cnn import train as train_network  # torch takes seconds to import; `--help` must not wait for it
 
-    return train_network(settings, report, device=getattr(report, "device", "auto"))
+    return train_network(settings, report)
 
 
 def prepare(device: str) -> None:
@@ -57,23 +58,17 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class Printer:
-    """Prints the learning curve, a line an epoch."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-
-    def __call__(self, **epoch: Any) -> None:
-        """One epoch."""
-        if epoch["epoch"] == 1:
-            print("epoch  seconds  training loss  validation loss  validation error")
-        error = 1 - epoch["validation_accuracy"]
-        bar = "▇" * round(40 * error)
-        print(
-            f"{epoch['epoch']:5d}  {epoch['seconds']:7.1f}  {epoch['training_loss']:13.4f}"
-            f"  {epoch['validation_loss']:15.4f}  {100 * error:14.2f} %  {bar}",
-            flush=True,
-        )
+def print_epoch(**epoch: Any) -> None:
+    """One line of the learning curve."""
+    if epoch["epoch"] == 1:
+        print("epoch  seconds  training loss  validation loss  validation error")
+    error = 1 - epoch["validation_accuracy"]
+    bar = "▇" * round(40 * error)
+    print(
+        f"{epoch['epoch']:5d}  {epoch['seconds']:7.1f}  {epoch['training_loss']:13.4f}"
+        f"  {epoch['validation_loss']:15.4f}  {100 * error:14.2f} %  {bar}",
+        flush=True,
+    )
 
 
 def main() -> int:
@@ -88,7 +83,7 @@ def main() -> int:
 
     try:
         settings = {name: getattr(arguments, name) for name in SETTINGS}
-        result = train(settings, Printer(arguments.device))
+        result = train(settings, Report(print_epoch, arguments.device))
     except (SettingsError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

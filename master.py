@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
 import signal
@@ -28,9 +29,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from analysis.results import Row, print_table, rank, write_results
+from analysis.results import Row, print_table, rank, to_csv
 from analysis.status import look, open_view
-from search.command_line import add_logs, new_parser
+from search.command_line import Trouble, add_checkpoint_every, add_logs, new_parser
 from search.leases import DEFAULT_LEASE, Leases, has_died
 from search.local_workers import LocalWorkers
 from search.strategies import Categorical
@@ -66,6 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     group.add_argument("--device", default="auto", help="what they train on (default: the GPU if there is one)")
     group.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads of each (default: 1)")
+    add_checkpoint_every(group)
     group = parser.add_argument_group("lost workers")
     group.add_argument(
         "--lease", type=float, default=DEFAULT_LEASE, metavar="SECONDS",
@@ -75,13 +77,21 @@ def parse_arguments() -> argparse.Namespace:
         "--max-attempts", type=int, default=3, metavar="N",
         help="a trial lost so often is recorded as failed (default: 3)",
     )  # fmt: skip
+    group.add_argument(
+        "--trial-timeout", type=float, metavar="SECONDS",
+        help="an attempt that takes longer is ended, and lost (default: none is)",
+    )  # fmt: skip
     arguments = parser.parse_args()
-    for option in ("workers", "trials", "threads", "lease", "max_attempts"):
+    for option in ("trials", "threads", "max_attempts", "workers"):
         value, least = getattr(arguments, option), 0 if option == "workers" else 1
-        if value is not None and not (value > 0 if option == "lease" else value >= least):
-            parser.error(
-                f"--{option.replace('_', '-')}: must be {'above 0' if option == 'lease' else f'at least {least}'}"
-            )
+        if value is not None and value < least:
+            parser.error(f"--{option.replace('_', '-')}: must be at least {least}")
+    for option in ("lease", "trial_timeout"):
+        value = getattr(arguments, option)
+        if value is not None and not 0 < value < math.inf:
+            parser.error(f"--{option.replace('_', '-')}: must be a number of seconds above 0")
+    if not 0 <= arguments.checkpoint_every < math.inf:
+        parser.error("--checkpoint-every: must be a number of seconds, 0 or more")
     return arguments
 
 
@@ -112,9 +122,9 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
     """Publish, requeue and collect until the budget is spent, with a view of it for the user."""
     signal.signal(signal.SIGTERM, _terminate)
     with open_view() as view:
-        master = Master(folder, study, arguments.lease, arguments.max_attempts, view.say)
-        options = ["--logs", str(folder.path), "--objective", study.objective]
-        options += ["--device", arguments.device, "--threads", str(arguments.threads)]
+        master = Master(folder, study, arguments.lease, arguments.max_attempts, arguments.trial_timeout, view.say)
+        options = ["--logs", str(folder.path), "--objective", study.objective, "--device", arguments.device]
+        options += ["--threads", str(arguments.threads), "--checkpoint-every", str(arguments.checkpoint_every)]
         workers = None
         try:
             master.take_stock()
@@ -130,7 +140,8 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             if workers:
                 workers.stop()
-        master.write_results()
+        if code:
+            master.write_results()
         view.show(lambda: look(folder, study, master.rows_in_order()), last=True)
     print_table(folder, study, master.rows_in_order(), rank(master.rows.values(), study.metric, study.direction)[:5])
     if code:
@@ -140,29 +151,27 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
 
 def run(master: Master, workers: LocalWorkers | None, show: Callable[..., None]) -> int:
     """The loop: one step after another, more seldom while nothing happens. Returns the exit code."""
-    wait, told = SHORTEST_WAIT, ""
-    while not master.is_done():
+    wait, trouble = SHORTEST_WAIT, Trouble(master.say)
+    longest_wait = min(LONGEST_WAIT, master.lease / 20)
+    while True:
+        moved = False
         try:
             moved = master.step()
+            if master.is_done():
+                master.conclude()
+                return 0
             show(lambda: look(master.folder, master.study, master.rows_in_order()))
-            told = ""
+            if workers:
+                workers.look_after(len(master.rows))
+            trouble.is_over()
         except OSError as error:  # a full disk, a server that restarts: it passes, and the step can be done again
-            moved = False
-            if str(error) != told:
-                told = str(error)
-                master.say(f"the folder is in trouble: {told}; trying again until it works")
-        if workers:
-            workers.look_after()
-            quiet = not moved and wait >= min(
-                LONGEST_WAIT, master.lease / 20
-            )  # for some seconds, not between two trials
-            if quiet and workers.all_gone and not master.someone_works():
-                master.say("no worker is left on this machine, and none works elsewhere")
-                return 1
-        wait = SHORTEST_WAIT if moved else min(1.5 * wait, LONGEST_WAIT, master.lease / 20)
+            trouble.is_there(error)
+        quiet = not moved and wait >= longest_wait  # for some seconds, not between two trials
+        if workers and quiet and workers.all_gone and not master.someone_works():
+            master.say("no worker is left on this machine, and none works elsewhere")
+            return 1
+        wait = SHORTEST_WAIT if moved else min(1.5 * wait, longest_wait)
         time.sleep(wait)
-    master.folder.complete_study()
-    return 0
 
 
 @dataclass(frozen=True)
@@ -179,14 +188,21 @@ class Master:
     Args:
         lease: seconds of silence after which a worker's trial is given to another.
         max_attempts: a trial lost so often is recorded as failed.
+        timeout: seconds an attempt may take, or None.
         say: told, in a line, of everything that does not go as planned.
     """
 
     def __init__(
-        self, folder: Folder, study: Study, lease: float, max_attempts: int, say: Callable[[str], None] = print
+        self,
+        folder: Folder,
+        study: Study,
+        lease: float,
+        max_attempts: int,
+        timeout: float | None = None,
+        say: Callable[[str], None] = print,
     ) -> None:
         self.folder, self.study, self.say = folder, study, say
-        self.lease, self.max_attempts = lease, max_attempts
+        self.lease, self.max_attempts, self.timeout = lease, max_attempts, timeout
         self.rows: dict[int, Row] = {}  # the trials that are counted
         self.open: dict[int, int] = {}  # those that are not: their latest attempt
         self._losses: dict[int, Loss] = {}  # trials whose latest attempt is lost and must be followed up
@@ -276,6 +292,7 @@ class Master:
             self._next_check = time.monotonic() + min(1.0, self.lease / 20)
             self._check_claims()
             self._check_absent()
+            self.folder.remove_checkpoints(self.rows)
         self._follow_up()
         self._publish_ahead(collected=len(self.rows) - before[0])
         if self._unwritten and time.monotonic() >= self._next_write:
@@ -377,7 +394,7 @@ class Master:
                 self.say(f"trial {number}: failed for good after {len(reasons)} attempt{'s' * (len(reasons) != 1)}")
             else:
                 name = TrialName(number, loss.attempt).next_attempt()
-                self.folder.publish(name, settings, lease=self.lease, lost=reasons)
+                self.folder.publish(name, settings, lease=self.lease, timeout=self.timeout, lost=reasons)
                 self.open[number] = name.attempt
             del self._losses[number]
 
@@ -391,15 +408,21 @@ class Master:
             if number not in self.rows and number not in self.open:
                 # Below the highest number that was there when we came, a first attempt may be there, unseen.
                 name = TrialName(number, 2 if number < self._highest else 1)
-                self.folder.publish(name, self.study.settings(number), lease=self.lease)
+                self.folder.publish(name, self.study.settings(number), lease=self.lease, timeout=self.timeout)
                 self.open[number] = name.attempt
                 wanted -= 1
             self._next += 1
 
+    def conclude(self) -> None:
+        """The search is over: leave nothing but what came out, and tell the workers. Can be done again."""
+        self.write_results()
+        self.folder.remove_checkpoints(self.rows)
+        self.folder.complete_study()
+
     def write_results(self) -> None:
         """Write results.csv: the sooner again the less time it takes."""
         start = time.monotonic()
-        write_results(self.folder, self.rows.values())
+        self.folder.write_results(to_csv(self.rows_in_order()))
         self._unwritten = False
         self._next_write = time.monotonic() + max(1.0, 20 * (time.monotonic() - start))
 
@@ -461,7 +484,7 @@ def _describe_holder(holder: Path) -> str:
 def open_folder(logs: Path, study: Study) -> Folder:
     """The folder, fit for this study. Raises StudyError if another has begun in it, naming what differs."""
     folder = Folder(logs)
-    folder.seen.mkdir(exist_ok=True)
+    folder.prepare()
     record, names = folder.read_study(), [*folder.names(), *folder.settled()]
     if record is None:
         if any(name.state != "pending" for name in names):  # pending: queued by hand before we came

@@ -6,8 +6,9 @@
     python worker.py --objective mine:train   your own training code, mine.py
 
 A worker needs no master to be there: without work it waits, and it ends when
-the study is complete. Ctrl-C or SIGTERM gives the trial in hand back to the
-others. `--objective` names a function `train(settings, report)`, which calls
+the study is complete. Ctrl-C, SIGTERM or SIGUSR1 (Slurm's warning) saves the
+trial in hand and gives it to the others, who go on where it was.
+`--objective` names a function `train(settings, report)`, which calls
 `report(epoch=…, …)` after every epoch and returns a dict of metrics; README.md
 has an example of ten lines.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import math
 import os
 import random
 import signal
@@ -27,12 +29,14 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TypeVar
 
-from search.command_line import add_logs, new_parser
+from search.command_line import Trouble, add_checkpoint_every, add_logs, new_parser
 from search.leases import SIGNS_PER_LEASE, Heartbeat, describe_owner
 from search.study import DEFAULT_OBJECTIVE
 from search.trials import BrokenFile, Claim, Folder, LeaseLost, Record, Trial, TrialName, new_owner, printable, utc_now
+from search.watchdog import Watchdog
 
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for work
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 T = TypeVar("T")
 Objective = Callable[[Record, "Report"], Record]
 
@@ -43,6 +47,10 @@ class UsageError(Exception):
 
 class Stopped(BaseException):
     """A signal asks this worker to stop; no objective's `except Exception` swallows it."""
+
+
+class TimedOut(BaseException):
+    """The attempt took longer than the study allows."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -65,6 +73,11 @@ def parse_arguments() -> argparse.Namespace:
         help="auto, cpu, cuda or cuda:1, for the objective (default: the GPU if there is one)",
     )
     group.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads of this worker (default: 1)")
+    add_checkpoint_every(group)
+    group.add_argument(
+        "--grace", type=float, default=20.0, metavar="SECONDS",
+        help="for a training to save its state when told to stop (default: 20; Slurm kills after 30)",
+    )  # fmt: skip
     parser.add_argument("--parent", type=int, default=None, help=argparse.SUPPRESS)  # end with this process
     return parser.parse_args()
 
@@ -76,10 +89,17 @@ def main() -> int:
     try:
         objective = prepare(arguments)
         worker = Worker(
-            Folder(arguments.logs), arguments.objective, objective, arguments.device, arguments.idle_timeout
+            Folder(arguments.logs),
+            arguments.objective,
+            objective,
+            arguments.device,
+            arguments.checkpoint_every,
+            arguments.idle_timeout,
+            arguments.grace,
         )
-        signal.signal(signal.SIGTERM, worker.on_signal)
-        signal.signal(signal.SIGINT, worker.on_signal)
+        for number in STOPPING:
+            signal.signal(number, worker.on_signal)
+        signal.signal(signal.SIGALRM, worker.on_alarm)
         return worker.run(Heartbeat(arguments.parent))
     except (UsageError, BrokenFile) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -94,6 +114,9 @@ def prepare(arguments: argparse.Namespace) -> Objective:
         raise UsageError("--threads: must be at least 1")
     if arguments.idle_timeout is not None and not arguments.idle_timeout >= 0:
         raise UsageError("--idle-timeout: must be a number of seconds, 0 or more")
+    for option in ("checkpoint_every", "grace"):
+        if not 0 <= getattr(arguments, option) < math.inf:
+            raise UsageError(f"--{option.replace('_', '-')}: must be a number of seconds, 0 or more")
     if arguments.logs.exists() and not arguments.logs.is_dir():
         raise UsageError(f"--logs {arguments.logs}: is not a directory")
     # Before torch or numpy are imported: they read these once. Several workers, each with threads for every core,
@@ -127,25 +150,45 @@ def load_objective(name: str, device: str) -> Objective:
 
 
 class Worker:
-    """One worker: claim, train, finish, repeat."""
+    """One worker: claim, train, finish, repeat.
+
+    Args:
+        name: of the objective; the study's must be the same.
+        checkpoint_every: seconds between two checkpoints of a training; 0: only when stopped.
+        idle_timeout: seconds without work after which it ends; None: when the study is complete.
+        grace: seconds in which a training must have saved its state when told to stop.
+    """
 
     def __init__(
-        self, folder: Folder, name: str, objective: Objective, device: str, idle_timeout: float | None = None
+        self,
+        folder: Folder,
+        name: str,
+        objective: Objective,
+        device: str,
+        checkpoint_every: float = 0.0,
+        idle_timeout: float | None = None,
+        grace: float = 20.0,
     ) -> None:
         self.folder = folder
         self.objective_name = name
         self.objective = objective
         self.device = device
+        self.checkpoint_every = checkpoint_every
         self.idle_timeout = idle_timeout
         self.owner = new_owner()
         self.metric: str | None = None
         self.signal = 0  # the one that asked us to stop
+        self.saves_state = False  # does the training in hand save checkpoints?
+        self.watchdog = Watchdog(STOPPING, grace, self.bail_out)
+        self._training: tuple[Claim, Trial] | None = None
         self._interruptible = False
+        self._trouble = Trouble(self.say)
         self._candidates: Iterator[TrialName] = iter(())
 
     def run(self, heartbeat: Heartbeat) -> int:
         """Claim, train, finish, repeat. Returns the exit code."""
         heartbeat.start()
+        self.watchdog.start()
         trained = 0
         try:
             while claim := self.wait_for_claim():
@@ -154,6 +197,8 @@ class Worker:
             pass
         self.say(f"stopped by {signal.Signals(self.signal).name}" if self.signal else "nothing more to do", trained)
         return 128 + self.signal if self.signal else 0
+
+    # ---- claim
 
     def wait_for_claim(self) -> Claim | None:
         """The next trial, ours alone; None when the study is complete or we have been idle for too long."""
@@ -179,10 +224,14 @@ class Worker:
         """Claim one of the names that the last listing gave us; when they are used up, list anew."""
         if self.metric is None and not self.know_study():
             return None
-        claim = self.folder.claim(self.owner, self._candidates)
-        if claim is None:
-            self._candidates = self.folder.candidates()
+        try:
             claim = self.folder.claim(self.owner, self._candidates)
+            if claim is None:
+                self._candidates = self.folder.candidates(self.owner)
+                claim = self.folder.claim(self.owner, self._candidates)
+        except OSError:
+            self._candidates = iter(())  # the claim may have succeeded all the same: a new listing will show it
+            raise
         return claim
 
     def know_study(self) -> bool:
@@ -199,9 +248,12 @@ class Worker:
         self.metric = str(study.get("metric"))
         return True
 
+    # ---- train
+
     def train(self, claim: Claim, heartbeat: Heartbeat) -> bool:
         """One trial, from claim to hand-in. True if it was handed in with a result."""
         label, start = claim.name.label, time.monotonic()
+        last_word: Record | None = None
         try:
             try:
                 trial = self.patiently(claim.read)
@@ -212,15 +264,18 @@ class Worker:
             heartbeat.hold(claim, trial.lease or SIGNS_PER_LEASE)  # unknown: a sign every second
             self.patiently(lambda: claim.append(describe_owner(self.owner)))
             self.say(f"trial {label}: {_settings_in_a_line(trial)}")
-            last_word = self.evaluate(trial, Report(self, claim, heartbeat))
+            last_word = self.evaluate(claim, trial, heartbeat)
             self.patiently(lambda: claim.finish(last_word))
         except LeaseLost:
             self.say(f"trial {label}: {claim.path} is no longer ours (its lease expired?); dropped, nothing written")
             return False
         except Stopped:
             with contextlib.suppress(LeaseLost, OSError):  # else the master finds us gone
-                claim.give_back(signal.Signals(self.signal).name)
-                self.say(f"trial {label}: given back")
+                if last_word is not None:
+                    claim.finish(last_word)
+                else:
+                    claim.give_back(signal.Signals(self.signal).name)
+                    self.say(f"trial {label}: given back")
             raise
         finally:
             heartbeat.release()
@@ -231,10 +286,13 @@ class Worker:
             self.say(f"trial {label}: {self.metric} {last_word['result'].get(self.metric)}, {seconds:.1f} s")
         return "result" in last_word
 
-    def evaluate(self, trial: Trial, report: Report) -> Record:
+    def evaluate(self, claim: Claim, trial: Trial, heartbeat: Heartbeat) -> Record:
         """Run the objective. Returns the last line of the trial's file: its result, or what went wrong."""
+        report = Report(self, claim, trial, heartbeat)
+        self._training = claim, trial
         try:
             with self.interruptible():
+                self.watchdog.allow(trial.timeout)
                 result = self.objective(dict(trial.settings), report)
             if not isinstance(result, dict):
                 raise TypeError(f"the objective must return a dict of metrics, not {result!r:.80}")
@@ -243,21 +301,29 @@ class Worker:
             return {"result": {key: as_number(value) for key, value in result.items()}, "time": utc_now()}
         except LeaseLost:
             raise
-        except Exception as error:
+        except TimedOut:
+            return overtime(trial)
+        except (Exception, SystemExit) as error:
             return {"error": _in_a_line(error), "traceback": traceback.format_exc(), "time": utc_now()}
+        finally:
+            self._training, self.saves_state = None, False
+            self.watchdog.allow(None)
 
     def patiently(self, action: Callable[[], T]) -> T:
         """Do it; while the filesystem is in trouble, say so once and try again. Raises LeaseLost and Stopped."""
-        wait, told = 0.1, ""
+        wait = 0.1
         while True:
             try:
-                return action()
+                value = action()
             except OSError as error:
-                if str(error) != told:
-                    told = str(error)
-                    self.say(f"the folder is in trouble: {told}; trying again until it works")
+                self._trouble.is_there(error)
+            else:
+                self._trouble.is_over()
+                return value
             self.sleep(wait)
             wait = min(2 * wait, 5.0)
+
+    # ---- stop
 
     def sleep(self, seconds: float) -> None:
         """Wait; a signal ends it with Stopped."""
@@ -267,51 +333,124 @@ class Worker:
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
         """Where a signal may interrupt us: in training and in waiting, never between two steps of the protocol."""
-        self._interruptible = True
+        before, self._interruptible = self._interruptible, True
         try:
             if self.signal:
                 raise Stopped
             yield
         finally:
-            self._interruptible = False
+            self._interruptible = before
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Ctrl-C or SIGTERM: stop as soon as it is safe; the second time at once."""
+        """One of STOPPING: stop as soon as it is safe; the second time at once."""
         if self.signal:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.signal = number
+        if not self.saves_state:  # else it stops by itself, after its next checkpoint
+            self._interrupt(Stopped)
+
+    def on_alarm(self, number: int, frame: FrameType | None) -> None:
+        """The watchdog says that time is up."""
+        self._interrupt(Stopped if self.signal else TimedOut)
+
+    def _interrupt(self, reason: type[BaseException]) -> None:
         if self._interruptible:
-            raise Stopped
+            self._interruptible = False
+            raise reason
+
+    def bail_out(self, number: int) -> None:
+        """The main thread is stuck for good: do in its place what is left to do, and end or begin anew."""
+        if self._training:
+            claim, trial = self._training
+            with contextlib.suppress(LeaseLost, OSError):
+                if number:
+                    claim.give_back(signal.Signals(number).name)
+                else:
+                    claim.finish(overtime(trial))
+        if number:
+            os._exit(128 + number)
+        os.closerange(3, 65536)  # the device's, too
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
     def say(self, message: str, trained: int | None = None) -> None:
         """A line for whoever looks at this worker's output."""
         count = "" if trained is None else f"; {trained} trial{'s' * (trained != 1)} trained"
-        print(f"{time.strftime('%H:%M:%S')} {self.owner}: {printable(message)}{count}", flush=True)
+        with contextlib.suppress(OSError):  # the output may be on the disk that is full
+            print(f"{time.strftime('%H:%M:%S')} {self.owner}: {printable(message)}{count}", flush=True)
 
 
 class Report:
     """What an objective calls after every epoch: `report(epoch=3, training_loss=0.1, …)`.
 
+    A training that can be gone on with does three things more: it begins with `resume`, and whenever `checkpoint_due`
+    says so it calls `checkpoint`.
+
     Attributes:
         device: what `--device` said.
     """
 
-    def __init__(self, worker: Worker, claim: Claim, heartbeat: Heartbeat) -> None:
+    def __init__(self, worker: Worker, claim: Claim, trial: Trial, heartbeat: Heartbeat) -> None:
         self.device = worker.device
         self._worker = worker
         self._claim = claim
+        self._trial = trial
         self._heartbeat = heartbeat
+        self._plan_checkpoint()
 
     def __call__(self, epoch: int, **metrics: Any) -> None:
         """Append one line to the learning curve. Values are numbers, text, true/false or None.
 
         Raises LeaseLost if the trial was given to another worker: let it pass, there is nothing left to do here.
         """
-        if self._heartbeat.lost.is_set():
-            raise LeaseLost(self._claim.path)
+        self._check_lease()
         line = {"epoch": epoch, **{key: as_number(value) for key, value in metrics.items()}}
         self._worker.patiently(lambda: self._claim.append(line))
+
+    def resume(self, read: Callable[[bytes], T]) -> T | None:
+        """What `read` makes of the latest checkpoint of this trial that it can read; None if there is none.
+
+        The trial's file then tells this attempt's story alone: report the earlier epochs again.
+        """
+        self._worker.saves_state = True
+        for path, data in self._claim.load_checkpoints(self._trial.settings):
+            try:
+                state = read(data)
+            except Exception as error:  # whatever a person's own code raises over bytes it did not expect
+                self._worker.say(f"{path}: can't be gone on from: {_in_a_line(error)}")
+                continue
+            self._worker.say(f"trial {self._claim.name.label}: goes on from {path}")
+            return state
+        return None
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Should `checkpoint` be called now? Cheap enough to be asked after every step. Raises LeaseLost."""
+        self._worker.saves_state = True
+        self._check_lease()
+        return self._worker.signal != 0 or time.monotonic() >= self._next_checkpoint
+
+    def checkpoint(self, data: bytes) -> None:
+        """Keep what a later attempt needs to go on from here. Does not return if this worker is to stop."""
+        try:
+            self._claim.save_checkpoint(self._trial.settings, data)
+        except OSError as error:  # it is no result: go on without
+            self._worker.say(f"trial {self._claim.name.label}: no checkpoint: {error}")
+        self._plan_checkpoint()
+        if self._worker.signal:
+            raise Stopped
+
+    def _plan_checkpoint(self) -> None:
+        self._next_checkpoint = time.monotonic() + (self._worker.checkpoint_every or math.inf)
+
+    def _check_lease(self) -> None:
+        if self._heartbeat.lost.is_set():
+            raise LeaseLost(self._claim.path)
+
+
+def overtime(trial: Trial) -> Record:
+    """The last word on an attempt that took too long."""
+    return {"error": f"took longer than --trial-timeout {trial.timeout:g} s", "time": utc_now()}
 
 
 def as_number(value: Any) -> Any:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from search.command_line import add_logs, new_parser
 from search.study import Study, StudyError
-from search.trials import BrokenFile, Folder, Trial, printable, write_whole
+from search.trials import BrokenFile, Folder, Trial, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -123,12 +123,6 @@ def to_csv(rows: Sequence[Row]) -> str:
     return file.getvalue()
 
 
-def write_results(folder: Folder, rows: Iterable[Row]) -> None:
-    """Replace results.csv."""
-    ordered = sorted(rows, key=lambda row: row.trial)
-    write_whole(folder.results, to_csv(ordered).encode(errors="backslashreplace"))
-
-
 def rank(rows: Iterable[Row], metric: str, direction: str) -> list[Row]:
     """Best first; trials without a value last, each group in the order of the trials."""
     sign = 1 if direction == "minimize" else -1
@@ -187,6 +181,7 @@ def open_study(path: Path) -> tuple[Folder, Study]:
     """The folder and its study. Raises StudyError if there is none that can be read."""
     folder = Folder(path)
     try:
+        folder.check_parts()
         record = folder.read_study()
     except (BrokenFile, OSError) as error:
         raise StudyError(str(error)) from None
@@ -222,7 +217,7 @@ def main() -> int:
         print(f"left out: {complaint}", file=sys.stderr)
     if not folder.results.exists():
         try:
-            write_results(folder, rows)
+            folder.write_results(to_csv(rows))
         except OSError as error:
             print(f"{folder.results}: can't be written ({error.strerror})", file=sys.stderr)
     chosen = rank(rows, study.metric, study.direction)

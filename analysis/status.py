@@ -13,13 +13,13 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from analysis.results import FAILED, Row, open_study, read_rows, short
-from search.command_line import add_logs, new_parser
+from search.command_line import Trouble, add_logs, new_parser
 from search.study import Study, StudyError
 from search.trials import BrokenFile, Folder, Trial, TrialName, printable
 
@@ -162,7 +162,8 @@ class View:
 
     def say(self, message: str) -> None:
         """A line that stays."""
-        print(f"{time.strftime('%H:%M:%S')} {printable(message)}", flush=True)
+        with suppress(OSError):  # a log file on a full disk must not end the search
+            print(f"{time.strftime('%H:%M:%S')} {printable(message)}", flush=True)
 
     def show(self, look: Callable[[], Status], last: bool = False) -> None:
         """The state now, if it is time for it (`last`: in any case); else `look` is not asked."""
@@ -282,14 +283,19 @@ def main() -> int:
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if not arguments.watch:
-        from rich.console import Console
-
-        console = Console(highlight=False)
-        console.print(render(look(folder, study, read_rows(folder)[0])))
-        return 0
     try:
-        watch(folder, study)
+        if arguments.watch:
+            watch(folder, study)
+        else:
+            from rich.console import Console
+
+            status = look(folder, study, read_rows(folder)[0])
+            Console(highlight=False).print(render(status))
+    except BrokenPipeError:
+        return 0  # `| head`
+    except OSError as error:
+        print(f"error: {error.filename or arguments.logs}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     return 0
@@ -299,12 +305,19 @@ def watch(folder: Folder, study: Study) -> None:
     """Draw the state every second until the study is complete."""
     rows: list[Row] = []
     with open_view() as view:
+        trouble = Trouble(view.say)
         while True:
-            rows, _ = read_rows(folder, known=rows)
-            status = look(folder, study, rows)
-            view.draw(status)
-            if status.complete:
-                return
+            try:
+                rows, _ = read_rows(folder, known=rows)
+                status = look(folder, study, rows)
+                trouble.is_over()
+                view.draw(status)
+                if status.complete:
+                    return
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                trouble.is_there(error)
             time.sleep(1)
 
 

@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from search.trials import SAFE
+
 WORKER = Path(__file__).resolve().parent.parent / "worker.py"
-RESTARTS = 3  # of each; what dies more often will not be mended by starting it again
+RESTARTS = 3  # of each without a trial counted meanwhile: what dies more often will not be mended by starting it again
 STOP_SECONDS = 10.0
 BAD_USAGE = 2  # the worker's exit code for what a restart would not change
 
@@ -23,6 +25,7 @@ class _Slot:
     log: Path
     process: subprocess.Popen[bytes]
     restarts: int = 0
+    counted: int = 0  # trials counted when it was last started
     over: bool = False
 
 
@@ -44,7 +47,7 @@ class LocalWorkers:
         self._slots = [_Slot(path, self._start(path)) for path in paths]
 
     def _start(self, log: Path) -> subprocess.Popen[bytes]:
-        with open(log, "ab") as output:
+        with open(log, "ab", opener=lambda path, flags: os.open(path, flags | SAFE, 0o666)) as output:
             return subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
@@ -54,13 +57,15 @@ class LocalWorkers:
         """Has every one ended, not to be started again?"""
         return bool(self._slots) and all(slot.over for slot in self._slots)
 
-    def look_after(self) -> None:
-        """Start again those that died."""
+    def look_after(self, counted: int) -> None:
+        """Start again those that died; `counted`: how many trials are, by now."""
         for slot in self._slots:
             code = slot.process.poll()
             if code is None or slot.over:
                 continue
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            if counted > slot.counted:
+                slot.restarts, slot.counted = 0, counted
             if code in (0, BAD_USAGE) or slot.restarts >= RESTARTS:
                 slot.over = True
                 if code:

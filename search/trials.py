@@ -5,6 +5,8 @@
     logs/trial-00007-1.jsonl.done                    finished  result inside
     logs/seen/trial-00007-1.jsonl.seen               collected by the master, in the results table
     logs/seen/trial-00007-1.jsonl.lost               an attempt that ended without a result; -2 is its next
+    logs/checkpoints/trial-00007-1.checkpoint        what attempt 1 had learnt; a later attempt goes on from it
+    logs/aside/…                                     what stood in the way of a name, moved, never deleted
 
 `00007` is the trial, `-1` the attempt. Each line is one JSON object:
 
@@ -22,6 +24,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import hashlib
+import itertools
 import json
 import math
 import os
@@ -29,14 +33,19 @@ import random
 import re
 import socket
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-MAX_BYTES = 64 * 2**20  # a trial's file is some kilobytes; one beyond this is not a trial
+MAX_BYTES = 16 * 2**20  # a trial's file is some kilobytes; one beyond this is not a trial
+SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no way out of the folder by a symlink, no waiting at a FIFO
+MAX_CHECKPOINT = 2 * 2**30
+MAX_LOOK_BACK = 100  # attempts whose checkpoints are looked for
 MAX_NAME = 40  # characters of a host name that go into a file name
+
+_CHECKPOINT = re.compile(r"\.?trial-(\d{5,12})-\d{1,9}\.checkpoint", re.ASCII)
 
 Record = dict[str, Any]
 
@@ -128,6 +137,7 @@ class Trial:
     name: TrialName
     settings: Record
     lease: float | None = None  # seconds without a sign of life until the master gives the trial to another
+    timeout: float | None = None  # seconds an attempt may take
     lost: list[str] = field(default_factory=list)  # why each earlier attempt was lost
     claim: Record = field(default_factory=dict)
     epochs: list[Record] = field(default_factory=list)
@@ -141,9 +151,7 @@ class Trial:
         if not records or not isinstance(records[0].get("settings"), dict):
             raise BrokenFile(f'{path}: the first line must be {{"settings": {{…}}}} and end with a newline')
         first = records[0]
-        trial = cls(name, first["settings"])
-        if isinstance(first.get("lease"), int | float) and first["lease"] > 0:
-            trial.lease = float(first["lease"])
+        trial = cls(name, first["settings"], _seconds(first.get("lease")), _seconds(first.get("timeout")))
         if isinstance(first.get("lost"), list):
             trial.lost = [str(reason) for reason in first["lost"]]
         for record in records[1:]:
@@ -178,6 +186,10 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _seconds(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 < value < 1e9 else None
+
+
 def to_line(record: Record) -> bytes:
     """One record as one line of strict JSON; a number that is not finite becomes null."""
     try:
@@ -202,23 +214,8 @@ def read_records(path: str) -> list[Record]:
 
     Raises BrokenFile if a line is no JSON object, and OSError if there is no such file.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EACCES, errno.ENXIO):
-            raise BrokenFile(f"{path}: can't be read ({error.strerror})") from None
-        raise
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise BrokenFile(f"{path}: not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise BrokenFile(f"{path}: {status.st_size:,} bytes, more than a trial's {MAX_BYTES:,}")
-        data = _read_all(descriptor)
-    finally:
-        os.close(descriptor)
     records = []
-    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+    for number, line in enumerate(read_bytes(path, MAX_BYTES).split(b"\n")[:-1], start=1):
         try:
             record = json.loads(line, parse_constant=lambda _: None)
         except (ValueError, RecursionError) as error:
@@ -229,31 +226,48 @@ def read_records(path: str) -> list[Record]:
     return records
 
 
-def _read_all(descriptor: int) -> bytes:
-    parts = []
-    while part := os.read(descriptor, 2**20):
-        parts.append(part)
-        if len(parts) * 2**20 > 2 * MAX_BYTES:  # it grows as we read
-            break
-    return b"".join(parts)
+def read_bytes(path: str, limit: int) -> bytes:
+    """What is in a regular file of at most `limit` bytes. Raises BrokenFile if it is another thing, else OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | SAFE)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise BrokenFile(f"{path}: not a regular file") from None
+        # Our rights in the folder show whether it is this file alone that we may not read.
+        if error.errno == errno.EACCES and os.access(os.path.dirname(path), os.R_OK | os.W_OK | os.X_OK):
+            raise BrokenFile(f"{path}: can't be read ({error.strerror})") from None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise BrokenFile(f"{path}: not a regular file")
+        if status.st_size > limit:
+            raise BrokenFile(f"{path}: {status.st_size:,} bytes, more than the {limit:,} that are sensible here")
+        parts, left = [], limit
+        while left > 0 and (part := os.read(descriptor, min(left, 2**20))):  # it may grow as we read
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def append_line(path: str, record: Record, *, sync: bool = False) -> None:
     """Append one line by one write, to a file that must be there; `sync`: return when it is on stable storage.
 
-    Raises LeaseLost if there is no such name any more, OSError if the line could not be written whole.
+    Raises OSError if the line could not be written whole. What is there of it does no harm: readers do not count a
+    line without its newline, and the next append begins by cutting it off.
     """
     line = to_line(record)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | SAFE)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ESTALE):
-            raise LeaseLost(path) from None
-        raise
-    try:
-        written = os.write(descriptor, line)
-        if written != len(line):  # take back our half of a line: the next append must not join it
-            os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "not a regular file any more", path)
+        size = status.st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            os.ftruncate(descriptor, read_bytes(path, MAX_BYTES).rfind(b"\n") + 1)
+        if os.write(descriptor, line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         if sync:
             os.fsync(descriptor)
@@ -263,7 +277,7 @@ def append_line(path: str, record: Record, *, sync: bool = False) -> None:
 
 def sync(path: str) -> None:
     """Return when what is in that file is on stable storage."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | SAFE)
     try:
         os.fsync(descriptor)
     finally:
@@ -320,11 +334,17 @@ def _rename(source: str, target: str) -> bool:
 
 
 class Folder:
-    """The shared folder of one study."""
+    """The shared folder of one study.
+
+    Every method raises OSError while the filesystem is in trouble, also when the whole folder is away (renamed,
+    unmounted): what was to be done can be done again later.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.seen = self.path / "seen"
+        self.checkpoints = self.path / "checkpoints"
+        self.aside = self.path / "aside"
         self.study = self.path / "study.json"
         self.study_done = self.path / "study.json.done"
         self.results = self.path / "results.csv"
@@ -334,13 +354,19 @@ class Folder:
         parent = self.seen if name.state in ("seen", "lost") else self.path
         return f"{parent}/{name}"
 
+    def checkpoint(self, name: TrialName) -> str:
+        """Where that attempt keeps its checkpoint."""
+        return f"{self.checkpoints}/trial-{name.number:05d}-{name.attempt}.checkpoint"
+
     def names(self) -> list[TrialName]:
         """The work in hand: pending, taken and done. One listing: a name not in it may still be there."""
-        return _listing(self.path, ("pending", "taken", "done"))
+        names = map(TrialName.parse, self._list())
+        return [name for name in names if name is not None and name.state in ("pending", "taken", "done")]
 
     def settled(self) -> list[TrialName]:
         """What the master has dealt with: seen and lost."""
-        return _listing(self.seen, ("seen", "lost"))
+        names = map(TrialName.parse, _list_if_there(self.seen))
+        return [name for name in names if name is not None and name.state in ("seen", "lost")]
 
     def read(self, name: TrialName) -> Trial:
         """The trial in that file. Raises BrokenFile, or OSError if the file is gone."""
@@ -352,11 +378,50 @@ class Folder:
         status = os.lstat(self.locate(name))
         return status.st_ino, status.st_size, status.st_mtime_ns
 
+    def check_presence(self) -> None:
+        """Raise OSError if the folder is away: then a name that is not to be found says nothing."""
+        os.stat(self.seen)
+
+    def check_parts(self) -> None:
+        """Raise BrokenFile if a directory of the folder leads out of it, or is none."""
+        for part in (self.seen, self.checkpoints, self.aside):
+            if part.is_symlink() or (part.exists() and not part.is_dir()):
+                raise BrokenFile(f"{part}: is not a directory of this folder; move it away")
+
+    def _list(self) -> list[str]:
+        texts = os.listdir(self.path)
+        if "seen" not in texts:  # an empty mount point, or a folder that no master has prepared yet
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.seen))
+        return texts
+
+    def _move(self, name: TrialName, target: TrialName) -> bool:
+        """Change a trial's state. True if it is done, False if the name was gone. Raises OSError."""
+        if _rename(self.locate(name), self.locate(target)):
+            return True
+        self.check_presence()
+        return False
+
     # ---- the master
 
-    def publish(self, name: TrialName, settings: Record, *, lease: float, lost: Sequence[str] = ()) -> None:
+    def prepare(self) -> None:
+        """Make the folder one that workers can use. Raises BrokenFile if a part of it leads elsewhere."""
+        self.check_parts()
+        for directory in (self.seen, self.checkpoints):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def publish(
+        self,
+        name: TrialName,
+        settings: Record,
+        *,
+        lease: float,
+        timeout: float | None = None,
+        lost: Sequence[str] = (),
+    ) -> None:
         """Offer a trial to the workers. Not synced: settings lost with the power are written again."""
         first: Record = {"settings": settings, "lease": lease}
+        if timeout is not None:
+            first["timeout"] = timeout
         if lost:
             first["lost"] = list(lost)
         write_whole(self.locate(name), to_line(first))
@@ -380,7 +445,16 @@ class Folder:
         return seen
 
     def _settle(self, name: TrialName, target: TrialName) -> TrialName | None:
-        return target if _rename(self.locate(name), self.locate(target)) else None
+        if os.path.lexists(self.locate(target)):  # put there by hand: the only one who writes there is the master
+            self.set_aside(self.locate(name))
+            return None
+        return target if self._move(name, target) else None
+
+    def set_aside(self, path: str) -> None:
+        """Move out of the way, whatever it is, what stands where it can't be used. Nothing is overwritten."""
+        self.aside.mkdir(exist_ok=True)
+        places = (self.aside / f"{os.path.basename(path)}.{number}" for number in itertools.count(1))
+        _rename(path, str(next(place for place in places if not os.path.lexists(place))))
 
     def write_study(self, definition: Record) -> None:
         """Write study.json; a study that was complete is open again."""
@@ -398,6 +472,15 @@ class Folder:
                 continue
         return None
 
+    def write_results(self, table: str) -> None:
+        """Replace results.csv."""
+        data = table.encode(errors="backslashreplace")
+        try:
+            write_whole(self.results, data)
+        except IsADirectoryError:
+            self.set_aside(str(self.results))
+            write_whole(self.results, data)
+
     def complete_study(self) -> None:
         """Tell the workers that nothing more will come."""
         _rename(str(self.study), str(self.study_done))
@@ -406,32 +489,40 @@ class Folder:
         """Has the study ended? Waiting workers then go home."""
         return self.study_done.exists() and not self.study.exists()
 
-    def remove_leftovers(self) -> int:
+    def remove_leftovers(self) -> None:
         """Remove temporary files of masters that died. Only for the one master: nobody else writes any here."""
-        count = 0
         for parent in (self.path, self.seen):
             for leftover in parent.glob(".*.tmp"):
                 _remove(str(leftover))
-                count += 1
-        return count
+
+    def remove_checkpoints(self, numbers: Container[int]) -> None:
+        """Remove what was kept, whole or half written, for trials of these numbers: they are counted."""
+        for text in _list_if_there(self.checkpoints):
+            match = _CHECKPOINT.match(text)
+            if match and int(match[1]) in numbers:
+                _remove(f"{self.checkpoints}/{text}")
 
     # ---- the worker
+
+    def candidates(self, owner: str) -> Iterator[TrialName]:
+        """One worker's share of the pending trials, drawn at random: workers seldom reach for the same one.
+
+        First what bears its own token already: a claim whose success it could not see while the folder was in trouble.
+        """
+        texts = self._list()
+        own = [text for text in texts if text.endswith(f".{owner}.taken")]
+        pending = [text for text in texts if text.endswith(".jsonl")]
+        share = math.ceil(len(pending) / (1 + sum(text.endswith(".taken") for text in texts)))
+        names = map(TrialName.parse, own + random.sample(pending, share))  # parsed as they are asked for
+        return (name for name in names if name is not None)
 
     def claim(self, owner: str, candidates: Iterator[TrialName]) -> Claim | None:
         """Take the first of the candidates that nobody else was faster to take."""
         for name in candidates:
             taken = name.to("taken", owner)
-            if _rename(self.locate(name), self.locate(taken)):
+            if name == taken or self._move(name, taken):
                 return Claim(self, taken)
         return None
-
-    def candidates(self) -> Iterator[TrialName]:
-        """One worker's share of the pending trials, drawn at random: workers seldom reach for the same one."""
-        texts = _list(self.path)
-        pending = [text for text in texts if text.endswith(".jsonl")]
-        share = math.ceil(len(pending) / (1 + sum(text.endswith(".taken") for text in texts)))
-        names = map(TrialName.parse, random.sample(pending, share))  # parsed as they are asked for
-        return (name for name in names if name is not None)
 
 
 class Claim:
@@ -447,18 +538,23 @@ class Claim:
         try:
             return self.folder.read(self.name)
         except FileNotFoundError:
-            raise LeaseLost(self.path) from None
+            self._gone()
 
     def append(self, record: Record, *, sync: bool = False) -> None:
         """Add a line to the story."""
-        append_line(self.path, record, sync=sync)
+        try:
+            append_line(self.path, record, sync=sync)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
+                raise
+            self._gone()
 
     def beat(self) -> None:
         """Show a sign of life: the file's time changes."""
         try:
             os.utime(self.path, follow_symlinks=False)
         except FileNotFoundError:
-            raise LeaseLost(self.path) from None
+            self._gone()
 
     def finish(self, record: Record) -> None:
         """Say the last word (a result or an error), see it on stable storage, and only then hand it in."""
@@ -468,7 +564,7 @@ class Claim:
     def hand_in(self) -> None:
         """Give the file to the master, as it is."""
         done = self.name.to("done")
-        if _rename(self.path, self.folder.locate(done)):
+        if self.folder._move(self.name, done):
             return
         # Gone, but perhaps by our own rename, and the master was quicker to collect than the reply to come.
         if not os.path.lexists(self.folder.locate(self.name.to("seen"))):
@@ -476,31 +572,56 @@ class Claim:
 
     def give_back(self, reason: str) -> None:
         """Offer the trial to others at once, under the next attempt's name: this one can't be claimed again."""
-        self.append({"given_back": reason, "time": utc_now()})
-        if not _rename(self.path, self.folder.locate(self.name.next_attempt())):
+        with contextlib.suppress(OSError):  # the reason is for people; a full disk must not keep the trial here
+            self.append({"given_back": reason, "time": utc_now()})
+        if not self.folder._move(self.name, self.name.next_attempt()):
             raise LeaseLost(self.path)
 
+    def save_checkpoint(self, settings: Record, data: bytes) -> None:
+        """Keep what this attempt has learnt, whole and on stable storage, for a later attempt."""
+        try:
+            os.lstat(self.path)
+        except FileNotFoundError:
+            self._gone()
+        head = {"settings": settings, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        write_whole(self.folder.checkpoint(self.name), to_line(head) + data, sync=True)
 
-def _list(path: Path) -> list[str]:
+    def load_checkpoints(self, settings: Record) -> Iterator[tuple[str, bytes]]:
+        """Path and contents of what this trial's attempts have kept, the latest first, then earlier ones.
+
+        Yields only what is whole and was made with the same settings. Asked for by name, not by a listing, which
+        another machine's cache may have outlived.
+        """
+        for attempt in range(self.name.attempt, max(self.name.attempt - MAX_LOOK_BACK, 0), -1):
+            path = self.folder.checkpoint(replace(self.name, attempt=attempt))
+            with contextlib.suppress(OSError, BrokenFile):
+                head, _, data = read_bytes(path, MAX_CHECKPOINT).partition(b"\n")
+                expected = {"settings": settings, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+                if head + b"\n" == to_line(expected):
+                    yield path, data
+
+    def _gone(self) -> NoReturn:
+        """What follows from our name not being there: the lease is lost, unless the whole folder is away."""
+        self.folder.check_presence()
+        raise LeaseLost(self.path)
+
+
+def _list_if_there(path: Path) -> list[str]:
     try:
         return os.listdir(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _listing(path: Path, states: tuple[str, ...]) -> list[TrialName]:
-    names = (TrialName.parse(text) for text in _list(path))
-    return [name for name in names if name is not None and name.state in states]
-
-
 def read_object(path: Path) -> Record:
-    """One JSON object that fills a file. Raises BrokenFile, or FileNotFoundError."""
+    """One JSON object that fills a file. Raises BrokenFile, or OSError."""
+    remedy = "move it away and start the master again"
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise BrokenFile(f"{path}: too large to be true")
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_bytes(str(path), MAX_BYTES))
+    except BrokenFile as error:
+        raise BrokenFile(f"{error}; {remedy}") from None
     except (ValueError, RecursionError) as error:
-        raise BrokenFile(f"{path}: not JSON ({error}); move it away and start the master again") from None
+        raise BrokenFile(f"{path}: not JSON ({error}); {remedy}") from None
     if not isinstance(value, dict):
-        raise BrokenFile(f"{path}: not a JSON object; move it away and start the master again")
+        raise BrokenFile(f"{path}: not a JSON object; {remedy}")
     return value

@@ -79,6 +79,8 @@ class Bench:
     # ---- what is in the folder
 
     def names(self, state):
+        if not self.folder.seen.is_dir():
+            return []  # no master has come yet
         return [name for name in (*self.folder.names(), *self.folder.settled()) if name.state == state]
 
     def rows(self):

@@ -59,3 +59,55 @@ def diverging(settings, report):
 
     report(epoch=1, training_loss=float("inf"), validation_error=numpy.float32(0.5))
     return {"validation_error": float("nan"), "steps": numpy.int64(7), "diverged": numpy.bool_(True)}
+
+
+def resumable(settings, report):
+    """Ten epochs that can be gone on with, in a few lines."""
+    began_at = report.resume(int) or 0
+    for epoch in range(began_at + 1, 11):
+        time.sleep(0.1)
+        report(epoch=epoch, validation_error=settings["x"])
+        if report.checkpoint_due:
+            report.checkpoint(str(epoch).encode())
+    return {"validation_error": settings["x"], "began_at": began_at, "epochs": epoch}
+
+
+def heedless(settings, report):
+    """Says that it saves checkpoints, and never does."""
+    report.resume(bytes)
+    stuck(settings, report)
+
+
+def hanging(settings, report):
+    """On the upper half of x hangs for good: in Python, or, at the top, in a call that never returns to it."""
+    x = settings["x"]
+    report(epoch=1, validation_error=x)
+    if x > 0.75:
+        hang_outside_python()
+    while x > 0.5:
+        time.sleep(0.05)
+    return {"validation_error": x}
+
+
+def hang_outside_python():
+    """A lock taken twice by the C library's mutex: no signal handler of Python ever runs again in this thread."""
+    import ctypes
+
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
+
+
+def greedy(settings, report):
+    """Asks for more memory than there is, on the upper half of x."""
+    import resource
+
+    if settings["x"] > 0.5:
+        resource.setrlimit(resource.RLIMIT_AS, (2**31, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        bytearray(2**33)
+    return {"validation_error": settings["x"]}
+
+
+def quitting(settings, report):
+    """Calls sys.exit, as a script turned into an objective may."""
+    raise SystemExit("no data here" if settings["x"] > 0.5 else 0)

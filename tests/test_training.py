@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from training.report import Report
 from training.settings import SettingsError, complete
 
 QUICK = {"data": "small", "epochs": 2, "filters": 4, "batch_size": 100, "learning_rate": 0.1}
@@ -21,7 +22,7 @@ def train(**settings):
     from training.cnn import train
 
     curve = []
-    result = train({**QUICK, **settings}, lambda **epoch: curve.append(epoch), device="cpu")
+    result = train({**QUICK, **settings}, Report(lambda **epoch: curve.append(epoch), "cpu"))
     return result, curve
 
 
@@ -70,12 +71,12 @@ def test_momentum_is_the_classical_one():
 
 
 def test_an_epoch_is_every_example_once_less_the_incomplete_batch():
-    from training.cnn import batches
+    from training.cnn import draw_order
 
-    steps = [step.tolist() for step in batches(103, 10, "cpu")]
+    steps = draw_order(103, 10, "cpu").tolist()
     assert [len(step) for step in steps] == [10] * 10
     assert len({index for step in steps for index in step}) == 100
-    assert steps != [step.tolist() for step in batches(103, 10, "cpu")]
+    assert steps != draw_order(103, 10, "cpu").tolist()
 
 
 def test_the_data_set_is_split_as_the_exercise_says():
