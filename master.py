@@ -162,7 +162,7 @@ def run(master: Master, workers: LocalWorkers | None, show: Callable[..., None])
                 return 0
             show(lambda: look(master.folder, master.study, master.rows_in_order()))
             if workers:
-                workers.look_after(len(master.rows))
+                workers.look_after(master.ended)
             trouble.is_over()
         except OSError as error:  # a full disk, a server that restarts: it passes, and the step can be done again
             trouble.is_there(error)
@@ -222,6 +222,11 @@ class Master:
     def asked(self) -> int:
         """The number of results to come: the budget, and what was queued by hand beyond it."""
         return self.study.trials + sum(n >= self.study.trials for n in (*self.rows, *self.open))
+
+    @property
+    def ended(self) -> int:
+        """Trials counted and attempts lost, so far."""
+        return len(self.rows) + sum(map(len, self._reasons.values()))
 
     def is_done(self) -> bool:
         """Is every trial asked for counted, and nothing left in the folder?"""

@@ -15,8 +15,8 @@ from pathlib import Path
 from search.trials import SAFE
 
 WORKER = Path(__file__).resolve().parent.parent / "worker.py"
-RESTARTS = 3  # of each without a trial counted meanwhile: what dies more often will not be mended by starting it again
-STOP_SECONDS = 10.0
+RESTARTS = 3  # of each, in a row without any trial coming to an end; what dies more often, starting again won't mend
+STOP_SECONDS = 25.0  # longer than they give a training to save its state
 BAD_USAGE = 2  # the worker's exit code for what a restart would not change
 
 
@@ -25,7 +25,8 @@ class _Slot:
     log: Path
     process: subprocess.Popen[bytes]
     restarts: int = 0
-    counted: int = 0  # trials counted when it was last started
+    progress: int = 0  # of the search when it was last started
+    start_at: float | None = None  # of a dead one, by our monotonic clock
     over: bool = False
 
 
@@ -57,23 +58,32 @@ class LocalWorkers:
         """Has every one ended, not to be started again?"""
         return bool(self._slots) and all(slot.over for slot in self._slots)
 
-    def look_after(self, counted: int) -> None:
-        """Start again those that died; `counted`: how many trials are, by now."""
+    def look_after(self, progress: int) -> None:
+        """Start again those that died, the more slowly the oftener.
+
+        Args:
+            progress: a number that grows whenever a trial or an attempt comes to an end. A worker that dies of its
+                trials makes some, one that dies of itself makes none.
+        """
         for slot in self._slots:
             code = slot.process.poll()
             if code is None or slot.over:
                 continue
+            if slot.start_at is not None:  # it has died, and its turn comes
+                if time.monotonic() >= slot.start_at:
+                    slot.process, slot.start_at = self._start(slot.log), None
+                continue
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            if counted > slot.counted:
-                slot.restarts, slot.counted = 0, counted
+            if progress > slot.progress:
+                slot.restarts, slot.progress = 0, progress
             if code in (0, BAD_USAGE) or slot.restarts >= RESTARTS:
                 slot.over = True
                 if code:
                     self._say(f"{slot.log.stem} {how}: {_last_line(slot.log)} ({slot.log})")
                 continue
+            slot.start_at = time.monotonic() + slot.restarts  # seconds: 0, 1, 2
             slot.restarts += 1
-            self._say(f"{slot.log.stem} {how}; started again ({slot.restarts} of {RESTARTS} times; see {slot.log})")
-            slot.process = self._start(slot.log)
+            self._say(f"{slot.log.stem} {how}; starting it again ({slot.restarts} of {RESTARTS} times; see {slot.log})")
 
     def stop(self) -> None:
         """Ask each to give its trial back and end; kill what does not listen."""

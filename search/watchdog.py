@@ -10,8 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-PATIENCE = 10.0  # seconds from the alarm to the last resort
-
 
 class Watchdog(threading.Thread):
     """At the deadline it sends this process SIGALRM, whose handler raises in the main thread.
@@ -21,7 +19,8 @@ class Watchdog(threading.Thread):
     Python's own handler in C writes their numbers to a pipe (`signal.set_wakeup_fd`).
 
     Args:
-        stopping: the signals after which the process has `grace` seconds to end.
+        stopping: the signals after which the process is to end.
+        grace: seconds from such a signal to the alarm, and from any alarm to the last resort.
         last_resort: ends the process; is given the signal that asked for it, or 0 for a deadline set by `allow`.
     """
 
@@ -49,7 +48,7 @@ class Watchdog(threading.Thread):
                 self._listen(None if left == math.inf else left)
                 continue
             os.kill(os.getpid(), signal.SIGALRM)
-            time.sleep(PATIENCE)
+            time.sleep(self._grace)
             if self._deadline == deadline:
                 self._last_resort(self._signal)
 

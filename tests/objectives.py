@@ -111,3 +111,18 @@ def greedy(settings, report):
 def quitting(settings, report):
     """Calls sys.exit, as a script turned into an objective may."""
     raise SystemExit("no data here" if settings["x"] > 0.5 else 0)
+
+
+def no_gpu_memory(settings, report):
+    """What PyTorch raises when a GPU's memory is used up; there is no GPU to do it for real."""
+    if settings["x"] > 0.5:
+        import torch
+
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return {"validation_error": settings["x"]}
+
+
+def hung(settings, report):
+    """Hangs outside of Python."""
+    report(epoch=1, validation_error=0.5)
+    hang_outside_python()

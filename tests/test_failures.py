@@ -1,0 +1,80 @@
+"""Trials that fail in every way there is: tried again, then recorded as failed, and the others are not held up."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from analysis.results import FAILED
+from tests.conftest import wait_for
+
+
+def good_and_bad(bench, bad=lambda x: x > 0.5):
+    """The rows by what became of them; all that should have failed did, and nothing else."""
+    rows = bench.rows()
+    for row in rows:
+        assert (row.status == FAILED) == bad(row.settings["x"]), row
+    failed = [row for row in rows if row.status == FAILED]
+    assert failed and len(failed) < len(rows), "choose another seed"
+    return rows, failed
+
+
+@pytest.mark.parametrize(
+    ("objective", "reason"),
+    [("moody", "which I don't like"), ("greedy", "MemoryError"), ("no_gpu_memory", "CUDA out of memory")],
+)
+def test_a_trial_that_raises_is_tried_again_and_then_failed(bench, objective, reason):
+    master = bench.master(bench.study(trials=8, objective=objective), "--max-attempts", 2)
+    worker = bench.worker(objective)
+    bench.finish(master)
+    said = bench.finish(worker)
+    bench.assert_complete(8)
+    _, failed = good_and_bad(bench)
+    assert len(bench.names("lost")) == 2 * len(failed)
+    assert any(reason in row.error for row in failed) and reason in said
+    assert reason in bench.folder.results.read_text()
+    assert f"{len(failed)} failed" in bench.finish(bench.start("-m", "analysis.results", "--logs", bench.logs))
+    assert f"{len(failed)} failed" in bench.finish(bench.start("-m", "analysis.status", "--logs", bench.logs))
+
+
+def test_an_objective_that_calls_exit_ends_its_attempt_not_the_worker(bench):
+    master = bench.master(bench.study(trials=6, objective="quitting"), "--max-attempts", 2)
+    worker = bench.worker("quitting")
+    bench.finish(master)
+    bench.finish(worker)
+    bench.assert_complete(6)
+    assert all(row.status == FAILED and "SystemExit" in row.error for row in bench.rows())
+
+
+def test_a_trial_that_hangs_is_ended_in_python_and_outside_of_it(bench):
+    """Outside of Python no exception can be raised: the worker hands the trial in and begins anew."""
+    study = bench.study(trials=8, objective="hanging", seed=1)
+    master = bench.master(study, "--max-attempts", 2, "--trial-timeout", 1)
+    worker = bench.worker("hanging", "--grace", 0.5)
+    bench.finish(master)
+    said = bench.finish(worker)
+    bench.assert_complete(8)
+    rows, failed = good_and_bad(bench)
+    assert any(row.settings["x"] > 0.75 for row in failed) and any(row.settings["x"] <= 0.75 for row in failed)
+    assert all("took longer than --trial-timeout 1 s" in row.error for row in failed)
+    assert len(bench.names("lost")) == 2 * len(failed)
+    pids = {bench.folder.read(name).claim.get("pid") for name in bench.names("seen") if name.number < len(rows)}
+    assert pids <= {worker.pid, None} and "failed after" in said
+
+
+def test_a_worker_that_hangs_outside_of_python_still_stops_when_told(bench):
+    bench.master(bench.study(trials=1, objective="hung"), "--lease", 60)
+    worker = bench.worker("hung", "--grace", 0.5)
+    wait_for(lambda: [n for n in bench.names("taken") if bench.folder.read(n).epochs], "the trial to hang")
+    worker.send_signal(signal.SIGTERM)
+    bench.finish(worker, 143)
+    assert [str(name) for name in bench.names("pending")] == ["trial-00000-2.jsonl"]
+
+
+def test_workers_that_the_master_starts_outlive_many_deadly_trials(bench):
+    """Each kills its worker twice; what comes to an end meanwhile shows that starting it again is worth while."""
+    bench.search(bench.study(trials=8, objective="deadly", seed=2), "--workers", 1, "--max-attempts", 2)
+    bench.assert_complete(8)
+    _, failed = good_and_bad(bench)
+    assert 2 * len(failed) > 3 + 1 and all("died" in row.error for row in failed)
