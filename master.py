@@ -112,7 +112,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {error.filename or arguments.logs}: {error.strerror}", file=sys.stderr)
+        print(f"error: {error.filename2 or error.filename or arguments.logs}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

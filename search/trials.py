@@ -167,6 +167,8 @@ class Trial:
                 trial.result, trial.finished = record["result"], _text(record.get("time"))
             elif "error" in record:
                 trial.error, trial.finished = str(record["error"]), _text(record.get("time"))
+        if name.state == "seen" and trial.result is None and trial.error is None:
+            raise BrokenFile(f"{path}: ends without a result")
         return trial
 
     def shortcoming(self, metric: str | None) -> str | None:
@@ -217,13 +219,17 @@ def read_records(path: str) -> list[Record]:
     records = []
     for number, line in enumerate(read_bytes(path, MAX_BYTES).split(b"\n")[:-1], start=1):
         try:
-            record = json.loads(line, parse_constant=lambda _: None)
+            record = json.loads(line, parse_constant=lambda _: None, parse_int=_whole_number)
         except (ValueError, RecursionError) as error:
             raise BrokenFile(f"{path}: line {number} is not JSON ({error})") from None
         if not isinstance(record, dict):
             raise BrokenFile(f"{path}: line {number} is not a JSON object")
         records.append(record)
     return records
+
+
+def _whole_number(text: str) -> int | float:
+    return int(text) if len(text) <= 20 else float(text)  # what no float can hold is infinite, and no value
 
 
 def read_bytes(path: str, limit: int) -> bytes:
