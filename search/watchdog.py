@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import select
@@ -37,7 +38,8 @@ class Watchdog(threading.Thread):
     def allow(self, seconds: float | None) -> None:
         """From now on there is this much time; None: without limit."""
         self._deadline = math.inf if seconds is None else time.monotonic() + seconds
-        os.write(self._mouth, b"\0")  # wake up, and wait for that long
+        with contextlib.suppress(OSError):  # full: then it wakes up all the same
+            os.write(self._mouth, b"\0")
 
     def run(self) -> None:
         """Until the process ends."""

@@ -60,7 +60,7 @@ class Bench:
 
     def finish(self, process, code=0):
         """What the program said until it ended; its exit code must be the expected one."""
-        said, _ = process.communicate(timeout=PATIENCE)
+        said = process.communicate(timeout=PATIENCE)[0] or ""
         assert process.returncode == code, f"exit code {process.returncode}, not {code}:\n{said}"
         assert "Traceback" not in said, said
         return said

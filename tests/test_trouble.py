@@ -1,0 +1,190 @@
+"""The filesystem in trouble: full, failing, away. All say so, wait, and go on by themselves when it is over."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from search.trials import Folder
+from tests.conftest import wait_for
+from tests.test_hostile import respect_permissions
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk: sudo make test")
+needs_strace = pytest.mark.skipif(
+    not shutil.which("strace"), reason="strace is missing: apt-get install strace (it makes system calls fail)"
+)
+TRIALS = 60
+
+
+class Search:
+    """A master and two workers at work, with what they say in files."""
+
+    def __init__(self, bench, lease=180, **options):
+        self.bench = bench
+        self.texts = [bench.path / f"{who}.txt" for who in ("master", "worker-1", "worker-2")]
+        files = [open(path, "w") for path in self.texts]
+        study = bench.study(trials=TRIALS, objective="talkative")
+        self.processes = [bench.master(study, "--lease", lease, stdout=files[0], **options)]
+        self.processes += [bench.worker("talkative", stdout=file, **options) for file in files[1:]]
+        wait_for(lambda: len(bench.names("seen")) >= 5, "the search to be on its way")
+
+    def wait_for_all_to_say(self, what):
+        for path in self.texts:
+            wait_for(lambda path=path: what in path.read_text(), f"{path.name} to say: {what}")
+
+    def end(self, lost=()):
+        """All trials counted once, and what was finished or under way was not thrown away."""
+        for process in self.processes:
+            self.bench.finish(process)
+        said = [path.read_text() for path in self.texts]
+        assert not any("Traceback" in text for text in said), said
+        self.bench.assert_complete(TRIALS)
+        if lost is not None:
+            assert self.bench.names("lost") == list(lost)
+
+
+def mount(*arguments):
+    subprocess.run(["mount", *arguments], check=True)
+
+
+@pytest.fixture
+def small_disk(bench):
+    """The shared folder on a filesystem of its own, of two megabytes, bound to a second place."""
+    disk, bound = bench.path / "disk", bench.path / "bound"
+    disk.mkdir()
+    bound.mkdir()
+    mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", disk)
+    mount("--bind", disk, bound)
+    bench.logs = bound / "logs"
+    bench.folder = Folder(bench.logs)
+    yield disk
+    bench.close()
+    for place in (bound, disk):
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@contextmanager
+def full(disk, bench):
+    filler = disk / "filler"
+    with open(filler, "wb", buffering=0) as file:
+        for size in (4096, 1):
+            try:
+                while file.write(b"x" * size):
+                    pass
+            except OSError:
+                continue
+    yield
+    filler.unlink()
+
+
+@contextmanager
+def renamed(disk, bench):
+    (disk / "logs").rename(disk / "elsewhere")
+    yield
+    (disk / "elsewhere").rename(disk / "logs")
+
+
+@contextmanager
+def unmounted(disk, bench):
+    subprocess.run(["umount", "--lazy", disk / ".." / "bound"], check=True)
+    (disk / ".." / "bound" / "logs").mkdir()  # as an empty mount point may look
+    yield
+    (disk / ".." / "bound" / "logs").rmdir()
+    mount("--bind", disk, disk / ".." / "bound")
+
+
+@needs_root
+@pytest.mark.parametrize("trouble", [full, renamed, unmounted])
+def test_they_wait_until_it_is_over(bench, small_disk, trouble):
+    search = Search(bench)
+    with trouble(small_disk, bench):
+        search.wait_for_all_to_say("the folder is in trouble")
+    search.wait_for_all_to_say("the folder works again")
+    search.end()
+
+
+def test_without_permission_for_a_while(bench):
+    """As when a Kerberos ticket has run out."""
+    search = Search(bench, preexec_fn=respect_permissions)
+    os.chmod(bench.logs, 0)
+    search.wait_for_all_to_say("Permission denied")
+    os.chmod(bench.logs, 0o755)
+    search.wait_for_all_to_say("the folder works again")
+    search.end()
+
+
+@needs_root
+def test_away_for_longer_than_a_lease(bench, small_disk):
+    search = Search(bench, lease=2)
+    with renamed(small_disk, bench):
+        search.wait_for_all_to_say("the folder is in trouble")
+        time.sleep(4)
+    search.end(lost=None)
+
+
+FAILING = {
+    "EIO": "openat,rename,fsync,newfstatat,utimensat,getdents64,unlink",
+    "ESTALE": "openat,rename,fsync,newfstatat,utimensat,getdents64,unlink",
+    "EROFS": "openat,rename,utimensat,unlink",
+    "EDQUOT": "write,ftruncate,rename,fsync",
+    "ENOSPC": "write,rename,fsync",
+}
+
+
+@needs_strace
+@pytest.mark.parametrize("error", FAILING)
+def test_system_calls_that_fail_for_a_while(bench, error):
+    """All calls of these names, of one process after the other: also those that have nothing to do with the folder."""
+    search, calls = Search(bench), FAILING[error]
+    for process in search.processes:
+        log = bench.path / f"strace-{process.pid}.txt"
+        tracer = subprocess.Popen(
+            f"strace -f -q -o {log} -p {process.pid} -e trace={calls} -e inject={calls}:error={error}".split(),
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(
+            lambda log=log, process=process: (
+                (log.exists() and log.read_text().count("INJECTED") > 5) or process.poll() is not None
+            ),
+            "calls to fail",
+        )
+        tracer.terminate()
+        tracer.wait()
+    search.end()
+
+
+def test_a_result_waits_for_room(bench, folder, pending, monkeypatch):
+    """A training that ended while the disk was full is handed in when it is not; nothing is trained twice."""
+    from worker import Worker
+
+    worker = Worker(folder, "mine:train", lambda settings, report: {"loss": 0.5}, "cpu")
+    worker.metric, calls, write = "loss", [], os.write
+
+    def write_when_there_is_room(descriptor, data):
+        calls.append(bytes(data))
+        if b'"result"' in data and len(calls) < 6:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write_when_there_is_room)
+    monkeypatch.setattr(worker, "sleep", lambda seconds: None)
+    claim = folder.claim(worker.owner, folder.candidates(worker.owner))
+
+    class Silent:
+        hold = release = lambda *arguments: None
+
+    assert worker.train(claim, Silent())
+    assert sum(b'"result"' in data for data in calls) > 1
+    [name] = folder.names()
+    assert name.state == "done" and folder.read(name).result == {"loss": 0.5}
+
+
+def test_the_libc_is_there_to_drop_privileges():
+    """Else the test of permissions would prove nothing: it runs as root, who may read all."""
+    assert ctypes.CDLL(None).prctl
