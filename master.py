@@ -32,7 +32,7 @@ from types import FrameType
 from analysis.results import Row, print_table, rank, to_csv
 from analysis.status import look, open_view
 from search.command_line import Trouble, add_checkpoint_every, add_logs, new_parser
-from search.leases import DEFAULT_LEASE, Leases, has_died
+from search.leases import DEFAULT_LEASE, Leases, has_died, owner_has_died
 from search.local_workers import LocalWorkers
 from search.strategies import Categorical
 from search.study import DEFAULT_OBJECTIVE, Study, StudyError, differences, load_study
@@ -354,7 +354,7 @@ class Master:
             trial = self._claim_of(name)
             # An earlier master may have asked for signs more seldom: as seldom as the default lease does, at most.
             lease = max(self.lease, min(trial.lease or 0.0, DEFAULT_LEASE)) if trial else self.lease
-            if trial and has_died(trial.claim):
+            if has_died(trial.claim) if trial else owner_has_died(name.owner):
                 self._judge(name, f"its worker {name.owner} died")
             elif silence > lease:
                 self._judge(name, f"no sign of life from {name.owner} for {lease:g} s")

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from search.trials import Claim, LeaseLost, Record, TrialName, host_name, utc_now
+from search.trials import Claim, LeaseLost, Record, TrialName, host_name, own_host, utc_now
 
 DEFAULT_LEASE = 180.0  # seconds; NFS clients may cache a file's attributes for 60
 SIGNS_PER_LEASE = 12
@@ -66,6 +66,20 @@ def has_died(claim: Record) -> bool:
     except OSError:
         return False  # it is there, but /proc does not show us other users' processes
     return state in "ZX" or start != process.get("start")
+
+
+def owner_has_died(owner: str) -> bool:
+    """The same of a worker that has claimed a trial and not yet said more: all we know of it is in the name."""
+    host, _, rest = owner.rpartition("-")[0].rpartition("-")
+    if host != own_host() or not rest.isdecimal() or not 0 < int(rest) < 2**31:
+        return False
+    try:
+        os.kill(int(rest), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def describe_owner(owner: str) -> Record:

@@ -106,9 +106,13 @@ class TrialName:
 
 def new_owner() -> str:
     """A token no other process has: host-pid-random."""
-    host = re.sub(r"[^A-Za-z0-9_-]", "_", host_name()) or "host"
     letters = "".join(random.SystemRandom().choices("abcdefghijkmnpqrstuvwxyz23456789", k=4))
-    return f"{host[:MAX_NAME]}-{os.getpid()}-{letters}"
+    return f"{own_host()}-{os.getpid()}-{letters}"
+
+
+def own_host() -> str:
+    """This machine's name as tokens have it."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", host_name())[:MAX_NAME] or "host"
 
 
 @functools.cache

@@ -1,0 +1,125 @@
+"""Whatever dies, stops or comes back late: a part of what `python -m tests.crashes` tries in full."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from search.leases import owner_has_died
+from search.trials import TrialName, new_owner, own_host
+from tests.conftest import ROOT, Bench, wait_for
+from tests.crashes import PROGRAMS, TRIALS, check, kill_points, survive, survive_at_random
+
+needs_strace = pytest.mark.skipif(
+    not shutil.which("strace"), reason="strace is missing: apt-get install strace (it kills at a chosen system call)"
+)
+
+
+@needs_strace
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("seed", range(2))
+def test_kill_9_at_a_system_call(tmp_path, program, seed):
+    points = kill_points(program)
+    assert len(points) > 50 and {"rename", "write", "fsync"} <= {point.call for point in points}
+    killed = 0
+    for number, point in enumerate(random.Random(seed).sample(points, 10)):
+        print(point)
+        (tmp_path / str(number)).mkdir()
+        bench = Bench(tmp_path / str(number))
+        killed += bool(survive(bench, point))
+        bench.close()
+    assert killed >= 5, "the kill points were hardly ever reached"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_kill_9_at_random_moments_among_eight_workers(bench, seed):
+    print("seed", seed)
+    survive_at_random(bench, seed)
+
+
+def test_a_claim_without_a_word_is_known_dead_by_its_name(bench):
+    """Killed between the rename and its first line: the name says which process it was."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    gone = f"{own_host()}-{process.pid}-abcd"
+    assert owner_has_died(gone) and not owner_has_died(new_owner())
+    assert not owner_has_died(f"another-{process.pid}-abcd") and not owner_has_died("trial") and not owner_has_died("")
+    master = bench.master(bench.study(trials=3), "--lease", 600)
+    wait_for(lambda: bench.names("pending"), "the trials")
+    os.rename(bench.logs / "trial-00001-1.jsonl", bench.logs / f"trial-00001-1.jsonl.{gone}.taken")
+    worker = bench.worker()
+    bench.finish(master)
+    bench.finish(worker)
+    check(bench, 3)
+
+
+# ---- slow is not dead
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("call", "which", "outcome"),
+    [
+        ("rename", 0, "dropped"),  # it has claimed a trial
+        ("write", 0, "dropped"),  # and said who it is
+        ("write", 1, "dropped"),  # and reported an epoch
+        ("write", 2, "counted"),  # and written its result, which is not yet certain to stay
+        ("fsync", 0, "counted"),  # now it is
+        ("rename", 1, "counted"),  # and is handed in
+    ],
+)
+def test_a_worker_stopped_past_its_lease_is_counted_or_dropped(bench, call, which, outcome):
+    """Stopped by SIGSTOP in a system call, which is still done, and woken up when everything is over."""
+    number = [point.number for point in kill_points("worker") if point.call == call][which]
+    study, log = bench.study(trials=TRIALS), bench.path / "strace.txt"
+    master = bench.master(study, "--lease", 1)
+    wait_for(lambda: len(bench.names("pending")) == TRIALS, "the trials")
+    strace = f"strace -qq -o {log} -e trace={call} -e inject={call}:signal=STOP:when={number}".split()
+    command = [sys.executable, "worker.py", "--logs", bench.logs, "--objective", "tests.objectives:quick"]
+    sleeper = subprocess.Popen(
+        [*strace, *map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    bench.processes.append(sleeper)
+    wait_for(lambda: log.exists() and "--- stopped by SIGSTOP ---" in log.read_text(), "the worker to stop")
+    [pid] = open(f"/proc/{sleeper.pid}/task/{sleeper.pid}/children").read().split()
+    worker = bench.worker()
+    bench.finish(master)
+    bench.finish(worker)
+    os.kill(int(pid), signal.SIGCONT)
+    said, _ = sleeper.communicate(timeout=60)
+    assert sleeper.returncode == 0 and "Traceback" not in said, said
+    check(bench, TRIALS)
+    owners = {row.worker for row in bench.rows()}
+    if outcome == "counted":
+        assert len(owners) == 2 and "no longer ours" not in said and not bench.names("lost")
+    else:
+        assert len(owners) == 1 and said.count("no longer ours") == 1
+        assert [name.attempt for name in bench.names("lost")] == [1]
+
+
+# ---- many at once
+
+
+def test_64_workers_before_the_master_in_an_empty_folder(bench):
+    workers = [bench.worker("brief") for _ in range(64)]
+    wait_for(lambda: all(worker.poll() is None for worker in workers), "the workers to start")
+    master = bench.master(bench.study(trials=200, objective="brief"))
+    bench.finish(master)
+    said = [bench.finish(worker) for worker in workers]
+    check(bench, 200)
+    assert sum("0 trials trained" in text for text in said) < 32, "most were idle"
+    assert all("trouble" not in text for text in said)
+
+
+def test_a_zombie_does_not_write_into_what_is_counted(bench):
+    """The seen file of an attempt has lines of its own worker only."""
+    bench.search(bench.study(trials=10), "--workers", 3)
+    for name in bench.names("seen"):
+        trial = bench.folder.read(TrialName(name.number, name.attempt, "seen"))
+        assert f"-{trial.claim['pid']}-" in trial.claim["claimed"]
