@@ -17,7 +17,7 @@ search: .venv/installed data/fetched
 	$(BIN)/python -m analysis.plots --logs $(LOGS)
 
 test: .venv/installed-dev data/fetched
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 4   # they mostly wait for one another
 
 # make check     the linter and the type checker alone
 check: .venv/installed-dev

@@ -217,7 +217,7 @@ def test_a_trial_that_kills_its_worker_fails_for_good_and_holds_up_nobody(bench)
         row.trial: "failed" if row.settings["x"] > 0.5 else "done" for row in rows
     }
     assert {row.status for row in rows} == {"failed", "done"}, "another seed is needed"
-    assert "started again" in said and "was killed by SIGKILL" in said
+    assert "starting it again" in said and "was killed by SIGKILL" in said
 
 
 def test_exceptions_and_results_that_are_none(bench):
