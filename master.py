@@ -270,13 +270,21 @@ class Master:
         try:
             if name.number in self.rows:
                 raise BrokenFile(f"{self.folder.locate(name)}: trial {name.number} is counted already")
-            self.rows[name.number] = Row.from_trial(self.folder.read(name))
+            self._count(self.folder.read(name))
         except BrokenFile as error:
             self.say(f"set aside: {error}")
             self.folder.lose(name)
             if name.number not in self.rows:
                 self.open[name.number] = name.attempt
                 self._losses[name.number] = Loss(name.attempt, None)
+
+    def _count(self, trial: Trial) -> None:
+        """Its file is `.seen`: it is one of the results asked for."""
+        number = trial.name.number
+        self.rows[number] = Row.from_trial(trial)
+        self.open.pop(number, None)
+        self._losses.pop(number, None)
+        self._unwritten = True
 
     # ---- one step
 
@@ -315,10 +323,7 @@ class Master:
             return
         seen = self.folder.collect(name)
         if seen:
-            self.rows[name.number] = Row.from_trial(replace(trial, name=seen))
-            self.open.pop(name.number, None)
-            self._losses.pop(name.number, None)
-            self._unwritten = True
+            self._count(replace(trial, name=seen))
 
     def _examine(self, name: TrialName, otherwise: str) -> tuple[Trial | None, str]:
         """The trial in that file, if it can be read, and why it does not count (empty if it does)."""
@@ -372,13 +377,19 @@ class Master:
         return self._claims[name]
 
     def _check_absent(self) -> None:
-        """Try again what no listing has shown for a whole lease: its file was removed, or lost by the filesystem."""
+        """Try again what no listing has shown for a whole lease: its file was removed, or lost by the filesystem.
+
+        Unless we have collected it ourselves, and were told that this had failed.
+        """
         listed = {name.number for name in self._in_hand}
         absent = [n for n in self.open if n not in listed and n not in self._losses]
         now = time.monotonic()
         self._absent = {number: self._absent.get(number, now) for number in absent}
         for number, since in self._absent.items():
-            if now - since > self.lease:
+            seen = TrialName(number, self.open[number], "seen")
+            if self.folder.has(seen):
+                self._recount(seen)
+            elif now - since > self.lease:
                 reason = f"its file has vanished from {self.folder.path}"
                 self.say(f"trial {number}: {reason}")
                 self._reasons.setdefault(number, []).append(reason)
@@ -393,15 +404,13 @@ class Master:
                 settings = self.study.settings(number)
             if settings is None or len(reasons) >= self.max_attempts:
                 name = self.folder.record_failure(TrialName(number, loss.attempt), settings or {}, reasons)
-                self.rows[number] = Row.from_trial(self.folder.read(name))
-                self._unwritten = True
-                del self.open[number]
+                self._count(self.folder.read(name))
                 self.say(f"trial {number}: failed for good after {len(reasons)} attempt{'s' * (len(reasons) != 1)}")
             else:
                 name = TrialName(number, loss.attempt).next_attempt()
                 self.folder.publish(name, settings, lease=self.lease, timeout=self.timeout, lost=reasons)
                 self.open[number] = name.attempt
-            del self._losses[number]
+                del self._losses[number]
 
     def _publish_ahead(self, collected: int) -> None:
         """Keep some trials ready: as many as the workers may take before we look again."""

@@ -383,6 +383,10 @@ class Folder:
         path = self.locate(name)
         return Trial.from_records(name, read_records(path), path)
 
+    def has(self, name: TrialName) -> bool:
+        """Is there anything of that name?"""
+        return os.path.lexists(self.locate(name))
+
     def signature(self, name: TrialName) -> tuple[int, ...]:
         """What changes when the owner of that file shows a sign of life. Raises OSError if the file is gone."""
         status = os.lstat(self.locate(name))
@@ -455,7 +459,7 @@ class Folder:
         return seen
 
     def _settle(self, name: TrialName, target: TrialName) -> TrialName | None:
-        if os.path.lexists(self.locate(target)):  # put there by hand: the only one who writes there is the master
+        if self.has(target):  # put there by hand: the only one who writes there is the master
             self.set_aside(self.locate(name))
             return None
         return target if self._move(name, target) else None
@@ -577,7 +581,7 @@ class Claim:
         if self.folder._move(self.name, done):
             return
         # Gone, but perhaps by our own rename, and the master was quicker to collect than the reply to come.
-        if not os.path.lexists(self.folder.locate(self.name.to("seen"))):
+        if not self.folder.has(self.name.to("seen")):
             raise LeaseLost(self.path)
 
     def give_back(self, reason: str) -> None:

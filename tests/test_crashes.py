@@ -123,3 +123,41 @@ def test_a_zombie_does_not_write_into_what_is_counted(bench):
     for name in bench.names("seen"):
         trial = bench.folder.read(TrialName(name.number, name.attempt, "seen"))
         assert f"-{trial.claim['pid']}-" in trial.claim["claimed"]
+
+
+def test_a_collection_that_was_done_although_an_error_came_is_counted_once(folder, monkeypatch):
+    """The file server did it, its answer was an error, and for a moment nobody could look."""
+    from master import Master
+    from search.study import Study
+    from search.trials import to_line
+
+    record = {"name": "toy", "objective": "mine:train", "strategy": "random", "trials": 1, "seed": 0}
+    record |= {
+        "metric": "loss",
+        "direction": "minimize",
+        "fixed": {},
+        "space": {"x": {"type": "float", "low": 0, "high": 1}},
+    }
+    study = Study.from_record(record, "study.json")
+    folder.prepare()
+    master = Master(folder, study, lease=5, max_attempts=3)
+    master.step()
+    with open(folder.locate(TrialName(0, 1)), "ab") as file:
+        file.write(to_line({"result": {"loss": 1.0}}))
+    os.rename(folder.locate(TrialName(0, 1)), folder.locate(TrialName(0, 1, "done")))
+    rename, lexists = os.rename, os.path.lexists
+
+    def rename_and_fail(source, target):
+        rename(source, target)
+        monkeypatch.setattr(os.path, "lexists", lambda path: False)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "rename", rename_and_fail)
+    with pytest.raises(OSError):
+        master.step()
+    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(os.path, "lexists", lexists)
+    master._next_check = 0.0
+    master.step()
+    assert master.is_done() and list(master.rows) == [0] and folder.names() == []
+    assert [str(name) for name in folder.settled()] == ["trial-00000-1.jsonl.seen"]
