@@ -52,13 +52,12 @@ def test_links_and_pictures_are_there():
         assert (ROOT / name).read_text().strip()
 
 
-def test_the_example_of_an_objective_works_as_it_stands(bench):
-    code = {}
-    for language, text in re.findall(r"```(python|toml)\n(.*?)```", README, re.S):
-        code[language] = text
-    assert len(code["python"].strip().splitlines()) <= 10
-    (bench.path / "mine.py").write_text(code["python"])
-    (bench.path / "mine.toml").write_text(code["toml"])
+@pytest.mark.parametrize("module", ["mine", "patient"])
+def test_the_examples_of_an_objective_work_as_they_stand(bench, module):
+    code = {text.split()[1]: text for text in re.findall(r"```(?:python|toml)\n(.*?)```", README, re.S)}
+    assert len(code["mine.py"].strip().splitlines()) <= 10
+    (bench.path / f"{module}.py").write_text(code[f"{module}.py"])
+    (bench.path / "mine.toml").write_text(code["mine.toml"].replace("mine:train", f"{module}:train"))
     command = (ROOT / "master.py", "mine.toml", "--logs", bench.logs, "--workers", 2)
     said = bench.finish(bench.start(*command, cwd=bench.path))
     bench.assert_complete(20)
