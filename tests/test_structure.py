@@ -14,7 +14,15 @@ from tests.conftest import ROOT
 PACKAGES = ("search", "training", "analysis")
 SCRIPTS = ("master", "worker", "exercise3")
 ALLOWED = {"search": {"search"}, "training": {"training"}, "analysis": {"analysis", "search"}}
-PROGRAMS = ["master.py", "worker.py", "exercise3.py", "-m analysis.results", "-m analysis.status", "-m analysis.plots"]
+PROGRAMS = [
+    "master.py",
+    "worker.py",
+    "exercise3.py",
+    "-m analysis.results",
+    "-m analysis.status",
+    "-m analysis.plots",
+    "-m search.doctor",
+]
 
 
 def imports(path):
