@@ -220,6 +220,24 @@ def offline(mirror):
     return {"PATH": f"{mirror}:{os.environ['PATH']}", "http_proxy": proxy, "https_proxy": proxy}
 
 
+def test_what_is_no_file_of_the_data_set_is_named_and_not_waited_for(tmp_path):
+    from training.data import CHECKSUMS, damaged, directory
+
+    good = directory() / "MNIST" / "raw"
+    for name in CHECKSUMS:
+        (tmp_path / name).symlink_to(good / name)
+    assert damaged(tmp_path) == []
+    fifo, folder, dangling, huge = (tmp_path / name for name in CHECKSUMS)
+    for path in (fifo, folder, dangling, huge):
+        path.unlink()
+    os.mkfifo(fifo)
+    folder.mkdir()
+    dangling.symlink_to(tmp_path / "nothing")
+    huge.touch()
+    os.truncate(huge, 2**40)  # a hole: it takes no space, but days to read
+    assert damaged(tmp_path) == list(CHECKSUMS)
+
+
 def test_many_at_once_fetch_once_and_a_damaged_file_is_fetched_again(mirror, tmp_path):
     from training.data import CHECKSUMS, damaged
 
