@@ -1,0 +1,142 @@
+"""Masters and workers on several hosts, over a filesystem that is a real network's: see cluster.sh."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT, Bench, wait_for
+from tests.test_search import running
+
+CLUSTER = ROOT / "tests" / "cluster.sh"
+# As on NFS, what a host knows of a file, and whether a name is there, may be two seconds old.
+CACHES = "mfsattrcacheto=2,mfsentrycacheto=2,mfsnegentrycacheto=2"
+LEASE = 8  # seconds: the caches' two, one for MooseFS's file times in whole seconds, and time for a machine to stall
+
+
+class Cluster:
+    """A file server and the hosts that share its files."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, command, *arguments, **options):
+        subprocess.run([CLUSTER, command, self.path, *map(str, arguments)], check=True, **options)
+
+
+class Host(Bench):
+    """One test's folder as one host sees it, and the programs that run there."""
+
+    def __init__(self, cluster, number, folder):
+        super().__init__(cluster.path / f"host{number}" / folder)
+        self.path.mkdir(exist_ok=True)
+        self.on = [CLUSTER, "on", cluster.path, str(number)]
+
+    def start(self, *command, **options):
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT} | options
+        process = subprocess.Popen([*self.on, sys.executable, *map(str, command)], **options)
+        self.processes.append(process)
+        return process
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    lack = subprocess.run([CLUSTER, "check"], capture_output=True, text=True)
+    if lack.returncode:
+        pytest.skip(lack.stderr.strip())
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        cluster("up", 3, env=os.environ | {"CLUSTER_MOUNT": CACHES})
+        yield cluster
+    finally:
+        cluster("down")
+
+
+@pytest.fixture
+def hosts(cluster, request):
+    """The three hosts, each with its view of a folder for this test."""
+    hosts = [Host(cluster, number, request.node.name) for number in (1, 2, 3)]
+    yield hosts
+    for number in (1, 2, 3):
+        cluster("join", number)  # a program that waits for a server out of reach can't even be killed
+    cluster("start")
+    for host in hosts:
+        host.close()
+
+
+def finish_all(hosts, trials):
+    """What the programs said until they ended, and the same on every host: all trials counted once."""
+    said = [host.finish(process) for host in hosts for process in host.processes]
+    for host in hosts:
+        wait_for(lambda host=host: not (host.logs / "study.json").exists(), "the caches to forget")
+        host.assert_complete(trials)
+    return said
+
+
+def test_a_view_that_is_some_seconds_old(hosts):
+    """What the tests below are to stand; without the options for it, this would fail."""
+    first, second, _ = hosts
+    old, new = first.path / "old", first.path / "new"
+    seen_old, seen_new = second.path / "old", second.path / "new"
+
+    def looks_back():
+        new.unlink(missing_ok=True)
+        old.touch()
+        wait_for(lambda: seen_old.exists() and not seen_new.exists())
+        old.rename(new)
+        return seen_old.exists() and not seen_new.exists()
+
+    wait_for(looks_back)
+    wait_for(lambda: seen_new.exists() and not seen_old.exists())
+
+
+def test_a_search_over_three_hosts(hosts):
+    first, second, third = hosts
+    first.master(first.study(trials=20, objective="brief"))
+    second.worker("brief")
+    third.worker("brief")
+    finish_all(hosts, 20)
+    assert {row.worker.partition("-")[0] for row in first.rows()} == {"host2", "host3"}
+    assert not first.names("lost")
+
+
+def test_a_worker_is_cut_off_in_the_middle_of_training(hosts, cluster):
+    first, second, third = hosts
+    first.master(first.study(trials=12, objective="slow"), "--lease", LEASE)
+    cut_off = second.worker("slow")
+    name = wait_for(lambda: running(first, cut_off), "the worker to train")
+    cluster("cut", 2)
+    third.worker("slow")
+    wait_for(lambda: first.names("lost"), "its lease to end")
+    cluster("join", 2)
+    master, worker, _ = finish_all(hosts, 12)
+    assert f"trial {name.number}: no sign of life from {name.owner}" in master
+    assert f"trial {name.number}: " in worker and "no longer ours" in worker
+    assert [(row.trial, row.attempt) for row in first.rows() if row.attempt > 1] == [(name.number, 2)]
+
+
+def test_the_master_is_cut_off_for_longer_than_the_lease(hosts, cluster):
+    first, second, third = hosts
+    first.master(first.study(trials=12, objective="slow"), "--lease", LEASE)
+    second.worker("slow")
+    third.worker("slow")
+    wait_for(lambda: first.names("seen"), "the search to be on its way")
+    cluster("cut", 1)
+    time.sleep(1.5 * LEASE)
+    cluster("join", 1)
+    finish_all(hosts, 12)
+    assert not first.names("lost"), "the silence was the master's own"
+
+
+def test_the_file_server_restarts(hosts, cluster):
+    first, second, third = hosts
+    first.master(first.study(trials=8, objective="slow"))
+    for worker in second.worker("slow"), third.worker("slow"):
+        wait_for(lambda worker=worker: running(first, worker), "both workers to train")
+    cluster("restart")
+    finish_all(hosts, 8)
+    assert not first.names("lost")
