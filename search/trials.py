@@ -546,6 +546,7 @@ class Claim:
         self.folder = folder
         self.name = name
         self.path = folder.locate(name)
+        self._said_last_word = False
 
     def read(self) -> Trial:
         """The trial to train. Raises BrokenFile."""
@@ -571,8 +572,13 @@ class Claim:
             self._gone()
 
     def finish(self, record: Record) -> None:
-        """Say the last word (a result or an error), see it on stable storage, and only then hand it in."""
-        self.append(record, sync=True)
+        """Say the last word (a result or an error), see it on stable storage, and only then hand it in.
+
+        May be called again after an OSError. The word is said once: the file may be the master's by then.
+        """
+        if not self._said_last_word:
+            self.append(record, sync=True)
+            self._said_last_word = True
         self.hand_in()
 
     def hand_in(self) -> None:
@@ -581,8 +587,10 @@ class Claim:
         if self.folder._move(self.name, done):
             return
         # Gone, but perhaps by our own rename, and the master was quicker to collect than the reply to come.
-        if not self.folder.has(self.name.to("seen")):
-            raise LeaseLost(self.path)
+        with contextlib.suppress(FileNotFoundError, BrokenFile):
+            if self.folder.read(self.name.to("seen")).claim.get("claimed") == self.name.owner:
+                return
+        raise LeaseLost(self.path)
 
     def give_back(self, reason: str) -> None:
         """Offer the trial to others at once, under the next attempt's name: this one can't be claimed again."""

@@ -131,6 +131,7 @@ def test_a_claim_whose_reply_was_lost_is_ours(folder, pending, monkeypatch, code
 def test_a_hand_in_whose_reply_was_lost_may_be_collected_already(folder, pending, monkeypatch):
     rename = os.rename
     claim = take(folder, pending)
+    claim.append({"claimed": claim.name.owner})
 
     def lose_the_reply(source, target):
         rename(source, target)
@@ -139,6 +140,15 @@ def test_a_hand_in_whose_reply_was_lost_may_be_collected_already(folder, pending
 
     monkeypatch.setattr(os, "rename", lose_the_reply)
     claim.finish({"result": {"validation_error": 0}})
+
+
+def test_what_is_counted_under_our_name_may_be_the_failure(folder, pending):
+    claim = take(folder, pending)
+    claim.append({"claimed": claim.name.owner})
+    folder.lose(claim.name)
+    folder.record_failure(pending, {}, ["no sign of life"])
+    with pytest.raises(LeaseLost):
+        claim.hand_in()
 
 
 def test_a_trial_that_is_gone_is_not_claimed(folder):

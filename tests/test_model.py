@@ -1,0 +1,71 @@
+"""All that can happen in a small study: see model.py, and docs/protocol.md for what is and isn't modelled."""
+
+from __future__ import annotations
+
+import pytest
+
+from search.trials import Claim, Folder, TrialName
+from tests import model
+from tests.model import FAULTS, Explorer, what_is_handed_in_is_counted
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_order_of_events_with_one_fault_loses_or_doubles_a_result(fault):
+    finding = Explorer(trials=1, workers=2, faults=1, kinds=[fault]).explore()
+    print(finding)
+    assert finding.violation is None and finding.complete, finding
+    assert finding.states > 3_000, "so small a graph: has the model come apart from the code?"
+
+
+def test_two_trials_and_two_workers():
+    finding = Explorer(trials=2, workers=2, faults=0, epochs=0).explore()
+    print(finding)
+    assert finding.violation is None and finding.complete, finding
+
+
+def look_for_a_double_count(**options):
+    """Only at the end: that two workers have handed in one trial, not how it came to that."""
+    return Explorer(epochs=0, invariants=[what_is_handed_in_is_counted], forbidden=lambda *_: None, **options).explore()
+
+
+DOUBLE = "two workers were told that they have handed in the same trial"
+
+
+def test_without_the_owner_in_the_name_a_trial_is_counted_twice(monkeypatch):
+    to = TrialName.to
+    monkeypatch.setattr(TrialName, "to", lambda name, state, owner="": to(name, state, owner and "somebody"))
+    assert look_for_a_double_count(faults=0).violation == DOUBLE
+    assert Explorer(faults=0).explore().violation == "two workers believe that they hold one attempt"
+
+
+def test_without_the_attempt_in_the_name_a_trial_is_counted_twice(monkeypatch):
+    monkeypatch.setattr(TrialName, "next_attempt", lambda name: TrialName(name.number, 1))
+    assert look_for_a_double_count(faults=0).violation is None, "it takes an attempt that is lost"
+    assert look_for_a_double_count(faults=1).violation == DOUBLE
+    assert Explorer(faults=1).explore().violation == "two workers believe that they hold one attempt"
+
+
+def test_the_explorer_finds_a_result_that_is_not_synced(monkeypatch):
+    append = Claim.append
+    monkeypatch.setattr(Claim, "append", lambda claim, record, *, sync=False: append(claim, record))
+    assert Explorer(faults=1, kinds=["power"]).explore().violation
+
+
+def test_the_explorer_finds_a_last_word_said_twice(monkeypatch):
+    def forgetful(claim, record):
+        claim.append(record, sync=True)
+        claim.hand_in()
+
+    monkeypatch.setattr(Claim, "finish", forgetful)
+    assert "not its own" in Explorer(faults=1, kinds=["late"]).explore().violation
+
+
+def test_the_explorer_finds_a_search_that_never_ends(monkeypatch):
+    monkeypatch.setattr(Folder, "collect", lambda folder, name: None)
+    assert "can't be completed" in Explorer(faults=0).explore().violation
+
+
+def test_a_call_that_the_model_does_not_know_is_no_success(monkeypatch):
+    monkeypatch.setattr(Folder, "has", lambda folder, name: model.trials.os.access(folder.locate(name), 0))
+    with pytest.raises(model.NotFaked, match=r"os\.access"):
+        Explorer(faults=0).explore()
