@@ -294,7 +294,7 @@ class ModelWorker(worker_module.Worker):
 
 
 class ModelMaster(master_module.Master):
-    """The real master, which asks the explorer which leases have expired, and writes no results.csv."""
+    """The real master, which asks the explorer when time has passed, and writes no results.csv."""
 
     def __init__(self, study: Study, max_attempts: int) -> None:
         super().__init__(Folder(LOGS), study, 0.0, max_attempts, say=lambda message: None)
@@ -302,6 +302,13 @@ class ModelMaster(master_module.Master):
 
     def write_results(self) -> None:
         self._unwritten = False
+
+    def _check_absent(self) -> None:
+        listed = {name.number for name in self._in_hand}
+        for number in self.open:
+            if number not in listed and number not in self._losses and trials.os.choose("vanished", number):
+                self._absent[number] = -math.inf  # for longer than a lease
+        super()._check_absent()
 
 
 class Oracle:
@@ -498,6 +505,12 @@ def seen_files(disk: Disk) -> list[tuple[TrialName, list[Record]]]:
         for path, inode in disk.names
         if (name := TrialName.parse(posixpath.basename(path))) and name.state == "seen"
     ]
+
+
+def names_in_hand(disk: Disk) -> list[TrialName]:
+    """The trials that are neither counted nor set aside."""
+    names = [TrialName.parse(posixpath.basename(path)) for path, _ in disk.names]
+    return [name for name in names if name and name.state in ("pending", "taken", "done")]
 
 
 def each_trial_is_counted_once(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
@@ -804,6 +817,8 @@ class Explorer:
     def _is_allowed(self, fault: str, state: State, operation: Operation) -> bool:
         if not fault:
             return True
+        if operation[:2] == ("choose", "vanished"):  # a lease is long: by then all that is there has been listed
+            return not any(name.number == operation[2] for name in names_in_hand(self.disks.values[state.disk]))
         if operation[:2] == ("choose", "expired"):
             alive = operation[2] in [self._owner(state, index) for index in range(1, len(state.nodes))]
             if not alive or fault == "dead":
@@ -814,7 +829,7 @@ class Explorer:
         """All that can come of a call. Private ones are not asked about: they have one outcome."""
         kind, *arguments = operation
         if kind == "choose":
-            faults = ("preempt",) if arguments[0] == "preempt" else ("expire", "dead")
+            faults = {"preempt": ("preempt",), "expired": ("expire", "dead"), "vanished": ("dead",)}[arguments[0]]
             return (Outcome(disk, False), *(Outcome(disk, True, fault) for fault in faults))
         after, answer = self._perform(disk, operation)
         outcomes = [Outcome(after, answer)]
@@ -861,7 +876,11 @@ def _describe(operation: Operation, answer: Any, notes: tuple[Operation, ...]) -
     if kind == "write":
         text = f"appends {arguments[1].decode().strip()}"
     elif kind == "choose":
-        text = {"preempt": "is it to stop?", "expired": f"has the lease of {arguments[-1]} expired?"}[arguments[0]]
+        text = {
+            "preempt": "is it to stop?",
+            "expired": f"has the lease of {arguments[-1]} expired?",
+            "vanished": f"has trial {arguments[-1]} been absent for a lease?",
+        }[arguments[0]]
         text += " yes" if answer else " no"
     elif kind == "rename":
         text = f"renames {_short(arguments[0])} -> {_short(arguments[1])}"
