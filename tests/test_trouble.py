@@ -47,6 +47,7 @@ class Search:
         self.bench.assert_complete(TRIALS)
         if lost is not None:
             assert self.bench.names("lost") == list(lost)
+            assert not any("no longer ours" in text for text in said), said
 
 
 def mount(*arguments):
