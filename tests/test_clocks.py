@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import signal
+import time
 
 import pytest
 
@@ -91,9 +92,11 @@ def test_a_clock_that_jumps(bench, clocks, who):
 
 @pytest.mark.parametrize("offset", ["+2d", "-2d"])
 def test_a_silent_worker_loses_its_lease_whatever_the_clocks_say(bench, clocks, offset):
-    master, victim, other = start(bench, clocks, lease=2)
+    lease = 3
+    master, victim, other = start(bench, clocks, lease=lease)
     held = wait_for(lambda: [n for n in bench.names("taken") if f"-{victim.pid}-" in n.owner], "the victim to train")
     victim.send_signal(signal.SIGSTOP)
+    time.sleep(lease / 3)  # the master has seen the last sign of life when the clock is set
     for clock in clocks:
         clock.set(offset)
     bench.finish(master)
