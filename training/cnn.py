@@ -1,61 +1,33 @@
-"""The network of the exercise and its training loop: from settings to a learning curve.
+"""The training loop: from settings to a learning curve.
 
-Two 5×5 convolutions with ReLU and 2×2 max pooling, two fully connected layers behind dropout, cross-entropy, SGD with
-classical momentum. The data set is one tensor in memory; a batch is an index into it.
+Data set, order of the examples, weights and losses stay on the device; the host waits for it once an epoch. On a GPU
+the steps are recorded in CUDA graphs, several in one, so that the host never holds the device up.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import math
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from training.data import Dataset, Part, load
+from training.network import Network
 from training.report import Report
 from training.settings import SettingsError, complete
 
-CLASSES = 10
-HIDDEN = 256
-EVALUATION_BATCH = 1000
+EVALUATION_BATCH = 500
 CHANCE = 0.15  # an accuracy below this is chance: always answering the most frequent digit is right for 11 %
-
-
-def build_network(filters: int, dropout: float = 0.5) -> nn.Sequential:
-    """Images (n, 1, 28, 28) to logits (n, 10). Glorot uniform weights, zero biases (Glorot and Bengio, AISTATS 2010).
-
-    It has 25·F² + 4123·F + 2826 parameters for F filters.
-    """
-    network = nn.Sequential(
-        nn.Conv2d(1, filters, 5),  # 24×24
-        nn.ReLU(),
-        nn.MaxPool2d(2),  # 12×12
-        nn.Conv2d(filters, filters, 5),  # 8×8
-        nn.ReLU(),
-        nn.MaxPool2d(2),  # 4×4
-        nn.Flatten(),
-        nn.Dropout(dropout),
-        nn.Linear(16 * filters, HIDDEN),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.Linear(HIDDEN, CLASSES),
-    )
-    for layer in network:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-    return network
-
-
-def count_parameters(network: nn.Module) -> int:
-    """The number of trained values."""
-    return sum(parameter.numel() for parameter in network.parameters())
+GRAPH_STEPS = 16  # of training in one CUDA graph
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def draw_order(examples: int, batch_size: int, device: str) -> Tensor:
@@ -65,13 +37,12 @@ def draw_order(examples: int, batch_size: int, device: str) -> Tensor:
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, part: Part) -> tuple[float, float]:
+def evaluate(network: Network, part: Part) -> tuple[float, float]:
     """Mean cross-entropy and accuracy on a part, dropout off."""
-    network.eval()
     loss = torch.zeros((), device=part.images.device)
     correct = torch.zeros((), dtype=torch.long, device=part.images.device)
     for images, labels in zip(part.images.split(EVALUATION_BATCH), part.labels.split(EVALUATION_BATCH), strict=True):
-        logits = network(images)
+        logits = network(images.to(network.precision))
         loss += functional.cross_entropy(logits, labels, reduction="sum")
         correct += (logits.argmax(1) == labels).sum()
     return loss.item() / len(part), correct.item() / len(part)
@@ -92,6 +63,29 @@ def choose_device(wish: str = "auto") -> str:
     return str(device)
 
 
+def choose_precision(wish: str, device: str) -> torch.dtype:
+    """The precision for "auto", "float32" or "bfloat16": lower than float32 by itself only where that was seen to give
+    the same results (docs/precision.md): on CPUs with instructions for it.
+    """
+    if wish == "auto":
+        wish = "bfloat16" if device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+    return PRECISIONS[wish]
+
+
+@functools.cache
+def set_up_process() -> None:
+    """What is the same for all trainings of a process."""
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32
+    # A step frees and asks for the same few megabytes again and again. By default glibc hands them back to the system
+    # each time, and each page of them costs a fault: up to a fifth of the time.
+    m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(m_mmap_threshold, 2**30)
+        mallopt(m_trim_threshold, 2**30)
+
+
 class Training:
     """One training, and all that is needed to go on with it between any two of its steps.
 
@@ -106,14 +100,17 @@ class Training:
     def __init__(self, values: Mapping[str, Any], data: Dataset, device: str) -> None:
         self.values, self.data, self.device = values, data, device
         torch.manual_seed(values["seed"])
-        self.network = build_network(values["filters"], values["dropout"]).to(device)
-        self.optimiser = torch.optim.SGD(
-            self.network.parameters(), lr=values["learning_rate"], momentum=values["momentum"]
-        )
+        precision = choose_precision(values["precision"], device)
+        self.network = Network(values["filters"], values["dropout"], precision, device)
         self.history: list[dict[str, Any]] = []
-        self._order = draw_order(0, 1, device)
+        self._images = data.training.images.to(precision)  # exact: a pixel is n/256
+        self._steps = len(data.training) // values["batch_size"]
+        self._order = torch.zeros((self._steps, values["batch_size"]), dtype=torch.long, device=device)
         self._position = 0  # of the epoch's next step
+        self._row = torch.zeros(1, dtype=torch.long, device=device)  # the same, for the device
         self._total = torch.zeros((), device=device)  # of its training losses
+        self._graphs = record_graphs(self._step, self._state, self._steps) if device != "cpu" else {1: self._step}
+        self.network.round()
         self._start = time.perf_counter()
 
     @property
@@ -127,22 +124,36 @@ class Training:
         overtime = limit is not None and bool(self.history) and self.history[-1]["seconds"] > limit
         return len(self.history) >= self.values["epochs"] or overtime
 
-    def step(self) -> bool:
-        """Train on the next minibatch, dropout on. False if the epoch has none left."""
-        part = self.data.training
+    def advance(self) -> bool:
+        """Train on the next minibatch, or the next few in one go. False if the epoch has none left."""
         if self._position == 0:
-            self._order = draw_order(len(part), self.values["batch_size"], self.device)
-            self.network.train()
-        if self._position == len(self._order):
+            self._order.copy_(draw_order(len(self.data.training), self.values["batch_size"], self.device))
+            self._row.zero_()
+            self._total.zero_()
+        if self._position == self._steps:
             return False
-        index = self._order[self._position]
-        loss = functional.cross_entropy(self.network(part.images[index]), part.labels[index])
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
-        self._total += loss.detach()
-        self._position += 1
+        count = max(count for count in self._graphs if self._position + count <= self._steps)
+        self._graphs[count]()
+        self._position += count
         return True
+
+    @torch.inference_mode()
+    def _step(self) -> None:
+        index = self._order.index_select(0, self._row).squeeze(0)
+        images, labels = self._images.index_select(0, index), self.data.training.labels.index_select(0, index)
+        self._total += self.network.step(images, labels, self.values["learning_rate"], self.values["momentum"])
+        self._row += 1
+
+    @property
+    def _state(self) -> dict[str, Tensor]:
+        """The tensors that steps change."""
+        return {
+            "weights": self.network.weights,
+            "velocities": self.network.velocities,
+            "order": self._order,
+            "row": self._row,
+            "total": self._total,
+        }
 
     def end_epoch(self) -> dict[str, Any]:
         """Validate. Returns what is to be reported."""
@@ -150,27 +161,23 @@ class Training:
         epoch = {
             "epoch": len(self.history) + 1,
             "seconds": round(self.seconds, 3),
-            "training_loss": self._total.item() / len(self._order),
+            "training_loss": self._total.item() / self._steps,
             "validation_loss": validation_loss,
             "validation_accuracy": accuracy,
         }
         self.history.append(epoch)
         self._position = 0
-        self._total.zero_()
         return epoch
 
     def save(self) -> bytes:
         """A checkpoint: the network, the optimiser, the random generators, and the place in the epoch."""
         state = {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            **{name: tensor.clone() for name, tensor in self._state.items()},
             "generator": torch.get_rng_state(),
             "device_generator": torch.cuda.get_rng_state(self.device) if self.device != "cpu" else None,
             "history": self.history,
             "seconds": self.seconds,
-            "order": self._order,
             "position": self._position,
-            "total": self._total,
         }
         buffer = BytesIO()
         torch.save(state, buffer)
@@ -184,22 +191,50 @@ class Training:
                 raise ValueError("not a checkpoint: it is compressed")  # to what size, only memory would tell
         state = torch.load(BytesIO(saved), map_location="cpu", weights_only=True)
         training = cls(values, data, device)
-        training.network.load_state_dict(state["network"])
-        training.optimiser.load_state_dict(state["optimiser"])
-        training.history, order, position = list(state["history"]), state["order"], state["position"]
-        examples, batch_size = len(data.training), values["batch_size"]
-        if position and (order.shape != (examples // batch_size, batch_size) or not 0 <= position <= len(order)):
-            raise ValueError("not a checkpoint of this training: its epoch has another size")
-        if position and not 0 <= order.min() <= order.max() < examples:
+        for name, tensor in training._state.items():
+            if state[name].shape != tensor.shape:
+                raise ValueError(f"not a checkpoint of this training: its {name} have another size")
+            tensor.copy_(state[name])
+        training.network.round()
+        training.history, training._position = list(state["history"]), state["position"]
+        if not 0 <= training._position <= training._steps or training._position != training._row:
+            raise ValueError("not a checkpoint of this training: its position is out of the epoch")
+        if not 0 <= training._order.min() <= training._order.max() < len(data.training):
             raise ValueError("not a checkpoint of this training: its examples are not ours")
-        training._order, training._position = order.to(device), position
-        training._total.copy_(state["total"])
-        training.network.train()
         torch.set_rng_state(state["generator"])
         if device != "cpu" and state["device_generator"] is not None:
             torch.cuda.set_rng_state(state["device_generator"], device)
         training._start = time.perf_counter() - state["seconds"]
         return training
+
+
+def record_graphs(step: Callable[[], None], state: Mapping[str, Tensor], steps: int) -> dict[int, Callable[[], None]]:
+    """One CUDA graph of several steps and one of a single step, by their number of steps; the state stays as it is.
+
+    What is recorded runs only when it is replayed, but each kernel must have run before: it may ask for memory or choose
+    an algorithm then. As in PyTorch's documentation: CUDA semantics, CUDA graphs.
+    """
+    device = state["weights"].device
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    generator = torch.cuda.get_rng_state(device)
+    graphs: dict[int, Callable[[], None]] = {}
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(min(3, steps)):
+                step()
+        torch.cuda.current_stream().wait_stream(stream)
+        for count in {1, min(GRAPH_STEPS, steps)}:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                for _ in range(count):
+                    step()
+            graphs[count] = graph.replay
+    for name, tensor in state.items():
+        tensor.copy_(before[name])
+    torch.cuda.set_rng_state(generator, device)
+    return graphs
 
 
 def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
@@ -213,22 +248,23 @@ def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
     Returns:
         validation_error (1 − best accuracy: the score), best_epoch, test_loss, test_accuracy, training_loss (of the
-        last epoch), seconds, epochs_trained, parameters, diverged (loss not finite, or ended at chance level).
+        last epoch), seconds, epochs_trained, parameters, diverged (loss not finite, or ended at chance level),
+        precision.
 
     Raises SettingsError and DataError. The same settings on the same machine and number of threads give the same
     bits, however often the training was interrupted and gone on with.
     """
     values = complete(settings)
     device = choose_device(report.device)
+    set_up_process()
     data = load(values["data"], device)
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     training = report.resume(lambda saved: Training.restore(saved, values, data, device))
     if training is None:
         training = Training(values, data, device)
     for epoch in training.history:
         report(**epoch)
     while not training.is_over():
-        while training.step():
+        while training.advance():
             if report.checkpoint_due:
                 report.checkpoint(training.save())
         report(**training.end_epoch())
@@ -244,6 +280,7 @@ def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
         "training_loss": last["training_loss"],
         "seconds": last["seconds"],
         "epochs_trained": last["epoch"],
-        "parameters": count_parameters(training.network),
+        "parameters": len(training.network.weights),
         "diverged": not math.isfinite(last["training_loss"]) or last["validation_accuracy"] < CHANCE,
+        "precision": str(training.network.precision).removeprefix("torch."),
     }

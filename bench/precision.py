@@ -1,0 +1,98 @@
+"""Is bfloat16 as good as float32? The same trainings in both, seed by seed, compared.
+
+    python -m bench.precision                20 seeds of four settings (about 20 minutes on two cores)
+    python -m bench.precision --logs DIR     keep the four folders there; a second call goes on with them
+
+Each setting is a grid study over precision and seed, searched by `master.py` with
+its own workers. Of the final training loss and the validation error it prints
+mean ± standard deviation in both precisions, the difference with its 95 %
+confidence interval (Welch), and p of the Mann-Whitney test, which asks whether one
+tends to be larger than the other. Everything goes to bench/results/.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from analysis.results import read_rows
+from search.command_line import new_parser
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results" / "precision.json"
+PRECISIONS = ("float32", "bfloat16")
+METRICS = ("training_loss", "validation_error")
+SETTINGS = {
+    "usual": {"learning_rate": 0.2, "momentum": 0.0, "batch_size": 100, "filters": 32, "epochs": 15},
+    "momentum": {"learning_rate": 0.05, "momentum": 0.9, "batch_size": 64, "filters": 32, "epochs": 15},
+    "edge of divergence": {"learning_rate": 0.3, "momentum": 0.0, "batch_size": 16, "filters": 16, "epochs": 10},
+    "diverging": {"learning_rate": 0.5, "momentum": 0.0, "batch_size": 16, "filters": 16, "epochs": 4},
+}
+
+
+def search(name: str, seeds: int, logs: Path) -> dict[str, list[dict[str, float]]]:
+    """Train a setting with all seeds in both precisions. Returns the metrics by precision, in the order of the seeds."""
+    folder = logs / name.replace(" ", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    fixed = "\n".join(f"{key} = {value}" for key, value in SETTINGS[name].items())
+    space = f"precision = {json.dumps(PRECISIONS)}\nseed = {list(range(1, seeds + 1))}"
+    study = folder.with_suffix(".toml")
+    study.write_text(f'strategy = "grid"\n[fixed]\ndata = "small"\n{fixed}\n[space]\n{space}\n')
+    command = [sys.executable, "master.py", str(study), "--logs", str(folder), "--workers", str(os.cpu_count())]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    rows = sorted(read_rows(folder), key=lambda row: row.settings["seed"])
+    return {
+        precision: [
+            {metric: float(row.metrics[metric]) for metric in (*METRICS, "diverged")}
+            for row in rows
+            if row.settings["precision"] == precision
+        ]
+        for precision in PRECISIONS
+    }
+
+
+def compare(name: str, runs: dict[str, list[dict[str, float]]]) -> list[str]:
+    """Lines of a Markdown table: a metric each."""
+    from scipy import stats
+
+    lines = []
+    for metric in METRICS:
+        single, low = ([run[metric] for run in runs[precision]] for precision in PRECISIONS)
+        interval = stats.ttest_ind(low, single, equal_var=False).confidence_interval()
+        p = stats.mannwhitneyu(low, single).pvalue
+        cells = [f"{stats.tmean(values):.4f} ± {stats.tstd(values):.4f}" for values in (single, low)]
+        lines.append(
+            f"| {name} | {metric} | {' | '.join(cells)} | {interval.low:+.4f} … {interval.high:+.4f} | {p:.2f} |"
+        )
+    diverged = [f"{sum(run['diverged'] for run in runs[precision]):.0f}" for precision in PRECISIONS]
+    return [*lines, f"| {name} | diverged, of {len(single)} | {' | '.join(diverged)} | | |"]
+
+
+def main() -> None:
+    """Train, compare, print."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="(default: 20)")
+    parser.add_argument("--logs", type=Path, metavar="DIR", help="where to search (default: a temporary directory)")
+    arguments = parser.parse_args()
+    logs = arguments.logs or Path(tempfile.mkdtemp(prefix="precision-"))
+    print("| setting | | float32 | bfloat16 | difference, 95 % interval | p |\n|---|---|---:|---:|---:|---:|")
+    runs = {}
+    for name in SETTINGS:
+        runs[name] = search(name, arguments.seeds, logs)
+        print("\n".join(compare(name, runs[name])), flush=True)
+    record = {
+        "command": "python -m bench.precision",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "settings": SETTINGS,
+        "runs": runs,
+    }
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
