@@ -22,6 +22,7 @@ from pathlib import Path
 
 from analysis.results import read_rows
 from search.command_line import new_parser
+from search.trials import Folder
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "precision.json"
@@ -36,7 +37,7 @@ SETTINGS = {
 
 
 def search(name: str, seeds: int, logs: Path) -> dict[str, list[dict[str, float]]]:
-    """Train a setting with all seeds in both precisions. Returns the metrics by precision, in the order of the seeds."""
+    """Train a setting with all seeds in both precisions. Returns the metrics by precision."""
     folder = logs / name.replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
     fixed = "\n".join(f"{key} = {value}" for key, value in SETTINGS[name].items())
@@ -45,7 +46,7 @@ def search(name: str, seeds: int, logs: Path) -> dict[str, list[dict[str, float]
     study.write_text(f'strategy = "grid"\n[fixed]\ndata = "small"\n{fixed}\n[space]\n{space}\n')
     command = [sys.executable, "master.py", str(study), "--logs", str(folder), "--workers", str(os.cpu_count())]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    rows = sorted(read_rows(folder), key=lambda row: row.settings["seed"])
+    rows, _ = read_rows(Folder(folder))
     return {
         precision: [
             {metric: float(row.metrics[metric]) for metric in (*METRICS, "diverged")}

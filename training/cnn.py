@@ -211,8 +211,8 @@ class Training:
 def record_graphs(step: Callable[[], None], state: Mapping[str, Tensor], steps: int) -> dict[int, Callable[[], None]]:
     """One CUDA graph of several steps and one of a single step, by their number of steps; the state stays as it is.
 
-    What is recorded runs only when it is replayed, but each kernel must have run before: it may ask for memory or choose
-    an algorithm then. As in PyTorch's documentation: CUDA semantics, CUDA graphs.
+    What is recorded runs only when it is replayed, but each kernel must have run before: it may ask for memory or
+    choose an algorithm then. As in PyTorch's documentation: CUDA semantics, CUDA graphs.
     """
     device = state["weights"].device
     before = {name: tensor.clone() for name, tensor in state.items()}
