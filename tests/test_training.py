@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,46 +28,6 @@ def train(**settings):
 
 def without_time(records):
     return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
-
-
-@pytest.mark.parametrize("filters", [1, 10, 32, 99])
-def test_the_network_has_as_many_parameters_as_the_exercise_says(filters):
-    from training.cnn import build_network, count_parameters
-
-    count = count_parameters(build_network(filters))
-    assert count == 25 * filters**2 + 4123 * filters + 2826
-    assert filters != 32 or count == 160_362
-
-
-def test_weights_start_glorot_uniform_and_biases_zero():
-    import torch
-
-    from training.cnn import build_network
-
-    torch.manual_seed(0)
-    for layer in build_network(32):
-        if not hasattr(layer, "weight"):
-            continue
-        window = math.prod(layer.weight.shape[2:])
-        fan_in, fan_out = layer.weight.shape[1] * window, layer.weight.shape[0] * window
-        limit = math.sqrt(6 / (fan_in + fan_out))
-        assert not layer.bias.any()
-        assert layer.weight.abs().max() <= limit
-        assert layer.weight.std().item() == pytest.approx(limit / math.sqrt(3), rel=0.1)
-
-
-def test_momentum_is_the_classical_one():
-    import torch
-
-    weight = torch.nn.Parameter(torch.tensor([1.0]))
-    optimiser = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
-    w, v = 1.0, 0.0
-    for gradient in (0.5, -0.2, 0.3, 0.3):
-        weight.grad = torch.tensor([gradient])
-        optimiser.step()
-        v = 0.9 * v - 0.1 * gradient
-        w = w + v
-        assert weight.item() == pytest.approx(w, rel=1e-6)
 
 
 def test_an_epoch_is_every_example_once_less_the_incomplete_batch():
@@ -148,6 +108,7 @@ def test_a_run_that_diverges_is_a_result():
         ({"data": "tiny"}, 'data: must be "small" or "full"'),
         ({"data": "small", "batch_size": 5001}, "not one whole batch"),
         ({"dropout": 1.0}, "dropout: must be at least 0 and at most 0.99"),
+        ({"precision": "float16"}, 'precision: must be "auto" or "float32" or "bfloat16"'),
         ({"filters": True}, "filters: must be a whole number"),
     ],
 )
@@ -183,6 +144,22 @@ def test_a_real_search_on_mnist_through_the_folder(bench):
             assert {k: v for k, v in row.metrics.items() if k != "seconds"} == expected
         assert row.metrics["validation_error"] == pytest.approx(result["validation_error"], abs=0.02)
         assert row.metrics["training_loss"] == pytest.approx(result["training_loss"], rel=0.02)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_training_in_either_precision_learns_and_says_which(precision):
+    result, _ = train(epochs=4, filters=8, learning_rate=0.2, precision=precision)
+    assert result["precision"] == precision and result["validation_error"] < 0.3
+
+
+def test_the_precision_of_its_own_accord_is_float32_unless_the_cpu_has_bfloat16():
+    import torch
+
+    from training.cnn import choose_precision
+
+    has = "avx512_bf16" in Path("/proc/cpuinfo").read_text() or "amx_bf16" in Path("/proc/cpuinfo").read_text()
+    assert choose_precision("auto", "cpu") == (torch.bfloat16 if has else torch.float32)
+    assert choose_precision("auto", "cuda") == choose_precision("float32", "cpu") == torch.float32
 
 
 # ---- the data set: fetched once, checked always
@@ -288,3 +265,52 @@ def test_when_nothing_works_it_says_what_was_tried_and_where_to_put_the_files(mi
     ):
         assert wanted in last
     assert "Traceback" not in said
+
+
+def test_the_file_that_trainings_read_is_made_once_and_checked_each_time(tmp_path, monkeypatch):
+    from training import data
+
+    (tmp_path / "MNIST").symlink_to(data.directory() / "MNIST")
+    monkeypatch.setenv("MNIST_DIR", str(tmp_path))
+    expected, cache = data.read(), tmp_path / data.CACHE
+    assert cache.read_bytes() == expected and len(expected) == 70_000 * 785
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["MNIST", data.CACHE]
+    (tmp_path / "MNIST").rename(tmp_path / "away")
+    assert data.read() == expected  # from the file alone
+    (tmp_path / "away").rename(tmp_path / "MNIST")
+    for damage in (b"", b"x" * len(expected), expected[:-1], bytes(100) + expected[100:][:-1] + b"\1"):
+        cache.write_bytes(damage)
+        assert data.read() == expected
+        assert cache.read_bytes() == expected
+    cache.unlink()
+    os.mkfifo(cache)  # not waited for
+    assert data.read() == expected and cache.is_file()
+
+
+def test_where_the_file_cannot_be_written_trainings_do_without(tmp_path, monkeypatch):
+    from training import data
+
+    (tmp_path / "MNIST").symlink_to(data.directory() / "MNIST")
+    monkeypatch.setenv("MNIST_DIR", str(tmp_path))
+    (tmp_path / data.CACHE).mkdir()  # nothing can be renamed to it
+    assert len(data.read()) == 70_000 * 785
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["MNIST", data.CACHE]
+
+
+def test_many_at_once_make_the_file_and_read_the_same(tmp_path):
+    from training import data
+
+    (tmp_path / "MNIST").symlink_to(data.directory() / "MNIST")
+    code = "import zlib; from training.data import read; print(zlib.crc32(read()))"
+    environment = {**os.environ, "MNIST_DIR": str(tmp_path)}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(16)
+    ]
+    assert {process.communicate(timeout=120)[0] for process in processes} == {f"{data.CACHE_CRC32}\n"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["MNIST", data.CACHE]
+
+
+def test_only_fetching_imports_torchvision():
+    code = "import sys, exercise3; exercise3.prepare('cpu'); print('torchvision' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "False\n"
