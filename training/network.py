@@ -30,7 +30,8 @@ aten = torch.ops.aten
 
 
 class Network:
-    """Images (n, 1, 28, 28) to logits (n, 10): two convolutions, two fully connected layers (see EXERCISE in README).
+    """Images (n, 1, 28, 28) to logits (n, 10): two 5×5 convolutions, each with 2×2 max pooling and ReLU, and
+    two fully connected layers, each behind dropout.
 
     Weights start Glorot uniform, biases zero (Glorot and Bengio, AISTATS 2010), drawn from PyTorch's default generator.
     There are 25·F² + 4123·F + 2826 of them for F filters.
