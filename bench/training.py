@@ -1,0 +1,176 @@
+"""Trials an hour: the stock recipe and ours, side by side.
+
+    python -m bench.training                 all settings, three rounds (about 15 minutes on two cores)
+    python -m bench.training --rounds 1 --seconds 5
+
+Each measurement is as many one-thread processes at once as there are cores, or
+one alone, training for some seconds from a start together; the sides take turns.
+Images a second count training only; trials an hour count scenario 2's 50 epochs
+of 5,000 images with a validation after each. The stock recipe starts a process a
+trial and loads its data; a worker of ours does so once, which is left out. Peak
+is that of a matrix product of 1024 × 1024 in the same precision, measured in the
+same round. Medians of the rounds; everything goes to bench/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from search.command_line import new_parser
+from training.settings import complete
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results" / "training.json"
+SHAPES = [(10, 16), (32, 20), (32, 100), (64, 64), (99, 250), (256, 500)]  # filters, batch size
+EPOCHS, TRAINING_IMAGES = 50, 5_000
+SIDES = ("stock", "float32", "auto")
+
+
+def flops(filters: int) -> int:
+    """Arithmetic of an image, forward and backward: two a multiply-add, three times forward."""
+    forward = 24 * 24 * 25 * filters + 8 * 8 * 25 * filters**2 + 16 * filters * 256 + 2560
+    return 3 * 2 * forward
+
+
+def train_for(side: str, filters: int, batch_size: int, seconds: float, start_at: float) -> dict[str, Any]:
+    """In a process of its own: train, print what an epoch took. Waits for `start_at` (time.time) when it is set up."""
+    import torch
+
+    torch.set_num_threads(1)
+    settings = complete({"filters": filters, "batch_size": batch_size, "learning_rate": 0.05})
+    epochs: list[tuple[float, float]] = []  # seconds of training, and from the last epoch's end to this one's
+    last = 0.0
+
+    def after_epoch(training_seconds: float) -> bool:
+        nonlocal last
+        now = time.perf_counter()
+        epochs.append((training_seconds, now - last))
+        last = now
+        return sum(whole for _, whole in epochs[1:]) > seconds
+
+    if side == "stock":
+        from bench import stock
+
+        time.sleep(max(start_at - time.time(), 0))
+        last = time.perf_counter()
+        stock.train(settings, lambda training_seconds, accuracy: after_epoch(training_seconds))
+    else:
+        from training.cnn import Training, choose_device, set_up_process
+        from training.data import load
+
+        set_up_process()
+        device = choose_device()
+        training = Training({**settings, "precision": side}, load("small", device), device)
+        time.sleep(max(start_at - time.time(), 0))
+        last = begin = time.perf_counter()
+        while True:
+            while training.advance():
+                pass
+            if device != "cpu":
+                torch.cuda.synchronize()
+            training_seconds = time.perf_counter() - begin
+            training.end_epoch()
+            if after_epoch(training_seconds):
+                break
+            begin = time.perf_counter()
+    counted = epochs[1:]  # the first one warms up
+    return {
+        "images per second": TRAINING_IMAGES // batch_size * batch_size / statistics.mean(each for each, _ in counted),
+        "epoch seconds": statistics.mean(whole for _, whole in counted),
+    }
+
+
+def measure(side: str, shape: tuple[int, int], processes: int, seconds: float) -> list[dict[str, float]]:
+    """What each of so many processes at once measured."""
+    command = [sys.executable, "-m", "bench.training", "--child", side, *map(str, shape), str(seconds)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    start_at = str(time.time() + 8)
+    children = [
+        subprocess.Popen([*command, start_at], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(processes)
+    ]
+    outputs = [child.communicate()[0] for child in children]
+    if any(child.returncode for child in children):
+        sys.exit(f"error: {' '.join(command)} failed")
+    return [json.loads(output.splitlines()[-1]) for output in outputs]
+
+
+def measure_peak(precision: str) -> float:
+    """FLOPS of one thread multiplying two matrices of 1024 × 1024."""
+    import torch
+
+    torch.set_num_threads(1)
+    a = torch.randn(1024, 1024, dtype=getattr(torch, precision))
+    best = 0.0
+    for _ in range(10):
+        start = time.perf_counter()
+        for _ in range(3):
+            a @ a
+        best = max(best, 3 * 2 * 1024**3 / (time.perf_counter() - start))
+    return best
+
+
+def to_markdown(raw: list[dict[str, Any]], peaks: dict[str, float]) -> str:
+    """Medians: a line for each shape and number of processes."""
+    lines = ["| filters, batch | at once | stock: images/s | trials/h | float32 | auto | ratio | of peak |"]
+    lines.append("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for shape in SHAPES:
+        for processes in sorted({entry["processes"] for entry in raw}):
+            rates, trials = {}, {}
+            for side in SIDES:
+                runs = [
+                    entry["runs"] for entry in raw if (entry["side"], entry["processes"]) == (side, processes)
+                    and tuple(entry["shape"]) == shape
+                ]  # fmt: skip
+                rates[side] = statistics.median(sum(run["images per second"] for run in each) for each in runs)
+                trials[side] = statistics.median(
+                    sum(3600 / EPOCHS / run["epoch seconds"] for run in each) for each in runs
+                )
+            best = max(peaks.values()) * processes
+            lines.append(
+                f"| {shape[0]}, {shape[1]} | {processes} | {rates['stock']:,.0f} | {trials['stock']:.0f} "
+                f"| {trials['float32']:.0f} | {trials['auto']:.0f} | {trials['auto'] / trials['stock']:.1f} "
+                f"| {100 * rates['auto'] * flops(shape[0]) / best:.0f} % |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="(default: 3)")
+    parser.add_argument("--seconds", type=float, default=8, metavar="S", help="of each measurement (default: 8)")
+    parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)  # side, filters, batch size, seconds, start
+    arguments = parser.parse_args()
+    if arguments.child:
+        side, filters, batch_size, seconds, start = arguments.child
+        print(json.dumps(train_for(side, int(filters), int(batch_size), float(seconds), float(start))))
+        return
+    many = len(os.sched_getaffinity(0))
+    raw: list[dict[str, Any]] = []
+    for number in range(arguments.rounds):
+        peaks = {precision: measure_peak(precision) for precision in ("float32", "bfloat16")}
+        for shape in SHAPES:
+            for processes in (1, many):
+                for side in SIDES:
+                    runs = measure(side, shape, processes, arguments.seconds)
+                    raw.append({"round": number, "side": side, "shape": shape, "processes": processes, "runs": runs})
+                    rate = sum(run["images per second"] for run in runs)
+                    print(f"{number + 1}: {side:8} {shape}  {processes} at once  {rate:8.0f} images/s", flush=True)
+    print(to_markdown(raw, peaks))
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    record = {"command": "python -m bench.training", "machine": machine, "peak": peaks, "raw": raw}
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
