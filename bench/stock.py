@@ -41,8 +41,10 @@ class Net(nn.Module):  # type: ignore[misc]
         return self.fc2(x)
 
 
-def train(settings: Mapping[str, Any], after_epoch: Callable[[float, float], bool]) -> None:
-    """Train with complete settings until `after_epoch(training seconds, accuracy)` says that it is enough."""
+def train(settings: Mapping[str, Any], begin: Callable[[], None], after_epoch: Callable[[float, float], bool]) -> None:
+    """Train with complete settings; `begin()` is called when all is prepared, and `after_epoch(training seconds,
+    accuracy)` says when it is enough.
+    """
     torch.manual_seed(settings["seed"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images = datasets.MNIST(str(directory()), train=True, transform=transforms.ToTensor())
@@ -54,6 +56,7 @@ def train(settings: Mapping[str, Any], after_epoch: Callable[[float, float], boo
     model = Net(settings["filters"], settings["dropout"]).to(device)
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(model.parameters(), lr=settings["learning_rate"], momentum=settings["momentum"])
+    begin()
     enough = False
     while not enough:
         start = time.perf_counter()
