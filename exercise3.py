@@ -18,6 +18,7 @@ import sys
 from typing import Any
 
 from search.command_line import new_parser
+from search.machine import count_cores
 from training.report import Report
 from training.settings import SETTINGS, SettingsError
 
@@ -30,11 +31,11 @@ def train(settings: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def prepare(device: str) -> None:
-    """What a worker does before its first trial: fetch the data set, import torch, look whether the device is there."""
-    from training.cnn import choose_device
+    """What a worker does before its first trial: fetch the data set, import torch, see to the device."""
+    from training.cnn import choose_device, limit_memory
     from training.data import fetch
 
-    choose_device(device)
+    limit_memory(choose_device(device))
     fetch()
 
 
@@ -54,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
         )
     group = parser.add_argument_group("machine")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: the GPU if there is one)")
-    group.add_argument("--threads", type=int, default=None, metavar="N", help="CPU threads (default: PyTorch's choice)")
+    group.add_argument("--threads", type=int, default=None, metavar="N", help="CPU threads (default: one a core)")
     return parser.parse_args()
 
 
@@ -74,11 +75,10 @@ def print_epoch(**epoch: Any) -> None:
 def main() -> int:
     """Train once and print what came out."""
     arguments = parse_arguments()
-    if arguments.threads is not None:
-        if arguments.threads < 1:
-            print("error: --threads: must be at least 1", file=sys.stderr)
-            return 2
-        os.environ["OMP_NUM_THREADS"] = str(arguments.threads)
+    if arguments.threads is not None and arguments.threads < 1:
+        print("error: --threads: must be at least 1", file=sys.stderr)
+        return 2
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads or count_cores())  # before torch is imported
     from training.data import DataError
 
     try:

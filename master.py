@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Search hyperparameters: publish trials, requeue lost ones, collect results.
 
-    python master.py                    the study `quickstart`, in logs/
-    python master.py --workers 2        with two workers on this machine
-    python master.py scenario5 --logs /shared/me/lr     and, on any machine,
+    python master.py                    the study `quickstart`, in logs/,
+                                        by a worker a core of this machine
+    python master.py scenario5 --logs /shared/me/lr --workers 0
+                                        by workers elsewhere; on any machine,
     python worker.py --logs /shared/me/lr               as often as you like
     python master.py mine.toml --trials 100 --seed 7    a study of your own:
                                         studies/quickstart.toml explains how
@@ -23,7 +24,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from analysis.status import look, open_view
 from search.command_line import Trouble, add_checkpoint_every, add_logs, new_parser
 from search.leases import DEFAULT_LEASE, Leases, has_died, owner_has_died
 from search.local_workers import LocalWorkers
+from search.machine import choose_devices, count_cores, describe_devices
 from search.strategies import Categorical
 from search.study import DEFAULT_OBJECTIVE, Study, StudyError, differences, load_study
 from search.trials import BrokenFile, Folder, Record, Trial, TrialName, host_name, utc_now, write_whole
@@ -63,9 +65,10 @@ def parse_arguments() -> argparse.Namespace:
     group.add_argument("--seed", type=int, metavar="N", help="another search in the same space (default: the study's)")
     group = parser.add_argument_group("workers on this machine")
     group.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="start N (default: 0, you start them yourself)"
-    )
-    group.add_argument("--device", default="auto", help="what they train on (default: the GPU if there is one)")
+        "--workers", type=int, metavar="N",
+        help="start N; 0: none, you start them yourself (default: one on each GPU, without a GPU one a core)",
+    )  # fmt: skip
+    group.add_argument("--device", default="all", help="what they train on: as worker.py (default: all)")
     group.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads of each (default: 1)")
     add_checkpoint_every(group)
     group = parser.add_argument_group("lost workers")
@@ -123,19 +126,20 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     with open_view() as view:
         master = Master(folder, study, arguments.lease, arguments.max_attempts, arguments.trial_timeout, view.say)
-        options = ["--logs", str(folder.path), "--objective", study.objective, "--device", arguments.device]
+        devices = [] if arguments.workers == 0 else choose_devices(arguments.device, workers=arguments.workers)
+        options = ["--logs", str(folder.path), "--objective", study.objective]
         options += ["--threads", str(arguments.threads), "--checkpoint-every", str(arguments.checkpoint_every)]
         workers = None
         try:
             master.take_stock()
             if not master.is_done():
                 folder.write_study(study.to_record())
-                view.say(hint(folder, study, arguments.workers))
-                workers = LocalWorkers(arguments.workers, options, folder.path, view.say)
+                view.say(hint(folder, study, devices, arguments.threads))
+                workers = LocalWorkers(devices, options, folder.path, view.say)
             code = run(master, workers, view.show)
         except (KeyboardInterrupt, Terminated) as stop:
             code = 130 if isinstance(stop, KeyboardInterrupt) else 128 + signal.SIGTERM
-            view.say("stopping" + (": local workers give their trials back" if arguments.workers else ""))
+            view.say("stopping" + (": local workers give their trials back" if devices else ""))
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             if workers:
@@ -162,7 +166,7 @@ def run(master: Master, workers: LocalWorkers | None, show: Callable[..., None])
                 return 0
             show(lambda: look(master.folder, master.study, master.rows_in_order()))
             if workers:
-                workers.look_after(master.ended)
+                workers.look_after(lambda: master.ended)
             trouble.is_over()
         except OSError as error:  # a full disk, a server that restarts: it passes, and the step can be done again
             trouble.is_there(error)
@@ -519,12 +523,16 @@ def open_folder(logs: Path, study: Study) -> Folder:
     return folder
 
 
-def hint(folder: Folder, study: Study, workers: int) -> str:
-    """What the search is, and how to help it."""
+def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int) -> str:
+    """What the search is, who works on it, and how to help it."""
     own = "" if study.objective == DEFAULT_OBJECTIVE else f" --objective {study.objective}"
-    local = f"with {workers} worker{'s' * (workers != 1)} here; " if workers else ""
+    local = ""
+    if devices:
+        cores = count_cores()
+        crowd = f" (they want {len(devices) * threads} cores, there are {cores})"
+        local = f"workers here: {describe_devices(devices)}{crowd if len(devices) * threads > cores else ''}; "
     extreme = "lowest" if study.direction == "minimize" else "highest"
-    more = "more workers" if workers else "workers"
+    more = "more workers" if devices else "workers"
     return (
         f"{study.name}: {study.trials} trials, {study.strategy} search for the {extreme} {study.metric}; "
         f"{local}{more}, on any machine: python worker.py --logs {shlex.quote(str(folder.path))}{own}"

@@ -3,6 +3,7 @@
 
     python worker.py                          the folder logs/
     python worker.py --logs /shared/me/lr     on any machine that mounts it
+    python worker.py --device all             one on each GPU, or on each core
     python worker.py --objective mine:train   your own training code, mine.py
 
 A worker needs no master to be there: without work it waits, and it ends when
@@ -31,6 +32,8 @@ from typing import Any, TypeVar
 
 from search.command_line import Trouble, add_checkpoint_every, add_logs, new_parser
 from search.leases import SIGNS_PER_LEASE, Heartbeat, describe_owner
+from search.local_workers import LocalWorkers
+from search.machine import choose_devices, describe_devices, mps_is_running
 from search.study import DEFAULT_OBJECTIVE
 from search.trials import BrokenFile, Claim, Folder, LeaseLost, Record, Trial, TrialName, new_owner, printable, utc_now
 from search.watchdog import Watchdog
@@ -70,8 +73,14 @@ def parse_arguments() -> argparse.Namespace:
     group.add_argument(
         "--device",
         default="auto",
-        help="auto, cpu, cuda or cuda:1, for the objective (default: the GPU if there is one)",
+        help="auto, cpu, cuda or cuda:1, for the objective; all: a worker on each GPU, without a GPU on each core "
+        "(default: auto, the GPU if there is one)",
     )
+    group.add_argument(
+        "--trials-per-gpu", type=_number_or_auto, default=1, metavar="N",
+        help="so many workers on a GPU, each a process with its share of the memory; auto: as many as memory and "
+        "cores allow (default: 1)",
+    )  # fmt: skip
     group.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads of this worker (default: 1)")
     add_checkpoint_every(group)
     group.add_argument(
@@ -87,6 +96,9 @@ def main() -> int:
     arguments = parse_arguments()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names come from files
     try:
+        check(arguments)
+        if arguments.device == "all" or arguments.trials_per_gpu != 1:
+            return supervise(arguments)
         objective = prepare(arguments)
         worker = Worker(
             Folder(arguments.logs),
@@ -108,10 +120,14 @@ def main() -> int:
         return 130
 
 
-def prepare(arguments: argparse.Namespace) -> Objective:
-    """Check the options and load the objective, before any trial is claimed. Raises UsageError."""
-    if arguments.threads < 1:
-        raise UsageError("--threads: must be at least 1")
+def check(arguments: argparse.Namespace) -> None:
+    """Raises UsageError for options that make no sense."""
+    for option in ("threads", "trials_per_gpu"):
+        value = getattr(arguments, option)
+        if value is not None and value < 1:
+            raise UsageError(f"--{option.replace('_', '-')}: must be at least 1")
+    if arguments.trials_per_gpu != 1 and arguments.device not in ("auto", "all") and "cuda" not in arguments.device:
+        raise UsageError(f"--trials-per-gpu: '{arguments.device}' is no GPU; use --device all, auto, cuda or cuda:1")
     if arguments.idle_timeout is not None and not arguments.idle_timeout >= 0:
         raise UsageError("--idle-timeout: must be a number of seconds, 0 or more")
     for option in ("checkpoint_every", "grace"):
@@ -119,6 +135,28 @@ def prepare(arguments: argparse.Namespace) -> Objective:
             raise UsageError(f"--{option.replace('_', '-')}: must be a number of seconds, 0 or more")
     if arguments.logs.exists() and not arguments.logs.is_dir():
         raise UsageError(f"--logs {arguments.logs}: is not a directory")
+
+
+def supervise(arguments: argparse.Namespace) -> int:
+    """Be several workers, each a process of its own, until all have ended or a signal stops them."""
+    stopped: list[int] = []
+    for number in STOPPING:
+        signal.signal(number, lambda number, frame: stopped.append(number))
+    devices = choose_devices(arguments.device, arguments.trials_per_gpu)
+    say(f"workers here: {describe_devices(devices)}")
+    if len(set(devices)) < len(devices) and devices[0].startswith("cuda") and not mps_is_running():
+        say("trials on one GPU take turns; with NVIDIA's MPS they run at once: nvidia-cuda-mps-control -d")
+    folder = Folder(arguments.logs)
+    workers = LocalWorkers(devices, sys.argv[1:], None, say)
+    while not stopped and not workers.all_gone:
+        workers.look_after(lambda: len(list(folder.settled())) if folder.seen.is_dir() else 0)
+        time.sleep(0.1)
+    workers.stop(arguments.grace + 5)
+    return 128 + stopped[0] if stopped else workers.exit_code
+
+
+def prepare(arguments: argparse.Namespace) -> Objective:
+    """Set up the process and load the objective, before any trial is claimed. Raises UsageError."""
     # Before torch or numpy are imported: they read these once. Several workers, each with threads for every core,
     # would stand in each other's way.
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -376,8 +414,7 @@ class Worker:
     def say(self, message: str, trained: int | None = None) -> None:
         """A line for whoever looks at this worker's output."""
         count = "" if trained is None else f"; {trained} trial{'s' * (trained != 1)} trained"
-        with contextlib.suppress(OSError):  # the output may be on the disk that is full
-            print(f"{time.strftime('%H:%M:%S')} {self.owner}: {printable(message)}{count}", flush=True)
+        say(f"{self.owner}: {printable(message)}{count}")
 
 
 class Report:
@@ -448,6 +485,12 @@ class Report:
             raise LeaseLost(self._claim.path)
 
 
+def say(message: str) -> None:
+    """A line of this process's output."""
+    with contextlib.suppress(OSError):  # it may be on the disk that is full
+        print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
+
+
 def overtime(trial: Trial) -> Record:
     """The last word on an attempt that took too long."""
     return {"error": f"took longer than --trial-timeout {trial.timeout:g} s", "time": utc_now()}
@@ -460,6 +503,10 @@ def as_number(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"a metric must be a number, text, true/false or None, not {value!r:.80}")
+
+
+def _number_or_auto(text: str) -> int | None:
+    return None if text == "auto" else int(text)
 
 
 def _in_a_line(error: BaseException) -> str:

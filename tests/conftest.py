@@ -52,6 +52,9 @@ class Bench:
         return process
 
     def master(self, *arguments, **options):
+        """Without workers, if the arguments don't say how many."""
+        if "--workers" not in arguments:
+            arguments = (*arguments, "--workers", 0)
         return self.start("master.py", *arguments, "--logs", self.logs, **options)
 
     def worker(self, objective="quick", *arguments, **options):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
+import os
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -61,6 +62,18 @@ def choose_device(wish: str = "auto") -> str:
             f"device: there is no {wish} here ({torch.cuda.device_count()} GPUs seen by PyTorch); use cpu"
         )
     return str(device)
+
+
+def count_sharers(device: str) -> int:
+    """How many trials train at once on this device: what several workers of a GPU are told in TRIALS_PER_GPU."""
+    return 1 if device == "cpu" else int(os.environ.get("TRIALS_PER_GPU", "1"))
+
+
+def limit_memory(device: str) -> None:
+    """Ask for more than a fair share of the GPU's memory, and fail alone, before others must."""
+    sharers = count_sharers(device)
+    if sharers > 1:  # a tenth is for what PyTorch does not count: contexts and libraries
+        torch.cuda.set_per_process_memory_fraction(0.9 / sharers, torch.device(device).index or 0)
 
 
 def choose_precision(wish: str, device: str) -> torch.dtype:
@@ -249,7 +262,8 @@ def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     Returns:
         validation_error (1 − best accuracy: the score), best_epoch, test_loss, test_accuracy, training_loss (of the
         last epoch), seconds, epochs_trained, parameters, diverged (loss not finite, or ended at chance level),
-        precision.
+        precision, device, trials_on_device (with how many others, itself counted, it shared the device: the seconds
+        are those of the clock on the wall, however many they are).
 
     Raises SettingsError and DataError. The same settings on the same machine and number of threads give the same
     bits, however often the training was interrupted and gone on with.
@@ -283,4 +297,6 @@ def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
         "parameters": len(training.network.weights),
         "diverged": not math.isfinite(last["training_loss"]) or last["validation_accuracy"] < CHANCE,
         "precision": str(training.network.precision).removeprefix("torch."),
+        "device": device,
+        "trials_on_device": count_sharers(device),
     }

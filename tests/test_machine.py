@@ -1,0 +1,170 @@
+"""What a machine offers, and several workers on it. Its GPUs are pretended: a program that answers as nvidia-smi."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from search import machine
+from tests.conftest import ROOT, wait_for
+
+
+@pytest.fixture
+def gpus(tmp_path, monkeypatch):
+    """Pretend that the machine has GPUs of so many MiB."""
+
+    def pretend(*memories):
+        program = tmp_path / "bin" / "nvidia-smi"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text("#!/bin/sh\nprintf '%s\\n' " + " ".join(f"'{memory}'" for memory in memories) + "\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    return pretend
+
+
+def test_cores_are_those_that_we_may_use():
+    code = "from search.machine import count_cores; print(count_cores())"
+    command = ["taskset", "--cpu-list", str(min(os.sched_getaffinity(0))), sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+def test_gpus_are_those_that_cuda_sees(gpus, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert machine.list_gpus() == []
+    monkeypatch.undo()
+    gpus(81920, 40960, "[N/A]")
+    assert machine.list_gpus() == [81920, 40960, 0]
+    for visible, seen in {"": [], "1": [40960], "1,0": [40960, 81920], "0,-1,1": [81920], "7": []}.items():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert machine.list_gpus() == seen, visible
+    gpus(81920, 40960)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-5c89852c,GPU-8932f937")
+    assert machine.list_gpus() == [40960, 40960]  # not more than any has
+
+
+def test_a_driver_without_gpus_is_no_gpu(gpus, tmp_path):
+    gpus()
+    (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho 'No devices were found'; exit 6\n")
+    assert machine.list_gpus() == []
+    assert machine.choose_devices("auto", workers=2) == ["cpu", "cpu"]
+
+
+def test_devices_of_workers(gpus, monkeypatch):
+    monkeypatch.setattr(machine, "count_cores", lambda: 6)
+    gpus(81920, 81920)
+    assert machine.choose_devices("all") == ["cuda:0", "cuda:1"]
+    assert machine.choose_devices("all", 2) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert machine.choose_devices("all", workers=3) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert machine.choose_devices("auto", 3) == ["cuda:0"] * 3
+    assert machine.choose_devices("cuda:1", 2) == ["cuda:1"] * 2
+    assert machine.choose_devices("cpu") == ["cpu"] * 6
+    assert machine.choose_devices("all", None) == ["cuda:0", "cuda:1"] * 3  # by its cores
+    assert machine.choose_devices("auto", None) == ["cuda:0"] * 6
+    gpus(10000, 81920)
+    assert machine.choose_devices("all", None) == ["cuda:0", "cuda:1"] * 2  # by the smallest GPU's memory
+    monkeypatch.setattr(machine, "count_cores", lambda: 128)
+    gpus(81920)
+    assert machine.choose_devices("all", None) == ["cuda:0"] * 8
+    gpus(1000)
+    assert machine.choose_devices("all", None) == ["cuda:0"]
+
+
+def test_workers_of_one_gpu(bench, gpus, monkeypatch):
+    """Three processes on a GPU, each with a file of its own; they know how many they are."""
+    gpus(81920, 81920)
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(bench.path))  # MPS is not running
+    master = bench.master(bench.study(trials=30, objective="placed"))
+    worker = bench.worker("placed", "--device", "all", "--trials-per-gpu", 3)
+    bench.finish(master)
+    said = bench.finish(worker)
+    assert "workers here: 3 on cuda:0, 3 on cuda:1" in said and "nvidia-cuda-mps-control -d" in said
+    bench.assert_complete(30)
+    rows = bench.rows()
+    assert {row.metrics["device"] for row in rows} == {"cuda:0", "cuda:1"}
+    assert {row.metrics["sharers"] for row in rows} == {3}
+    assert len({row.worker for row in rows}) == 6
+
+
+def test_equal_results_one_at_a_time_and_several_at_once(bench, tmp_path):
+    tables = []
+    for number, workers in enumerate((1, 3)):
+        logs = tmp_path / str(number)
+        study = tmp_path / f"{number}.toml"
+        study.write_text(
+            'strategy = "random"\ntrials = 6\nmetric = "validation_error"\n[fixed]\nepochs = 1\ndata = "small"\n'
+            "[space]\nlearning_rate = { type = 'float', low = 0.01, high = 0.3 }\n"
+            "filters = { type = 'int', low = 1, high = 9 }\nbatch_size = { type = 'int', low = 50, high = 500 }\n"
+        )
+        bench.finish(bench.start("master.py", study, "--logs", logs, "--workers", workers, "--device", "cpu"))
+        lines = (logs / "results.csv").read_text().splitlines()
+        header = lines[0].split(",")
+        same = [header.index(name) for name in ("validation_error", "test_loss", "training_loss", "parameters")]
+        tables.append([[line.split(",")[column] for column in same] for line in lines[1:]])
+        assert {line.split(",")[header.index("trials_on_device")] for line in lines[1:]} == {"1"}
+    assert tables[0] == tables[1] and len(tables[0]) == 6
+
+
+def test_one_that_dies_does_not_take_the_others_along(bench, gpus):
+    """Trials that kill their worker: the others go on, and the dead are started again."""
+    gpus(81920)
+    master = bench.master(bench.study(trials=12, objective="deadly", seed=2), "--max-attempts", 1)
+    worker = bench.worker("deadly", "--trials-per-gpu", 2)
+    bench.finish(master)
+    said = bench.finish(worker)
+    rows = bench.rows()
+    assert len(rows) == 12 and {row.status for row in rows} == {"done", "failed"}
+    assert "was killed by SIGKILL; starting it again (1 of 3 times)" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_all_give_their_trials_back(bench, gpus, number):
+    gpus(81920)
+    bench.master(bench.study(trials=4, objective="stuck"))
+    worker = bench.worker("stuck", "--trials-per-gpu", 2)
+    wait_for(lambda: len(bench.names("taken")) == 2, "two trials to be claimed")
+    worker.send_signal(number)
+    said = bench.finish(worker, 128 + number)
+    assert said.count("given back") == 2
+    wait_for(lambda: not bench.names("taken"), "both trials to be pending again")
+
+
+def test_all_end_with_their_supervisor(bench, gpus):
+    gpus(81920)
+    bench.master(bench.study(trials=4, objective="stuck"))
+    worker = bench.worker("stuck", "--trials-per-gpu", 2)
+    wait_for(lambda: len(bench.names("taken")) == 2, "two trials to be claimed")
+    worker.kill()
+    wait_for(lambda: not bench.names("taken"), "both workers to give their trials back")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--trials-per-gpu", "0"], "--trials-per-gpu: must be at least 1"),
+        (["--device", "cpu", "--trials-per-gpu", "2"], "--trials-per-gpu: 'cpu' is no GPU"),
+        (["--device", "cpu", "--trials-per-gpu", "auto"], "--trials-per-gpu: 'cpu' is no GPU"),
+        (["--trials-per-gpu", "two"], "--trials-per-gpu"),
+        (["--device", "all", "--objective", "nothing:here"], "can't import nothing"),
+    ],
+)
+def test_bad_options(bench, options, said):
+    complaint = bench.finish(bench.start("worker.py", "--logs", bench.logs, *options), 2)
+    assert said in complaint
+
+
+def test_by_default_a_worker_on_each_core(bench):
+    """And not more, whatever the environment says of threads."""
+    study, one = bench.study(trials=3, objective="placed"), str(min(os.sched_getaffinity(0)))
+    command = ["taskset", "--cpu-list", one, sys.executable, "master.py", study, "--logs", str(bench.logs)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "64", "PATH": os.path.dirname(str(shutil.which("taskset")))}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0 and "workers here: 1 on cpu; more workers" in done.stdout
+    bench.assert_complete(3)
+    assert {row.metrics["threads"] for row in bench.rows()} == {1}
