@@ -13,7 +13,7 @@ help:
 	@sed -n 's/^# make/make/p' Makefile
 
 search: .venv/installed data/fetched
-	$(BIN)/python master.py quickstart --logs $(LOGS) --workers 2
+	$(BIN)/python master.py quickstart --logs $(LOGS)
 	$(BIN)/python -m analysis.plots --logs $(LOGS)
 
 test: .venv/installed-dev data/fetched
@@ -25,9 +25,10 @@ check: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# make bench     what coordination costs, beside Optuna (two minutes)
-bench: .venv/installed-dev
+# make bench     what coordination costs, beside Optuna (two minutes); trials an hour, beside the stock recipe (50)
+bench: .venv/installed-dev data/fetched
 	$(BIN)/python -m bench.coordination
+	$(BIN)/python -m bench.training
 
 # make clean     forget the virtual environment and the data set, keep results
 clean:

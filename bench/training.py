@@ -1,6 +1,6 @@
 """Trials an hour: the stock recipe and ours, side by side.
 
-    python -m bench.training                 all settings, three rounds (about 15 minutes on two cores)
+    python -m bench.training                 all settings, three rounds (50 minutes on two cores)
     python -m bench.training --rounds 1 --seconds 5
 
 Each measurement is as many one-thread processes at once as there are cores, or
@@ -133,8 +133,8 @@ def measure_peak(precision: str) -> float:
 
 
 def to_markdown(raw: list[dict[str, Any]], peaks: list[dict[str, float]]) -> str:
-    """Medians: a line for each shape and number of processes."""
-    lines = ["| filters, batch | at once | stock: images/s | trials/h | float32 | auto | ratio | of peak |"]
+    """Medians of trials an hour, of each side, and ours in images a second; a line a shape and number of processes."""
+    lines = ["| filters, batch | at once | stock | float32 | auto | ratio | images/s | of peak |"]
     lines.append("|---|---:|---:|---:|---:|---:|---:|---:|")
     for shape in SHAPES:
         for processes in sorted({entry["processes"] for entry in raw}):
@@ -150,9 +150,9 @@ def to_markdown(raw: list[dict[str, Any]], peaks: list[dict[str, float]]) -> str
                 )
             peak = processes * statistics.median(max(each.values()) for each in peaks)
             lines.append(
-                f"| {shape[0]}, {shape[1]} | {processes} | {rates['stock']:,.0f} | {trials['stock']:.0f} "
-                f"| {trials['float32']:.0f} | {trials['auto']:.0f} | {trials['auto'] / trials['stock']:.1f} "
-                f"| {100 * rates['auto'] * flops(shape[0]) / peak:.0f} % |"
+                f"| {shape[0]}, {shape[1]} | {processes} | {trials['stock']:.1f} "
+                f"| {trials['float32']:.1f} | {trials['auto']:.1f} | {trials['auto'] / trials['stock']:.1f} "
+                f"| {rates['auto']:,.0f} | {100 * rates['auto'] * flops(shape[0]) / peak:.0f} % |"
             )
     return "\n".join(lines)
 
@@ -161,7 +161,7 @@ def main() -> None:
     """Measure and print."""
     parser = new_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="(default: 3)")
-    parser.add_argument("--seconds", type=float, default=8, metavar="S", help="of each measurement (default: 8)")
+    parser.add_argument("--seconds", type=float, default=5, metavar="S", help="of each measurement (default: 5)")
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)  # side, filters, batch size, seconds, born
     arguments = parser.parse_args()
     if arguments.child:

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from bench.training import to_markdown
 from search.study import STUDIES
 from tests.conftest import ROOT
 
@@ -73,6 +74,12 @@ def test_the_figures_in_the_readme_are_those_that_were_measured():
         assert f"| {statistics.median(rates):,.0f} |" in section
     for ratio in record["ratio"].values():
         assert f"| {ratio:.1f} |" in section
+
+
+def test_the_table_of_trials_an_hour_is_what_was_measured():
+    record = json.loads((ROOT / "bench/results/training.json").read_text())
+    section = README.split("## How fast it trains")[1].split("##")[0]
+    assert to_markdown(record["raw"], record["peaks"]) in section and record["command"] in section
 
 
 def test_the_format_of_a_study_is_explained_by_one_that_loads():

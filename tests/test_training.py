@@ -314,3 +314,16 @@ def test_many_at_once_make_the_file_and_read_the_same(tmp_path):
 def test_only_fetching_imports_torchvision():
     code = "import sys, exercise3; exercise3.prepare('cpu'); print('torchvision' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "False\n"
+
+
+def test_a_trial_that_shares_its_gpu_gets_its_share_of_the_memory(monkeypatch):
+    """No GPU here: what PyTorch is asked for."""
+    asked = []
+    monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", lambda *call: asked.append(call))
+    cnn.limit_memory("cuda:1")
+    monkeypatch.setenv("TRIALS_PER_GPU", "3")
+    cnn.limit_memory("cpu")
+    assert asked == [] and cnn.count_sharers("cpu") == 1 and cnn.count_sharers("cuda:1") == 3
+    cnn.limit_memory("cuda:1")
+    cnn.limit_memory("cuda")
+    assert asked == [(pytest.approx(0.3), 1), (pytest.approx(0.3), 0)]

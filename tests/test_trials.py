@@ -64,7 +64,7 @@ def test_the_road_from_pending_to_seen(folder, pending):
 
 
 def test_an_owner_is_unique():
-    assert len({new_owner() for _ in range(500)}) == 500
+    assert len({new_owner() for _ in range(500)}) > 490  # of a million; in use one a process, with its number
     assert TrialName.parse(str(TrialName(1, 1, "taken", new_owner()))) is not None
 
 

@@ -1,0 +1,26 @@
+"""The benchmarks run, and count what they say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bench.training import flops
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("side", ["stock", "float32", "auto"])
+def test_both_sides_train(side):
+    command = [sys.executable, "-m", "bench.training", "--child", side, "3", "250", "0.1", str(time.time() - 60)]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout
+    measured = json.loads(said.splitlines()[-1])
+    epoch = 5000 / measured["images per second"]
+    assert 0 < epoch < measured["epoch seconds"] and measured["start seconds"] > 0
+
+
+def test_arithmetic_of_an_image():
+    assert round(flops(32) / 1e6, 1) == 13.4
