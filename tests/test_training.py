@@ -318,6 +318,8 @@ def test_only_fetching_imports_torchvision():
 
 def test_a_trial_that_shares_its_gpu_gets_its_share_of_the_memory(monkeypatch):
     """No GPU here: what PyTorch is asked for."""
+    from training import cnn
+
     asked = []
     monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", lambda *call: asked.append(call))
     cnn.limit_memory("cuda:1")
