@@ -28,6 +28,7 @@ check: .venv/installed-dev
 # make bench     what coordination costs, beside Optuna (two minutes); trials an hour, beside the stock recipe (50)
 bench: .venv/installed-dev data/fetched
 	$(BIN)/python -m bench.coordination
+	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.training
 
 # make clean     forget the virtual environment and the data set, keep results

@@ -126,7 +126,7 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     with open_view() as view:
         master = Master(folder, study, arguments.lease, arguments.max_attempts, arguments.trial_timeout, view.say)
-        devices = [] if arguments.workers == 0 else choose_devices(arguments.device, workers=arguments.workers)
+        devices: list[str] = []
         options = ["--logs", str(folder.path), "--objective", study.objective]
         options += ["--threads", str(arguments.threads), "--checkpoint-every", str(arguments.checkpoint_every)]
         workers = None
@@ -134,6 +134,8 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
             master.take_stock()
             if not master.is_done():
                 folder.write_study(study.to_record())
+                if arguments.workers != 0:
+                    devices = choose_devices(arguments.device, workers=arguments.workers)
                 view.say(hint(folder, study, devices, arguments.threads))
                 workers = LocalWorkers(devices, options, folder.path, view.say)
             code = run(master, workers, view.show)

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from analysis.results import read_rows
 from search.command_line import new_parser
+from search.machine import count_cores
 from search.trials import Folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +48,7 @@ def search(name: str, logs: Path) -> dict[str, list[dict[str, float]]]:
     space = f"precision = {json.dumps(PRECISIONS)}\nseed = {list(range(1, SEEDS[name] + 1))}"
     study = folder.with_suffix(".toml")
     study.write_text(f'strategy = "grid"\n[fixed]\ndata = "small"\n{fixed}\n[space]\n{space}\n')
-    command = [sys.executable, "master.py", str(study), "--logs", str(folder), "--workers", str(os.cpu_count())]
+    command = [sys.executable, "master.py", str(study), "--logs", str(folder), "--workers", str(count_cores())]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     rows, _ = read_rows(Folder(folder))
     return {

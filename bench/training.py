@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from search.command_line import new_parser
+from search.machine import count_cores
 from training.settings import complete
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -168,7 +169,7 @@ def main() -> None:
         side, filters, batch_size, seconds, born = arguments.child
         print(json.dumps(train_for(side, int(filters), int(batch_size), float(seconds), float(born))))
         return
-    many = len(os.sched_getaffinity(0))
+    many = count_cores()
     raw: list[dict[str, Any]] = []
     peaks: list[dict[str, float]] = []
     for number in range(arguments.rounds):

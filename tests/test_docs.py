@@ -82,6 +82,17 @@ def test_the_table_of_trials_an_hour_is_what_was_measured():
     assert to_markdown(record["raw"], record["peaks"]) in section and record["command"] in section
 
 
+def test_the_seconds_of_the_start_are_what_was_measured():
+    record = json.loads((ROOT / "bench/results/startup.json").read_text())
+    section = README.split("## How fast it trains")[1].split("##")[0]
+    medians = [
+        statistics.median(each[name] for each in record["raw"]) for name in ("first claim", "import torch", "load")
+    ]
+    claim, imported, loaded = (f"{seconds:.2f}" for seconds in medians)
+    assert f"after {claim} seconds, where importing torch alone takes {imported}" in section
+    assert f"loads in {loaded}\nseconds" in section and record["command"] in section
+
+
 def test_the_format_of_a_study_is_explained_by_one_that_loads():
     text = (STUDIES / "quickstart.toml").read_text()
     for key in ("strategy", "trials", "seed", "metric", "direction", "objective", "repeats", "description"):

@@ -125,18 +125,13 @@ class Network:
         # From here on `gradient` is the loss's with respect to what the line before computed, and so backwards.
         g1, g2, g3, g4, h1, h2, h3, h4 = self._gradient_views
         gradient = log_p.exp().sub_((labels[:, None] == self._classes).float()).div_(examples).to(self.precision)
-        torch.mm(gradient.t(), drop3, out=g4)
-        torch.sum(gradient, 0, out=h4)
-        gradient = gradient.mm(w4)
-        if keep3 is not None:
-            gradient.mul_(keep3)
-        gradient = aten.threshold_backward(gradient, relu3, 0)
-        torch.mm(gradient.t(), drop2, out=g3)
-        torch.sum(gradient, 0, out=h3)
-        gradient = gradient.mm(w3)
-        if keep2 is not None:
-            gradient.mul_(keep2)
-        gradient = aten.threshold_backward(gradient, relu2, 0)
+        for drop, keep, relu, w, g, h in (drop3, keep3, relu3, w4, g4, h4), (drop2, keep2, relu2, w3, g3, h3):
+            torch.mm(gradient.t(), drop, out=g)
+            torch.sum(gradient, 0, out=h)
+            gradient = gradient.mm(w)
+            if keep is not None:
+                gradient.mul_(keep)
+            gradient = aten.threshold_backward(gradient, relu, 0)
         torch.sum(gradient.view(-1, filters), 0, out=h2)
         gradient = gradient.view(examples, 4, 4, filters).permute(0, 3, 1, 2)
         gradient = aten.max_pool2d_with_indices_backward(gradient, conv2, *POOLED, index2)
