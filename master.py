@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from analysis.results import Row, print_table, rank, to_csv
+from analysis.results import Row, print_table, rank, results_csv
 from analysis.status import look, open_view
 from search.command_line import Trouble, add_checkpoint_every, add_logs, new_parser
 from search.leases import DEFAULT_LEASE, Leases, has_died, owner_has_died
@@ -149,7 +149,8 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
         if code:
             master.write_results()
         view.show(lambda: look(folder, study, master.rows_in_order()), last=True)
-    print_table(folder, study, master.rows_in_order(), rank(master.rows.values(), study.metric, study.direction)[:5])
+    best = rank(master.rows.values(), study.metric, study.direction)[:5]
+    print_table(folder, study, master.rows_in_order(), [row.cells() for row in best])
     if code:
         print(f"Not complete. Go on with: {shlex.join(['python', *sys.argv])}")
     return code
@@ -442,7 +443,7 @@ class Master:
     def write_results(self) -> None:
         """Write results.csv: the sooner again the less time it takes."""
         start = time.monotonic()
-        self.folder.write_results(to_csv(self.rows_in_order()))
+        self.folder.write_results(results_csv(self.rows_in_order()))
         self._unwritten = False
         self._next_write = time.monotonic() + max(1.0, 20 * (time.monotonic() - start))
 

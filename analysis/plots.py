@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from analysis.results import Row, open_study, rank, short
+from analysis.archive import open_study
+from analysis.results import Row, rank, short
 from search.command_line import add_logs, new_parser
 from search.study import Study, StudyError
 from search.trials import BrokenFile, Folder, Trial, printable

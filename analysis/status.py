@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from analysis.results import FAILED, Row, open_study, read_rows, short
+from analysis.archive import open_study
+from analysis.results import FAILED, Row, read_rows, short
 from search.command_line import Trouble, add_logs, new_parser
 from search.study import Study, StudyError
 from search.trials import BrokenFile, Folder, Trial, TrialName, printable

@@ -215,13 +215,17 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def read_records(path: str) -> list[Record]:
+def read_records(path: str, *, epochs: bool = True, limit: int = MAX_BYTES) -> list[Record]:
     """The lines of a file. A line without its newline does not exist: its writer died in the middle of it.
+
+    Without `epochs` the lines that begin as those of an epoch are passed over.
 
     Raises BrokenFile if a line is no JSON object, and OSError if there is no such file.
     """
     records = []
-    for number, line in enumerate(read_bytes(path, MAX_BYTES).split(b"\n")[:-1], start=1):
+    for number, line in enumerate(read_bytes(path, limit).split(b"\n")[:-1], start=1):
+        if not epochs and line.startswith(b'{"epoch"'):
+            continue
         try:
             record = json.loads(line, parse_constant=lambda _: None, parse_int=_whole_number)
         except (ValueError, RecursionError) as error:
@@ -378,10 +382,10 @@ class Folder:
         names = map(TrialName.parse, _list_if_there(self.seen))
         return [name for name in names if name is not None and name.state in ("seen", "lost")]
 
-    def read(self, name: TrialName) -> Trial:
-        """The trial in that file. Raises BrokenFile, or OSError if the file is gone."""
+    def read(self, name: TrialName, *, epochs: bool = True) -> Trial:
+        """The trial in that file, or all but its `epochs`. Raises BrokenFile, or OSError if the file is gone."""
         path = self.locate(name)
-        return Trial.from_records(name, read_records(path), path)
+        return Trial.from_records(name, read_records(path, epochs=epochs), path)
 
     def has(self, name: TrialName) -> bool:
         """Is there anything of that name?"""

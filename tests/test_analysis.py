@@ -10,7 +10,7 @@ import random
 
 import pytest
 
-from analysis.results import Row, columns, rank, to_csv
+from analysis.results import Row, columns, rank, results_csv
 from analysis.status import clock
 from search.trials import Folder, TrialName, to_line
 from tests.conftest import ROOT
@@ -94,7 +94,7 @@ def test_a_metric_or_setting_with_the_name_of_another_column_keeps_its_own():
         "trial", "status", "seed", "setting_status", "setting_worker", "result_seed", "result_error", "loss",
         "worker", "host", "attempt", "claimed", "finished", "error",
     ]  # fmt: skip
-    (cells,) = csv.DictReader(io.StringIO(to_csv([row])))
+    (cells,) = csv.DictReader(io.StringIO(results_csv([row])))
     assert cells["seed"] == "1" and cells["result_seed"] == "9" and cells["result_error"] == "0.5"
     assert cells["setting_status"] == "x" and cells["status"] == "done"
 
