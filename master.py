@@ -62,6 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     )  # fmt: skip
     add_logs(group)
     group.add_argument("--trials", type=int, metavar="N", help="the budget: N results (default: what the study says)")
+    group.add_argument("--repeats", type=int, metavar="N", help="of a grid: each combination N times, with other seeds")
     group.add_argument("--seed", type=int, metavar="N", help="another search in the same space (default: the study's)")
     group = parser.add_argument_group("workers on this machine")
     group.add_argument(
@@ -106,7 +107,9 @@ def main() -> int:
     arguments = parse_arguments()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names come from files
     try:
-        study = load_study(arguments.study).with_trials(arguments.trials, arguments.seed, arguments.study)
+        study = load_study(arguments.study).with_trials(
+            arguments.trials, arguments.seed, arguments.study, arguments.repeats
+        )
         check_settings(study, arguments.study)
         with only_master(arguments.logs):
             folder = open_folder(arguments.logs, study)

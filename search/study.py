@@ -58,17 +58,23 @@ class Study:
         """Is one value of the metric better than another?"""
         return value < other if self.direction == "minimize" else value > other
 
-    def with_trials(self, trials: int | None, seed: int | None, source: str) -> Study:
+    def with_trials(self, trials: int | None, seed: int | None, source: str, repeats: int | None = None) -> Study:
         """The study as the command line changes it. Raises StudyError."""
         study = self if seed is None else replace(self, seed=seed)
+        if repeats is not None:
+            if repeats < 1:
+                raise StudyError("--repeats: must be at least 1")
+            if self.strategy != "grid":
+                raise StudyError(f"--repeats {repeats}: belongs to a grid, and {source} is none; use --trials for more")
+            study = replace(study, repeats=repeats, trials=grid_size(self.space) * repeats)
         if trials is None:
             return study
         if trials < 1:
             raise StudyError("--trials: must be at least 1")
-        if self.strategy == "grid" and trials > self.trials:
+        if study.strategy == "grid" and trials > study.trials:
             raise StudyError(
-                f"--trials {trials}: the grid in {source} has {self.trials} trials, repeats included; "
-                f"raise 'repeats' for more"
+                f"--trials {trials}: the grid in {source} has {study.trials} trials, repeats included; "
+                f"raise 'repeats' for more, or use --repeats"
             )
         return replace(study, trials=trials)
 

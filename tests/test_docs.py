@@ -33,7 +33,7 @@ def test_the_tree_lists_every_file_and_none_that_is_not_there():
 
 def test_every_option_in_the_documentation_exists():
     programs = {"master.py": ["master.py"], "worker.py": ["worker.py"], "exercise3.py": ["exercise3.py"]}
-    programs |= {f"analysis.{name}": ["-m", f"analysis.{name}"] for name in ("results", "status", "plots")}
+    programs |= {f"analysis.{name}": ["-m", f"analysis.{name}"] for name in ("results", "status", "report")}
     programs |= {"search.doctor": ["-m", "search.doctor"]}
     programs |= {"bench.coordination": ["-m", "bench.coordination"]}
     found = 0

@@ -20,7 +20,7 @@ PROGRAMS = [
     "exercise3.py",
     "-m analysis.results",
     "-m analysis.status",
-    "-m analysis.plots",
+    "-m analysis.report",
     "-m search.doctor",
 ]
 

@@ -1,0 +1,142 @@
+"""Which hyperparameters matter: one at a time, and together."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from analysis.archive import Search
+from analysis.samples import finite
+from search.strategies import Categorical, Int
+from search.study import Study
+from search.trials import Trial
+
+FEWEST = 8  # trials with a value, below which nothing is said
+MOST = 250  # trials that are looked at; of more, so many drawn at random: fANOVA's time grows with the square
+TREES = 100
+EFFECTIVE_RATE = "effective rate"
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What is known of it.
+
+    shares: of the variance of the trials' ranks, by hyperparameter; they add up to 1.
+    predicted: the share of that variance which a forest of trees that is told only these hyperparameters predicts for
+        trials that it has not seen; 0 or less: nothing.
+    """
+
+    trials: int  # that were looked at
+    of: int  # that there are
+    shares: dict[str, float]
+    predicted: dict[tuple[str, ...], float] = field(default_factory=dict)
+
+    @property
+    def best_pair(self) -> tuple[str, str] | None:
+        """The two hyperparameters that together predict best; None if there are no two."""
+        pairs = {names: share for names, share in self.predicted.items() if len(names) == 2}
+        return max(pairs, key=lambda names: pairs[names]) if pairs else None
+
+
+def effective_rate(settings: Mapping[str, Any]) -> float | None:
+    """Learning rate / (1 − momentum): the step that momentum makes of a constant gradient; None if there is none."""
+    rate, momentum = finite(settings.get("learning_rate")), finite(settings.get("momentum"))
+    return rate / (1 - momentum) if rate is not None and momentum is not None and momentum < 1 else None
+
+
+def rank_all(values: Sequence[float]) -> list[float]:
+    """The rank of each value, from 1; equal values share the mean of theirs."""
+    from scipy.stats import rankdata  # half a second to import
+
+    return [float(rank) for rank in rankdata(values)]
+
+
+def measure_importance(search: Search) -> Importance | None:
+    """Importance by Optuna's fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014), and what a forest predicts.
+
+    Of ranks, not values: else a few diverged trials would be all of the variance. A trial without a value ranks last.
+    None with fewer than `FEWEST` trials, or if no hyperparameter varies, or all results are equal.
+    """
+    study, trials = search.study, [t for t in search.trials if t.result is not None and _belongs(search.study, t)]
+    count = len(trials)
+    if count > MOST:
+        trials = random.Random(0).sample(trials, MOST)
+    names = [n for n in study.space if len({str(t.settings[n]) for t in trials}) > 1]
+    worst = math.inf if study.direction == "minimize" else -math.inf
+    values = [finite((t.result or {}).get(study.metric)) for t in trials]
+    targets = rank_all([worst if value is None else value for value in values])
+    if len(trials) < FEWEST or not names or len(set(targets)) < 2:
+        return None
+    columns = {name: [t.settings[name] for t in trials] for name in names}
+    shares = _fanova(study, columns, targets)
+    rates = [effective_rate(t.settings) for t in trials]
+    if {"learning_rate", "momentum"} <= set(names) and None not in rates:
+        columns[EFFECTIVE_RATE] = rates
+    sets = [*itertools.combinations(columns, 1), *itertools.combinations(names, 2), tuple(names)]
+    predicted = {chosen: _predicted(study, columns, chosen, targets) for chosen in dict.fromkeys(sets)}
+    return Importance(len(trials), count, shares, predicted)
+
+
+def _belongs(study: Study, trial: Trial) -> bool:
+    """Is it a point of the search space? One queued by hand need not be."""
+    for name, dimension in study.space.items():
+        value = trial.settings.get(name)
+        if isinstance(dimension, Categorical):
+            if value not in dimension.choices:
+                return False
+        elif finite(value) is None or not dimension.low <= finite(value) <= dimension.high:  # type: ignore[operator]
+            return False
+    return True
+
+
+def _fanova(study: Study, columns: dict[str, list[Any]], targets: list[float]) -> dict[str, float]:
+    import optuna
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    kinds: dict[str, Any] = {}
+    for name in columns:
+        dimension = study.space[name]
+        if isinstance(dimension, Categorical):
+            kinds[name] = CategoricalDistribution(dimension.choices)
+        else:
+            kind: Any = IntDistribution if isinstance(dimension, Int) else FloatDistribution
+            kinds[name] = kind(dimension.low, dimension.high, log=dimension.log)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        asked = optuna.create_study()
+        asked.add_trials(
+            optuna.trial.create_trial(
+                params={name: column[k] for name, column in columns.items()}, distributions=kinds, value=target
+            )
+            for k, target in enumerate(targets)
+        )
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        return dict(optuna.importance.get_param_importances(asked, evaluator=evaluator))
+
+
+def _predicted(study: Study, columns: dict[str, list[Any]], chosen: Sequence[str], targets: list[float]) -> float:
+    """The coefficient of determination out of bag: of trees that have not seen the trial."""
+    import numpy as np
+    from sklearn.ensemble import RandomForestRegressor
+
+    features = np.column_stack([_numbers(study, name, columns[name]) for name in chosen])
+    forest = RandomForestRegressor(TREES, min_samples_leaf=2, oob_score=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a trial that every tree has seen
+        return float(forest.fit(features, np.asarray(targets)).oob_score_)
+
+
+def _numbers(study: Study, name: str, column: list[Any]) -> Any:
+    """One column of numbers, or one of zeros and ones for each choice that is no number."""
+    import numpy as np
+
+    if all(finite(value) is not None for value in column):
+        return np.asarray(column, dtype=float)
+    choices = sorted({str(value) for value in column})
+    return np.asarray([[str(value) == choice for choice in choices] for value in column], dtype=float)

@@ -1,0 +1,342 @@
+"""One page that shows what came out: answers first, then figures, then every trial.
+
+    python -m analysis.report                  logs/report/report.html
+    python -m analysis.report --logs /shared/me/lr
+    python -m analysis.report --logs one two --out page    both on one page
+    python -m analysis.report --logs analysis/exercise3    all studies in it
+
+The page needs no network and no other file; beside it lies every figure as PNG
+and SVG. The study may still run. Scenarios 1 to 6 are asked their own
+questions, any other study the general ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import io
+import json
+import math
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.archive import Search, read_search
+from search.command_line import new_parser
+from search.study import DEFAULT_OBJECTIVE, StudyError
+from search.trials import Trial, printable, write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from analysis.findings import Findings, Picture
+
+HERE = Path(__file__).parent
+DPI = 200
+LARGEST_SVG = 300_000  # bytes; a larger one is shown as PNG in the page
+MOST_NUMBERS = 400_000  # of learning curves in a page; beyond it each curve is thinned out
+MOST_MEASURES = 6
+LONG = ' class="long"'  # a cell that may break into lines
+
+
+# ---------------------------------------------------------------- what goes into the page
+
+
+@dataclass(frozen=True)
+class Section:
+    """One study on the page."""
+
+    id: str
+    title: str
+    description: str
+    progress: str
+    best: str
+    command_intro: str
+    command: str
+    findings: Findings
+    figures: list[dict[str, Any]]
+    tables: list[dict[str, Any]]
+    curves: Any
+
+
+def make_section(id: str, name: str, search: Search, others: Mapping[str, Search], out: Path, prefix: str) -> Section:
+    """Everything about one study; its figures are written to `out` under names that begin with `prefix`."""
+    from analysis import findings, scenarios
+
+    study, found = search.study, scenarios.find(search, others)
+    best = findings.best_settings(search)
+    tables = [table(f"{id}-table{k}", t.caption, t.rows) for k, t in enumerate(found.tables)]
+    return Section(
+        id=id,
+        title=name if name == study.name else f"{study.name} ({name})",
+        description=study.description.rstrip("."),
+        progress=progress(search),
+        best=findings.say_best(search)[0] if best else "",
+        command_intro="To train with these settings:" if study.objective == DEFAULT_OBJECTIVE else "To try them again:",
+        command=command(search, best[0][0]) if best else "",
+        findings=found,
+        figures=[save(picture, out, f"{prefix}{picture.name}") for picture in found.pictures],
+        tables=[*tables, table_of_trials(id, search)],
+        curves=curves(search),
+    )
+
+
+def progress(search: Search) -> str:
+    """How far the study is."""
+    ended, asked = len(search.trials), max(search.study.trials, len(search.trials))
+    hand = f"; {len(search.in_hand)} in hand" if search.in_hand else ""
+    return (
+        f"{ended:,} of {asked:,} trials have ended{hand}."
+        if ended < asked or hand
+        else f"All {asked:,} trials have ended."
+    )
+
+
+def command(search: Search, trial: Trial) -> str:
+    """What a person types to train with these settings, or to queue them once more."""
+    if search.study.objective != DEFAULT_OBJECTIVE:
+        line = json.dumps({"settings": trial.settings}, ensure_ascii=False)
+        return f"echo {shlex.quote(line)} > logs/trial-90001-1.jsonl"
+    options = []
+    for key, value in trial.settings.items():
+        if value is not None:
+            options += [f"--{key.replace('_', '-')}", value if isinstance(value, str) else json.dumps(value)]
+    return printable(shlex.join(["python", "exercise3.py", *options]))
+
+
+def table(id: str, caption: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A table for the page: its cells are escaped here."""
+    from markupsafe import Markup
+
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    body = Markup("\n").join(Markup("<tr>{}</tr>").format(_cells(row, keys)) for row in rows)
+    title = caption.partition(",")[0].rstrip(".")
+    return {"id": id, "title": title, "caption": caption, "columns": keys, "rows": rows, "body": body}
+
+
+def table_of_trials(id: str, search: Search) -> dict[str, Any]:
+    """Every counted trial, the best first; its number is the link to its curves."""
+    from markupsafe import Markup
+
+    from analysis.importance import effective_rate
+    from analysis.results import Row, rank
+
+    study = search.study
+    with_rate = {"learning_rate", "momentum"} <= set(study.space)
+    by_number = {trial.name.number: trial for trial in search.trials}
+    keys = ["trial", "status", study.metric, *study.space, *(["effective rate"] if with_rate else []), "epochs",
+            "seconds", "worker", "attempt", "finished"]  # fmt: skip
+    lines, rows = [], rank(map(Row.from_trial, search.trials), study.metric, study.direction)
+    for row in rows:
+        trial = by_number[row.trial]
+        cells = {**row.settings, **row.metrics, **{key: getattr(row, key) for key in ("status", "worker", "attempt")}}
+        cells |= {"finished": row.finished, "epochs": len(trial.epochs), study.metric: row.value(study.metric)}
+        if row.metrics.get("diverged") is True:
+            cells["status"] = "collapsed"
+        if with_rate:
+            cells["effective rate"] = effective_rate(row.settings)
+        link = f'<td class="n"><a href="#{id}-trial-{row.trial}">{row.trial}</a></td>'
+        kind = ' class="failed"' if row.status == "failed" else ""
+        head = Markup(f'<tr id="{id}-trial-{row.trial}" data-trial="{row.trial}"{kind}>{link}')  # numbers
+        lines.append(head + _cells(cells, keys[1:]) + Markup("</tr>"))
+    caption = f"All {len(rows):,} trials, best first; a number leads to the learning curves, a heading sorts."
+    return {"id": f"{id}-trials", "title": "All trials", "caption": caption, "curves": True, "rows": rows,
+            "columns": [key.replace("_", " ") for key in keys], "body": Markup("\n").join(lines)}  # fmt: skip
+
+
+def _cells(row: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    from markupsafe import Markup, escape
+
+    from analysis.results import short
+
+    parts = []
+    for key in keys:
+        value = row.get(key)
+        text = short(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            parts.append(f"<td{LONG if len(text) > 40 else ''}>{escape(text)}</td>")
+        elif text == str(value):
+            parts.append(f'<td class="n">{text}</td>')
+        else:  # more digits sort better than the few that are shown
+            parts.append(f'<td class="n" data-v="{value:.6g}">{text}</td>')
+    return Markup("".join(parts))  # escaped above
+
+
+def curves(search: Search) -> Any:
+    """The learning curves as JSON that can stand in a page."""
+    from markupsafe import Markup
+
+    from analysis import plots
+
+    trials = [trial for trial in search.trials if trial.epochs]
+    measures = plots.measures(trials)[:MOST_MEASURES]
+    numbers = sum(len(trial.epochs) for trial in trials) * (len(measures) + 1)
+    step = math.ceil(numbers / MOST_NUMBERS) or 1
+    columns = {trial.name.number: _curve(trial, measures, step) for trial in trials}
+    scored = plots.scored(search)
+    record = {
+        "measures": [printable(measure.replace("_", " ")) for measure in measures],
+        "best": scored[0][0].name.number if scored else None,
+        "note": f" One epoch in {step} is kept here." if step > 1 else "",
+        "trials": columns,
+    }
+    text = json.dumps(record, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _curve(trial: Trial, measures: Sequence[str], step: int) -> list[list[float | None]]:
+    from analysis.samples import finite
+
+    kept = trial.epochs[::-1][::step][::-1]  # the last is always among them
+    return [[_rounded(finite(epoch.get(key))) for epoch in kept] for key in ("epoch", *measures)]
+
+
+def _rounded(value: float | None) -> float | None:
+    if value is None:
+        return None
+    rounded = float(f"{value:.4g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e9 else rounded
+
+
+# ---------------------------------------------------------------- figures
+
+
+def save(picture: Picture, out: Path, stem: str) -> dict[str, Any]:
+    """Draw a figure, write it as PNG and SVG, and say how the page shows it. Raises OSError."""
+    import matplotlib
+
+    figure = picture.draw()
+    with matplotlib.rc_context(
+        {"svg.hashsalt": stem, "savefig.facecolor": "white"}
+    ):  # the same bytes for the same data
+        png = _render(figure, format="png", dpi=DPI, metadata={"Software": None})
+        svg = _render(figure, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
+    write_whole(out / f"{stem}.png", png)
+    write_whole(out / f"{stem}.svg", svg)
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    small = len(svg) <= LARGEST_SVG
+    data = base64.b64encode(svg if small else png).decode()
+    kind = "svg+xml" if small else "png"
+    return {
+        "name": picture.name,
+        "stem": stem,
+        "caption": picture.caption,
+        "alt": f"Figure: {picture.caption}",
+        "width": width,
+        "height": height,
+        "wide": width > 620,  # CSS pixels: more than half the page
+        "data": f"data:image/{kind};base64,{data}",
+    }
+
+
+def _render(figure: Figure, **options: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, **options)
+    return file.getvalue()
+
+
+# ---------------------------------------------------------------- the page
+
+
+def render(sections: Sequence[Section], made_with: str) -> str:
+    """The page."""
+    from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
+
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    style, script = ((HERE / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    title = sections[0].title if len(sections) == 1 else "What the searches found"
+    return environment.get_template("report.html").render(
+        title=title,
+        subtitle="Hyperparameter search over a shared folder: answers computed from the trials' files.",
+        sections=sections,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        made_with=made_with,
+        footnote="Shares are in percent; ± is the standard deviation over runs of equal settings (n − 1).",
+    )
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+# ---------------------------------------------------------------- the program
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = new_parser(__doc__)
+    parser.add_argument(
+        "--logs", type=Path, nargs="+", default=[Path("logs")], metavar="DIR",
+        help="shared folders, kept ones, or a directory of such (default: logs)",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to (default: report/ in the first folder)")
+    return parser.parse_args()
+
+
+def find_studies(paths: Sequence[Path]) -> list[Path]:
+    """The folders of studies among these and, where one holds none itself, right below it, in their natural order."""
+    found: list[Path] = []
+    for path in paths:
+        below = [child for child in path.iterdir() if _is_study(child)] if path.is_dir() and not _is_study(path) else []
+        found += sorted(below, key=_natural) or [path]
+    return found
+
+
+def _natural(path: Path) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+
+
+def _is_study(path: Path) -> bool:
+    return (path / "study.json").exists() or (path / "study.json.done").exists()
+
+
+def read_all(paths: Sequence[Path]) -> Iterator[tuple[str, Search]]:
+    """Each study under the name that its folder gives it. Raises StudyError."""
+    for path in find_studies(paths):
+        yield path.resolve().name, read_search(path)
+
+
+def main() -> int:
+    """Make the page."""
+    arguments = parse_arguments()
+    out = arguments.out or arguments.logs[0] / "report"
+    try:
+        searches = list(read_all(arguments.logs))
+        for _, search in searches:
+            for complaint in search.complaints:
+                print(f"left out: {printable(complaint)}", file=sys.stderr)
+        out.mkdir(parents=True, exist_ok=True)
+        by_name = {(f"{name} {k}" if [n for n, _ in searches].count(name) > 1 else name): search
+                   for k, (name, search) in enumerate(searches, start=1)}  # fmt: skip
+        sections = [
+            make_section(f"s{k}", name if len(by_name) > 1 else search.study.name, search, by_name, out,
+                         f"{_stem(name)}-" if len(by_name) > 1 else "")
+            for k, (name, search) in enumerate(by_name.items(), start=1)
+        ]  # fmt: skip
+        page = render(sections, shlex.join(["python", "-m", "analysis.report", *sys.argv[1:]]))
+        write_whole(out / "report.html", page.encode(errors="backslashreplace"))
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.filename or out}: {error.strerror}; choose another folder with --out", file=sys.stderr)
+        return 2
+    print(out / "report.html")
+    return 0
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
