@@ -30,8 +30,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
+from analysis.live import open_view
 from analysis.results import Row, print_table, rank, results_csv
-from analysis.status import look, open_view
+from analysis.status import look
 from search.command_line import Trouble, add_checkpoint_every, add_logs, new_parser
 from search.leases import DEFAULT_LEASE, Leases, has_died, owner_has_died
 from search.local_workers import LocalWorkers

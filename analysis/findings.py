@@ -115,7 +115,8 @@ def best_settings(search: Search) -> tuple[list[Trial], Sample] | None:
     """The trials of the best settings and their metric: the mean counts where a grid repeats its settings."""
     study = search.study
     names = list(study.space) if study.repeats > 1 else ["seed", *study.space]
-    groups = grouped(search.trials, [n for n in names if all(n in t.settings for t in search.trials)])
+    ended = [trial for trial in search.trials if trial.result is not None]
+    groups = grouped(ended, [name for name in names if all(name in trial.settings for trial in ended)])
     samples = [(trials, Sample.of(score(t, study.metric) for t in trials)) for trials in groups.values()]
     known = [(trials, sample) for trials, sample in samples if sample.values]
     if not known:
@@ -222,12 +223,17 @@ def say_losses(search: Search) -> list[str]:
     if failed:
         answers.append(f"{count(failed, 'trial')} failed: no attempt ended with a result; the reasons are below.")
     if search.lost:
-        answers.append(f"{count(len(search.lost), 'attempt')} were lost and tried again; see the timeline.")
+        answers.append(f"{say_lost(search)}; see the timeline.")
     if search.complaints:
         answers.append(
             f"{count(len(search.complaints), 'file')} could not be read: {'; '.join(search.complaints[:3])}."
         )
     return answers
+
+
+def say_lost(search: Search) -> str:
+    """`2 attempts were lost and tried again`."""
+    return f"{count(len(search.lost), 'attempt')} {'was' if len(search.lost) == 1 else 'were'} lost and tried again"
 
 
 def failures_of(search: Search) -> list[dict[str, Any]]:

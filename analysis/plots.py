@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 HIGHLIGHTED = 4
 KINDS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 STYLES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D")
 GREY, PALE, INK = "#9a9a9a", "#e0e0e0", "#262626"
 MANY = 500  # points or bars; more are kept as pixels, or an SVG would be too large
 MOST_DRAWN = 500  # curves; of more, so many drawn at random: others would only hide each other
@@ -80,7 +81,7 @@ def looks(values: Sequence[Any]) -> dict[Any, Look]:
         if len(distinct) > 3:
             from matplotlib import colormaps
 
-            steps = [0.95 * k / (len(distinct) - 1) for k in range(len(distinct))]
+            steps = [0.88 * k / (len(distinct) - 1) for k in range(len(distinct))]
             return {value: Look(colormaps["viridis"](step)) for value, step in zip(distinct, steps, strict=True)}
     return {value: Look(KINDS[k % len(KINDS)], STYLES[k // len(KINDS) % 4]) for k, value in enumerate(distinct)}
 
@@ -563,21 +564,36 @@ def draw_simulated_searches(searches: Sequence[Sequence[float]], median: Sequenc
 
 
 def draw_points(
-    groups: Mapping[str, Sequence[tuple[float, Sample]]], styles: Mapping[str, Look], x: str, y: str, title: str
+    groups: Mapping[str, Sequence[tuple[float, Sample]]],
+    styles: Mapping[str, Look],
+    x: str,
+    y: str,
+    title: str,
+    which: str,
 ) -> Figure:
-    """A measure over a number, a line a group, with the deviation over runs as bars; both axes logarithmic."""
+    """A measure over a number, a line a group, with the deviation over runs as bars; both axes logarithmic.
+
+    Args:
+        which: of its values the measure is: `final`, or `best`.
+    """
     figure, (axes,) = new_figure(5.4, 3.3)
     drawn: tuple[list[float], list[float]] = ([], [])
     handles = []
-    for name, points in groups.items():
+    for k, (name, points) in enumerate(groups.items()):
         there = sorted(((at, sample) for at, sample in points if sample.values), key=lambda pair: pair[0])
         xs, ys = [at for at, _ in there], [sample.mean for _, sample in there]
         errors = [sample.deviation or 0.0 for _, sample in there]
         look = {"color": styles[name].colour, "linestyle": styles[name].style}
-        handles.append(axes.errorbar(xs, ys, errors, marker="o", markersize=4.5, capsize=2, linewidth=1.4, **look))
+        mark = {"marker": MARKERS[k % len(MARKERS)], "markersize": 8 - 1.7 * (k % 3)}  # what lies below shows
+        handles.append(axes.errorbar(xs, ys, errors, capsize=2, linewidth=1.4, **look, **mark))
         drawn[0].extend(xs)
         drawn[1].extend(ys)
     dress(axes, "x", x, True, drawn[0])
     dress(axes, "y", y, True, drawn[1])
+    axes.set_ylabel(f"{which} {name_of(y)}", fontsize=9, color=INK)
+    marks = {_tick(float(f"{value:.3g}"), x): value for value in sorted(drawn[0])}
+    if len(marks) <= 10:
+        axes.set_xticks(list(marks.values()), list(marks))
+        axes.minorticks_off()
     add_legend(figure, handles, list(groups), title)
     return figure

@@ -1,4 +1,4 @@
-"""One page that shows what came out: answers first, then figures, then every trial.
+"""One page that shows what came out: answers, figures, and every trial.
 
     python -m analysis.report                  logs/report/report.html
     python -m analysis.report --logs /shared/me/lr
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from analysis.findings import Findings, Picture
 
-HERE = Path(__file__).parent
+PAGE = Path(__file__).parent / "page"
 DPI = 200
 LARGEST_SVG = 300_000  # bytes; a larger one is shown as PNG in the page
 MOST_NUMBERS = 400_000  # of learning curves in a page; beyond it each curve is thinned out
@@ -248,10 +248,10 @@ def render(sections: Sequence[Section], made_with: str) -> str:
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
 
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    style, script = ((HERE / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    style, script = ((PAGE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     title = sections[0].title if len(sections) == 1 else "What the searches found"
-    return environment.get_template("report.html").render(
+    return environment.get_template("page.html").render(
         title=title,
         subtitle="Hyperparameter search over a shared folder: answers computed from the trials' files.",
         sections=sections,

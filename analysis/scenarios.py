@@ -238,12 +238,13 @@ def batch_size(search: Search) -> Findings:
         found.pictures.append(
             Picture(name, text, lambda panel=panel: plots.draw_groups(curves, styles, [panel], "batch size, rate"))  # type: ignore[misc]
         )
-    rates = plots.looks([group.key[0] for group in groups])
     lines = {short(size): [(g.key[1], g.sample(LOSS)) for g in members] for size, members in sizes.items()}
-    shades = {short(size): rates[size] for size in sizes}
+    shades = {short(size): Look(plots.INK, plots.STYLES[k % 4]) for k, size in enumerate(sizes)}
     caption = f"Final training loss over the learning rate, a line a batch size; {BARS}."
     found.pictures.append(
-        Picture("rates", caption, lambda: plots.draw_points(lines, shades, "learning_rate", LOSS, "batch size"))
+        Picture(
+            "rates", caption, lambda: plots.draw_points(lines, shades, "learning_rate", LOSS, "batch size", "final")
+        )
     )
     found.tables.append(summary_table(groups, names))
     return found
@@ -349,7 +350,9 @@ def momentum(search: Search) -> Findings:
     caption = f"Final training loss over the effective rate LR/(1−M), a line a learning rate; {BARS}."
     found.pictures.append(
         Picture(
-            "effective-rate", caption, lambda: plots.draw_points(lines, shades, "effective rate", LOSS, "learning rate")
+            "effective-rate",
+            caption,
+            lambda: plots.draw_points(lines, shades, "effective rate", LOSS, "learning rate", "final"),
         )
     )
     found.tables.append(summary_table(by_loss(groups), names))
@@ -369,7 +372,14 @@ def say_order(groups: Sequence[Group]) -> list[str]:
         if group.collapsed else group.sample(LOSS).show(LOSS))
         for k, group in enumerate(ordered, start=1)
     ]  # fmt: skip
-    answers = [f"Combinations by their final training loss, the best first: {'; '.join(each)}."]
+    best, second = (group.sample(LOSS) for group in ordered[:2])
+    if not second.values:
+        return [f"Best combination of learning rate and momentum: {NOT_ENOUGH}; fewer than two trained."]
+    answers = [
+        f"Best combination: {_combination(ordered[0])}, with a final training loss of {best.show(LOSS)}; next is "
+        f"{_combination(ordered[1])} with {second.show(LOSS)}: {verdict(best, second)}.",
+        f"Combinations by their final training loss, the best first: {'; '.join(each)}.",
+    ]
     trained = [group for group in ordered if not group.collapsed]
     chances = [chance_of_difference(a.sample(LOSS), b.sample(LOSS)) for a, b in itertools.pairwise(trained)]
     if not chances or None in chances:
@@ -398,10 +408,18 @@ def say_momentum(groups: Sequence[Group]) -> list[str]:
         else:
             helps = "momentum helps" if b.mean < a.mean else "momentum does not help"
             text += f" and at best {b.show(LOSS)} with it, at {short(best.key[0])}: {helps}, {verdict(a, b)}"
+        worse = [f"{short(g.key[0])} ({g.sample(LOSS).show(LOSS)})" for g in others if rises(g)]
+        text += f"; the loss rises again in training at momentum {listed(worse)}" if worse else ""
         broken = [f"{short(g.key[0])} ({g.collapsed} of {count(len(g.trials), 'run')})" for g in others if g.collapsed]
         text += f"; training diverges or collapses at momentum {listed(broken)}" if broken else ""
         answers.append(text + ".")
     return answers
+
+
+def rises(group: Group) -> bool:
+    """Does the median of the runs end at more than 1.5 times the lowest loss that it has had?"""
+    losses = plots.median_curve(group.trials, Panel(LOSS))[1]
+    return not group.collapsed and bool(losses) and losses[-1] > 1.5 * min(losses)
 
 
 def say_effective_rate(groups: Sequence[Group]) -> list[str]:
@@ -412,11 +430,15 @@ def say_effective_rate(groups: Sequence[Group]) -> list[str]:
     if len(trained) < 4:
         return [f"The effective rate LR/(1−M): {NOT_ENOUGH}."]
     rates = [effective_rate(group.trials[0].settings) or math.nan for group in trained]
-    rank = spearmanr(rates, [group.sample(LOSS).mean for group in trained]).statistic
-    answers = [
-        f"The effective rate LR/(1−M) and the final training loss have a rank correlation of {rank:.2f} over the "
-        f"{len(trained)} combinations that train."
-    ]
+    losses = [group.sample(LOSS).mean for group in trained]
+    best = rates[losses.index(min(losses))]
+    below = [(rate, loss) for rate, loss in zip(rates, losses, strict=True) if rate <= best]
+    text = f"The final training loss is lowest at an effective rate LR/(1−M) of {best:.3g}"
+    if len(below) > 2:
+        text += f"; up to there the two have a rank correlation of {spearmanr(*zip(*below, strict=True)).statistic:.2f}"
+    beyond = sorted({rate for group in groups if (rate := effective_rate(group.trials[0].settings) or 0.0) > best})
+    text += f"; what was tried beyond it, {listed(f'{rate:.3g}' for rate in beyond)}, is worse" if beyond else ""
+    answers = [f"{text}."]
     pairs = [
         (a, b)
         for (x, a), (y, b) in itertools.combinations(zip(rates, trained, strict=True), 2)
@@ -466,7 +488,7 @@ def filters(search: Search) -> Findings:
     shades = {name: Look(plots.KINDS[k], plots.STYLES[k]) for k, name in enumerate(lines)}
     caption = "Best validation error within a budget, over the number of filters; no point: not one epoch in that time."
     found.pictures.append(
-        Picture("budgets", caption, lambda: plots.draw_points(lines, shades, "filters", ERROR, "budget"))
+        Picture("budgets", caption, lambda: plots.draw_points(lines, shades, "filters", ERROR, "budget", "best"))
     )
     found.tables.append(summary_table(groups, ["filters"]))
     return found
@@ -496,10 +518,11 @@ def say_budget(groups: Sequence[Group], name: str, seconds: float) -> str:
 def say_cost(groups: Sequence[Group]) -> str:
     """What more filters cost and gain."""
     few, many = groups[0], groups[-1]
+    losses = [show(group.sample(LOSS).mean, LOSS) for group in (many, few)]
     return (
-        f"{short(many.key[0])} filters take {duration(many.seconds)}, {short(few.key[0])} takes "
-        f"{duration(few.seconds)}: {many.seconds / few.seconds:.3g} times as long; the training loss ends at "
-        f"{show(many.sample(LOSS).mean, LOSS)} and {show(few.sample(LOSS).mean, LOSS)}."
+        f"The network with filters {short(many.key[0])} takes {duration(many.seconds)}, that with "
+        f"{short(few.key[0])} {duration(few.seconds)}: {many.seconds / few.seconds:.3g} times as long; the training "
+        f"loss ends at {listed(losses)}."
     )
 
 
@@ -589,11 +612,13 @@ def distributed(search: Search, others: Mapping[str, Search]) -> Findings:
         others: by name, the searches that are to be compared, this one among them.
     """
     found = Findings()
-    same = {name: other for name, other in others.items() if _same_search(search, other) and spans(other)}
+    same = {name: other for name, other in others.items() if _same_search(search, other) and _counted(other)}
+    if not same:
+        return Findings([f"Who trained what when: {NOT_ENOUGH}; no trial has ended."])
     found.answers += [say_once(name, other) for name, other in same.items()]
     crews = {name: Crew(counted) for name, other in same.items() if elapsed(counted := _counted(other)) > 0}
     found.answers += [say_throughput(name, crew) for name, crew in crews.items()]
-    found.answers.append(say_gain(list(crews.values())) if crews else f"Throughput: {NOT_ENOUGH}.")
+    found.answers.append(say_gain(list(crews.values())))
     for name, other in sorted(same.items(), key=lambda item: -most_at_once(spans(item[1]))):
         caption = f"Who trained what when in {name}: a line a worker, a bar a trial with its number."
         stem = f"timeline-{len(found.pictures) + 1}"
@@ -626,7 +651,7 @@ def say_once(name: str, search: Search) -> str:
     )
     if not twice and len(settings) == len(numbers) == len(set(numbers)) and not search.lost:
         return f"{text}: each evaluated exactly once."
-    parts = [f"{count(len(search.lost), 'attempt')} were lost and tried again"] if search.lost else []
+    parts = [findings.say_lost(search)] if search.lost else []
     if twice:
         parts.append(f"trials {listed(twice)} have two claims that count")
     if len(settings) < len(numbers):
@@ -667,6 +692,8 @@ def say_throughput(name: str, crew: Crew) -> str:
 
 def say_gain(crews: Sequence[Crew]) -> str:
     """What several workers gain over fewer, told from the trials that both have trained."""
+    if len(crews) < 2:
+        return f"One worker against several: {NOT_ENOUGH}; it takes two searches."
     few, many = min(crews, key=lambda crew: crew.workers), max(crews, key=lambda crew: crew.workers)
     times = [{s.number: s.end - s.start for s in crew.counted} for crew in (few, many)]
     common = [number for number in times[0].keys() & times[1].keys() if times[0][number] > 0]

@@ -12,23 +12,64 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from analysis.archive import open_study
-from analysis.results import FAILED, Row, read_rows, short
+from analysis.archive import ARCHIVE, open_study, read_search
+from analysis.live import render
+from analysis.results import FAILED, Row, read_rows
+from analysis.screen import open_screen
+from analysis.timeline import parse_time
 from search.command_line import Trouble, add_logs, new_parser
+from search.leases import DEFAULT_LEASE, Leases
 from search.study import Study, StudyError
-from search.trials import BrokenFile, Folder, Trial, TrialName, printable
+from search.trials import BrokenFile, Folder, Trial, TrialName
 
-if TYPE_CHECKING:
-    from rich.console import Group
-    from rich.live import Live
+RECENT = 5  # setbacks that are read and told
+YEAR = 365 * 86400.0
+SHORTEST_WAIT, LONGEST_WAIT = 1.0, 10.0  # seconds between two looks
+RATE_WINDOW = 3600.0  # seconds over which a rate is taken
 
-SHOWN = 12  # running trials; more are counted in a line
+
+@dataclass(frozen=True)
+class Silence:
+    """For how long a claim has shown no sign of life, by the observer's own clock."""
+
+    seconds: float
+    lease: float
+    heard: bool = True  # False: no sign has been seen yet, it may have been silent for longer
+
+    @property
+    def share(self) -> float:
+        """Of the lease: from 1 on it has expired."""
+        return self.seconds / self.lease
+
+
+@dataclass(frozen=True)
+class Setback:
+    """An attempt that was lost, or a trial that failed for good."""
+
+    name: TrialName
+    reason: str
+
+    @property
+    def is_final(self) -> bool:
+        """Is it the trial that failed?"""
+        return self.name.state == "seen"
+
+
+@dataclass(frozen=True)
+class Host:
+    """One machine's part in a search."""
+
+    name: str
+    workers: int  # at work now
+    finished: int  # trials
+    rate: float | None  # trials an hour
+    silence: Silence | None  # the longest of its workers', measured by their leases
 
 
 @dataclass(frozen=True)
@@ -38,10 +79,13 @@ class Status:
     study: Study
     asked: int  # trials, those queued by hand included
     pending: int
-    running: list[Trial]
+    running: Sequence[Trial]
     rows: Sequence[Row]
-    lost: int  # attempts
+    lost: Sequence[TrialName]  # attempts
     complete: bool
+    kept: bool = False  # read from an archive: nobody works there
+    setbacks: Sequence[Setback] = ()  # the last few, latest first; for who looks again and again, as are:
+    silences: Mapping[TrialName, Silence] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:
@@ -58,220 +102,229 @@ class Status:
         )
         return best
 
+    def values(self) -> list[float]:
+        """The metric of the counted trials, in the order in which they ended."""
+        rows = sorted(self.rows, key=lambda row: parse_time(row.finished) or 0.0)
+        return [value for row in rows if (value := row.value(self.study.metric)) is not None]
+
     def elapsed(self) -> float | None:
         """Seconds from the first claim to the last sign of work, by the workers' clocks."""
-        starts = [_time(row.claimed) for row in self.rows] + [_time(t.claim.get("time")) for t in self.running]
-        ends = [_time(row.finished) for row in self.rows] + ([time.time()] if self.running else [])
+        starts = [parse_time(text) for text in (*(r.claimed for r in self.rows), *map(_claimed, self.running))]
+        ends = [parse_time(row.finished) for row in self.rows] + ([time.time()] if self.running else [])
         known = [start for start in starts if start], [end for end in ends if end]
         return max(max(known[1]) - min(known[0]), 0.0) if known[0] and known[1] else None
 
     def remaining(self) -> float | None:
         """Expected seconds to the end: trials left at the mean duration, by as many workers as run now."""
-        durations = [end - start for row in self.rows if (start := _time(row.claimed)) and (end := _time(row.finished))]
+        times = [(parse_time(row.claimed), parse_time(row.finished)) for row in self.rows]
+        durations = [end - start for start, end in times if start and end]
+        durations = [seconds for seconds in durations if 0 <= seconds < YEAR]  # else a clock was set meanwhile
         left = self.asked - len(self.rows)
         if not durations or not self.running or left <= 0:
             return None
-        mean = max(sum(durations) / len(durations), 0.0)
-        begun = sum(
-            min(max(time.time() - start, 0.0), mean) for t in self.running if (start := _time(t.claim.get("time")))
-        )
-        return (left * mean - begun) / len(self.running)
+        mean = sum(durations) / len(durations)
+        begun = sum(min(self.age(trial) or 0.0, mean) for trial in self.running)
+        return min((left * mean - begun) / len(self.running), 10 * YEAR)
+
+    def age(self, trial: Trial) -> float | None:
+        """Seconds since a trial was claimed, if its worker's clock is right."""
+        start = parse_time(_claimed(trial))
+        return max(time.time() - start, 0.0) if start else None
+
+    def hosts(self) -> list[Host]:
+        """The machines that take part, those at work first."""
+        workers = Counter(_host(trial.claim.get("host"), trial.name.owner) for trial in self.running)
+        finished: dict[str, list[Row]] = defaultdict(list)
+        silences: dict[str, list[Silence]] = defaultdict(list)
+        for row in self.rows:
+            if row.worker is not None:
+                finished[_host(row.host, str(row.worker))].append(row)
+        for trial in self.running:
+            if trial.name in self.silences:
+                silences[_host(trial.claim.get("host"), trial.name.owner)].append(self.silences[trial.name])
+        hosts = [
+            Host(
+                name=name,
+                workers=workers[name],
+                finished=len(finished[name]),
+                rate=rate(finished[name]),
+                silence=max(silences[name], key=lambda silence: silence.share, default=None),
+            )
+            for name in {**workers, **finished}
+        ]
+        return sorted(hosts, key=lambda host: (-host.workers, -host.finished, host.name))
 
 
-def look(folder: Folder, study: Study, rows: Sequence[Row]) -> Status:
-    """One look at the folder, by someone who knows the counted trials."""
+def rate(rows: Sequence[Row]) -> float | None:
+    """Trials an hour of one host: those that ended in the hour before its last one did, or since its first claim.
+
+    All by that host's clock alone.
+    """
+    ends = [end for row in rows if (end := parse_time(row.finished))]
+    starts = [start for row in rows if (start := parse_time(row.claimed))]
+    if not ends or not starts:
+        return None
+    begin = max(min(starts), max(ends) - RATE_WINDOW)
+    seconds = max(ends) - begin
+    return sum(end > begin for end in ends) * 3600 / seconds if seconds > 0 else None
+
+
+def _claimed(trial: Trial) -> Any:
+    return trial.claim.get("time")
+
+
+def _host(said: Any, owner: str) -> str:
+    """The name of a worker's machine, also before the worker has said it."""
+    return said if isinstance(said, str) else owner.rsplit("-", 2)[0]
+
+
+# ---------------------------------------------------------------- looking
+
+
+def look(folder: Folder, study: Study, rows: Sequence[Row], read: Callable[[TrialName], Trial] | None = None) -> Status:
+    """One look at the folder, by someone who knows the counted trials and perhaps how to `read` faster."""
     names = folder.names()
-    numbers = {name.number for name in names} | {row.trial for row in rows}
     return Status(
         study=study,
-        asked=study.trials + sum(number >= study.trials for number in numbers),
+        asked=_asked(study, {name.number for name in names} | {row.trial for row in rows}),
         pending=sum(name.state == "pending" for name in names),
-        running=_read_running(folder, names),
+        running=_read_running(names, read or folder.read),
         rows=rows,
-        lost=sum(name.state == "lost" for name in folder.settled()),
+        lost=[name for name in folder.settled() if name.state == "lost"],
         complete=folder.is_complete(),
     )
 
 
-def _read_running(folder: Folder, names: Sequence[TrialName]) -> list[Trial]:
+def _asked(study: Study, numbers: set[int]) -> int:
+    return study.trials + sum(number >= study.trials for number in numbers)
+
+
+def _read_running(names: Sequence[TrialName], read: Callable[[TrialName], Trial]) -> list[Trial]:
     running = []
     for name in sorted((n for n in names if n.state == "taken"), key=lambda n: (n.number, n.attempt)):
         try:
-            running.append(folder.read(name))
+            running.append(read(name))
         except (BrokenFile, OSError):
             continue  # it has gone on meanwhile, or the master will say what is wrong with it
     return running
 
 
-def render(status: Status) -> Group:
-    """The live view, for a terminal of 80 columns or more."""
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    head = Table.grid(padding=(0, 2), expand=True)
-    head.add_column(no_wrap=True)
-    head.add_column(ratio=1)
-    head.add_column(no_wrap=True, justify="right")
-    head.add_row(
-        Text(status.study.name, style="bold"),
-        ProgressBar(total=max(status.asked, 1), completed=len(status.rows)),
-        f"{len(status.rows)} of {status.asked} trials",
-    )
-    parts: list[Any] = [head, Text(summary(status))]
-    if best := best_line(status):
-        parts.append(Text(best, style="green"))
-    if status.running:
-        parts.append(_running_table(status))
-    return Group(*parts)
+def find_setbacks(rows: Sequence[Row], lost: Sequence[TrialName]) -> list[TrialName]:
+    """Trials that failed, and lost attempts of trials that did not."""
+    failed = {row.trial: TrialName(row.trial, row.attempt, "seen") for row in rows if row.status == FAILED}
+    names = [*failed.values(), *(name for name in lost if name.number not in failed)]
+    return sorted(names, key=lambda name: (name.number, name.attempt))
 
 
-def _running_table(status: Status) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
+def _why_lost(trial: Trial, study: Study) -> str:
+    if trial.result is None and trial.error is None:
+        owner = trial.claim.get("claimed")
+        return f"no result from {owner}: it died or fell silent" if owner else "no worker has said a word"
+    return trial.shortcoming(study.metric) or "surplus: the trial was counted already"
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True)
-    table.add_column("trial", justify="right", no_wrap=True)
-    table.add_column("worker", no_wrap=True, overflow="ellipsis")
-    table.add_column("epoch", justify="right", no_wrap=True)
-    table.add_column("last", no_wrap=True, overflow="ellipsis")
-    table.add_column("for", justify="right", no_wrap=True)
-    for trial in status.running[:SHOWN]:
-        start = _time(trial.claim.get("time"))
-        table.add_row(
-            Text(trial.name.label),
-            Text(trial.name.owner),
-            Text(epoch_of(trial)),
-            Text(last_value(trial)),
-            clock(time.time() - start if start else None),
+
+def _tell_setbacks(
+    names: Sequence[TrialName], rows: Sequence[Row], why_lost: Callable[[TrialName], str]
+) -> list[Setback]:
+    errors = {row.trial: str(row.error) for row in rows if row.status == FAILED}
+    latest = list(reversed(names))[:RECENT]
+    return [Setback(name, errors[name.number] if name.state == "seen" else why_lost(name)) for name in latest]
+
+
+class Observer:
+    """Looks at a search again and again, and reads nothing twice that has not changed.
+
+    Args:
+        clock: the observer's own monotonic clock, in seconds, by which silence is measured.
+    """
+
+    def __init__(self, folder: Folder, study: Study, clock: Callable[[], float] = time.monotonic) -> None:
+        self.folder, self.study = folder, study
+        self._rows: list[Row] = []
+        self._leases = Leases(DEFAULT_LEASE, clock)
+        self._read: dict[TrialName, _Read] = {}
+        self._setbacks: list[TrialName] = []  # in the order in which they were met
+        self._reasons: dict[TrialName, str] = {}  # of lost attempts
+
+    def look(self) -> Status:
+        """The state now. Raises OSError while the folder is in trouble."""
+        self._leases.look(set(self._read))
+        self._rows, _ = read_rows(self.folder, known=self._rows)
+        status = look(self.folder, self.study, self._rows, self._read_again)
+        self._read = {trial.name: self._read[trial.name] for trial in status.running}
+        found = dict.fromkeys(find_setbacks(self._rows, status.lost))
+        self._setbacks = list(dict.fromkeys([*(name for name in self._setbacks if name in found), *found]))
+        return replace(
+            status,
+            silences={name: read.silence for name, read in self._read.items()},
+            setbacks=_tell_setbacks(self._setbacks, self._rows, self._why_lost),
         )
-    if len(status.running) > SHOWN:
-        table.add_row("", f"and {len(status.running) - SHOWN} more")
-    return table
+
+    def _read_again(self, name: TrialName) -> Trial:
+        """A running trial, whose file is read if it has grown, and looked at for a sign of life in any case."""
+        signature = self.folder.signature(name)
+        seconds = self._leases.silence(name, signature)
+        known = self._read.get(name)
+        has_grown = known is None or known.last[:2] != signature[:2]  # or it is another file
+        trial = self.folder.read(name) if known is None or has_grown else known.trial
+        first = known.first if known else signature
+        silence = Silence(seconds, trial.lease or DEFAULT_LEASE, heard=signature != first)
+        self._read[name] = _Read(trial, first, signature, silence)
+        return trial
+
+    def _why_lost(self, name: TrialName) -> str:
+        if name not in self._reasons:
+            try:
+                self._reasons[name] = _why_lost(self.folder.read(name), self.study)
+            except BrokenFile as error:
+                self._reasons[name] = str(error)
+            except FileNotFoundError:
+                return "its file is gone"
+        return self._reasons[name]
 
 
-class View:
-    """Shows the state of a search as it goes: plain lines, for an output that is no terminal."""
+@dataclass(frozen=True)
+class _Read:
+    """A running trial as it was read last, and what was watched of its file."""
 
-    interval = 10.0  # seconds between two lines
-
-    def __init__(self) -> None:
-        self._next = 0.0
-        self._said = (-1, False)
-
-    def say(self, message: str) -> None:
-        """A line that stays."""
-        with suppress(OSError):  # a log file on a full disk must not end the search
-            print(f"{time.strftime('%H:%M:%S')} {printable(message)}", flush=True)
-
-    def show(self, look: Callable[[], Status], last: bool = False) -> None:
-        """The state now, if it is time for it (`last`: in any case); else `look` is not asked."""
-        if last or time.monotonic() >= self._next:
-            self._next = time.monotonic() + self.interval
-            self.draw(look())
-
-    def draw(self, status: Status) -> None:
-        """One line, if there is news."""
-        if (len(status.rows), status.complete) != self._said:
-            self._said = len(status.rows), status.complete
-            parts = [f"{len(status.rows)} of {status.asked} trials", summary(status), best_line(status)]
-            self.say("; ".join(part for part in parts if part))
+    trial: Trial
+    first: tuple[int, ...]  # its signature when we saw it first
+    last: tuple[int, ...]
+    silence: Silence
 
 
-class LiveView(View):
-    """The same, redrawn in place, for a terminal."""
-
-    interval = 0.5
-
-    def __init__(self, live: Live) -> None:
-        super().__init__()
-        self._live = live
-
-    def say(self, message: str) -> None:
-        """A line above what is redrawn."""
-        from rich.text import Text
-
-        self._live.console.print(Text(f"{time.strftime('%H:%M:%S')} {printable(message)}"))
-
-    def draw(self, status: Status) -> None:
-        """All of it."""
-        self._live.update(render(status), refresh=True)
-
-
-@contextmanager
-def open_view() -> Iterator[View]:
-    """The view that fits the output."""
-    if not sys.stdout.isatty():
-        yield View()
-        return
-    from rich.console import Console
-    from rich.live import Live
-
-    with Live(console=Console(highlight=False), auto_refresh=False) as live:
-        yield LiveView(live)
+def look_at_archive(path: Path) -> Status:
+    """What came out of a study that `analysis.results --keep` has kept. Raises StudyError."""
+    search = read_search(path, epochs=False)
+    rows = [Row.from_trial(trial) for trial in search.trials]
+    asked = _asked(search.study, {row.trial for row in rows})
+    lost = {trial.name: trial for trial in search.lost}
+    setbacks = find_setbacks(rows, list(lost))
+    return Status(
+        study=search.study,
+        asked=asked,
+        pending=0,
+        running=[],
+        rows=rows,
+        lost=list(lost),
+        complete=len(rows) >= asked,
+        kept=True,
+        setbacks=_tell_setbacks(setbacks, rows, lambda name: _why_lost(lost[name], search.study)),
+    )
 
 
-def summary(status: Status) -> str:
-    """The counts and the times, in a line."""
-    parts = [f"{status.pending} pending", f"{len(status.running)} running", f"{len(status.rows) - status.failed} done"]
-    if status.failed:
-        parts.append(f"{status.failed} failed")
-    if status.lost:
-        parts.append(f"{status.lost} lost attempt{'s' * (status.lost != 1)}")
-    times = [f"{clock(status.elapsed())} elapsed"] if status.elapsed() is not None else []
-    if status.complete:
-        times.append("complete")
-    elif status.remaining() is not None:
-        times.append(f"about {clock(status.remaining())} to go")
-    return ", ".join(parts) + (" · " + ", ".join(times) if times else "")
-
-
-def best_line(status: Status) -> str | None:
-    """The best trial so far, in a line."""
-    best = status.best
-    if best is None:
-        return None
-    searched = ", ".join(f"{key} {short(best.settings.get(key))}" for key in status.study.space)
-    return f"best: {status.study.metric} {short(best.value(status.study.metric))} in trial {best.trial} ({searched})"
-
-
-def epoch_of(trial: Trial) -> str:
-    """`3/10`, or `3` where nobody said how many there are to be, or nothing before the first."""
-    total = trial.settings.get("epochs")
-    done = trial.epochs[-1]["epoch"] if trial.epochs else 0
-    return printable(f"{done}/{total}" if isinstance(total, int) else f"{done}")
-
-
-def last_value(trial: Trial) -> str:
-    """The last number of the last epoch."""
-    numbers = {k: v for k, v in (trial.epochs[-1] if trial.epochs else {}).items() if isinstance(v, int | float)}
-    key = list(numbers)[-1] if numbers else "epoch"
-    return "" if key == "epoch" else f"{printable(key)} {short(numbers[key])}"
-
-
-def clock(seconds: float | None) -> str:
-    """`1:05`, or `2:01:05` from an hour on."""
-    if seconds is None:
-        return "–"
-    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _time(text: Any) -> float | None:
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
-    except (TypeError, ValueError):
-        return None
+# ---------------------------------------------------------------- the program
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = new_parser(__doc__)
     add_logs(parser)
-    parser.add_argument("--watch", action="store_true", help="go on looking, every second, until the study is complete")
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="go on looking until the study is complete; on a terminal on its whole screen",
+    )
     return parser.parse_args()
 
 
@@ -281,17 +334,15 @@ def main() -> int:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text comes from files
     try:
         folder, study = open_study(arguments.logs)
+        if (arguments.logs / ARCHIVE).is_file():
+            show(look_at_archive(arguments.logs))
+        elif arguments.watch:
+            watch(Observer(folder, study))
+        else:
+            show(Observer(folder, study).look())
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    try:
-        if arguments.watch:
-            watch(folder, study)
-        else:
-            from rich.console import Console
-
-            status = look(folder, study, read_rows(folder)[0])
-            Console(highlight=False).print(render(status))
     except BrokenPipeError:
         return 0  # `| head`
     except OSError as error:
@@ -302,24 +353,30 @@ def main() -> int:
     return 0
 
 
-def watch(folder: Folder, study: Study) -> None:
-    """Draw the state every second until the study is complete."""
-    rows: list[Row] = []
-    with open_view() as view:
+def show(status: Status) -> None:
+    """Print the state."""
+    from rich.console import Console
+
+    Console(highlight=False).print(render(status))
+
+
+def watch(observer: Observer) -> None:
+    """Draw the state again and again until the study is complete."""
+    with open_screen(observer.study.name) as view:
         trouble = Trouble(view.say)
         while True:
+            start = time.monotonic()
             try:
-                rows, _ = read_rows(folder, known=rows)
-                status = look(folder, study, rows)
+                status = observer.look()
+            except OSError as error:
+                trouble.is_there(error)
+            else:
                 trouble.is_over()
                 view.draw(status)
                 if status.complete:
                     return
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                trouble.is_there(error)
-            time.sleep(1)
+            took = time.monotonic() - start
+            view.wait(min(max(SHORTEST_WAIT, 10 * took), LONGEST_WAIT))  # however many trials, little of a machine
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ by them, and a host whose clock is wrong stands at the wrong place."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,21 +27,26 @@ class Span:
     state: str  # seen, lost, taken or done
 
 
-def moment(text: Any) -> float | None:
+def parse_time(text: Any) -> float | None:
     """Seconds since 1970 of a UTC time in ISO 8601; None if it is none."""
+    return _parse_time(text) if isinstance(text, str) else None
+
+
+@functools.lru_cache(maxsize=2**16)  # a view that stays open asks for the same ones at every look
+def _parse_time(text: str) -> float | None:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
-    except (TypeError, ValueError):
+    except ValueError:
         return None
 
 
 def span(trial: Trial) -> Span | None:
     """When and by whom an attempt was made; None if nobody wrote that down."""
-    start, worker = moment(trial.claim.get("time")), trial.claim.get("claimed")
+    start, worker = parse_time(trial.claim.get("time")), trial.claim.get("claimed")
     if start is None or not isinstance(worker, str):
         return None
     told = finite(trial.epochs[-1].get("seconds")) if trial.epochs else None
-    end = moment(trial.finished) or start + (told or 0.0)
+    end = parse_time(trial.finished) or start + (told or 0.0)
     host, name = trial.claim.get("host"), trial.name
     return Span(worker, str(host or "?"), name.number, name.attempt, start, max(start, end), name.state)
 

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from analysis.results import open_study
+from analysis.archive import open_study
 from master import Master, open_folder
 from search.study import StudyError, load_study
 from search.trials import BrokenFile, TrialName, to_line
@@ -119,7 +119,7 @@ def test_spoilt_contents(bench, seed):
             file.write(content)
     bench.search(*command)
     bench.assert_complete(len(contents))
-    for program in ("results", "status", "plots"):
+    for program in ("results", "status", "report"):
         bench.finish(bench.start("-m", f"analysis.{program}", "--logs", bench.logs))
 
 
@@ -132,7 +132,7 @@ def test_numbers_that_are_none_and_too_large(bench):
             file.write(story(number).replace(b"0.25", value.encode()))
     bench.search(*command)
     bench.assert_complete(len(values))
-    for program in ("results", "status", "plots"):
+    for program in ("results", "status", "report"):
         bench.finish(bench.start("-m", f"analysis.{program}", "--logs", bench.logs))
 
 
@@ -172,7 +172,7 @@ def test_what_is_no_file(bench, state):
     assert all(row.status == "done" and row.metrics["validation_error"] > 0 for row in bench.rows())
     assert (outside / "result").read_bytes() == story(3, value=0.0) and len(os.listdir(outside)) == 2
     assert os.stat(outside / "result").st_mtime_ns == before
-    for program in ("results", "status", "plots"):
+    for program in ("results", "status", "report"):
         bench.finish(bench.start("-m", f"analysis.{program}", "--logs", bench.logs))
 
 
@@ -320,7 +320,7 @@ def test_a_search_over_many_broken_files_says_one_line_each(bench):
 
 
 def test_analysis_survives_without_any_file(tmp_path):
-    for program in ("results", "status", "plots"):
+    for program in ("results", "status", "report"):
         done = subprocess.run(
             [sys.executable, "-m", f"analysis.{program}", "--logs", tmp_path], cwd=ROOT, capture_output=True, text=True
         )

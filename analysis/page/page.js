@@ -27,17 +27,27 @@ function sortBy(heading) {
     return descending ? compare(b.value, a.value) : compare(a.value, b.value);
   });
   body.append(...rows.map((entry) => entry.row));
+  showRows(table);
 }
 
-function filterRows(input) {
-  const wanted = input.value.toLowerCase();
-  const rows = document.getElementById(input.dataset.filters).tBodies[0].rows;
-  let shown = 0;
-  for (const row of rows) {
-    row.hidden = !row.textContent.toLowerCase().includes(wanted);
-    shown += !row.hidden;
-  }
-  document.getElementById(`${input.dataset.filters}-count`).textContent = `${shown} of ${rows.length} rows`;
+const SHOWN = 500; // rows; a browser takes seconds to lay out thousands
+const texts = new WeakMap();
+
+const textOf = (row) => {
+  if (!texts.has(row)) texts.set(row, row.textContent.toLowerCase());
+  return texts.get(row);
+};
+
+function showRows(table) {
+  const tools = document.getElementById(`${table.id}-tools`);
+  if (!tools) return;
+  const wanted = tools.querySelector("input").value.toLowerCase();
+  const most = table.dataset.all ? Infinity : SHOWN;
+  let matching = 0;
+  for (const row of table.tBodies[0].rows) row.hidden = !(textOf(row).includes(wanted) && matching++ < most);
+  const shown = Math.min(matching, most), all = table.tBodies[0].rows.length;
+  tools.querySelector("output").textContent = `${shown.toLocaleString("en")} of ${all.toLocaleString("en")} rows`;
+  tools.querySelector(".all").hidden = matching <= most;
 }
 
 async function copyCommand(button) {
@@ -134,8 +144,14 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button?.closest("th")) sortBy(button.closest("th"));
   else if (button?.classList.contains("copy")) copyCommand(button);
+  else if (button?.classList.contains("all")) {
+    const table = document.getElementById(button.dataset.shows);
+    table.dataset.all = "yes";
+    showRows(table);
+  }
 });
 document.addEventListener("input", (event) => {
-  if (event.target.classList.contains("filter")) filterRows(event.target);
+  if (event.target.classList.contains("filter")) showRows(document.getElementById(event.target.dataset.filters));
 });
+for (const table of document.querySelectorAll("table")) showRows(table);
 showCurves();
