@@ -88,7 +88,7 @@ def grouped(trials: Iterable[Trial], names: Sequence[str]) -> dict[tuple[Any, ..
     groups: dict[tuple[Any, ...], list[Trial]] = {}
     for trial in trials:
         key = tuple(trial.settings.get(name) for name in names)
-        if None not in key:
+        if all(isinstance(value, str | int | float) for value in key):  # a file may say anything
             groups.setdefault(key, []).append(trial)
     try:
         return dict(sorted(groups.items()))
@@ -112,17 +112,23 @@ def has_collapsed(trial: Trial) -> bool:
 
 
 def best_settings(search: Search) -> tuple[list[Trial], Sample] | None:
-    """The trials of the best settings and their metric: the mean counts where a grid repeats its settings."""
+    """The trials of the best settings and their metric: the mean counts where a grid repeats its settings.
+
+    Those of which a run diverged come after those of which none did.
+    """
     study = search.study
     names = list(study.space) if study.repeats > 1 else ["seed", *study.space]
     ended = [trial for trial in search.trials if trial.result is not None]
     groups = grouped(ended, [name for name in names if all(name in trial.settings for trial in ended)])
-    samples = [(trials, Sample.of(score(t, study.metric) for t in trials)) for trials in groups.values()]
+    samples = [
+        (trials, Sample.of(None if has_collapsed(t) else score(t, study.metric) for t in trials))
+        for trials in groups.values()
+    ]
     known = [(trials, sample) for trials, sample in samples if sample.values]
     if not known:
         return None
     sign = 1 if study.direction == "minimize" else -1
-    return min(known, key=lambda pair: (pair[1].missing > 0, sign * pair[1].mean))
+    return min(known, key=lambda pair: (pair[1].left_out > 0, sign * pair[1].mean))
 
 
 # ---------------------------------------------------------------- any study

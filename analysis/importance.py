@@ -17,7 +17,7 @@ from search.study import Study
 from search.trials import Trial
 
 FEWEST = 8  # trials with a value, below which nothing is said
-MOST = 250  # trials that are looked at; of more, so many drawn at random: fANOVA's time grows with the square
+MOST = 200  # trials that are looked at; of more, so many drawn at random: fANOVA's time grows with the square
 TREES = 100
 EFFECTIVE_RATE = "effective rate"
 

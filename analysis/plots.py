@@ -395,7 +395,7 @@ def draw_pair(search: Search, pair: tuple[str, str]) -> Figure:
     """Two hyperparameters and the metric: a table of means for a grid, else points; the best is marked."""
     study, found = search.study, scored(search)
     found = found[:HIGHLIGHTED] + sample_of(found[HIGHLIGHTED:])
-    if all(isinstance(study.space.get(name), Categorical) for name in pair):
+    if all(setting(trial, name) in choices_of(study, name) for trial, _ in found for name in pair):
         return _draw_table(search, pair)
     from matplotlib.colors import LogNorm, Normalize
 
@@ -416,6 +416,12 @@ def draw_pair(search: Search, pair: tuple[str, str]) -> Figure:
     return figure
 
 
+def choices_of(study: Study, name: str) -> tuple[Any, ...]:
+    """The values that a hyperparameter may take, if they are listed; else none."""
+    dimension = study.space.get(name)
+    return dimension.choices if isinstance(dimension, Categorical) else ()
+
+
 def add_colour_bar(figure: Figure, drawn: Any, axes: Axes, metric: str, values: Sequence[float]) -> None:
     """What the colours mean."""
     bar = figure.colorbar(drawn, ax=axes)
@@ -427,7 +433,7 @@ def _draw_table(search: Search, pair: tuple[str, str]) -> Figure:
     from matplotlib.colors import LogNorm, Normalize
 
     study, found = search.study, scored(search)
-    columns, rows = (study.space[name].choices for name in pair)  # type: ignore[union-attr]
+    columns, rows = (choices_of(study, name) for name in pair)
     cells = [
         [
             Sample.of([value for t, value in found if (t.settings[pair[0]], t.settings[pair[1]]) == (x, y)])

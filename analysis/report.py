@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parent / "page"
 DPI = 200
 LARGEST_SVG = 300_000  # bytes; a larger one is shown as PNG in the page
-MOST_NUMBERS = 400_000  # of learning curves in a page; beyond it each curve is thinned out
+MOST_NUMBERS = 300_000  # of learning curves in a page; beyond it each curve is thinned out
 MOST_MEASURES = 6
 LONG = ' class="long"'  # a cell that may break into lines
 
@@ -215,6 +215,7 @@ def save(picture: Picture, out: Path, stem: str) -> dict[str, Any]:
         {"svg.hashsalt": stem, "savefig.facecolor": "white"}
     ):  # the same bytes for the same data
         png = _render(figure, format="png", dpi=DPI, metadata={"Software": None})
+        figure.set_layout_engine("none")  # it is laid out now
         svg = _render(figure, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
     write_whole(out / f"{stem}.png", png)
     write_whole(out / f"{stem}.svg", svg)

@@ -8,23 +8,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.tables import is_number
+
 SIGNIFICANT = 0.05  # a difference that chance alone makes less often than this is called one
 PERCENT = ("error", "accuracy")  # measures of such names are shares, shown in percent
 
 
 def finite(value: Any) -> float | None:
     """The number that `value` is, or None if it is none, or not finite, or true or false."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
-        return None
-    return float(value)
+    return float(value) if is_number(value) else None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The values of one measure over runs of equal settings; `missing` runs had none (they diverged, or failed)."""
+    """The values of one measure over runs of equal settings; `left_out` more had none (they diverged, or failed)."""
 
     values: tuple[float, ...]
-    missing: int = 0
+    left_out: int = 0
 
     @classmethod
     def of(cls, values: Iterable[Any]) -> Sample:
@@ -44,12 +44,12 @@ class Sample:
 
     def show(self, measure: str) -> str:
         """`0.031 ± 0.002 (3 runs)`, `0.031 (1 run)`, or `no value (2 runs)`."""
-        runs = len(self.values) + self.missing
+        runs = len(self.values) + self.left_out
         many = f"{runs} run{'s' * (runs != 1)}"
         if not self.values:
             return f"no value ({many})"
-        if self.missing:
-            many += f", {self.missing} of them without a value"
+        if self.left_out:
+            many += f", {self.left_out} of them left out"
         spread = "" if self.deviation is None else f" ± {show(self.deviation, measure, 2)}"
         return f"{show(self.mean, measure)}{spread} ({many})"
 

@@ -49,14 +49,24 @@ class Group:
     key: tuple[Any, ...]
     trials: list[Trial]
 
+    @property
+    def trained(self) -> list[Trial]:
+        """The runs that did not collapse."""
+        return [trial for trial in self.trials if not has_collapsed(trial)]
+
     def sample(self, measure: str) -> Sample:
-        """A measure after the last epoch, of all runs."""
+        """A measure after the last epoch; runs that collapsed say little of the others, and are left out."""
+        values = [at_end(trial, measure) for trial in self.trained]
+        return Sample.of([*values, *[None] * self.collapsed])
+
+    def sample_of_all(self, measure: str) -> Sample:
+        """A measure after the last epoch of all runs, the collapsed ones, too."""
         return Sample.of(at_end(trial, measure) for trial in self.trials)
 
     @property
     def collapsed(self) -> int:
         """How many runs diverged or ended at chance level."""
-        return sum(map(has_collapsed, self.trials))
+        return len(self.trials) - len(self.trained)
 
     @property
     def seconds(self) -> float:
@@ -104,11 +114,11 @@ def summary_table(groups: Sequence[Group], names: Sequence[str]) -> Table:
             sample = group.sample(measure)
             row[f"{words(measure)}"] = show(sample.mean, measure) if sample.values else None
             row[f"± of {words(measure)}"] = None if sample.deviation is None else show(sample.deviation, measure)
-        best = Sample.of(score(trial, ERROR) for trial in group.trials)
+        best = Sample.of(score(trial, ERROR) for trial in group.trained)
         row["best validation error"] = show(best.mean, ERROR) if best.values else None
         row |= {"runs": len(group.trials), "collapsed": group.collapsed, "seconds": round(group.seconds, 1)}
         rows.append(row)
-    return Table("Means over runs after the last epoch, and their standard deviation.", rows)
+    return Table("Means over runs after the last epoch, and their standard deviation, collapsed runs left out.", rows)
 
 
 # ---------------------------------------------------------------- 1
@@ -154,16 +164,16 @@ def say_best_rate(groups: Sequence[Group]) -> str:
 
 def say_course(group: Group) -> str:
     """What training at one rate looks like."""
-    sample, runs = group.sample(LOSS), len(group.trials)
-    if not sample.values:
+    sample, everything, runs = group.sample(LOSS), group.sample_of_all(LOSS), len(group.trials)
+    if not everything.values:
         return f"the loss is not finite in the end, in all of {count(runs, 'run')}."
     if group.collapsed == runs:
         return (
-            f"all of {count(runs, 'run')} collapse to a constant training loss of {sample.mean:.3f}; "
+            f"all of {count(runs, 'run')} collapse to a constant training loss of {everything.mean:.3f}; "
             f"that of chance is ln 10 = {CHANCE_LOSS:.3f}."
         )
-    first, epochs = Sample.of(_loss_after(t, 1) for t in group.trials), max(len(t.epochs) for t in group.trials)
-    before = Sample.of(_loss_after(t, epochs - max(epochs // 5, 1)) for t in group.trials)
+    first, epochs = Sample.of(_loss_after(t, 1) for t in group.trained), max(len(t.epochs) for t in group.trained)
+    before = Sample.of(_loss_after(t, epochs - max(epochs // 5, 1)) for t in group.trained)
     text = f"the training loss goes from {first.mean:.3g} to {sample.show(LOSS)} in {count(epochs, 'epoch')}"
     if before.values and math.isfinite(before.mean):
         share = 100 * (1 - sample.mean / before.mean)
@@ -238,7 +248,7 @@ def batch_size(search: Search) -> Findings:
         found.pictures.append(
             Picture(name, text, lambda panel=panel: plots.draw_groups(curves, styles, [panel], "batch size, rate"))  # type: ignore[misc]
         )
-    lines = {short(size): [(g.key[1], g.sample(LOSS)) for g in members] for size, members in sizes.items()}
+    lines = {short(size): [(g.key[1], g.sample_of_all(LOSS)) for g in members] for size, members in sizes.items()}
     shades = {short(size): Look(plots.INK, plots.STYLES[k % 4]) for k, size in enumerate(sizes)}
     caption = f"Final training loss over the learning rate, a line a batch size; {BARS}."
     found.pictures.append(
@@ -342,7 +352,9 @@ def momentum(search: Search) -> Findings:
     looks = plots.looks([group.key[1] for group in groups])
     lines = {
         short(rate): [
-            (effective_rate(g.trials[0].settings) or math.nan, g.sample(LOSS)) for g in groups if g.key[1] == rate
+            (effective_rate(g.trials[0].settings) or math.nan, g.sample_of_all(LOSS))
+            for g in groups
+            if g.key[1] == rate
         ]
         for rate in looks
     }
@@ -672,8 +684,9 @@ class Crew:
 
     @property
     def busy(self) -> float:
-        """The share of their time that was spent on trials that count."""
-        return sum(s.end - s.start for s in self.counted) / elapsed(self.counted) / self.workers
+        """The share of their time, from a worker's first trial to its last, that was spent on trials that count."""
+        by_worker = [[s for s in self.counted if s.worker == worker] for worker in {s.worker for s in self.counted}]
+        return sum(s.end - s.start for s in self.counted) / sum(map(elapsed, by_worker))
 
     @property
     def rate(self) -> float:
@@ -685,8 +698,8 @@ def say_throughput(name: str, crew: Crew) -> str:
     """Trials an hour."""
     return (
         f"Throughput of {name}: {count(len(crew.counted), 'trial')} in {duration(elapsed(crew.counted))} by "
-        f"{count(crew.workers, 'worker')} at once, {crew.rate:.3g} an hour; they trained {100 * crew.busy:.0f} % of "
-        f"that time."
+        f"{count(crew.workers, 'worker')} at once, {crew.rate:.3g} an hour; from its first trial "
+        f"to its last a worker trained {100 * crew.busy:.1f} % of the time."
     )
 
 

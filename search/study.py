@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
 
+from search.command_line import did_you_mean
 from search.strategies import STRATEGIES, Categorical, Float, Hyperparameter, Int, grid_size
 
 STUDIES = Path(__file__).resolve().parent.parent / "studies"
@@ -136,7 +135,7 @@ def load_study(name_or_path: str) -> Study:
     except FileNotFoundError:
         known = sorted(file.stem for file in STUDIES.glob("*.toml"))
         raise StudyError(
-            f"{name_or_path}: no such study{_did_you_mean(name_or_path, known)}; "
+            f"{name_or_path}: no such study{did_you_mean(name_or_path, known)}; "
             f"give a TOML file or one of {', '.join(known)}"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -179,11 +178,6 @@ def _dimension_record(dimension: Hyperparameter) -> Any:
     }
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
-
-
 @dataclass
 class _Reader:
     """Reads values out of a definition; every complaint names the file, the key and the remedy."""
@@ -198,7 +192,7 @@ class _Reader:
         for key in self.record:
             if key not in known:
                 raise StudyError(
-                    f"{self.source}: unknown key '{key}'{_did_you_mean(key, known)}; known: {', '.join(known[1:])}"
+                    f"{self.source}: unknown key '{key}'{did_you_mean(key, known)}; known: {', '.join(known[1:])}"
                 )
 
     def table(self, key: str) -> dict[str, Any]:
@@ -251,9 +245,7 @@ class _Reader:
         for part in value:
             if part not in _DIMENSION_KEYS[kind]:
                 known = _DIMENSION_KEYS[kind]
-                self.fail(
-                    key, f"unknown key '{part}'{_did_you_mean(part, known)}; known for {kind}: {', '.join(known)}"
-                )
+                self.fail(key, f"unknown key '{part}'{did_you_mean(part, known)}; known for {kind}: {', '.join(known)}")
         if kind == "categorical":
             return self._categorical(key, value)
         if strategy == "grid":

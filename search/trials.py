@@ -160,7 +160,7 @@ class Trial:
             trial.lost = [str(reason) for reason in first["lost"]]
         for record in records[1:]:
             if "claimed" in record:  # what an earlier owner wrote, who gave the trial back, does not count
-                trial.claim, trial.epochs, trial.result, trial.error = record, [], None, None
+                trial.claim, trial.epochs, trial.result, trial.error, trial.finished = record, [], None, None, None
             elif trial.result is not None or trial.error is not None:
                 continue  # nor does what comes after the last word
             elif "epoch" in record:
@@ -227,7 +227,7 @@ def read_records(path: str, *, epochs: bool = True, limit: int = MAX_BYTES) -> l
         if not epochs and line.startswith(b'{"epoch"'):
             continue
         try:
-            record = json.loads(line, parse_constant=lambda _: None, parse_int=_whole_number)
+            record = _DECODER.decode(line.decode())
         except (ValueError, RecursionError) as error:
             raise BrokenFile(f"{path}: line {number} is not JSON ({error})") from None
         if not isinstance(record, dict):
@@ -238,6 +238,9 @@ def read_records(path: str, *, epochs: bool = True, limit: int = MAX_BYTES) -> l
 
 def _whole_number(text: str) -> int | float:
     return int(text) if len(text) <= 20 else float(text)  # what no float can hold is infinite, and no value
+
+
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None, parse_int=_whole_number)  # json.loads would make it anew
 
 
 def read_bytes(path: str, limit: int) -> bytes:

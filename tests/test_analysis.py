@@ -10,8 +10,8 @@ import random
 
 import pytest
 
+from analysis.live import clock
 from analysis.results import Row, columns, rank, results_csv
-from analysis.status import clock
 from search.trials import Folder, TrialName, to_line
 from tests.conftest import ROOT
 
@@ -132,17 +132,17 @@ def test_watch_ends_with_the_study(bench):
     assert "complete" in bench.finish(process)
 
 
-@pytest.mark.parametrize("program", ["results", "status", "plots"])
+@pytest.mark.parametrize("program", ["results", "status", "report"])
 def test_a_folder_without_a_study(bench, program):
     said = run(bench, program, code=2)
     assert "no study there" in said and "python master.py --logs" in said and said.count("\n") == 1
 
 
-@pytest.mark.parametrize("program", ["results", "status", "plots"])
+@pytest.mark.parametrize("program", ["results", "status", "report"])
 def test_a_study_that_has_just_begun(bench, program):
     bench.folder.seen.mkdir(parents=True)
     bench.folder.write_study(STUDY)
-    run(bench, program, code=1 if program == "plots" else 0)
+    run(bench, program)
 
 
 def test_hostile_text_reaches_no_terminal_as_a_command(bench):
@@ -152,7 +152,7 @@ def test_hostile_text_reaches_no_terminal_as_a_command(bench):
         text = file.read().replace(b'"host": "gpu00"', b'"host": "[red]\\u001b[2J\\udc80$x_{"')
     with open(path, "wb") as file:
         file.write(text)
-    for program in ("results", "status", "plots"):
+    for program in ("results", "status", "report"):
         said = run(bench, program)
         assert "\x1b" not in said
     assert "[red]" in run(bench, "results")
@@ -162,17 +162,19 @@ def test_learning_curves_are_drawn(bench):
     import matplotlib.image
 
     fill(bench)
-    said = run(bench, "plots", "--out", bench.path / "pictures")
-    picture = matplotlib.image.imread(said.strip())
+    run(bench, "report", "--out", bench.path / "pictures")
+    picture = matplotlib.image.imread(bench.path / "pictures" / "learning-curves.png")
     assert picture.shape[0] > 300 and picture.shape[1] > 600 and picture.std() > 0.05
 
 
 def test_the_figure_shows_every_trial_and_names_its_axes(bench):
-    from analysis.plots import draw_learning_curves, measures, read_trials
+    from analysis.archive import read_search
+    from analysis.plots import draw_learning_curves, measures
     from search.study import Study
 
     fill(bench)
-    trials = [trial for trial in read_trials(bench.folder) if trial.epochs]
+    search = read_search(bench.logs)
+    trials = [trial for trial in (*search.trials, *search.in_hand) if trial.epochs]
     assert measures(trials) == ["training_loss", "validation_loss"]
     figure = draw_learning_curves(Study.from_record(STUDY, "x"), trials)
     assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes] == [

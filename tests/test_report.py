@@ -95,9 +95,8 @@ def write_other(path, trials=30):
         settings = {"rate": 0.001 * 1.2**k, "width": 1 + k, "kind": next(kinds), "seed": k, "epochs": 3}
         result = {"score": None if k == 3 else k / trials, "note": HOSTILE}
         losses = [2.0, None if k == 3 else 1.0, None if k == 3 else 0.5 / (k + 1)]
-        write_trial(
-            folder, TrialName(k, 2 if k == 5 else 1, "seen"), settings, losses, result, f"h{k % 3}-1-abcd", 40 * k
-        )
+        worker = HOSTILE if k == 2 else f"h{k % 3}-1-abcd"
+        write_trial(folder, TrialName(k, 2 if k == 5 else 1, "seen"), settings, losses, result, worker, 40 * k)
     write_trial(folder, TrialName(5, 1, "lost"), settings, [2.0], None, "h0-9-abcd", 10, error=HOSTILE)
     folder.record_failure(TrialName(trials, 3), {**settings, "kind": HOSTILE}, [HOSTILE] * 3)
     running = TrialName(trials + 1, 1, "taken", "h1-2-abcd")
@@ -243,7 +242,11 @@ def test_hostile_texts_are_shown_as_texts(bench, browse):
     text, out = make(bench, write_other(bench.path / "logs"))
     assert "<img src=x" not in text and "49" not in text.split("7*7")[1][:4] and "\x1b" not in text
     page = browse(out / "report.html")
-    assert "<img src=x onerror" in page.locator("#s1-trials").inner_text()
+    shown = page.locator("#s1-trials")
+    assert all(text.count("<img src=x onerror") == 2 for text in shown.locator("#s1-trial-2").all_inner_texts())
+    shown.locator("#s1-trial-2 a").click()
+    assert "<img src=x onerror" in page.get_by_role("dialog").inner_text()
+    page.keyboard.press("Escape")
     assert "<img src=x onerror" in page.get_by_role("region", name="Failures and lost attempts").inner_text()
     assert page.locator("img[src=x]").count() == 0 and page.locator("script:not([type])").count() == 1
     assert_quiet(page)

@@ -1,0 +1,71 @@
+"""The exercise's results that are kept: whole, and what their README says of them is what they say."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+
+from analysis.archive import read_search
+from analysis.report import read_all
+from analysis.results import Row, results_csv
+from analysis.scenarios import find
+from search.study import load_study
+from tests.conftest import ROOT
+
+KEPT = ROOT / "analysis" / "exercise3"
+README = (KEPT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def searches():
+    return dict(read_all([KEPT]))
+
+
+def test_what_was_found_is_what_the_data_say(searches):
+    said = {answer for search in searches.values() for answer in find(search, searches).answers}
+    quoted = [line.removeprefix("> ") for line in README.splitlines() if line.startswith("> ")]
+    assert len(quoted) > 25
+    assert [quote for quote in quoted if quote not in said] == []
+
+
+def test_every_figure_that_is_shown_is_drawn_and_none_is_left_over(searches):
+    drawn = {f"{name}-{picture.name}.png" for name, s in searches.items() for picture in find(s, searches).pictures}
+    assert set(re.findall(r"\(figures/([^)]+)\)", README)) <= drawn
+    assert {path.name for path in (KEPT / "figures").glob("*.png")} == drawn
+
+
+@pytest.mark.parametrize(("name", "combinations", "runs"), [
+    ("scenario1", 8, 3), ("scenario2", 9, 3), ("scenario3", 9, 3), ("scenario4", 9, 1),
+])  # fmt: skip
+def test_the_grids_are_whole(searches, name, combinations, runs):
+    trials, asked = searches[name].trials, load_study(name)
+    found = Counter(tuple(trial.settings[key] for key in asked.space) for trial in trials)
+    assert len(found) == combinations and min(found.values()) >= runs
+    for trial in trials:
+        wanted = {**asked.settings(trial.name.number), **asked.fixed}
+        assert {key: trial.settings[key] for key in asked.space | asked.fixed} == {
+            key: wanted[key] for key in asked.space | asked.fixed
+        }
+        assert [epoch["epoch"] for epoch in trial.epochs] == list(range(1, 51))
+
+
+@pytest.mark.parametrize(("name", "least"), [("scenario5", 40), ("scenario6", 6)])
+def test_the_random_search_is_that_of_scenario_5(searches, name, least):
+    trials, asked = searches[name].trials, load_study("scenario5")
+    assert [trial.name.number for trial in trials] == list(range(len(trials))) and len(trials) >= least
+    for trial in trials:
+        drawn = asked.settings(trial.name.number)
+        assert all(trial.settings[key] == drawn[key] for key in asked.space)
+        assert trial.settings["data"] == "full" and len(trial.epochs) == trial.settings["epochs"] == 8
+
+
+def test_several_workers_took_part_in_scenario_5(searches):
+    assert len({trial.claim["claimed"] for trial in searches["scenario5"].trials}) >= 2
+
+
+def test_the_tables_are_those_of_the_trials(searches):
+    for name in searches:
+        rows = [Row.from_trial(trial) for trial in read_search(KEPT / name, epochs=False).trials]
+        assert (KEPT / name / "results.csv").read_text() == results_csv(rows)
