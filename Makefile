@@ -25,10 +25,11 @@ check: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# make bench     what coordination costs, beside Optuna (two minutes); trials an hour, beside the stock recipe (50)
+# make bench     what coordination costs, beside Optuna (two minutes), and reading; trials an hour, beside the stock recipe (50)
 bench: .venv/installed-dev data/fetched
 	$(BIN)/python -m bench.coordination
 	$(BIN)/python -m bench.startup
+	$(BIN)/python -m bench.reading
 	$(BIN)/python -m bench.training
 
 # make clean     forget the virtual environment and the data set, keep results

@@ -11,6 +11,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from analysis.report import read_all
+from analysis.scenarios import find
 from search.study import load_study
 from search.trials import Folder, TrialName, to_line
 
@@ -112,6 +114,16 @@ def make(bench, *logs, code=0, out=None):
         return said, out
     assert said.splitlines()[-1] == f"{out}/report.html"
     return (out / "report.html").read_text(), out
+
+
+def said_of(*logs):
+    """The sentences about these studies, and every figure drawn once, without a page or a process of its own."""
+    searches = dict(read_all(logs))
+    found = [find(search, searches) for search in searches.values()]
+    for findings in found:
+        for picture in findings.pictures:
+            picture.draw()
+    return [answer for findings in found for answer in findings.answers]
 
 
 def answers(page):
@@ -273,7 +285,7 @@ def test_scenario_1_other_data_other_answers(bench):
     first = write_grid(bench.path / "a", "scenario1", lambda s, k: small[s["learning_rate"]] * (1 + k / 1000),
                        collapsed=lambda s: s["learning_rate"] == 2)  # fmt: skip
     second = write_grid(bench.path / "b", "scenario1", lambda s, k: (1 + k / 100) * s["learning_rate"] ** 0.5 / 2)
-    one, other = answers(make(bench, first)[0]), answers(make(bench, second)[0])
+    one, other = answers(make(bench, first)[0]), said_of(second)
     assert any(a.startswith("Best learning rate: 0.5, with a final training loss of 0.0701") for a in one)
     assert any(a.startswith("Best learning rate: 0.001, with a final training loss of 0.016") for a in other)
     assert "Learning rates that collapse to a constant loss: 2 (3 of 3 runs)." in one
@@ -302,7 +314,7 @@ def test_scenario_2_says_the_best_rate_for_each_batch_size(bench):
     )
     assert any("2.00 ms for each step and 20 s that do not depend" in a for a in said)
     best.update({20: 0.5, 500: 0.1})
-    said = answers(make(bench, write_grid(bench.path / "b", "scenario2", loss, seconds, repeats=1))[0])
+    said = said_of(write_grid(bench.path / "b", "scenario2", loss, seconds, repeats=1))
     assert any(a.startswith("Best learning rate for batch size 20: 0.5 (training loss 0.03 (1 run);") for a in said)
     assert any("the larger the batch, the smaller the best rate" in a for a in said)
     assert any("one run each can't tell" in a for a in said)
@@ -311,7 +323,7 @@ def test_scenario_2_says_the_best_rate_for_each_batch_size(bench):
 
 def test_scenario_2_noise_is_called_noise(bench):
     noise = itertools.cycle([0.1, 0.3, 0.2, 0.25, 0.12])
-    said = answers(make(bench, write_grid(bench.path / "a", "scenario2", lambda s, k: next(noise)))[0])
+    said = said_of(write_grid(bench.path / "a", "scenario2", lambda s, k: next(noise)))
     assert sum("within noise" in a for a in said) == 3
 
 
@@ -332,7 +344,7 @@ def test_scenario_3_order_momentum_and_effective_rate(bench):
     assert any("rank correlation of -" in a for a in said)
     assert any(a.startswith("Equal effective rate: rate 0.01, momentum 0 ") and "within noise" in a for a in said)
     harmful = write_grid(bench.path / "b", "scenario3", lambda s, k: 0.1 + s["momentum"] + k / 1000)
-    said = answers(make(bench, harmful)[0])
+    said = said_of(harmful)
     assert sum("momentum does not help, more than chance" in a for a in said) == 3
     assert_figures_are_sound(out, least=2)
 
@@ -375,7 +387,7 @@ def test_a_settings_file_evaluated_twice_is_told(bench):
     with open(folder.locate(TrialName(3, 1, "lost")), "w") as file:
         file.write(lost.replace('"result"', '"nothing"'))
     shutil.move(folder.locate(name), folder.locate(TrialName(3, 2, "seen")))
-    said = answers(make(bench, logs)[0])
+    said = said_of(logs)
     assert any(
         "8 settings files" in a and "1 attempt was lost and tried again; each is counted once" in a for a in said
     )
@@ -420,9 +432,9 @@ def test_a_scenario_that_has_just_begun(bench, scenario):
     folder, study = Folder(bench.path / "logs"), load_study(scenario)
     folder.prepare()
     folder.write_study(study.to_record())
-    assert any("not enough data" in a for a in answers(make(bench, folder.path)[0]))
+    assert any("not enough data" in a for a in said_of(folder.path))
     write_trial(folder, TrialName(0, 1, "seen"), study.settings(0), [2.0, 1.0], {"validation_error": 0.1})
-    assert any("not enough data" in a for a in answers(make(bench, folder.path)[0]))
+    assert any("not enough data" in a for a in said_of(folder.path))
     write_trial(
         folder, TrialName(1, 1, "seen"), study.settings(1), [None, None], {"validation_error": None, "diverged": True}
     )
