@@ -175,7 +175,13 @@ def say_importance(importance: Importance | None) -> list[str]:
     single = {names: share for names, share in importance.predicted.items() if len(names) == 1}
     searched = {names: share for names, share in single.items() if names != (EFFECTIVE_RATE,)}
     pair, everything = importance.best_pair, max(importance.predicted, key=len)
-    if pair and len(everything) > 1:
+    together = [importance.predicted[names] for names in importance.predicted if len(names) > 1]
+    if pair and max(*searched.values(), *together) <= 0:
+        answers.append(
+            f"Neither one nor two nor all of them let a forest of trees predict the ranks of trials that it has not "
+            f"seen: {importance.trials} trials are too few for that."
+        )
+    elif pair and len(everything) > 1:
         (alone,), share = max(searched.items(), key=lambda item: item[1])
         answers.append(
             f"Together: a forest of trees that knows only {words(pair[0])} and {words(pair[1])} predicts "
@@ -293,10 +299,9 @@ def general_pictures(search: Search, importance: Importance | None) -> list[Pict
         pictures.append(importance_picture(importance))
     pair = (importance and importance.best_pair) or (tuple(names[:2]) if len(names) > 1 and len(scored) > 2 else None)
     if pair:
-        which = "predict best together" if importance else "were searched"
-        caption = (
-            f"{words(pair[0])} and {words(pair[1])}, which {which}: colour is {words(study.metric)}{_drawn(scored)}."
-        )
+        which = "the pair that matters most" if importance else "two of what was searched"
+        names_of = f"{words(pair[0]).capitalize()} and {words(pair[1])}"
+        caption = f"{names_of}, {which}; colour is {words(study.metric)}{_drawn(scored)}."
         pictures.append(Picture("pair", caption, lambda: plots.draw_pair(search, pair)))  # type: ignore[arg-type]
     if spans(search):
         pictures.append(timeline_picture(search))

@@ -38,9 +38,13 @@ class Importance:
 
     @property
     def best_pair(self) -> tuple[str, str] | None:
-        """The two hyperparameters that together predict best; None if there are no two."""
-        pairs = {names: share for names, share in self.predicted.items() if len(names) == 2}
-        return max(pairs, key=lambda names: pairs[names]) if pairs else None
+        """The two that together predict best, or else have the largest shares; None if there are no two."""
+        pairs = [names for names in self.predicted if len(names) == 2]
+        ordered = sorted(self.shares, key=lambda name: -self.shares[name])
+        best = max(pairs, key=lambda names: self.predicted[names], default=None)
+        if best is not None and self.predicted[best] <= 0:
+            return ordered[0], ordered[1]
+        return best
 
 
 def effective_rate(settings: Mapping[str, Any]) -> float | None:

@@ -560,7 +560,7 @@ def draw_simulated_searches(searches: Sequence[Sequence[float]], median: Sequenc
         axes.step(range(1, len(search) + 1), search, where="post", color=GREY, linewidth=0.7, alpha=0.8, label=label)
     axes.step(range(1, len(median) + 1), median, where="post", color=KINDS[0], linewidth=2.2, label="median of 1,000")
     values = [value for search in searches for value in search]
-    dress(axes, "y", metric, wide(values), values)
+    dress(axes, "y", metric, True, values)
     axes.set_ylabel(f"best {name_of(metric)} so far", fontsize=9, color=INK)
     axes.set_xlabel("evaluations", fontsize=9, color=INK)
     axes.set_xscale("log")

@@ -595,6 +595,11 @@ def say_searches(search: Search) -> list[str]:
     ]
 
 
+def _span(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.3g}", f"{max(values):.3g}"
+    return low if low == high else f"{low} to {high}"
+
+
 def say_collapse(search: Search) -> list[str]:
     """The share that collapsed, and at which effective rates."""
     ended = [trial for trial in search.trials if trial.result is not None]
@@ -607,10 +612,7 @@ def say_collapse(search: Search) -> list[str]:
         for trials in (collapsed, [t for t in ended if not has_collapsed(t)])
     )
     if bad and good:
-        text += (
-            f"; their effective rates LR/(1−M) lie between {min(bad):.3g} and {max(bad):.3g}, those of the others "
-            f"between {min(good):.3g} and {max(good):.3g}"
-        )
+        text += f"; effective rates LR/(1−M) of these: {_span(bad)}; of the others: {_span(good)}"
     return [text + "."]
 
 
