@@ -33,6 +33,7 @@ class Search:
     trials: list[Trial]  # those that are counted, the failed ones too
     in_hand: list[Trial] = field(default_factory=list)  # being trained, or waiting to be counted
     lost: list[Trial] = field(default_factory=list)  # attempts that ended without a result
+    surplus: list[Trial] = field(default_factory=list)  # attempts at a trial that is counted already
     complaints: list[str] = field(default_factory=list)  # a line about each file that could not be read
 
 
@@ -69,6 +70,7 @@ def read_search(path: Path, *, epochs: bool = True) -> Search:
         trials=[counted[number] for number in sorted(counted)],
         in_hand=[t for t in trials if t.name.state in ("taken", "done") and t.name.number not in counted],
         lost=[t for t in trials if t.name.state == "lost"],
+        surplus=[t for t in trials if t.name.state != "lost" and t is not counted.get(t.name.number, t)],
         complaints=complaints,
     )
 

@@ -5,6 +5,8 @@ Every sentence is computed from the trials; where they can't answer, it says so.
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -112,23 +114,25 @@ def has_collapsed(trial: Trial) -> bool:
 
 
 def best_settings(search: Search) -> tuple[list[Trial], Sample] | None:
-    """The trials of the best settings and their metric: the mean counts where a grid repeats its settings.
+    """The trials of the best settings, the best first, and their metric: its mean where a grid repeats its settings.
 
     Those of which a run diverged come after those of which none did.
     """
-    study = search.study
-    names = list(study.space) if study.repeats > 1 else ["seed", *study.space]
-    ended = [trial for trial in search.trials if trial.result is not None]
-    groups = grouped(ended, [name for name in names if all(name in trial.settings for trial in ended)])
-    samples = [
-        (trials, Sample.of(None if has_collapsed(t) else score(t, study.metric) for t in trials))
-        for trials in groups.values()
-    ]
-    known = [(trials, sample) for trials, sample in samples if sample.values]
-    if not known:
-        return None
+    study, ended = search.study, [trial for trial in search.trials if trial.result is not None]
+    groups: Iterable[list[Trial]] = [[trial] for trial in ended]
+    if study.repeats > 1:
+        groups = grouped([trial for trial in ended if study.contains(trial.settings)], list(study.space)).values()
     sign = 1 if study.direction == "minimize" else -1
-    return min(known, key=lambda pair: (pair[1].left_out > 0, sign * pair[1].mean))
+
+    def value(trial: Trial) -> float | None:
+        return None if has_collapsed(trial) else score(trial, study.metric)
+
+    def order(trial: Trial) -> float:
+        return math.inf if (known := value(trial)) is None else sign * known
+
+    samples = [(sorted(trials, key=order), Sample.of(map(value, trials))) for trials in groups]
+    known = [(trials, sample) for trials, sample in samples if sample.values]
+    return min(known, key=lambda pair: (pair[1].left_out > 0, sign * pair[1].mean), default=None)
 
 
 # ---------------------------------------------------------------- any study
@@ -158,7 +162,7 @@ def say_best(search: Search) -> list[str]:
     if len(scores) >= 5:
         answers.append(
             f"The five best trials lie between {show(scores[0], study.metric)} and {show(scores[4], study.metric)}, "
-            f"the median of all {len(scores):,} at {show(scores[len(scores) // 2], study.metric)}."
+            f"the median of all {len(scores):,} at {show(statistics.median(scores), study.metric)}."
         )
     return answers
 
@@ -167,7 +171,7 @@ def say_importance(importance: Importance | None) -> list[str]:
     """Which hyperparameters matter, alone and together."""
     if importance is None:
         return [
-            f"Which hyperparameters matter: {NOT_ENOUGH} (fewer than {FEWEST} trials with a value, or none varies)."
+            f"Which hyperparameters matter: {NOT_ENOUGH} (fewer than {FEWEST} trials of this space, or equal ones)."
         ]
     ordered = sorted(importance.shares.items(), key=lambda item: -item[1])
     text = "One at a time, by their share of the variance of the trials' ranks: "
@@ -204,7 +208,7 @@ def _share(value: float) -> str:
 def say_course(search: Search) -> list[str]:
     """How long it took whom, and when the best was found."""
     study, found = search.study, spans(search)
-    if not found:
+    if not found or not search.trials:
         return []
     workers, hosts = {s.worker for s in found}, {s.host for s in found}
     seconds = elapsed(found)
@@ -219,12 +223,13 @@ def say_course(search: Search) -> list[str]:
     numbers = [value for s in ended if (value := values.get(s.number)) is not None]
     if len(numbers) > 1:
         course = plots.best_so_far(numbers, study)
-        answers.append(f"The best was found by trial {course.index(course[-1]) + 1:,} of {len(numbers):,} to end.")
+        when = course.index(course[-1]) + 1
+        answers.append(f"The best was there when {when:,} of the {len(numbers):,} trials with a value had ended.")
     return answers
 
 
 def say_losses(search: Search) -> list[str]:
-    """What failed, was lost, diverged, or could not be read."""
+    """What diverged, failed, was lost, or could not be read."""
     failed = sum(trial.result is None for trial in search.trials)
     collapsed = [trial for trial in search.trials if has_collapsed(trial)]
     answers = []
@@ -236,6 +241,9 @@ def say_losses(search: Search) -> list[str]:
         answers.append(f"{count(failed, 'trial')} failed: no attempt ended with a result; the reasons are below.")
     if search.lost:
         answers.append(f"{say_lost(search)}; see the timeline.")
+    if search.surplus:
+        numbers = listed(sorted({trial.name.number for trial in search.surplus}))
+        answers.append(f"Of trial {numbers} there is another file, which is not counted.")
     if search.complaints:
         answers.append(
             f"{count(len(search.complaints), 'file')} could not be read: {'; '.join(search.complaints[:3])}."
@@ -255,9 +263,9 @@ def failures_of(search: Search) -> list[dict[str, Any]]:
         reasons[trial.name.number] = list(trial.lost)
     rows = []
     for trial in search.lost:
-        told = reasons.get(trial.name.number, [])
-        reason = told.pop(0) if told else None
-        rows.append(_failure(trial, "lost attempt", trial.error or reason or "ended without a result"))
+        told = dict(enumerate(reasons.get(trial.name.number, []), start=1)).get(trial.name.attempt)
+        reason = trial.error or told or trial.shortcoming(search.study.metric) or "the trial was counted already"
+        rows.append(_failure(trial, "lost attempt", reason))
     rows += [_failure(t, "failed", t.error or "") for t in search.trials if t.result is None]
     return sorted(rows, key=lambda row: (row["trial"], row["attempt"]))
 
@@ -325,7 +333,10 @@ def importance_picture(importance: Importance) -> Picture:
 
 def timeline_picture(search: Search) -> Picture:
     """Who trained what when."""
+    workers = len({span.worker for span in spans(search)})
+    some = f"; {plots.MOST_WORKERS} of {workers} workers, first those that lost an attempt"
     caption = (
-        "Who trained what when: a line a worker, a bar a trial with its number, by the clocks of the workers' hosts."
+        f"Who trained what when: a line a worker, a bar a trial with its number, by the clocks of the workers' hosts"
+        f"{some if workers > plots.MOST_WORKERS else ''}."
     )
     return Picture("timeline", caption, lambda: plots.draw_timeline(search))

@@ -14,11 +14,11 @@ from analysis.archive import Search
 from analysis.samples import finite
 from search.strategies import Categorical, Int
 from search.study import Study
-from search.trials import Trial
 
 FEWEST = 8  # trials with a value, below which nothing is said
 MOST = 200  # trials that are looked at; of more, so many drawn at random: fANOVA's time grows with the square
 TREES = 100
+MOST_PAIRED = 5  # hyperparameters whose pairs are looked at, the most important ones
 EFFECTIVE_RATE = "effective rate"
 
 
@@ -66,7 +66,8 @@ def measure_importance(search: Search) -> Importance | None:
     Of ranks, not values: else a few diverged trials would be all of the variance. A trial without a value ranks last.
     None with fewer than `FEWEST` trials, or if no hyperparameter varies, or all results are equal.
     """
-    study, trials = search.study, [t for t in search.trials if t.result is not None and _belongs(search.study, t)]
+    study = search.study
+    trials = [trial for trial in search.trials if trial.result is not None and study.contains(trial.settings)]
     count = len(trials)
     if count > MOST:
         trials = random.Random(0).sample(trials, MOST)
@@ -81,21 +82,11 @@ def measure_importance(search: Search) -> Importance | None:
     rates = [effective_rate(t.settings) for t in trials]
     if {"learning_rate", "momentum"} <= set(names) and None not in rates:
         columns[EFFECTIVE_RATE] = rates
-    sets = [*itertools.combinations(columns, 1), *itertools.combinations(names, 2), tuple(names)]
+    most = sorted(names, key=lambda name: -shares[name])[:MOST_PAIRED]
+    pairs = itertools.combinations([name for name in names if name in most], 2)
+    sets = [*itertools.combinations(columns, 1), *pairs, tuple(names)]
     predicted = {chosen: _predicted(study, columns, chosen, targets) for chosen in dict.fromkeys(sets)}
     return Importance(len(trials), count, shares, predicted)
-
-
-def _belongs(study: Study, trial: Trial) -> bool:
-    """Is it a point of the search space? One queued by hand need not be."""
-    for name, dimension in study.space.items():
-        value = trial.settings.get(name)
-        if isinstance(dimension, Categorical):
-            if value not in dimension.choices:
-                return False
-        elif finite(value) is None or not dimension.low <= finite(value) <= dimension.high:  # type: ignore[operator]
-            return False
-    return True
 
 
 def _fanova(study: Study, columns: dict[str, list[Any]], targets: list[float]) -> dict[str, float]:

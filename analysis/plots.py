@@ -33,6 +33,7 @@ STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
 GREY, PALE, INK = "#9a9a9a", "#e0e0e0", "#262626"
 MANY = 500  # points or bars; more are kept as pixels, or an SVG would be too large
+MOST_WORKERS = 60  # lines of a timeline
 MOST_DRAWN = 500  # curves; of more, so many drawn at random: others would only hide each other
 NOT_MEASURES = ("epoch", "seconds")
 
@@ -267,7 +268,7 @@ def draw_best_so_far(search: Search) -> Figure:
     unit, name = (3600, "hours") if seconds and seconds[-1] > 7200 else (60, "minutes")
     figure, axes = new_figure(7.2, 3.0, 1, 2)
     over = [list(range(1, len(numbers) + 1)), [second / unit for second in seconds]]
-    texts = ("trials that have ended", f"{name} since the first claim")
+    texts = ("trials with a value that have ended", f"{name} since the first claim")
     for each, xs, text in zip(axes, over, texts, strict=True):
         each.plot(xs, numbers, ".", color=GREY, markersize=4, rasterized=len(numbers) > MANY, label="a trial")
         each.step(xs, best_so_far(numbers, study), where="post", color=KINDS[0], linewidth=1.8, label="best so far")
@@ -290,7 +291,11 @@ def draw_timeline(search: Search) -> Figure:
     from matplotlib.patches import Patch
 
     found = spans(search)
-    workers = list(dict.fromkeys(s.worker for s in sorted(found, key=lambda s: (s.host, s.start))))[:60]
+    lost = {s.worker for s in found if s.state == "lost"}
+    by_host = sorted(found, key=lambda s: (s.host, s.start))
+    workers = list(dict.fromkeys(s.worker for s in by_host))
+    if len(workers) > MOST_WORKERS:
+        workers = sorted(workers, key=lambda worker: worker not in lost)[:MOST_WORKERS]
     start = min((s.start for s in found), default=0.0)
     length = max((s.end for s in found), default=1.0) - start
     unit, name = (3600, "hours") if length > 7200 else (60, "minutes") if length > 120 else (1, "seconds")

@@ -21,7 +21,7 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,8 +64,10 @@ class Section:
     curves: Any
 
 
-def make_section(id: str, name: str, search: Search, others: Mapping[str, Search], out: Path, prefix: str) -> Section:
-    """Everything about one study; its figures are written to `out` under names that begin with `prefix`."""
+def make_section(
+    id: str, name: str, logs: Path, search: Search, others: Mapping[str, Search], out: Path, prefix: str
+) -> Section:
+    """Everything about the study in `logs`; its figures are written to `out` under names that begin with `prefix`."""
     from analysis import findings, scenarios
 
     study, found = search.study, scenarios.find(search, others)
@@ -78,9 +80,9 @@ def make_section(id: str, name: str, search: Search, others: Mapping[str, Search
         progress=progress(search),
         best=findings.say_best(search)[0] if best else "",
         command_intro="To train with these settings:" if study.objective == DEFAULT_OBJECTIVE else "To try them again:",
-        command=command(search, best[0][0]) if best else "",
+        command=command(search, logs, best[0][0]) if best else "",
         findings=found,
-        figures=[save(picture, out, f"{prefix}{picture.name}") for picture in found.pictures],
+        figures=[saved for p in found.pictures if (saved := save(p, out, f"{prefix}{p.name}")) is not None],
         tables=[*tables, table_of_trials(id, search)],
         curves=curves(search),
     )
@@ -97,11 +99,11 @@ def progress(search: Search) -> str:
     )
 
 
-def command(search: Search, trial: Trial) -> str:
+def command(search: Search, logs: Path, trial: Trial) -> str:
     """What a person types to train with these settings, or to queue them once more."""
     if search.study.objective != DEFAULT_OBJECTIVE:
-        line = json.dumps({"settings": trial.settings}, ensure_ascii=False)
-        return f"echo {shlex.quote(line)} > logs/trial-90001-1.jsonl"
+        line = json.dumps({"settings": trial.settings})
+        return f"echo {shlex.quote(line)} > {printable(shlex.quote(str(logs / 'trial-90001-1.jsonl')))}"
     options = []
     for key, value in trial.settings.items():
         if value is not None:
@@ -114,56 +116,62 @@ def table(id: str, caption: str, rows: Sequence[Mapping[str, Any]]) -> dict[str,
     from markupsafe import Markup
 
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    body = Markup("\n").join(Markup("<tr>{}</tr>").format(_cells(row, keys)) for row in rows)
+    lines = [Markup("<tr>{}</tr>").format(_cells(keys, [row.get(key) for key in keys])) for row in rows]
     title = caption.partition(",")[0].rstrip(".")
-    return {"id": id, "title": title, "caption": caption, "columns": keys, "rows": rows, "body": body}
+    return {
+        "id": id,
+        "title": title,
+        "caption": caption,
+        "columns": keys,
+        "rows": rows,
+        "body": Markup("\n").join(lines),
+    }
 
 
 def table_of_trials(id: str, search: Search) -> dict[str, Any]:
     """Every counted trial, the best first; its number is the link to its curves."""
     from markupsafe import Markup
 
-    from analysis.importance import effective_rate
-    from analysis.results import Row, rank
+    from analysis.importance import EFFECTIVE_RATE, effective_rate
+    from analysis.results import Row, rank, searched_and_metric
 
     study = search.study
-    with_rate = {"learning_rate", "momentum"} <= set(study.space)
+    searched, metric = searched_and_metric(study)
     by_number = {trial.name.number: trial for trial in search.trials}
-    keys = ["trial", "status", study.metric, *study.space, *(["effective rate"] if with_rate else []), "epochs",
-            "seconds", "worker", "attempt", "finished"]  # fmt: skip
+    rate = [EFFECTIVE_RATE] if {"learning_rate", "momentum"} <= set(study.space) else []
+    headings = [metric, "status", *searched, *rate, "epochs trained", "seconds", "worker", "attempt", "finished"]
     lines, rows = [], rank(map(Row.from_trial, search.trials), study.metric, study.direction)
     for row in rows:
-        trial = by_number[row.trial]
-        cells = {**row.settings, **row.metrics, **{key: getattr(row, key) for key in ("status", "worker", "attempt")}}
-        cells |= {"finished": row.finished, "epochs": len(trial.epochs), study.metric: row.value(study.metric)}
-        if row.metrics.get("diverged") is True:
-            cells["status"] = "collapsed"
-        if with_rate:
-            cells["effective rate"] = effective_rate(row.settings)
+        cells = row.cells()
+        values = [cells.get(metric), "collapsed" if row.metrics.get("diverged") is True else row.status]
+        values += [cells.get(key) for key in searched]
+        values += [effective_rate(row.settings)] if rate else []
+        values += [len(by_number[row.trial].epochs), cells.get("seconds"), row.worker, row.attempt, row.finished]
         link = f'<td class="n"><a href="#{id}-trial-{row.trial}">{row.trial}</a></td>'
         kind = ' class="failed"' if row.status == "failed" else ""
         head = Markup(f'<tr id="{id}-trial-{row.trial}" data-trial="{row.trial}"{kind}>{link}')  # numbers
-        lines.append(head + _cells(cells, keys[1:]) + Markup("</tr>"))
+        lines.append(head + _cells(headings, values) + Markup("</tr>"))
     caption = f"All {len(rows):,} trials, best first; a number leads to the learning curves, a heading sorts."
     return {"id": f"{id}-trials", "title": "All trials", "caption": caption, "curves": True, "rows": rows,
-            "columns": [key.replace("_", " ") for key in keys], "body": Markup("\n").join(lines)}  # fmt: skip
+            "columns": ["trial", *(heading.replace("_", " ") for heading in headings)],
+            "body": Markup("\n").join(lines)}  # fmt: skip
 
 
-def _cells(row: Mapping[str, Any], keys: Sequence[str]) -> Any:
+def _cells(headings: Sequence[str], values: Sequence[Any]) -> Any:
     from markupsafe import Markup, escape
 
     from analysis.results import short
+    from analysis.samples import PERCENT, show
 
     parts = []
-    for key in keys:
-        value = row.get(key)
+    for heading, value in zip(headings, values, strict=True):
         text = short(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             parts.append(f"<td{LONG if len(text) > 40 else ''}>{escape(text)}</td>")
-        elif text == str(value):
-            parts.append(f'<td class="n">{text}</td>')
-        else:  # more digits sort better than the few that are shown
-            parts.append(f'<td class="n" data-v="{value:.6g}">{text}</td>')
+            continue
+        text = show(value, heading) if heading.endswith(PERCENT) and math.isfinite(value) else text
+        sorted_by = "" if text == str(value) else f' data-v="{value:.6g}"'  # more digits sort better than the few shown
+        parts.append(f'<td class="n"{sorted_by}>{text}</td>')
     return Markup("".join(parts))  # escaped above
 
 
@@ -227,7 +235,7 @@ def save(picture: Picture, out: Path, stem: str) -> dict[str, Any]:
         "name": picture.name,
         "stem": stem,
         "caption": picture.caption,
-        "alt": f"Figure: {picture.caption}",
+        "alt": f"Figure: {picture.name.replace('-', ' ')}",
         "width": width,
         "height": height,
         "wide": width > 620,  # CSS pixels: more than half the page
@@ -261,7 +269,10 @@ def render(sections: Sequence[Section], made_with: str) -> str:
         style_hash=_hash(style),
         script_hash=_hash(script),
         made_with=made_with,
-        footnote="Shares are in percent; ± is the standard deviation over runs of equal settings (n − 1).",
+        footnote=(
+            "± is the standard deviation over runs of equal settings (n − 1); runs that diverged or stayed at chance "
+            "level are left out of means. Verdicts are Welch's t-tests at 0.05, two-sided, each for itself."
+        ),
     )
 
 
@@ -300,10 +311,16 @@ def _is_study(path: Path) -> bool:
     return (path / "study.json").exists() or (path / "study.json.done").exists()
 
 
-def read_all(paths: Sequence[Path]) -> Iterator[tuple[str, Search]]:
-    """Each study under the name that its folder gives it. Raises StudyError."""
+def read_all(paths: Sequence[Path]) -> dict[Path, tuple[str, Search]]:
+    """Each study by its folder, and the name that its folder gives it, told apart by a number. Raises StudyError."""
+    found: dict[Path, tuple[str, Search]] = {}
     for path in find_studies(paths):
-        yield path.resolve().name, read_search(path)
+        name, number = path.resolve().name, 1
+        while name in (taken for taken, _ in found.values()):
+            number += 1
+            name = f"{path.resolve().name} {number}"
+        found[path] = name, read_search(path)
+    return found
 
 
 def main() -> int:
@@ -311,18 +328,16 @@ def main() -> int:
     arguments = parse_arguments()
     out = arguments.out or arguments.logs[0] / "report"
     try:
-        searches = list(read_all(arguments.logs))
-        for _, search in searches:
-            for complaint in search.complaints:
-                print(f"left out: {printable(complaint)}", file=sys.stderr)
+        studies = read_all(arguments.logs)
+        searches = dict(studies.values())
+        for complaint in (complaint for search in searches.values() for complaint in search.complaints):
+            print(f"left out: {printable(complaint)}", file=sys.stderr)
         out.mkdir(parents=True, exist_ok=True)
-        by_name = {(f"{name} {k}" if [n for n, _ in searches].count(name) > 1 else name): search
-                   for k, (name, search) in enumerate(searches, start=1)}  # fmt: skip
+        prefixes = _prefixes(list(searches))
         sections = [
-            make_section(f"s{k}", name if len(by_name) > 1 else search.study.name, search, by_name, out,
-                         f"{_stem(name)}-" if len(by_name) > 1 else "")
-            for k, (name, search) in enumerate(by_name.items(), start=1)
-        ]  # fmt: skip
+            make_section(f"s{k}", name if len(studies) > 1 else search.study.name, logs, search, searches, out, prefix)
+            for k, ((logs, (name, search)), prefix) in enumerate(zip(studies.items(), prefixes, strict=True), start=1)
+        ]
         page = render(sections, shlex.join(["python", "-m", "analysis.report", *sys.argv[1:]]))
         write_whole(out / "report.html", page.encode(errors="backslashreplace"))
     except StudyError as error:
@@ -335,8 +350,12 @@ def main() -> int:
     return 0
 
 
-def _stem(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)
+def _prefixes(names: Sequence[str]) -> list[str]:
+    """What the file names of each study's figures begin with: nothing if there is one study."""
+    if len(names) == 1:
+        return [""]
+    stems = [re.sub(r"[^A-Za-z0-9_-]+", "-", name) for name in names]
+    return [f"{stem}-{k}-" if stems.count(stem) > 1 else f"{stem}-" for k, stem in enumerate(stems, start=1)]
 
 
 if __name__ == "__main__":

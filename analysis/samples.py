@@ -77,7 +77,7 @@ def verdict(a: Sample, b: Sample) -> str:
     """Whether `a` differs from `b`, in words that follow a comma."""
     chance = chance_of_difference(a, b)
     if chance is None:
-        return "one run each can't tell whether that is more than chance"
+        return "too few runs to tell whether that is more than chance"
     if chance < SIGNIFICANT:
         return f"more than chance (p = {chance:.2g})"
     return f"within noise (p = {chance:.2g})"

@@ -31,6 +31,7 @@ from analysis.plots import Look, Panel
 from analysis.results import short
 from analysis.samples import SIGNIFICANT, Sample, chance_of_difference, finite, show, verdict
 from analysis.timeline import Span, elapsed, most_at_once, spans
+from search.study import SEED
 from search.trials import Trial
 
 LOSS, ERROR = "training_loss", "validation_error"
@@ -40,6 +41,7 @@ SHORT_BUDGET = 10.0  # seconds of training, of scenario 4
 BARS = "bars: standard deviation over runs"
 RUNS_AND_MEDIAN = "thin: single runs, thick: their median"
 SIMULATED, DRAWN = 1000, 20  # searches; how many of them are drawn
+FEWEST_SIMULATED = 5  # results from which searches are simulated
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,24 @@ class Group:
 
 
 def groups_of(search: Search, *names: str) -> list[Group]:
-    """The runs that have ended, by their values of these settings."""
-    ended = [trial for trial in search.trials if trial.result is not None]
-    return [Group(key, trials) for key, trials in grouped(ended, names).items()]
+    """The runs that have ended, by their values of these settings: those of the study, not what was queued besides."""
+    ended = [t for t in search.trials if t.result is not None and t.epochs and search.study.contains(t.settings)]
+    sensible = [t for t in ended if all(is_sensible(name, t.settings.get(name)) for name in names)]
+    return [Group(key, trials) for key, trials in grouped(sensible, names).items()]
+
+
+def is_sensible(name: str, value: Any) -> bool:
+    """Can one reckon with this value of a setting of the exercise?"""
+    number = finite(value)
+    return number is not None and (0 <= number < 1 if name == "momentum" else number > 0)
+
+
+def labelled(groups: Sequence[Group]) -> dict[str, Group]:
+    """The groups by texts that tell them apart."""
+    texts = [", ".join(map(short, group.key)) for group in groups]
+    if len(set(texts)) < len(texts):
+        texts = [", ".join(map(str, group.key)) for group in groups]
+    return dict(zip(texts, groups, strict=True))
 
 
 def by_loss(groups: Sequence[Group]) -> list[Group]:
@@ -94,7 +111,7 @@ def look_of_pairs(groups: Sequence[Group], names: Sequence[str]) -> tuple[dict[s
     """Curves of two settings: the first is the line's style, the second its colour."""
     first = list(dict.fromkeys(group.key[0] for group in groups))
     second = plots.looks([group.key[1] for group in groups])
-    labels = {f"{short(group.key[0])}, {short(group.key[1])}": group for group in groups}
+    labels = labelled(groups)
     styles = {
         label: replace(second[group.key[1]], style=plots.STYLES[first.index(group.key[0]) % 4])
         for label, group in labels.items()
@@ -112,11 +129,11 @@ def summary_table(groups: Sequence[Group], names: Sequence[str]) -> Table:
             row["effective rate"] = rate
         for measure in (LOSS, ERROR):
             sample = group.sample(measure)
-            row[f"{words(measure)}"] = show(sample.mean, measure) if sample.values else None
-            row[f"± of {words(measure)}"] = None if sample.deviation is None else show(sample.deviation, measure)
+            row[words(measure)] = sample.mean if sample.values else None
+            row[f"deviation of {words(measure)}"] = sample.deviation
         best = Sample.of(score(trial, ERROR) for trial in group.trained)
-        row["best validation error"] = show(best.mean, ERROR) if best.values else None
-        row |= {"runs": len(group.trials), "collapsed": group.collapsed, "seconds": round(group.seconds, 1)}
+        row["best validation error"] = best.mean if best.values else None
+        row |= {"runs": len(group.trials), "collapsed": group.collapsed, "seconds": finite(group.seconds)}
         rows.append(row)
     return Table("Means over runs after the last epoch, and their standard deviation, collapsed runs left out.", rows)
 
@@ -139,7 +156,7 @@ def learning_rate(search: Search) -> Findings:
             say_collapsed(groups),
             *say_differences(groups),
         ]
-    labels = {short(group.key[0]): group for group in groups}
+    labels = labelled(groups)
     styles = dict(zip(labels, plots.looks([group.key[0] for group in groups]).values(), strict=True))
     curves = {label: group.trials for label, group in labels.items()}
     for name, measure in (("training-loss", LOSS), ("validation-loss", "validation_loss"), ("validation-error", ERROR)):
@@ -157,7 +174,7 @@ def say_best_rate(groups: Sequence[Group]) -> str:
     best, second, *_ = by_loss(groups)
     a, b = best.sample(LOSS), second.sample(LOSS)
     if not a.values:
-        return f"Best learning rate: {NOT_ENOUGH}; no run ended with a finite training loss."
+        return f"Best learning rate: {NOT_ENOUGH}; every run diverged or stayed at chance level."
     ahead = f"; next is {short(second.key[0])} with {b.show(LOSS)}: {verdict(a, b)}" if b.values else ""
     return f"Best learning rate: {short(best.key[0])}, with a final training loss of {a.show(LOSS)}{ahead}."
 
@@ -175,7 +192,7 @@ def say_course(group: Group) -> str:
     first, epochs = Sample.of(_loss_after(t, 1) for t in group.trained), max(len(t.epochs) for t in group.trained)
     before = Sample.of(_loss_after(t, epochs - max(epochs // 5, 1)) for t in group.trained)
     text = f"the training loss goes from {first.mean:.3g} to {sample.show(LOSS)} in {count(epochs, 'epoch')}"
-    if before.values and math.isfinite(before.mean):
+    if before.values and before.mean > 0:
         share = 100 * (1 - sample.mean / before.mean)
         text += f", {'falling' if share > 0 else 'rising'} by {abs(share):.1f} % over the last fifth of them"
     some = f"; {group.collapsed} of {runs} collapsed" if group.collapsed else ""
@@ -192,7 +209,9 @@ def say_collapsed(groups: Sequence[Group]) -> str:
     if not collapsed:
         return "No setting collapses to a constant loss."
     each = [f"{short(group.key[0])} ({group.collapsed} of {count(len(group.trials), 'run')})" for group in collapsed]
-    return f"Learning rates that collapse to a constant loss: {listed(each)}."
+    infinite = [short(group.key[0]) for group in collapsed if group.sample_of_all(LOSS).left_out]
+    overflow = f" At {listed(infinite)} the loss is not finite in the end." if infinite else ""
+    return f"Learning rates that collapse to a constant loss: {listed(each)}.{overflow}"
 
 
 def say_differences(groups: Sequence[Group]) -> list[str]:
@@ -212,8 +231,9 @@ def say_differences(groups: Sequence[Group]) -> list[str]:
         f"Runs of equal settings differ in nothing but their seed, which draws the initial weights, the order of the "
         f"examples and the dropout masks. By that alone their final validation errors deviate by "
         f"{100 * statistics.median(spread.values()):.2f} percentage points (median over {count(len(spread), 'rate')}), "
-        f"most at rate {short(largest)}: {100 * spread[largest]:.2f} points. That a validation set of "
-        f"{validation_images(groups[0]):,} images is itself a sample makes {100 * resolution:.2f} points."
+        f"most at rate {short(largest)}: {100 * spread[largest]:.2f} points. Which of the three it is they can't tell, "
+        f"for each seed draws all of them. Besides, the {validation_images(groups[0]):,} validation images, the same "
+        f"for all, leave an error uncertain by {100 * resolution:.2f} points."
     ]
 
 
@@ -282,22 +302,34 @@ def say_best_rates(sizes: Mapping[Any, Sequence[Group]]) -> list[str]:
 
 def say_dependence(sizes: Mapping[Any, Sequence[Group]]) -> str:
     """How the best rate moves with the batch size."""
-    best = {size: by_loss(members)[0].key[1] for size, members in sizes.items() if members}
+    ordered = {size: by_loss(members) for size, members in sizes.items()}
+    best = {size: groups[0].key[1] for size, groups in ordered.items() if groups[0].sample(LOSS).values}
     values = list(best.values())
     if len(values) < 2:
         return f"How the best rate depends on the batch size: {NOT_ENOUGH}."
     path = listed(f"{short(rate)} at {short(size)}" for size, rate in best.items())
-    if values == sorted(values) and values[0] < values[-1]:
-        trend = "the larger the batch, the larger the best rate"
-    elif values == sorted(values, reverse=True) and values[0] > values[-1]:
-        trend = "the larger the batch, the smaller the best rate"
-    elif len(set(values)) == 1:
+    strict = len(set(values)) == len(values)
+    if len(set(values)) == 1:
         trend = "it is the same for all batch sizes tried"
+    elif values == sorted(values):
+        trend = "the larger the batch, the larger the best rate" if strict else "it never falls as the batch grows"
+    elif values == sorted(values, reverse=True):
+        trend = "the larger the batch, the smaller the best rate" if strict else "it never rises as the batch grows"
     else:
         trend = "it does not move in one direction"
+    unsure = [size for size in best if not _is_decided(ordered[size])]
+    noise = f"; not more than chance decides it for {listed(map(short, unsure))}" if unsure else ""
     edges = [size for size, rate in best.items() if rate in (_rates(sizes)[0], _rates(sizes)[-1])]
     edge = f"; for {listed(map(short, edges))} it lies at the edge of the rates tried, so a better one may lie beyond"
-    return f"The best rate over batch sizes: {path}: {trend}{edge if edges else ''}."
+    return f"The best rate over batch sizes: {path}: {trend}{noise}{edge if edges else ''}."
+
+
+def _is_decided(ordered: Sequence[Group]) -> bool:
+    """Is the first of these ahead of the second by more than chance, or the only one that did not collapse?"""
+    if len(ordered) < 2 or ordered[1].collapsed:
+        return True
+    chance = chance_of_difference(ordered[0].sample(LOSS), ordered[1].sample(LOSS))
+    return chance is not None and chance < SIGNIFICANT
 
 
 def _rates(sizes: Mapping[Any, Sequence[Group]]) -> list[Any]:
@@ -306,27 +338,29 @@ def _rates(sizes: Mapping[Any, Sequence[Group]]) -> list[Any]:
 
 def say_times(sizes: Mapping[Any, Sequence[Group]]) -> list[str]:
     """What the same number of epochs costs, and why not in the ratio of the batch sizes."""
-    seconds = {
-        size: statistics.fmean(s for g in members if math.isfinite(s := g.seconds)) for size, members in sizes.items()
-    }
-    if len(seconds) < 2:
-        return [f"Run times: {NOT_ENOUGH}."]
+    means = {size: Sample.of(group.seconds for group in members) for size, members in sizes.items()}
+    seconds = {size: sample.mean for size, sample in means.items() if sample.values and sample.mean > 0}
+    trials = [trial for members in sizes.values() for group in members for trial in group.trials]
+    epochs = {len(trial.epochs) for trial in trials}
+    if len(seconds) < 2 or len(epochs) != 1:
+        return [f"Run times for equal epochs: {NOT_ENOUGH}."]
     smallest, largest = min(seconds), max(seconds)
-    ratio = seconds[smallest] / seconds[largest]
-    epochs = {len(trial.epochs) for members in sizes.values() for group in members for trial in group.trials}
+    images = TRAINING.get(str(trials[0].settings.get("data")), TRAINING["small"])
+    steps = {size: images // int(size) * max(epochs) for size in seconds}
     each = listed(f"{duration(value)} with batch size {short(size)}" for size, value in seconds.items())
     text = (
-        f"Run times for {listed(sorted(epochs))} epochs: {each}. Batch size {short(smallest)} takes {ratio:.2f} times "
-        f"as long as {short(largest)}, though it makes {largest / smallest:.3g} times as many steps"
+        f"Run times for {max(epochs)} epochs: {each}. Batch size {short(smallest)} takes "
+        f"{seconds[smallest] / seconds[largest]:.2f} times as long as {short(largest)}, though it makes "
+        f"{steps[smallest] / max(steps[largest], 1):.3g} times as many steps"
     )
-    images = TRAINING.get(str(next(iter(sizes.values()))[0].trials[0].settings.get("data")), TRAINING["small"])
-    steps = {size: images // size * max(epochs) for size in seconds}
     cost = statistics.linear_regression(list(steps.values()), list(seconds.values()))
-    fixed = 100 * cost.intercept / seconds[largest]
+    if cost.slope < 0 or cost.intercept < 0:
+        return [f"{text}."]
+    share = 100 * min(cost.intercept / seconds[largest], 1)
     return [
         f"{text}: a straight line through these times has {1000 * cost.slope:.2f} ms for each step and "
-        f"{duration(cost.intercept)} that do not depend on the number of steps, for the arithmetic of the images is "
-        f"the same however they are divided; that is {fixed:.0f} % of the time with batch size {short(largest)}."
+        f"{duration(cost.intercept)} that the number of steps does not change, which is {share:.0f} % of the time with "
+        f"batch size {short(largest)}: it goes with the images, which are as many whatever the batch."
     ]
 
 
@@ -371,9 +405,12 @@ def momentum(search: Search) -> Findings:
     return found
 
 
+def _effective(group: Group) -> float:
+    return float(group.key[1] / (1 - group.key[0]))
+
+
 def _combination(group: Group) -> str:
-    rate = effective_rate(group.trials[0].settings)
-    return f"rate {short(group.key[1])}, momentum {short(group.key[0])} (effective {rate:.3g})"
+    return f"rate {short(group.key[1])}, momentum {short(group.key[0])} (effective {_effective(group):.3g})"
 
 
 def say_order(groups: Sequence[Group]) -> list[str]:
@@ -395,7 +432,7 @@ def say_order(groups: Sequence[Group]) -> list[str]:
     trained = [group for group in ordered if not group.collapsed]
     chances = [chance_of_difference(a.sample(LOSS), b.sample(LOSS)) for a, b in itertools.pairwise(trained)]
     if not chances or None in chances:
-        return [*answers, "Whether neighbours in this order differ by more than chance, one run each can't tell."]
+        return [*answers, "Whether neighbours in this order differ by more than chance, so few runs can't tell."]
     equal = [
         f"{k} and {k + 1}" for k, chance in enumerate(chances, start=1) if chance is not None and chance >= SIGNIFICANT
     ]
@@ -441,15 +478,19 @@ def say_effective_rate(groups: Sequence[Group]) -> list[str]:
     trained = [group for group in groups if not group.collapsed and group.sample(LOSS).values]
     if len(trained) < 4:
         return [f"The effective rate LR/(1−M): {NOT_ENOUGH}."]
-    rates = [effective_rate(group.trials[0].settings) or math.nan for group in trained]
+    rates = [_effective(group) for group in trained]
     losses = [group.sample(LOSS).mean for group in trained]
     best = rates[losses.index(min(losses))]
     below = [(rate, loss) for rate, loss in zip(rates, losses, strict=True) if rate <= best]
     text = f"The final training loss is lowest at an effective rate LR/(1−M) of {best:.3g}"
     if len(below) > 2:
         text += f"; up to there the two have a rank correlation of {spearmanr(*zip(*below, strict=True)).statistic:.2f}"
-    beyond = sorted({rate for group in groups if (rate := effective_rate(group.trials[0].settings) or 0.0) > best})
-    text += f"; what was tried beyond it, {listed(f'{rate:.3g}' for rate in beyond)}, is worse" if beyond else ""
+    beyond = [
+        f"{'collapsed' if group.collapsed else show(group.sample(LOSS).mean, LOSS)} at {rate:.3g}"
+        for rate, group in sorted(((_effective(group), group) for group in groups), key=lambda pair: pair[0])
+        if rate > best
+    ]
+    text += f"; beyond it: {', '.join(beyond)}" if beyond else ""
     answers = [f"{text}."]
     pairs = [
         (a, b)
@@ -473,7 +514,7 @@ def filters(search: Search) -> Findings:
     found = Findings()
     if len(groups) < 2:
         return Findings([f"How many filters to choose: {NOT_ENOUGH}."])
-    total = sum(group.seconds for group in groups)
+    total = sum(group.seconds for group in groups if math.isfinite(group.seconds))
     budgets = {
         f"{epochs_of(search)} epochs": math.inf,
         f"{SHORT_BUDGET:g} seconds": SHORT_BUDGET,
@@ -481,7 +522,7 @@ def filters(search: Search) -> Findings:
     }
     found.answers += [say_budget(groups, name, seconds) for name, seconds in budgets.items()]
     found.answers.append(say_cost(groups))
-    labels = {short(group.key[0]): group for group in groups}
+    labels = labelled(groups)
     styles = dict(zip(labels, plots.looks([group.key[0] for group in groups]).values(), strict=True))
     curves = {label: group.trials for label, group in labels.items()}
     for name, panel, caption in (
@@ -530,6 +571,8 @@ def say_budget(groups: Sequence[Group], name: str, seconds: float) -> str:
 def say_cost(groups: Sequence[Group]) -> str:
     """What more filters cost and gain."""
     few, many = groups[0], groups[-1]
+    if not (0 < few.seconds < math.inf and 0 < many.seconds < math.inf):
+        return f"What filters cost: {NOT_ENOUGH}."
     losses = [show(group.sample(LOSS).mean, LOSS) for group in (many, few)]
     return (
         f"The network with filters {short(many.key[0])} takes {duration(many.seconds)}, that with "
@@ -544,23 +587,30 @@ def say_cost(groups: Sequence[Group]) -> str:
 def random_search(search: Search) -> Findings:
     """Scenario 5: the best configurations, how long a search has to be, and which hyperparameters matter."""
     importance, study = measure_importance(search), search.study
-    found = Findings([*findings.say_best(search), *say_searches(search), *findings.say_importance(importance)])
+    values = [value for _, value in plots.scored(search)]
+    searches = simulate(values, search) if len(values) >= FEWEST_SIMULATED else []
+    found = Findings([*findings.say_best(search), say_searches(values, searches, study.metric)])
+    found.answers += findings.say_importance(importance)
     found.answers += [*say_collapse(search), *findings.say_course(search)]
     scored = plots.scored(search)
-    best = [
-        {"trial": t.name.number, words(study.metric): show(value, study.metric),
-         "test error": _error(t.result or {}), **{words(name): short(t.settings.get(name)) for name in study.space},
-         "effective rate": short(effective_rate(t.settings)), "seconds": short((t.result or {}).get("seconds"))}
-        for t, value in scored[:10]
-    ]  # fmt: skip
-    if len(scored) > 2:
-        drawn, median = simulate([value for _, value in scored], search)
+    best = []
+    for trial, value in scored[:10]:
+        row = {"trial": trial.name.number, words(study.metric): value, "test error": _test_error(trial.result or {})}
+        row |= {words(name): trial.settings.get(name) for name in study.space}
+        row |= {"effective rate": effective_rate(trial.settings), "seconds": (trial.result or {}).get("seconds")}
+        best.append(row)
+    if searches:
         caption = (
-            f"Best validation error so far over the number of evaluations: {len(drawn)} simulated searches (the "
+            f"Best {words(study.metric)} so far over the number of evaluations: {DRAWN} simulated searches (the "
             f"results of this one in another order) and the median of {SIMULATED:,}."
         )
+        median = median_of(searches)
         found.pictures.append(
-            Picture("simulated-searches", caption, lambda: plots.draw_simulated_searches(drawn, median, study.metric))
+            Picture(
+                "simulated-searches",
+                caption,
+                lambda: plots.draw_simulated_searches(searches[:DRAWN], median, study.metric),
+            )
         )
     found.pictures += findings.general_pictures(search, importance)
     if best:
@@ -568,31 +618,33 @@ def random_search(search: Search) -> Findings:
     return found
 
 
-def _error(result: Mapping[str, Any]) -> str | None:
+def _test_error(result: Mapping[str, Any]) -> float | None:
     accuracy = finite(result.get("test_accuracy"))
-    return None if accuracy is None else show(1 - accuracy, "error")
+    return None if accuracy is None else 1 - accuracy
 
 
-def simulate(values: Sequence[float], search: Search) -> tuple[list[list[float]], list[float]]:
-    """The best so far of searches that meet these results in another order: some of them, and the median of all."""
+def simulate(values: Sequence[float], search: Search) -> list[list[float]]:
+    """The best so far of searches that meet these results in another order."""
     rng = random.Random(0)
-    searches = [plots.best_so_far(rng.sample(values, len(values)), search.study) for _ in range(SIMULATED)]
-    return searches[:DRAWN], [statistics.median(column) for column in zip(*searches, strict=True)]
+    return [plots.best_so_far(rng.sample(values, len(values)), search.study) for _ in range(SIMULATED)]
 
 
-def say_searches(search: Search) -> list[str]:
+def median_of(searches: Sequence[Sequence[float]]) -> list[float]:
+    """The median of the searches after each evaluation."""
+    return [statistics.median(column) for column in zip(*searches, strict=True)]
+
+
+def say_searches(values: Sequence[float], searches: Sequence[Sequence[float]], metric: str) -> str:
     """How soon a random search is nearly as good as it gets."""
-    values = [value for _, value in plots.scored(search)]
-    if len(values) < 5:
-        return [f"How long a search has to be: {NOT_ENOUGH}."]
-    _, median = simulate(values, search)
+    if not searches:
+        return f"How long a search has to be: {NOT_ENOUGH}."
+    median = median_of(searches)
     marks = [n for n in (1, 2, 4, 8, 16, 32, 64, 128) if n < len(median)]
-    metric = search.study.metric
     path = listed(f"{show(median[n - 1], metric)} after {n}" for n in marks)
-    return [
+    return (
         f"The median of {SIMULATED:,} simulated searches reaches {path} evaluations; the best of all is "
         f"{show(values[0], metric)}."
-    ]
+    )
 
 
 def _span(values: Sequence[float]) -> str:
@@ -654,23 +706,20 @@ def _counted(search: Search) -> list[Span]:
 
 def say_once(name: str, search: Search) -> str:
     """Was each settings file evaluated exactly once?"""
-    numbers = [trial.name.number for trial in search.trials]
-    settings = {str(sorted(trial.settings.items())) for trial in search.trials}
-    found = spans(search)
-    workers = {span.worker for span in found}
-    twice = [n for n in set(numbers) if sum(s.number == n and s.state != "lost" for s in found) > 1]
+    settings = {str(sorted((k, v) for k, v in trial.settings.items() if k != SEED)) for trial in search.trials}
+    workers = {span.worker for span in _counted(search)}
     text = (
-        f"{name}: {count(len(numbers), 'settings file')}, {len(settings)} different settings, "
+        f"{name}: {count(len(search.trials), 'settings file')}, {len(settings)} different settings, "
         f"{sum(t.result is not None for t in search.trials)} results by {count(len(workers), 'worker')}"
     )
-    if not twice and len(settings) == len(numbers) == len(set(numbers)) and not search.lost:
+    if len(settings) == len(search.trials) and not search.lost and not search.surplus:
         return f"{text}: each evaluated exactly once."
     parts = [findings.say_lost(search)] if search.lost else []
-    if twice:
-        parts.append(f"trials {listed(twice)} have two claims that count")
-    if len(settings) < len(numbers):
-        parts.append(f"{len(numbers) - len(settings)} had settings that another had, too")
-    return f"{text}; {listed(parts) if parts else 'numbers repeat'}; each is counted once."
+    if search.surplus:
+        parts.append(f"trial {listed(sorted({t.name.number for t in search.surplus}))} was evaluated more than once")
+    if len(settings) < len(search.trials):
+        parts.append(f"{len(search.trials) - len(settings)} had settings that another had, too")
+    return f"{text}; {listed(parts)}; each is counted once."
 
 
 @dataclass(frozen=True)
@@ -688,7 +737,8 @@ class Crew:
     def busy(self) -> float:
         """The share of their time, from a worker's first trial to its last, that was spent on trials that count."""
         by_worker = [[s for s in self.counted if s.worker == worker] for worker in {s.worker for s in self.counted}]
-        return sum(s.end - s.start for s in self.counted) / sum(map(elapsed, by_worker))
+        there = sum(map(elapsed, by_worker))
+        return sum(s.end - s.start for s in self.counted) / there if there > 0 else 1.0
 
     @property
     def rate(self) -> float:
@@ -753,8 +803,10 @@ def find(search: Search, others: Mapping[str, Search]) -> Findings:
     if name is None:
         return findings.find(search)
     found = distributed(search, others) if name == "scenario6" else QUESTIONS[name](search)
-    if name != "scenario5":
-        found.answers += findings.say_losses(search)
+    losses = findings.say_losses(search)
+    found.answers += losses[1:] if name == "scenario5" and any(map(has_collapsed, search.trials)) else losses
     if failures := findings.failures_of(search):
         found.tables.append(Table("Failures and lost attempts, with their reasons.", failures))
+        if name in ("scenario1", "scenario2", "scenario3", "scenario4"):
+            found.pictures.append(findings.timeline_picture(search))
     return found

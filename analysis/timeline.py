@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from analysis.archive import Search
 from analysis.samples import finite
 from search.trials import Trial
+
+INSTANT = 1e-3  # seconds; times are told in milliseconds
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,18 @@ def span(trial: Trial) -> Span | None:
 
 
 def spans(search: Search) -> list[Span]:
-    """All attempts that left a trace, in the order of their starts."""
-    found = [span(trial) for trial in (*search.trials, *search.lost, *search.in_hand)]
-    return sorted((s for s in found if s is not None), key=lambda s: (s.start, s.number, s.attempt))
+    """All attempts that left a trace, in the order of their starts; those in hand last until the latest time known."""
+    trials = (*search.trials, *search.lost, *search.in_hand, *search.surplus)
+    found = [s for s in map(span, trials) if s is not None]
+    latest = max((s.end for s in found), default=0.0)
+    found = [replace(s, end=latest) if s.state in ("taken", "done") else s for s in found]
+    return sorted(found, key=lambda s: (s.start, s.number, s.attempt))
 
 
 def most_at_once(spans: Sequence[Span]) -> int:
     """The largest number of workers that worked at the same time."""
-    events = sorted([(s.start, 1) for s in spans] + [(s.end, -1) for s in spans])  # an end before a start at that time
+    ends = [(max(s.end, s.start + INSTANT), -1) for s in spans]
+    events = sorted([(s.start, 1) for s in spans] + ends)  # an end before a start at that time
     now, most = 0, 0
     for _, change in events:
         now += change

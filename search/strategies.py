@@ -22,6 +22,10 @@ class Float:
     high: float
     log: bool = False
 
+    def contains(self, value: Any) -> bool:
+        """Is it one of the range's values?"""
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+
     def at(self, u: float) -> float:
         """The value at the share u of the range, 0 <= u < 1: 10^(-2 + 1.5u) for 0.01 … 0.316 on a log scale."""
         value = self.low * (self.high / self.low) ** u if self.log else self.low + (self.high - self.low) * u
@@ -35,6 +39,10 @@ class Int:
     low: int
     high: int
     log: bool = False
+
+    def contains(self, value: Any) -> bool:
+        """Is it one of the range's values?"""
+        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
 
     def at(self, u: float) -> int:
         """The value at the share u, 0 <= u < 1: int(2^(4 + 4u)) for 16 … 255 log, 10 + int(90u) for 10 … 99."""
@@ -52,6 +60,10 @@ class Categorical:
     """One of a list of values."""
 
     choices: tuple[Any, ...]
+
+    def contains(self, value: Any) -> bool:
+        """Is it one of the choices?"""
+        return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in self.choices)
 
     def at(self, u: float) -> Any:
         """The value at the share u, 0 <= u < 1."""

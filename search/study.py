@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -52,6 +53,12 @@ class Study:
         rng = Random(f"{self.seed}/{number}")
         seed = rng.randrange(2**31)
         return {**STRATEGIES[self.strategy](self.space, number, rng), **{SEED: seed}, **self.fixed}
+
+    def contains(self, settings: Mapping[str, Any]) -> bool:
+        """Could a trial of this study have these settings? One queued by hand may have others."""
+        missing = object()
+        fixed = all(settings.get(key, missing) == value for key, value in self.fixed.items())
+        return fixed and all(key in settings and d.contains(settings[key]) for key, d in self.space.items())
 
     def is_better(self, value: float, other: float) -> bool:
         """Is one value of the metric better than another?"""

@@ -20,7 +20,7 @@ README = (KEPT / "README.md").read_text()
 
 @pytest.fixture(scope="module")
 def searches():
-    return dict(read_all([KEPT]))
+    return dict(read_all([KEPT]).values())
 
 
 def test_what_was_found_is_what_the_data_say(searches):

@@ -54,10 +54,10 @@ async function copyCommand(button) {
   const source = document.getElementById(button.dataset.copies);
   try {
     await navigator.clipboard.writeText(source.textContent);
-    button.textContent = "Copied";
+    button.nextElementSibling.textContent = "copied";
   } catch {
-    getSelection().selectAllChildren(source); // a page from a disk may not write to the clipboard: Ctrl-C does
-    button.textContent = "Selected";
+    getSelection().selectAllChildren(source); // a page from a disk may not write to the clipboard
+    button.nextElementSibling.textContent = "selected: Ctrl-C copies";
   }
 }
 
@@ -116,7 +116,7 @@ function curvesOf(id) {
 function showCurves() {
   const row = location.hash.length > 1 ? document.getElementById(decodeURIComponent(location.hash.slice(1))) : null;
   const table = row?.closest("table[data-curves]");
-  if (!table || row.tagName !== "TR") return;
+  if (!table || row.tagName !== "TR") return dialog.close(); // by the browser's Back
   const data = curvesOf(table.dataset.curves);
   const number = row.dataset.trial, mine = data.trials[number], best = data.trials[data.best];
   document.getElementById("curve-title").textContent = `Trial ${number}`;
