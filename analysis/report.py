@@ -21,6 +21,7 @@ import math
 import re
 import shlex
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,17 +215,24 @@ def _rounded(value: float | None) -> float | None:
 # ---------------------------------------------------------------- figures
 
 
-def save(picture: Picture, out: Path, stem: str) -> dict[str, Any]:
-    """Draw a figure, write it as PNG and SVG, and say how the page shows it. Raises OSError."""
+def save(picture: Picture, out: Path, stem: str) -> dict[str, Any] | None:
+    """Draw a figure, write it as PNG and SVG, and say how the page shows it. Raises OSError.
+
+    None, and a line to the user, if these data can't be drawn: a value near the largest float, say.
+    """
     import matplotlib
 
-    figure = picture.draw()
-    with matplotlib.rc_context(
-        {"svg.hashsalt": stem, "savefig.facecolor": "white"}
-    ):  # the same bytes for the same data
-        png = _render(figure, format="png", dpi=DPI, metadata={"Software": None})
-        figure.set_layout_engine("none")  # it is laid out now
-        svg = _render(figure, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
+    style = {"svg.hashsalt": stem, "savefig.facecolor": "white"}  # the same bytes for the same data
+    try:
+        with matplotlib.rc_context(style), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of such values
+            figure = picture.draw()
+            png = _render(figure, format="png", dpi=DPI, metadata={"Software": None})
+            figure.set_layout_engine("none")  # it is laid out now
+            svg = _render(figure, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
+    except (ValueError, ArithmeticError) as error:
+        print(f"left out: the figure {stem} can't be drawn ({printable(str(error))})", file=sys.stderr)
+        return None
     write_whole(out / f"{stem}.png", png)
     write_whole(out / f"{stem}.svg", svg)
     width, height = (round(96 * inches) for inches in figure.get_size_inches())

@@ -312,7 +312,7 @@ def test_scenario_2_says_the_best_rate_for_each_batch_size(bench):
     assert any(
         "0.1 at 20, 0.2 at 100 and 0.5 at 500: the larger the batch, the larger the best rate" in a for a in said
     )
-    assert any("2.00 ms for each step and 20 s that do not depend" in a for a in said)
+    assert any("2.00 ms for each step and 20 s that the number of steps does not change" in a for a in said)
     best.update({20: 0.5, 500: 0.1})
     said = said_of(write_grid(bench.path / "b", "scenario2", loss, seconds, repeats=1))
     assert any(a.startswith("Best learning rate for batch size 20: 0.5 (training loss 0.03 (1 run);") for a in said)
@@ -370,7 +370,7 @@ def test_scenarios_5_and_6_one_search_by_one_and_by_several(bench):
     assert any(a.startswith("three: 24 settings files") and a.endswith("each evaluated exactly once.") for a in said)
     gain = next(a for a in said if a.startswith("3 workers against 1: of the 8 trials that both have"))
     assert "1.25 times as long" in gain and 1.9 < float(re.search(r"that is ([\d.]+) times", gain)[1]) < 2.41
-    assert any(a.startswith("Collapsed: ") and "effective rates LR/(1−M) of these: 0.8" in a for a in said)
+    assert any(re.match(r"Collapsed: 1 of 24 .*LR/\(1−M\) of these: 6\.6; of the others: ", a) for a in said)
     effective = next(a for a in said if a.startswith("The effective rate LR/(1−M) alone predicts"))
     alone, rate, *_ = (int(n) for n in re.findall(r"(\d+) %", effective.replace("nothing", "0 %")))
     assert alone > rate
