@@ -190,7 +190,7 @@ def say_importance(importance: Importance | None) -> list[str]:
         answers.append(
             f"Together: a forest of trees that knows only {words(pair[0])} and {words(pair[1])} predicts "
             f"{_share(importance.predicted[pair])} of that variance for trials that it has not seen; with the best "
-            f"single one, {words(alone)}, {_share(share)}; with all {len(importance.shares)}, "
+            f"single hyperparameter, {words(alone)}, {_share(share)}; with all {len(importance.shares)}, "
             f"{_share(importance.predicted[everything])}."
         )
     if (EFFECTIVE_RATE,) in single:
@@ -326,7 +326,7 @@ def importance_picture(importance: Importance) -> Picture:
     caption = (
         f"Importance over {count(importance.trials, 'trial')}{of}, of the ranks of their results. Left: Optuna's "
         f"fANOVA. Right: the share of the variance that a random forest told only these predicts for trials it has "
-        f"not seen; orange: the effective rate, grey: two or more together."
+        f"not seen; orange: with the effective rate, grey: two or more together."
     )
     return Picture("importance", caption, lambda: plots.draw_importance(importance))
 

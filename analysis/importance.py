@@ -38,7 +38,10 @@ class Importance:
 
     @property
     def best_pair(self) -> tuple[str, str] | None:
-        """The two that together predict best, or else have the largest shares; None if there are no two."""
+        """The two that together predict best (the effective rate may be one), else those with the largest shares.
+
+        None if there are no two.
+        """
         pairs = [names for names in self.predicted if len(names) == 2]
         ordered = sorted(self.shares, key=lambda name: -self.shares[name])
         best = max(pairs, key=lambda names: self.predicted[names], default=None)
@@ -84,7 +87,9 @@ def measure_importance(search: Search) -> Importance | None:
         columns[EFFECTIVE_RATE] = rates
     most = sorted(names, key=lambda name: -shares[name])[:MOST_PAIRED]
     pairs = itertools.combinations([name for name in names if name in most], 2)
-    sets = [*itertools.combinations(columns, 1), *pairs, tuple(names)]
+    others = [name for name in most if EFFECTIVE_RATE in columns and name not in ("learning_rate", "momentum")]
+    with_rate = [(EFFECTIVE_RATE, name) for name in others]
+    sets = [*itertools.combinations(columns, 1), *pairs, *with_rate, tuple(names)]
     predicted = {chosen: _predicted(study, columns, chosen, targets) for chosen in dict.fromkeys(sets)}
     return Importance(len(trials), count, shares, predicted)
 

@@ -215,7 +215,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def read_records(path: str, *, epochs: bool = True, limit: int = MAX_BYTES) -> list[Record]:
+def read_records(path: str, *, epochs: bool = True, limit: int | None = None) -> list[Record]:
     """The lines of a file. A line without its newline does not exist: its writer died in the middle of it.
 
     Without `epochs` the lines that begin as those of an epoch are passed over.
@@ -223,7 +223,7 @@ def read_records(path: str, *, epochs: bool = True, limit: int = MAX_BYTES) -> l
     Raises BrokenFile if a line is no JSON object, and OSError if there is no such file.
     """
     records = []
-    for number, line in enumerate(read_bytes(path, limit).split(b"\n")[:-1], start=1):
+    for number, line in enumerate(read_bytes(path, limit or MAX_BYTES).split(b"\n")[:-1], start=1):
         if not epochs and line.startswith(b'{"epoch"'):
             continue
         try:

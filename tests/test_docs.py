@@ -22,7 +22,8 @@ def test_the_tree_lists_every_file_and_none_that_is_not_there():
     listed, folder = set(), ""
     for line in tree.strip().splitlines():
         name = line.split()[0]
-        folder = name if name.endswith("/") else folder if line.startswith(" ") else ""
+        if not line.startswith(" "):
+            folder = name if name.endswith("/") else ""
         listed.add(name if not line.startswith(" ") else folder + name)
     for entry in listed:
         assert (ROOT / entry).exists(), entry
@@ -91,6 +92,14 @@ def test_the_seconds_of_the_start_are_what_was_measured():
     claim, imported, loaded = (f"{seconds:.2f}" for seconds in medians)
     assert f"after {claim} seconds, where importing torch alone takes {imported}" in section
     assert f"loads in {loaded}\nseconds" in section and record["command"] in section
+
+
+def test_the_seconds_of_reading_are_what_was_measured():
+    record = json.loads((ROOT / "bench/results/reading.json").read_text())
+    section = README.split("## What reading costs")[1].split("##")[0]
+    table, page = (statistics.median(each["wall"] for each in record["raw"][name]) for name in ("results", "report"))
+    assert f"the table takes {table:.2f} seconds, the page {page:.1f}" in section and record["command"] in section
+    assert f"{record['trials']:,} trials" in section
 
 
 def test_the_format_of_a_study_is_explained_by_one_that_loads():
