@@ -614,7 +614,7 @@ def random_search(search: Search) -> Findings:
         )
     found.pictures += findings.general_pictures(search, importance)
     if best:
-        found.tables.append(Table("The ten best configurations.", best))
+        found.tables.append(Table("The ten best trials.", best))
     return found
 
 
