@@ -77,9 +77,9 @@ def measure_importance(search: Search) -> Importance | None:
     names = [n for n in study.space if len({str(t.settings[n]) for t in trials}) > 1]
     worst = math.inf if study.direction == "minimize" else -math.inf
     values = [finite((t.result or {}).get(study.metric)) for t in trials]
-    targets = rank_all([worst if value is None else value for value in values])
-    if len(trials) < FEWEST or not names or len(set(targets)) < 2:
+    if len(trials) < FEWEST or not names or len(set(values)) < 2:
         return None
+    targets = rank_all([worst if value is None else value for value in values])
     columns = {name: [t.settings[name] for t in trials] for name in names}
     shares = _fanova(study, columns, targets)
     rates = [effective_rate(t.settings) for t in trials]

@@ -555,7 +555,7 @@ def test_equal_results_and_a_single_value(bench):
 
 
 def test_the_same_data_make_the_same_page(bench):
-    logs = write_other(bench.path / "logs")
+    logs = write_other(bench.path / "logs", trials=7)
     one, out = make(bench, logs)
     first = {path.name: path.read_bytes() for path in out.iterdir()}
     two, out = make(bench, logs)
@@ -563,7 +563,7 @@ def test_the_same_data_make_the_same_page(bench):
 
 
 def test_a_broken_file_is_named_and_left_out(bench):
-    logs = write_other(bench.path / "logs")
+    logs = write_other(bench.path / "logs", trials=7)
     path = Folder(logs).locate(TrialName(4, 1, "seen"))
     with open(path, "w") as file:
         file.write("nonsense\n")
