@@ -442,6 +442,7 @@ class Master:
         """The search is over: leave nothing but what came out, and tell the workers. Can be done again."""
         self.write_results()
         self.folder.remove_checkpoints(self.rows)
+        self.folder.remove_leftovers()  # of a write that the folder's trouble cut short
         self.folder.complete_study()
 
     def write_results(self) -> None:

@@ -189,3 +189,14 @@ def test_a_result_waits_for_room(bench, folder, pending, monkeypatch):
 def test_the_libc_is_there_to_drop_privileges():
     """Else the test of permissions would prove nothing: it runs as root, who may read all."""
     assert ctypes.CDLL(None).prctl
+
+
+def test_what_a_write_cut_short_left_is_gone_in_the_end(bench):
+    """A write fails in the middle, and the folder's trouble keeps the master from cleaning up at once."""
+    master = bench.master(bench.study(trials=5))
+    wait_for(lambda: bench.names("pending"))
+    (bench.logs / ".trial-00003-1.jsonl.99-0badcafe.tmp").write_text("{")
+    worker = bench.worker("quick")
+    bench.finish(master)
+    bench.finish(worker)
+    bench.assert_complete(5)
