@@ -90,7 +90,7 @@ def measure_importance(search: Search) -> Importance | None:
     others = [name for name in most if EFFECTIVE_RATE in columns and name not in ("learning_rate", "momentum")]
     with_rate = [(EFFECTIVE_RATE, name) for name in others]
     sets = [*itertools.combinations(columns, 1), *pairs, *with_rate, tuple(names)]
-    predicted = {chosen: _predicted(study, columns, chosen, targets) for chosen in dict.fromkeys(sets)}
+    predicted = {chosen: _predicted(columns, chosen, targets) for chosen in dict.fromkeys(sets)}
     return Importance(len(trials), count, shares, predicted)
 
 
@@ -120,19 +120,19 @@ def _fanova(study: Study, columns: dict[str, list[Any]], targets: list[float]) -
         return dict(optuna.importance.get_param_importances(asked, evaluator=evaluator))
 
 
-def _predicted(study: Study, columns: dict[str, list[Any]], chosen: Sequence[str], targets: list[float]) -> float:
+def _predicted(columns: dict[str, list[Any]], chosen: Sequence[str], targets: list[float]) -> float:
     """The coefficient of determination out of bag: of trees that have not seen the trial."""
     import numpy as np
     from sklearn.ensemble import RandomForestRegressor
 
-    features = np.column_stack([_numbers(study, name, columns[name]) for name in chosen])
+    features = np.column_stack([_numbers(columns[name]) for name in chosen])
     forest = RandomForestRegressor(TREES, min_samples_leaf=2, oob_score=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a trial that every tree has seen
         return float(forest.fit(features, np.asarray(targets)).oob_score_)
 
 
-def _numbers(study: Study, name: str, column: list[Any]) -> Any:
+def _numbers(column: list[Any]) -> Any:
     """One column of numbers, or one of zeros and ones for each choice that is no number."""
     import numpy as np
 
