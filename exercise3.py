@@ -17,8 +17,8 @@ import os
 import sys
 from typing import Any
 
-from search.command_line import new_parser
-from search.machine import count_cores
+from foldertune.command_line import new_parser
+from foldertune.launch.machine import count_cores
 from training.report import Report
 from training.settings import SETTINGS, SettingsError
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis import findings, plots
-from analysis.archive import Search
-from analysis.findings import (
+from foldertune.protocol import Trial
+from foldertune.reading import findings, plots
+from foldertune.reading.archive import Search
+from foldertune.reading.findings import (
     NOT_ENOUGH,
     Findings,
     Picture,
@@ -26,13 +27,12 @@ from analysis.findings import (
     score,
     words,
 )
-from analysis.importance import effective_rate, measure_importance
-from analysis.plots import Look, Panel
-from analysis.results import short
-from analysis.samples import SIGNIFICANT, Sample, chance_of_difference, finite, show, verdict
-from analysis.timeline import Span, elapsed, most_at_once, spans
-from search.study import SEED
-from search.trials import Trial
+from foldertune.reading.importance import effective_rate, measure_importance
+from foldertune.reading.plots import Look, Panel
+from foldertune.reading.samples import SIGNIFICANT, Sample, chance_of_difference, finite, show, verdict
+from foldertune.reading.timeline import Span, elapsed, most_at_once, spans
+from foldertune.study import SEED
+from foldertune.tables import short
 
 LOSS, ERROR = "training_loss", "validation_error"
 CHANCE_LOSS = math.log(10)  # ten digits, each as likely as the others

@@ -21,10 +21,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from analysis.results import read_rows
-from search.command_line import new_parser
-from search.machine import count_cores
-from search.trials import Folder
+from foldertune.command_line import new_parser
+from foldertune.launch.machine import count_cores
+from foldertune.protocol import Folder
+from foldertune.reading.archive import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "precision.json"

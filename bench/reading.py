@@ -23,17 +23,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from search.command_line import new_parser
-from search.study import Study
-from search.trials import Folder, Record, TrialName, to_line, write_whole
+from foldertune.command_line import new_parser
+from foldertune.protocol import Folder, Record, TrialName, to_line, write_whole
+from foldertune.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "reading.json"
 EPOCHS = 10
 PROGRAMS = {
-    "results": ["-m", "analysis.results"],
-    "results, all as CSV": ["-m", "analysis.results", "--all", "--format", "csv"],
-    "report": ["-m", "analysis.report"],
+    "results": ["-m", "foldertune", "results"],
+    "results, all as CSV": ["-m", "foldertune", "results", "--all", "--format", "csv"],
+    "report": ["-m", "foldertune", "report"],
 }
 
 

@@ -20,8 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from search.command_line import new_parser
-from search.trials import Folder, TrialName
+from foldertune.command_line import new_parser
+from foldertune.protocol import Folder, TrialName
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "startup.json"

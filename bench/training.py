@@ -26,8 +26,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from search.command_line import new_parser
-from search.machine import count_cores
+from foldertune.command_line import new_parser
+from foldertune.launch.machine import count_cores
 from training.settings import complete
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.results import read_rows
-from search.trials import Folder, TrialName
+from foldertune.protocol import Folder, TrialName
+from foldertune.reading.archive import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60  # seconds after which something that should have happened has not; never a measure of speed

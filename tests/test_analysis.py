@@ -10,9 +10,9 @@ import random
 
 import pytest
 
-from analysis.live import clock
-from analysis.results import Row, columns, rank, results_csv
-from search.trials import Folder, TrialName, to_line
+from foldertune.protocol import Folder, TrialName, to_line
+from foldertune.reading.live import clock
+from foldertune.rows import Row, columns, rank, results_csv
 from tests.conftest import ROOT
 
 STUDY = {
@@ -44,7 +44,7 @@ def fill(bench, count=20, metric=lambda k: 0.5 - k / 100):
 
 
 def run(bench, program, *arguments, code=0):
-    return bench.finish(bench.start("-m", f"analysis.{program}", "--logs", bench.logs, *arguments), code)
+    return bench.finish(bench.start("-m", "foldertune", program, "--logs", bench.logs, *arguments), code)
 
 
 def test_the_best_are_shown_first(bench):
@@ -126,7 +126,7 @@ def test_status_says_how_far_it_is_and_who_does_what(bench):
 
 def test_watch_ends_with_the_study(bench):
     fill(bench, count=3)
-    process = bench.start("-m", "analysis.status", "--watch", "--logs", bench.logs)
+    process = bench.start("-m", "foldertune", "status", "--watch", "--logs", bench.logs)
     assert "4 of 30" in process.stdout.readline()
     bench.folder.complete_study()
     assert "complete" in bench.finish(process)
@@ -168,9 +168,9 @@ def test_learning_curves_are_drawn(bench):
 
 
 def test_the_figure_shows_every_trial_and_names_its_axes(bench):
-    from analysis.archive import read_search
-    from analysis.plots import draw_learning_curves, measures
-    from search.study import Study
+    from foldertune.reading.archive import read_search
+    from foldertune.reading.plots import draw_learning_curves, measures
+    from foldertune.study import Study
 
     fill(bench)
     search = read_search(bench.logs)
@@ -196,7 +196,7 @@ def test_readers_disturb_nothing(bench):
     master = bench.master(bench.study(trials=30, objective="brief", seed=seed), "--workers", 2)
     while master.poll() is None:
         for program in ("status", "results"):
-            process = bench.start("-m", f"analysis.{program}", "--logs", bench.logs)
+            process = bench.start("-m", "foldertune", program, "--logs", bench.logs)
             said, _ = process.communicate(timeout=60)
             assert process.returncode == 0 or "no study there" in said, said
     bench.finish(master)
@@ -207,7 +207,7 @@ def test_output_into_a_closed_pipe_is_no_traceback(bench):
     fill(bench)
     read, write = os.pipe()
     os.close(read)
-    process = bench.start("-m", "analysis.results", "--all", "--format", "csv", stdout=write, stderr=-1, cwd=ROOT)
+    process = bench.start("-m", "foldertune", "results", "--all", "--format", "csv", stdout=write, stderr=-1, cwd=ROOT)
     os.close(write)
     _, complaint = process.communicate(timeout=60)
     assert "Traceback" not in complaint

@@ -87,7 +87,7 @@ def test_a_clock_that_jumps(bench, clocks, who):
         bench.finish(process)
     bench.assert_complete(TRIALS)
     assert bench.names("lost") == []
-    bench.finish(bench.start("-m", "analysis.status", "--logs", bench.logs))
+    bench.finish(bench.start("-m", "foldertune", "status", "--logs", bench.logs))
 
 
 @pytest.mark.parametrize("offset", ["+2d", "-2d"])

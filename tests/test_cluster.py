@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT, Bench, wait_for
 from tests.test_search import running
 
-CLUSTER = ROOT / "tests" / "cluster.sh"
+CLUSTER = ROOT / "tests" / "explorers" / "cluster.sh"
 # As on NFS, what a host knows of a file, and whether a name is there, may be two seconds old.
 CACHES = "mfsattrcacheto=2,mfsentrycacheto=2,mfsnegentrycacheto=2"
 LEASE = 8  # seconds: the caches' two, one for MooseFS's file times in whole seconds, and time for a machine to stall

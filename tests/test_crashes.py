@@ -1,4 +1,4 @@
-"""Whatever dies, stops or comes back late: a part of what `python -m tests.crashes` tries in full."""
+"""Whatever dies, stops or comes back late: a part of what `python -m tests.explorers.crashes` tries in full."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import sys
 
 import pytest
 
-from search.leases import owner_has_died
-from search.trials import TrialName, new_owner, own_host
+from foldertune.protocol import TrialName, new_owner, own_host, owner_has_died
 from tests.conftest import ROOT, Bench, wait_for
-from tests.crashes import PROGRAMS, TRIALS, check, kill_points, survive, survive_at_random
+from tests.explorers.crashes import PROGRAMS, TRIALS, check, kill_points, survive, survive_at_random
 
 needs_strace = pytest.mark.skipif(
     not shutil.which("strace"), reason="strace is missing: apt-get install strace (it kills at a chosen system call)"
@@ -127,9 +126,9 @@ def test_a_zombie_does_not_write_into_what_is_counted(bench):
 
 def test_a_collection_that_was_done_although_an_error_came_is_counted_once(folder, monkeypatch):
     """The file server did it, its answer was an error, and for a moment nobody could look."""
-    from master import Master
-    from search.study import Study
-    from search.trials import to_line
+    from foldertune.commands.master import Master
+    from foldertune.protocol import to_line
+    from foldertune.study import Study
 
     record = {"name": "toy", "objective": "mine:train", "strategy": "random", "trials": 1, "seed": 0}
     record |= {

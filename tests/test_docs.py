@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from bench.training import to_markdown
-from search.study import STUDIES
+from foldertune.study import STUDIES
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -27,15 +27,15 @@ def test_the_tree_lists_every_file_and_none_that_is_not_there():
         listed.add(name if not line.startswith(" ") else folder + name)
     for entry in listed:
         assert (ROOT / entry).exists(), entry
-    files = [*ROOT.glob("*.py"), *(p for d in ("search", "training", "analysis") for p in (ROOT / d).glob("*.py"))]
+    files = [*ROOT.glob("*.py"), *(p for d in ("training", "analysis") for p in (ROOT / d).glob("*.py"))]
     assert {str(f.relative_to(ROOT)) for f in files if f.name != "__init__.py"} <= listed
     assert {path.stem for path in STUDIES.glob("*.toml")} == {"quickstart", *(f"scenario{k}" for k in range(1, 7))}
 
 
 def test_every_option_in_the_documentation_exists():
     programs = {"master.py": ["master.py"], "worker.py": ["worker.py"], "exercise3.py": ["exercise3.py"]}
-    programs |= {f"analysis.{name}": ["-m", f"analysis.{name}"] for name in ("results", "status", "report")}
-    programs |= {"search.doctor": ["-m", "search.doctor"]}
+    programs |= {f"foldertune {name}": ["-m", "foldertune", name] for name in ("results", "status", "report")}
+    programs |= {"foldertune doctor": ["-m", "foldertune", "doctor"]}
     programs |= {"bench.coordination": ["-m", "bench.coordination"]}
     found = 0
     for program, command in programs.items():

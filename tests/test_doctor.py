@@ -11,11 +11,10 @@ import sys
 
 import pytest
 
-from search.leases import describe_owner
-from search.trials import Folder, TrialName, host_name, new_owner
+from foldertune.protocol import Folder, TrialName, describe_owner, host_name, new_owner
 from tests.conftest import ROOT, wait_for
 
-DOCTOR = ("-m", "search.doctor", "--logs")
+DOCTOR = ("-m", "foldertune", "doctor", "--logs")
 USABLE, NOT_USABLE = "This folder can be used; lease:", "This folder can NOT be used because"
 
 
@@ -125,7 +124,7 @@ def test_a_full_disk(bench, mounted):
             "a file being replaced was torn",
         ),
         (
-            "from search import echoes, probes\nechoes.PATIENCE = echoes.COARSE = probes.COARSE = 0.2\nos.utime = lambda *_, **__: None",
+            "from foldertune.doctor import echoes, probes\nechoes.PATIENCE = echoes.COARSE = probes.COARSE = 0.2\nos.utime = lambda *_, **__: None",
             "did not change a file's time",
         ),
         (
@@ -148,7 +147,7 @@ def test_a_filesystem_that_breaks_a_promise(bench, folder, tmp_path, code, compl
 
 
 def test_a_server_that_is_dead_or_a_lock_that_hangs(bench, folder, tmp_path):
-    hang = "from search import probes\nprobes.STUCK = 1\nprobes.together.__defaults__ = (1,)\n"
+    hang = "from foldertune.doctor import probes\nprobes.STUCK = 1\nprobes.together.__defaults__ = (1,)\n"
     said = examine(bench, code=1, env=broken(tmp_path, f"{hang}os.listdir = lambda *_: time.sleep(999)"))
     assert "timed out" in said and "is the file server down?" in said
     said = examine(bench, code=1, env=broken(tmp_path, f"{hang}import fcntl\nfcntl.flock = lambda *_: time.sleep(999)"))
@@ -158,7 +157,7 @@ def test_a_server_that_is_dead_or_a_lock_that_hangs(bench, folder, tmp_path):
 def test_leftovers_are_named_with_their_remedy(bench, folder):
     logs = folder.path
     gone = subprocess.run(
-        [sys.executable, "-c", "import json, search.leases as s; print(json.dumps(s.describe_owner('gone-1-abcd')))"],
+        [sys.executable, "-c", "import json, foldertune.protocol as s; print(json.dumps(s.describe_owner('gone-1-abcd')))"],
         cwd=ROOT, capture_output=True, text=True,
     ).stdout  # fmt: skip
     (logs / ".doctor-gone").mkdir()
@@ -196,7 +195,7 @@ def test_a_folder_that_no_master_would_start_in(bench, folder, pending):
 def test_workers_and_their_last_signs_of_life_are_named(bench, folder):
     folder.write_study({"name": "toy"})
     (folder.path / ".master.json").write_text(json.dumps({"pid": 1, "host": "gpu07", "since": "2026"}))
-    dead = bench.start("-c", "from search.leases import *; import json; print(json.dumps(describe_owner('x')))")
+    dead = bench.start("-c", "from foldertune.protocol import *; import json; print(json.dumps(describe_owner('x')))")
     claims = [describe_owner("here-1-abcd"), json.loads(bench.finish(dead)), {"claimed": "away"}]
     for number, record in enumerate(claims):
         folder.publish(TrialName(number, 1), {}, lease=180)
@@ -270,7 +269,7 @@ def test_whoever_stops_it_nothing_is_left(bench, folder, tmp_path, number, code)
 
 
 def test_the_lease_follows_the_slowest_cache(tmp_path, monkeypatch):
-    from search import doctor
+    from foldertune.commands import doctor
 
     def lease(delay=0.0, far=True, kind="nfs4", options="rw"):
         monkeypatch.setattr(doctor, "mount_of", lambda path: (kind, "server:/export", options))

@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
-from analysis.archive import read_search
-from analysis.report import read_all
-from analysis.results import Row, results_csv
 from analysis.scenarios import find
-from search.study import load_study
+from foldertune.reading.archive import read_search
+from foldertune.reading.page import read_all
+from foldertune.rows import Row, results_csv
+from foldertune.study import load_study
 from tests.conftest import ROOT
 
 KEPT = ROOT / "analysis" / "exercise3"

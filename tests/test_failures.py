@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from analysis.results import FAILED
+from foldertune.rows import FAILED
 from tests.conftest import wait_for
 
 
@@ -34,8 +34,8 @@ def test_a_trial_that_raises_is_tried_again_and_then_failed(bench, objective, re
     assert len(bench.names("lost")) == 2 * len(failed)
     assert any(reason in row.error for row in failed) and reason in said
     assert reason in bench.folder.results.read_text()
-    assert f"{len(failed)} failed" in bench.finish(bench.start("-m", "analysis.results", "--logs", bench.logs))
-    assert f"{len(failed)} failed" in bench.finish(bench.start("-m", "analysis.status", "--logs", bench.logs))
+    assert f"{len(failed)} failed" in bench.finish(bench.start("-m", "foldertune", "results", "--logs", bench.logs))
+    assert f"{len(failed)} failed" in bench.finish(bench.start("-m", "foldertune", "status", "--logs", bench.logs))
 
 
 def test_an_objective_that_calls_exit_ends_its_attempt_not_the_worker(bench):

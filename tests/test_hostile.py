@@ -12,10 +12,10 @@ import sys
 
 import pytest
 
-from analysis.archive import open_study
-from master import Master, open_folder
-from search.study import StudyError, load_study
-from search.trials import BrokenFile, TrialName, to_line
+from foldertune.commands.master import Master, open_folder
+from foldertune.protocol import BrokenFile, TrialName, to_line
+from foldertune.reading.archive import open_study
+from foldertune.study import StudyError, load_study
 from tests.conftest import ROOT
 
 OWNER = "gone-1-abcd"  # of no host that is here
@@ -120,7 +120,7 @@ def test_spoilt_contents(bench, seed):
     bench.search(*command)
     bench.assert_complete(len(contents))
     for program in ("results", "status", "report"):
-        bench.finish(bench.start("-m", f"analysis.{program}", "--logs", bench.logs))
+        bench.finish(bench.start("-m", "foldertune", program, "--logs", bench.logs))
 
 
 def test_numbers_that_are_none_and_too_large(bench):
@@ -133,7 +133,7 @@ def test_numbers_that_are_none_and_too_large(bench):
     bench.search(*command)
     bench.assert_complete(len(values))
     for program in ("results", "status", "report"):
-        bench.finish(bench.start("-m", f"analysis.{program}", "--logs", bench.logs))
+        bench.finish(bench.start("-m", "foldertune", program, "--logs", bench.logs))
 
 
 def test_a_line_of_100_megabytes_takes_no_memory(bench):
@@ -173,7 +173,7 @@ def test_what_is_no_file(bench, state):
     assert (outside / "result").read_bytes() == story(3, value=0.0) and len(os.listdir(outside)) == 2
     assert os.stat(outside / "result").st_mtime_ns == before
     for program in ("results", "status", "report"):
-        bench.finish(bench.start("-m", f"analysis.{program}", "--logs", bench.logs))
+        bench.finish(bench.start("-m", "foldertune", program, "--logs", bench.logs))
 
 
 def test_names_that_are_no_trials(bench):
@@ -322,6 +322,6 @@ def test_a_search_over_many_broken_files_says_one_line_each(bench):
 def test_analysis_survives_without_any_file(tmp_path):
     for program in ("results", "status", "report"):
         done = subprocess.run(
-            [sys.executable, "-m", f"analysis.{program}", "--logs", tmp_path], cwd=ROOT, capture_output=True, text=True
+            [sys.executable, "-m", "foldertune", program, "--logs", tmp_path], cwd=ROOT, capture_output=True, text=True
         )
         assert done.returncode == 2 and "no study there" in done.stderr and "Traceback" not in done.stderr

@@ -8,8 +8,7 @@ import subprocess
 import sys
 import time
 
-from search.leases import Heartbeat, Leases, describe_owner, has_died
-from search.trials import TrialName, read_records
+from foldertune.protocol import Heartbeat, Leases, TrialName, describe_owner, has_died, read_records
 from tests.conftest import ROOT, wait_for
 
 NAME = TrialName(1, 1, "taken", "a-1-b")
@@ -60,7 +59,7 @@ def test_who_is_gone_from_the_listing_is_forgotten():
 
 
 def start_sleeper():
-    code = "import json, sys, time; from search.leases import describe_owner; " \
+    code = "import json, sys, time; from foldertune.protocol import describe_owner; " \
         "print(json.dumps(describe_owner('x')), flush=True); time.sleep(600)"  # fmt: skip
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     import json

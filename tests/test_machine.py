@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from search import machine
+from foldertune.launch import machine
 from tests.conftest import ROOT, wait_for
 
 
@@ -30,7 +30,7 @@ def gpus(tmp_path, monkeypatch):
 
 
 def test_cores_are_those_that_we_may_use():
-    code = "from search.machine import count_cores; print(count_cores())"
+    code = "from foldertune.launch.machine import count_cores; print(count_cores())"
     command = ["taskset", "--cpu-list", str(min(os.sched_getaffinity(0))), sys.executable, "-c", code]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "1\n"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from search.trials import Claim, Folder, TrialName
-from tests import model
-from tests.model import FAULTS, Explorer, what_is_handed_in_is_counted
+from foldertune.protocol import Claim, Folder, TrialName
+from tests.explorers import model
+from tests.explorers.model import FAULTS, Explorer, what_is_handed_in_is_counted
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from search.trials import Claim, Folder, TrialName, to_line
+from foldertune.protocol import Claim, Folder, TrialName, to_line
 from tests.conftest import wait_for
 from training.report import Report
 

@@ -11,10 +11,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from analysis.report import read_all
 from analysis.scenarios import find
-from search.study import load_study
-from search.trials import Folder, TrialName, to_line
+from foldertune.protocol import Folder, TrialName, to_line
+from foldertune.reading.page import read_all
+from foldertune.study import load_study
 
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'{{7*7}}$x_{\u202e\x1b[2J"
 OTHER = {
@@ -510,8 +510,8 @@ def test_columns_of_the_same_name_keep_their_own_values(bench, browse):
 
 
 def test_a_hundred_workers_and_a_lost_attempt(bench):
-    from analysis.archive import read_search
-    from analysis.plots import draw_timeline
+    from foldertune.reading.archive import read_search
+    from foldertune.reading.plots import draw_timeline
 
     logs = write_search(bench.path / "logs", 100, trials=120, name="mine")
     folder = Folder(logs)

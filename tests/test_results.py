@@ -15,11 +15,11 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.archive import read_search
-from analysis.results import Row, load, rank, read_rows, results_csv
 from bench.reading import make_folder
-from search.study import StudyError
-from search.trials import Folder, TrialName, to_line
+from foldertune.protocol import Folder, TrialName, to_line
+from foldertune.reading.archive import load, read_rows, read_search
+from foldertune.rows import Row, rank, results_csv
+from foldertune.study import StudyError
 from tests.conftest import ROOT, Bench
 from tests.test_hostile import respect_permissions
 
@@ -66,7 +66,7 @@ def fill(bench: Bench, study=STUDY) -> Folder:
 
 def run(bench: Bench, *arguments, code=0, logs=None):
     """What analysis.results writes to stdout; it must say nothing else, or, with exit code 2, one line of error."""
-    command = [sys.executable, "-m", "analysis.results", "--logs", logs or bench.logs, *arguments]
+    command = [sys.executable, "-m", "foldertune", "results", "--logs", logs or bench.logs, *arguments]
     done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stdout + done.stderr
     if code:
@@ -253,7 +253,7 @@ def test_one_line_says_what_is_wrong(bench, arguments, wanted):
 
 def test_an_output_that_is_full_or_closed(bench):
     fill(bench)
-    command = [sys.executable, "-m", "analysis.results", "--logs", str(bench.logs), "--all", "--format", "csv"]
+    command = [sys.executable, "-m", "foldertune", "results", "--logs", str(bench.logs), "--all", "--format", "csv"]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (2, "error: output: No space left on device\n")
@@ -267,7 +267,7 @@ def test_an_output_that_is_full_or_closed(bench):
 def test_a_folder_that_may_only_be_read(bench):
     folder = fill(bench)
     os.chmod(folder.path, stat.S_IRUSR | stat.S_IXUSR)
-    command = [sys.executable, "-m", "analysis.results", "--logs", str(folder.path)]
+    command = [sys.executable, "-m", "foldertune", "results", "--logs", str(folder.path)]
     options = {"cwd": ROOT, "capture_output": True, "text": True, "preexec_fn": respect_permissions}
     done = subprocess.run(command, **options)
     written = subprocess.run([*command, "--out", f"{folder.path}/best.csv"], **options)
@@ -575,5 +575,5 @@ def test_many_trials_are_all_read_and_rightly(bench):
 
 
 def test_help_and_tables_load_nothing_heavy():
-    code = "import sys, analysis.results; print(sorted({'rich', 'numpy', 'pandas', 'pyarrow', 'statistics'} & {*sys.modules}))"
+    code = "import sys, foldertune.commands.results; print(sorted({'rich', 'numpy', 'pandas', 'pyarrow', 'statistics'} & {*sys.modules}))"
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "[]\n"

@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from search.trials import TrialName, read_records
+from foldertune.protocol import TrialName, read_records
 from tests.conftest import ROOT, wait_for
 
 
@@ -167,7 +167,7 @@ def test_a_result_whose_worker_died_before_the_hand_in_is_adopted(bench):
     claim = bench.folder.claim("gone-1-abcd", iter([TrialName(0, 1)]))
     dead = subprocess.Popen(["true"])
     dead.wait()
-    from search.leases import identify_process
+    from foldertune.protocol import identify_process
 
     identity = {"pid": dead.pid, "process": {**identify_process(), "start": 1}}
     claim.append({"claimed": "gone-1-abcd", **identity})
@@ -386,7 +386,7 @@ def test_a_broken_study_json_is_named(bench, text):
     assert said.startswith(f"error: {bench.folder.study}: ") and said.count("\n") == 1
     assert bench.folder.study.read_text() == text
     for program in ("results", "status"):
-        process = bench.start("-m", f"analysis.{program}", "--logs", bench.logs)
+        process = bench.start("-m", "foldertune", program, "--logs", bench.logs)
         said = bench.finish(process, code=2)
         assert said.startswith(f"error: {bench.folder.study}: ") and said.count("\n") == 1
 

@@ -16,14 +16,13 @@ import time
 
 import pytest
 
-from analysis.archive import open_study
-from analysis.live import moment, summary
-from analysis.results import Row
-from analysis.screen import Screen, chart, sparkline, view_range
-from analysis.status import Observer, Status, look_at_archive, rate
-from search.leases import Leases
-from search.study import Study
-from search.trials import Folder, Trial, TrialName, to_line
+from foldertune.protocol import Folder, Leases, Trial, TrialName, to_line
+from foldertune.reading.archive import open_study
+from foldertune.reading.live import moment, summary
+from foldertune.reading.screen import Screen, chart, sparkline, view_range
+from foldertune.reading.status import Observer, Status, look_at_archive, rate
+from foldertune.rows import Row
+from foldertune.study import Study
 from tests.conftest import PATIENCE, wait_for
 
 STUDY = {
@@ -142,7 +141,7 @@ class Terminal:
 @pytest.fixture
 def watch(bench):
     """The live view of the bench's folder, in a terminal."""
-    return lambda **size: Terminal(bench, "-m", "analysis.status", "--watch", "--logs", bench.logs, **size)
+    return lambda **size: Terminal(bench, "-m", "foldertune", "status", "--watch", "--logs", bench.logs, **size)
 
 
 # ---------------------------------------------------------------- the screen
@@ -273,7 +272,7 @@ def test_hostile_text_reaches_the_terminal_as_no_command(bench, watch):
 
 def test_without_a_terminal_it_is_a_line_for_each_news(bench):
     under_way(bench)
-    process = bench.start("-m", "analysis.status", "--watch", "--logs", bench.logs)
+    process = bench.start("-m", "foldertune", "status", "--watch", "--logs", bench.logs)
     assert "11 of 30 trials; 1 pending, 1 running" in process.stdout.readline()
     bench.folder.complete_study()
     said = bench.finish(process)
@@ -373,9 +372,9 @@ def test_rate_is_of_the_last_hour_or_since_the_first_claim():
 def test_a_study_kept_small_is_shown_once(bench):
     under_way(bench)
     kept = bench.path / "kept"
-    bench.finish(bench.start("-m", "analysis.results", "--logs", bench.logs, "--keep", kept))
+    bench.finish(bench.start("-m", "foldertune", "results", "--logs", bench.logs, "--keep", kept))
     for arguments in ([], ["--watch"]):
-        said = bench.finish(bench.start("-m", "analysis.status", "--logs", kept, *arguments))
+        said = bench.finish(bench.start("-m", "foldertune", "status", "--logs", kept, *arguments))
         for wanted in ("11 of 30 trials", "10 done, 1 failed, 1 lost attempt", "not complete",
                        "0.41 in trial 9", "trial 10 failed: out of memory", "trial 3, attempt 2 lost"):  # fmt: skip
             assert wanted in said, said

@@ -11,17 +11,17 @@ import pytest
 
 from tests.conftest import ROOT
 
-PACKAGES = ("search", "training", "analysis")
+PACKAGES = ("foldertune", "training", "analysis")
 SCRIPTS = ("master", "worker", "exercise3")
-ALLOWED = {"search": {"search"}, "training": {"training"}, "analysis": {"analysis", "search"}}
+ALLOWED = {"foldertune": {"foldertune", "training"}, "training": {"training"}, "analysis": {"analysis", "foldertune"}}
 PROGRAMS = [
     "master.py",
     "worker.py",
     "exercise3.py",
-    "-m analysis.results",
-    "-m analysis.status",
-    "-m analysis.report",
-    "-m search.doctor",
+    "-m foldertune results",
+    "-m foldertune status",
+    "-m foldertune report",
+    "-m foldertune doctor",
 ]
 
 
@@ -44,7 +44,7 @@ def test_arrows_run_one_way():
 
 
 def test_search_and_analysis_never_import_torch():
-    for package in ("search", "analysis"):
+    for package in ("foldertune", "analysis"):
         for path in (ROOT / package).glob("**/*.py"):
             assert not {"torch", "torchvision"} & set(imports(path)), path
 

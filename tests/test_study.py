@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from search.strategies import Categorical, Float, Int, grid, grid_size
-from search.study import STUDIES, Study, StudyError, differences, load_study
+from foldertune.strategies import Categorical, Float, Int, grid, grid_size
+from foldertune.study import STUDIES, Study, StudyError, differences, load_study
 from tests.conftest import ROOT
 
 GOOD = """
@@ -156,7 +156,7 @@ def test_settings_depend_on_study_seed_and_number_only():
     study = load_study("scenario5")
     forward = [study.settings(k) for k in range(50)]
     assert [study.settings(k) for k in reversed(range(50))][::-1] == forward
-    code = "from search.study import load_study; print([load_study('scenario5').settings(k) for k in range(50)])"
+    code = "from foldertune.study import load_study; print([load_study('scenario5').settings(k) for k in range(50)])"
     other = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"}
     )

@@ -10,8 +10,18 @@ import random
 
 import pytest
 
-from search import trials
-from search.trials import BrokenFile, Claim, Folder, LeaseLost, TrialName, append_line, new_owner, read_records, to_line
+from foldertune.protocol import (
+    BrokenFile,
+    Claim,
+    Folder,
+    LeaseLost,
+    TrialName,
+    append_line,
+    new_owner,
+    read_records,
+    to_line,
+    trials,
+)
 
 
 def take(folder, name, owner="gpu07-4711-k3f9"):

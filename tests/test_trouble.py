@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from search.trials import Folder
+from foldertune.protocol import Folder
 from tests.conftest import wait_for
 from tests.test_hostile import respect_permissions
 
@@ -162,7 +162,7 @@ def test_system_calls_that_fail_for_a_while(bench, error):
 
 def test_a_result_waits_for_room(bench, folder, pending, monkeypatch):
     """A training that ended while the disk was full is handed in when it is not; nothing is trained twice."""
-    from worker import Worker
+    from foldertune.commands.worker import Worker
 
     worker = Worker(folder, "mine:train", lambda settings, report: {"loss": 0.5}, "cpu")
     worker.metric, calls, write = "loss", [], os.write

@@ -1,0 +1,1 @@
+"""Hyperparameter search over nothing but a shared folder."""

@@ -1,0 +1,7 @@
+"""`python -m foldertune COMMAND …`."""
+
+import sys
+
+from foldertune.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Is a folder fit for a search?"""

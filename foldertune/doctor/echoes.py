@@ -1,0 +1,170 @@
+"""How soon others see a change: one doctor speaks, processes here and on other machines answer in kind.
+
+Nobody's clock is compared: each answers a change with the same change, and the doctor times the answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from foldertune.doctor.probes import COARSE, PATIENCE, Finding, Visit, is_left_over, processes, scratch_in
+from foldertune.protocol import BrokenFile, Claim, Folder, TrialName, new_owner
+
+ANSWERING = 600.0
+WAYS = ("name", "rename", "time", "line")  # in which a trial changes
+
+
+class Voice:
+    """One side of a conversation: a trial that changes in all the ways in which a search changes one."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self._claim: Claim | None = None
+
+    def say(self, way: str) -> None:
+        """Change it in that way."""
+        if way == "name":
+            self.folder.publish(TrialName(1, 1), {}, lease=1.0)
+        elif way == "rename" or self._claim is None:
+            self._claim = self.folder.claim(new_owner(), iter([TrialName(1, 1)]))
+        elif way == "time":
+            before, deadline = os.lstat(self._claim.path).st_mtime_ns, time.monotonic() + COARSE
+            while os.lstat(self._claim.path).st_mtime_ns == before and time.monotonic() < deadline:
+                self._claim.beat()  # again, where times are coarse
+        else:
+            self._claim.append({"epoch": 1})
+
+
+class Ear:
+    """The other side: has the trial in that folder changed, as far as can be seen from here?"""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self._time = 0
+
+    def hears(self, way: str) -> bool:
+        """Has it changed in that way? To be asked in the order of WAYS."""
+        try:
+            names = self.folder.names()
+            if way == "name" or not names:
+                return bool(names)
+            taken = next(name for name in names if name.state == "taken")
+            time_now = os.lstat(self.folder.locate(taken)).st_mtime_ns
+            if way == "rename":
+                self._time = time_now
+                return True
+            return time_now != self._time if way == "time" else bool(self.folder.read(taken).epochs)
+        except (OSError, BrokenFile, StopIteration):
+            return False  # not yet, or in between
+
+
+def echo(theirs: Folder, ours: Folder) -> Iterator[None]:
+    """Answer every change with the same change; at every `next`, as far as there is something to answer."""
+    ours.seen.mkdir(parents=True)
+    ear, voice = Ear(theirs), Voice(ours)
+    for way in WAYS:
+        while not ear.hears(way):
+            yield
+        voice.say(way)
+
+
+def _echo_here(theirs: Folder, ours: Folder, parent: int) -> None:
+    for _ in echo(theirs, ours):
+        time.sleep(0.002)
+        if os.getppid() != parent:
+            return
+
+
+def check_visibility(visit: Visit) -> Iterator[Finding]:
+    """How long until others see a change? Nobody's clock is compared: they answer in kind, and we time the answer.
+
+    What is measured is there and back, and at a moment: a file that has long been the same is cached for longer.
+    """
+    theirs = visit.rooms("voice")
+    ours = visit.rooms("echo-folders")
+    here = "second mount" if len(visit.mounts) > 1 else "another process"
+    partner = functools.partial(_echo_here, theirs[-1], Folder(ours[-1].path / "echo"), os.getpid())
+    with processes([partner]) as pipes:
+        pipes[0].send(None)
+        partners, silent = find_partners(visit)
+        ears = {here: Ear(Folder(ours[0].path / "echo"))} | {host: Ear(folder) for host, folder in partners.items()}
+        heard = converse(Voice(theirs[0]), ears)
+    visit.far = len(visit.mounts) > 1 or bool(partners)
+    for who, delays in heard.items():
+        visit.delay = max([visit.delay, *delays.values()])
+        if len(delays) == len(WAYS):
+            yield Finding("ok", f"{who}: {_in_one_unit(delays)}")
+        elif who in partners and not partners[who].path.is_dir():
+            yield Finding("note", f"{who} has stopped answering", "try again")
+        else:
+            way = WAYS[len(delays)]
+            remedy = "mount it with shorter caches (NFS: actimeo=3), or use another filesystem"
+            yield Finding("bad", f"{who} did not see a changed {way} in {PATIENCE:g} s", remedy)
+    for host in silent:
+        yield Finding("note", f"{host} did not answer in {PATIENCE:g} s", "is it still running there, on this folder?")
+    if not partners and not silent:
+        remedy = "there: python -m foldertune doctor --logs DIR --answer"
+        yield Finding("note", "no other machine answers: how it sees this is not known", remedy)
+
+
+def _in_one_unit(delays: dict[str, float]) -> str:
+    unit, factor, digits = ("s", 1, 1) if max(delays.values()) >= 1 else ("ms", 1000, 0)
+    return ", ".join(f"{way} {factor * delay:.{digits}f}" for way, delay in delays.items()) + f" {unit}"
+
+
+def find_partners(visit: Visit) -> tuple[dict[str, Folder], list[str]]:
+    """Who answers, with the folder in which it does; and who only said that it would."""
+    ours = visit.mounts[0].name
+    while True:
+        there = [path for path in visit.logs.path.glob(".doctor-*.answers") if not is_left_over(path)]
+        joined = [path for path in there if (path / ours / "seen").is_dir()]
+        waited = time.monotonic() - visit.started
+        if waited > PATIENCE or (waited > visit.wait and len(joined) == len(there)):
+            silent = [_who(path) for path in there if path not in joined]
+            return {_who(path): Folder(path / ours) for path in joined}, silent
+        time.sleep(0.05)
+
+
+def _who(path: Path) -> str:
+    return path.name.removeprefix(".doctor-").removesuffix(".answers")
+
+
+def converse(voice: Voice, ears: dict[str, Ear]) -> dict[str, dict[str, float]]:
+    """Say something in every way; how many seconds until each partner's answer is heard?"""
+    heard: dict[str, dict[str, float]] = {who: {} for who in ears}
+    for number, way in enumerate(WAYS):
+        start = time.monotonic()
+        voice.say(way)
+        waiting = [who for who in ears if len(heard[who]) == number]
+        while waiting and time.monotonic() - start < PATIENCE:
+            for who in waiting:
+                if ears[who].hears(way):
+                    heard[who][way] = time.monotonic() - start
+            waiting = [who for who in waiting if way not in heard[who]]
+            time.sleep(0.002)
+    return heard
+
+
+def answer(logs: Path) -> int:
+    """Answer every doctor that comes to this folder, for some minutes or until Ctrl-C."""
+    deadline, talks = time.monotonic() + ANSWERING, dict[str, Iterator[None]]()
+    with scratch_in(logs, ".answers") as scratch, contextlib.suppress(KeyboardInterrupt):
+        print(f"answering doctors of {logs} for {ANSWERING / 60:g} minutes; end it with Ctrl-C", flush=True)
+        while time.monotonic() < deadline:
+            doctors = {p.name: p for p in logs.glob(".doctor-*") if not p.name.endswith(".answers")}
+            for name in talks.keys() - doctors.keys():
+                del talks[name]
+                shutil.rmtree(scratch / name, ignore_errors=True)
+            for name, path in doctors.items():
+                if name not in talks:
+                    print(f"a doctor came: {name.removeprefix('.doctor-')}", flush=True)
+                    talks[name] = echo(Folder(path / "voice"), Folder(scratch / name))
+                next(talks[name], None)
+            time.sleep(0.005 if talks else 0.2)
+    return 0

@@ -1,0 +1,142 @@
+"""Which hyperparameters matter: one at a time, and together."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from foldertune.reading.archive import Search
+from foldertune.reading.samples import finite
+from foldertune.strategies import Categorical, Int
+from foldertune.study import Study
+
+FEWEST = 8  # trials with a value, below which nothing is said
+MOST = 200  # trials that are looked at; of more, so many drawn at random: fANOVA's time grows with the square
+TREES = 100
+MOST_PAIRED = 5  # hyperparameters whose pairs are looked at, the most important ones
+EFFECTIVE_RATE = "effective rate"
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What is known of it.
+
+    shares: of the variance of the trials' ranks, by hyperparameter; they add up to 1.
+    predicted: the share of that variance which a forest of trees that is told only these hyperparameters predicts for
+        trials that it has not seen; 0 or less: nothing.
+    """
+
+    trials: int  # that were looked at
+    of: int  # that there are
+    shares: dict[str, float]
+    predicted: dict[tuple[str, ...], float] = field(default_factory=dict)
+
+    @property
+    def best_pair(self) -> tuple[str, str] | None:
+        """The two that together predict best (the effective rate may be one), else those with the largest shares.
+
+        None if there are no two.
+        """
+        pairs = [names for names in self.predicted if len(names) == 2]
+        ordered = sorted(self.shares, key=lambda name: -self.shares[name])
+        best = max(pairs, key=lambda names: self.predicted[names], default=None)
+        if best is not None and self.predicted[best] <= 0:
+            return ordered[0], ordered[1]
+        return best
+
+
+def effective_rate(settings: Mapping[str, Any]) -> float | None:
+    """Learning rate / (1 − momentum): the step that momentum makes of a constant gradient; None if there is none."""
+    rate, momentum = finite(settings.get("learning_rate")), finite(settings.get("momentum"))
+    return rate / (1 - momentum) if rate is not None and momentum is not None and momentum < 1 else None
+
+
+def rank_all(values: Sequence[float]) -> list[float]:
+    """The rank of each value, from 1; equal values share the mean of theirs."""
+    from scipy.stats import rankdata  # half a second to import
+
+    return [float(rank) for rank in rankdata(values)]
+
+
+def measure_importance(search: Search) -> Importance | None:
+    """Importance by Optuna's fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014), and what a forest predicts.
+
+    Of ranks, not values: else a few diverged trials would be all of the variance. A trial without a value ranks last.
+    None with fewer than `FEWEST` trials, or if no hyperparameter varies, or all results are equal.
+    """
+    study = search.study
+    trials = [trial for trial in search.trials if trial.result is not None and study.contains(trial.settings)]
+    count = len(trials)
+    if count > MOST:
+        trials = random.Random(0).sample(trials, MOST)
+    names = [n for n in study.space if len({str(t.settings[n]) for t in trials}) > 1]
+    worst = math.inf if study.direction == "minimize" else -math.inf
+    values = [finite((t.result or {}).get(study.metric)) for t in trials]
+    if len(trials) < FEWEST or not names or len(set(values)) < 2:
+        return None
+    targets = rank_all([worst if value is None else value for value in values])
+    columns = {name: [t.settings[name] for t in trials] for name in names}
+    shares = _fanova(study, columns, targets)
+    rates = [effective_rate(t.settings) for t in trials]
+    if {"learning_rate", "momentum"} <= set(names) and None not in rates:
+        columns[EFFECTIVE_RATE] = rates
+    most = sorted(names, key=lambda name: -shares[name])[:MOST_PAIRED]
+    pairs = itertools.combinations([name for name in names if name in most], 2)
+    others = [name for name in most if EFFECTIVE_RATE in columns and name not in ("learning_rate", "momentum")]
+    with_rate = [(EFFECTIVE_RATE, name) for name in others]
+    sets = [*itertools.combinations(columns, 1), *pairs, *with_rate, tuple(names)]
+    predicted = {chosen: _predicted(columns, chosen, targets) for chosen in dict.fromkeys(sets)}
+    return Importance(len(trials), count, shares, predicted)
+
+
+def _fanova(study: Study, columns: dict[str, list[Any]], targets: list[float]) -> dict[str, float]:
+    import optuna
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    kinds: dict[str, Any] = {}
+    for name in columns:
+        dimension = study.space[name]
+        if isinstance(dimension, Categorical):
+            kinds[name] = CategoricalDistribution(dimension.choices)
+        else:
+            kind: Any = IntDistribution if isinstance(dimension, Int) else FloatDistribution
+            kinds[name] = kind(dimension.low, dimension.high, log=dimension.log)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        asked = optuna.create_study()
+        asked.add_trials(
+            optuna.trial.create_trial(
+                params={name: column[k] for name, column in columns.items()}, distributions=kinds, value=target
+            )
+            for k, target in enumerate(targets)
+        )
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        return dict(optuna.importance.get_param_importances(asked, evaluator=evaluator))
+
+
+def _predicted(columns: dict[str, list[Any]], chosen: Sequence[str], targets: list[float]) -> float:
+    """The coefficient of determination out of bag: of trees that have not seen the trial."""
+    import numpy as np
+    from sklearn.ensemble import RandomForestRegressor
+
+    features = np.column_stack([_numbers(columns[name]) for name in chosen])
+    forest = RandomForestRegressor(TREES, min_samples_leaf=2, oob_score=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a trial that every tree has seen
+        return float(forest.fit(features, np.asarray(targets)).oob_score_)
+
+
+def _numbers(column: list[Any]) -> Any:
+    """One column of numbers, or one of zeros and ones for each choice that is no number."""
+    import numpy as np
+
+    if all(finite(value) is not None for value in column):
+        return np.asarray(column, dtype=float)
+    choices = sorted({str(value) for value in column})
+    return np.asarray([[str(value) == choice for choice in choices] for value in column], dtype=float)

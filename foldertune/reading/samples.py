@@ -1,0 +1,83 @@
+"""Numbers of repeated runs: what they are on average, how far apart, and what that decides."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from foldertune.tables import is_number
+
+SIGNIFICANT = 0.05  # a difference that chance alone makes less often than this is called one
+PERCENT = ("error", "accuracy")  # measures of such names are shares, shown in percent
+
+
+def finite(value: Any) -> float | None:
+    """The number that `value` is, or None if it is none, or not finite, or true or false."""
+    return float(value) if is_number(value) else None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The values of one measure over runs of equal settings; `left_out` more had none (they diverged, or failed)."""
+
+    values: tuple[float, ...]
+    left_out: int = 0
+
+    @classmethod
+    def of(cls, values: Iterable[Any]) -> Sample:
+        """The finite ones of these values."""
+        numbers = [finite(value) for value in values]
+        return cls(tuple(n for n in numbers if n is not None), numbers.count(None))
+
+    @property
+    def mean(self) -> float:
+        """The arithmetic mean; infinite if there is no value, so that such a sample is never the lowest."""
+        return statistics.fmean(self.values) if self.values else math.inf
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation of a sample (n − 1); None for fewer than two values."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    def show(self, measure: str) -> str:
+        """`0.031 ± 0.002 (3 runs)`, `0.031 (1 run)`, or `no value (2 runs)`."""
+        runs = len(self.values) + self.left_out
+        many = f"{runs} run{'s' * (runs != 1)}"
+        if not self.values:
+            return f"no value ({many})"
+        if self.left_out:
+            many += f", {self.left_out} of them left out"
+        spread = "" if self.deviation is None else f" ± {show(self.deviation, measure, 2)}"
+        return f"{show(self.mean, measure)}{spread} ({many})"
+
+
+def show(value: float, measure: str, digits: int = 3) -> str:
+    """A value of a measure for a sentence: so many digits, shares in percent with two behind the point."""
+    return f"{100 * value:.2f} %" if measure.endswith(PERCENT) else f"{value:.{digits}g}"
+
+
+def chance_of_difference(a: Sample, b: Sample) -> float | None:
+    """How often runs that don't differ would seem to differ so much: Welch's t-test, two-sided.
+
+    None where it can't be said, with fewer than two runs on a side.
+    """
+    if len(a.values) < 2 or len(b.values) < 2:
+        return None
+    if len({*a.values, *b.values}) == 1:
+        return 1.0
+    from scipy.stats import ttest_ind  # a second to import
+
+    return float(ttest_ind(a.values, b.values, equal_var=False).pvalue)
+
+
+def verdict(a: Sample, b: Sample) -> str:
+    """Whether `a` differs from `b`, in words that follow a comma."""
+    chance = chance_of_difference(a, b)
+    if chance is None:
+        return "too few runs to tell whether that is more than chance"
+    if chance < SIGNIFICANT:
+        return f"more than chance (p = {chance:.2g})"
+    return f"within noise (p = {chance:.2g})"

@@ -1,0 +1,1 @@
+"""The master and the worker, at work."""

@@ -1,0 +1,290 @@
+"""Tables of anything: rows of cells, chosen, sorted, grouped, and written for people, papers and programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from foldertune.command_line import did_you_mean
+from foldertune.protocol import printable, to_line
+
+LONGEST = 400  # characters of a value that a person is shown
+Cells = dict[str, Any]  # a row by columns; None: no value
+
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "==": operator.eq,
+    "=": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+_COMPARISON = re.compile(rf"\s*({'|'.join(COMPARISONS)})\s*(.*?)\s*\Z", re.DOTALL)
+
+
+class TableError(Exception):
+    """What an option asks of a table can't be done. The message names the option and the remedy."""
+
+
+# ---------------------------------------------------------------- values
+
+
+def is_number(value: Any) -> bool:
+    """Is it a finite number, and not true or false?"""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def short(value: Any) -> str:
+    """A value as a person wants it in a table."""
+    if value is None:
+        return "–"
+    text = f"{value:.4g}" if isinstance(value, float) else printable(str(value))
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def as_text(value: Any) -> str:
+    """A value as a text: a list, an object, true or false as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _to_number(text: str) -> int | float | None:
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        return number if is_number(number) else None
+    return None
+
+
+# ---------------------------------------------------------------- choosing
+
+
+def choose_columns(option: str, text: str, known: Sequence[str]) -> list[str]:
+    """The columns that `a,b,"c,d"` names, each once; a name that has a comma stands in quotes.
+
+    Raises TableError, naming the option, if there is no such column.
+    """
+    keys = [key.strip() for line in csv.reader([text], skipinitialspace=True) for key in line]
+    if not keys or not all(keys):
+        raise TableError(f"{option} {text!r}: must be columns, with commas between them")
+    check_columns(option, keys, known)
+    return list(dict.fromkeys(keys))
+
+
+def check_columns(option: str, keys: Iterable[str], known: Sequence[str]) -> None:
+    """Raise TableError, naming the option, if one of the keys is no known column."""
+    for key in keys:
+        if key not in known:
+            raise TableError(
+                f"{option}: no column {key!r}{did_you_mean(key, known)}; there are {', '.join(map(printable, known))}"
+            )
+
+
+def check_numbers(option: str, keys: Iterable[str], cells: Sequence[Cells]) -> None:
+    """Raise TableError, naming the option, if one of the keys can't be averaged."""
+    for key in keys:
+        if any(row.get(key) is not None for row in cells) and not any(is_number(row.get(key)) for row in cells):
+            raise TableError(f"{option}: {printable(key)} holds no numbers, and with --group these are averaged")
+
+
+def where(cells: Iterable[Cells], condition: str, known: Sequence[str]) -> list[Cells]:
+    """The rows for which a condition such as `filters<50` holds; a row without that value is none of them.
+
+    `error=` asks for the rows without a value, `error!=` for those with one. Texts and numbers of one column are not
+    compared with each other. Raises TableError, naming the condition, if it can't be understood.
+    """
+    key, sign, text = _parse_condition(condition, known)
+    if not text:
+        if sign in ("=", "==", "!="):
+            return [row for row in cells if (row.get(key) in (None, "")) == (sign != "!=")]
+        raise TableError(f"--where {condition!r}: a value must follow {sign!r}")
+    there = [row for row in cells if row.get(key) is not None]
+    kinds, number = {_kind(row[key]) for row in there}, _to_number(text)
+    fits = {"numbers": number is not None, "true or false": text.lower() in ("true", "false"), "texts": True}
+    if there and not any(fits[kind] for kind in kinds):
+        raise TableError(
+            f"--where {condition!r}: {printable(key)} holds {' and '.join(sorted(kinds))}, and {text!r} is none"
+        )
+    only_equal = number is not None and "numbers" in kinds  # then order is that of the numbers
+
+    def holds(value: Any) -> bool:
+        kind, compare = _kind(value), COMPARISONS[sign]
+        if kind == "numbers":
+            return sign == "!=" if number is None else compare(value, number)
+        if kind == "true or false":
+            return compare(as_text(value), text.lower())
+        return compare(as_text(value), text) and (sign in ("=", "==", "!=") or not only_equal)
+
+    return [row for row in there if holds(row[key])]
+
+
+def _parse_condition(condition: str, known: Sequence[str]) -> tuple[str, str, str]:
+    """Column, comparison and value."""
+    text = condition.strip()
+    for key in sorted(known, key=len, reverse=True):  # a column's name may hold a sign itself
+        if text.startswith(key) and (match := _COMPARISON.match(text, len(key))):
+            return key, match[1], match[2]
+    name = re.split("[<>!=]", text)[0].strip()
+    if not name or name == text:
+        raise TableError(f"--where {condition!r}: must be column, comparison and value, such as 'filters<50'")
+    check_columns(f"--where {condition!r}", [name], known)
+    raise TableError(f"--where {condition!r}: the comparison must be one of {' '.join(COMPARISONS)}")
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true or false"
+    return "numbers" if is_number(value) else "texts"
+
+
+def sort_by(cells: Iterable[Cells], key: str, *, descending: bool = False) -> list[Cells]:
+    """By one column; numbers before texts, what has no value last, equal ones in the order they had."""
+    numbers: list[Cells] = []
+    texts: list[Cells] = []
+    rest: list[Cells] = []
+    for row in cells:
+        value = row.get(key)
+        (rest if value is None else numbers if is_number(value) else texts).append(row)
+    numbers.sort(key=lambda row: row[key], reverse=descending)
+    texts.sort(key=lambda row: as_text(row[key]), reverse=descending)
+    return [*numbers, *texts, *rest]
+
+
+def group_by(
+    cells: Iterable[Cells], keys: Sequence[str], values: Sequence[str], counts: Callable[[Cells], bool]
+) -> list[Cells]:
+    """One row for all that agree in `keys`, under `group_columns`; in the order of the first of each.
+
+    Averaged are the numbers of the rows for which `counts` holds. The deviation is that of a sample (n − 1), and None
+    for a single value.
+    """
+    groups: dict[tuple[Any, ...], list[Cells]] = {}
+    for row in cells:
+        agreed = (row.get(key) for key in keys)  # 1 and 1.0 agree; 1, true and "1" do not
+        groups.setdefault(tuple(v if is_number(v) else json.dumps(v) for v in agreed), []).append(row)
+    return [_summary(rows, keys, values, list(filter(counts, rows))) for rows in groups.values()]
+
+
+def group_columns(keys: Sequence[str], values: Sequence[str]) -> list[str]:
+    """The columns of groups: the keys, how many, how many are left out of the means, mean and deviation of each value.
+
+    Each has a name that is none of the keys.
+    """
+    others = ["trials", "left_out", *(f"{value}_{what}" for value in values for what in ("mean", "deviation"))]
+    return [*keys, *(_unlike(name, keys) for name in others)]
+
+
+def _unlike(name: str, others: Sequence[str]) -> str:
+    while name in others:
+        name += "_"
+    return name
+
+
+def _summary(members: Sequence[Cells], keys: Sequence[str], values: Sequence[str], averaged: Sequence[Cells]) -> Cells:
+    import statistics  # takes a tenth of a second
+
+    summary = [*(members[0].get(key) for key in keys), len(members), len(members) - len(averaged)]
+    for value in values:
+        numbers = [float(row[value]) for row in averaged if is_number(row.get(value))]
+        summary.append(statistics.fmean(numbers) if numbers else None)
+        summary.append(statistics.stdev(numbers) if len(numbers) > 1 else None)
+    return dict(zip(group_columns(keys, values), summary, strict=True))
+
+
+# ---------------------------------------------------------------- formats
+
+
+def to_csv(keys: Sequence[str], cells: Iterable[Cells]) -> str:
+    """A table with a header; what has no value is empty, a list or an object is JSON."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(keys)
+    for row in cells:
+        values = map(row.get, keys)
+        writer.writerow([json.dumps(v) if isinstance(v, dict | list) else v for v in values])
+    return file.getvalue()
+
+
+def to_json(keys: Sequence[str], cells: Iterable[Cells]) -> str:
+    """A list of objects, one a line."""
+    rows = [to_line({key: row.get(key) for key in keys}).decode().rstrip("\n") for row in cells]
+    return "[" + ",\n ".join(rows) + "]\n"
+
+
+def to_markdown(keys: Sequence[str], cells: Iterable[Cells]) -> str:
+    """A table for a README or an issue."""
+    lines = [
+        list(map(printable, keys)),
+        ["---:"] * len(keys),
+        *([short(row.get(key)) for key in keys] for row in cells),
+    ]
+    escaped = ([text.replace("|", "\\|") for text in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+
+
+_LATEX = str.maketrans(
+    {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "–": "--"}
+)
+
+
+def to_latex(keys: Sequence[str], cells: Iterable[Cells]) -> str:
+    r"""A table for a paper; needs \usepackage{booktabs}."""
+
+    def line(texts: Iterable[str]) -> str:
+        return " & ".join(text.translate(_LATEX) for text in texts) + r" \\" + "\n"
+
+    head = line(printable(key).replace("_", " ") for key in keys)
+    body = "".join(line(short(row.get(key)) for key in keys) for row in cells)
+    columns = "r" * len(keys)
+    return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head}\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
+
+
+def to_parquet(keys: Sequence[str], cells: Sequence[Cells]) -> bytes:
+    """A table for other programs, one type a column. Raises TableError if pandas can't write it here."""
+    try:
+        import pandas
+        import pyarrow  # noqa: F401  # pandas finds out late
+    except ImportError:
+        raise TableError("--format parquet: needs pandas and pyarrow: pip install pandas pyarrow") from None
+    columns = {}
+    for key in keys:
+        values = [row.get(key) for row in cells]
+        kind = _parquet_type([value for value in values if value is not None])
+        if kind == "string":
+            values = [None if value is None else _whole(as_text(value)) for value in values]
+        columns[_whole(key)] = pandas.Series(values, dtype=kind)
+    file = io.BytesIO()
+    pandas.DataFrame(columns).to_parquet(file, engine="pyarrow")
+    return file.getvalue()
+
+
+def _parquet_type(values: Sequence[Any]) -> str:
+    kinds = set(map(type, values))
+    if kinds == {bool}:
+        return "boolean"
+    if kinds == {int} and max(map(abs, values)) < 2**63:
+        return "Int64"
+    return "Float64" if values and kinds <= {int, float} else "string"
+
+
+def _whole(text: str) -> str:
+    """The text, with half a surrogate pair written out."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+FORMATS: dict[str, Callable[[Sequence[str], Sequence[Cells]], str]] = {
+    "csv": to_csv,
+    "json": to_json,
+    "markdown": to_markdown,
+    "latex": to_latex,
+}

@@ -1,1 +1,0 @@
-"""What to try next, and the folder protocol. Start with `search/trials.py`."""

@@ -1,0 +1,156 @@
+"""kill -9 at every system call that touches the folder, and at random moments.
+
+    python -m tests.explorers.crashes                       every kill point, 100 seeds
+    python -m tests.explorers.crashes --every 10 --seeds 3  a tenth of it
+
+A program is run once under strace to see its calls, then again for each of them, killed as it makes that call (`strace
+-e inject=rename:signal=KILL:when=7`); then fresh programs are started, without a word about what happened. Each time
+every trial asked for must be counted once, with its right result, and nothing must be left over. Nobody may wait for
+the dead: the lease is longer than the patience of the test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from foldertune.commands.master import Master, open_folder
+from foldertune.study import load_study
+from tests.conftest import ROOT, Bench, wait_for
+
+TRIALS = 3
+CALLS = (
+    "openat,read,pread64,write,close,fsync,ftruncate,rename,unlink,mkdir,newfstatat,utimensat,getdents64,access,flock"
+)
+LEASE = 600  # seconds: whoever waited for one to expire would be too late
+
+
+@dataclass(frozen=True)
+class KillPoint:
+    """The `number`-th call of that name in the program's main thread."""
+
+    program: str
+    call: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.program}: {self.call} {self.number}"
+
+
+def start_worker(bench: Bench) -> list[str]:
+    """The command of a worker that finds its trials there."""
+    study = load_study(bench.study(trials=TRIALS))
+    folder = open_folder(bench.logs, study)
+    folder.write_study(study.to_record())
+    Master(folder, study, lease=LEASE, max_attempts=3).step()
+    return ["worker.py", "--logs", str(bench.logs), "--objective", "tests.objectives:quick", "--idle-timeout", "0"]
+
+
+def start_master(bench: Bench) -> list[str]:
+    """The command of a master with a worker of its own."""
+    return ["master.py", bench.study(trials=TRIALS), "--logs", str(bench.logs), "--workers", "1", "--lease", str(LEASE)]
+
+
+PROGRAMS = {"worker": start_worker, "master": start_master}
+
+
+def trace(bench: Bench, program: str, *options: str) -> str:
+    """Run it to its end, whatever that is, and return what strace saw of its main thread."""
+    log = bench.path / "strace.txt"
+    command = ["strace", "-y", "-qq", "-o", str(log), "-e", f"trace={CALLS}", *options, sys.executable]
+    subprocess.run([*command, *PROGRAMS[program](bench)], cwd=ROOT, capture_output=True, timeout=60)
+    return log.read_text()
+
+
+def kill_points(program: str) -> list[KillPoint]:
+    """Every call that touches the folder, as one undisturbed run makes them."""
+    with tempfile.TemporaryDirectory() as path:
+        bench, seen, points = Bench(Path(path)), Counter[str](), []
+        for line in trace(bench, program).splitlines():
+            call = line.partition("(")[0]
+            seen[call] += 1
+            if str(bench.logs) in line:
+                points.append(KillPoint(program, call, seen[call]))
+        bench.close()
+    return points
+
+
+def survive(bench: Bench, point: KillPoint) -> str:
+    """Kill there, start afresh, and check what came of it. Returns where exactly it was killed."""
+    log = trace(bench, point.program, "-e", f"inject={point.call}:signal=KILL:when={point.number}")
+    last = log.splitlines()[-2:]
+    killed = last[-1].endswith("killed by SIGKILL +++") or "+++ killed" in last[-1]
+    bench.search(bench.study(trials=TRIALS), "--workers", "1", "--lease", LEASE)
+    check(bench, TRIALS)
+    return re.sub(r"\d{3,}", "…", last[0].replace(str(bench.logs), "logs")) if killed else ""
+
+
+def check(bench: Bench, trials: int) -> None:
+    """Each trial is counted once, with the result of its own settings; results.csv says so; nothing is left over."""
+    bench.assert_complete(trials)
+    for row in bench.rows():
+        assert row.status == "done" and row.metrics == {"validation_error": row.settings["x"]}, row
+    assert not list(bench.folder.checkpoints.iterdir()) and not bench.folder.aside.exists()
+
+
+def survive_at_random(bench: Bench, seed: int, trials: int = 60, workers: int = 8, kills: int = 10) -> None:
+    """Kill one of the workers, or the master, at a random moment, start another, and again; then check."""
+    chance = random.Random(seed)
+    study, options = bench.study(trials=trials, seed=seed), ("--lease", LEASE, "--max-attempts", 1000)
+    crowd = [bench.worker() for _ in range(workers)]
+    master = bench.master(study, *options)
+    for _ in range(kills):
+        goal = len(bench.names("seen")) + chance.randrange(4)
+        wait_for(lambda goal=goal, master=master: len(bench.names("seen")) >= goal or master.poll() is not None)
+        time.sleep(chance.random() / 50)
+        if chance.random() < 0.3:
+            master.kill()
+            master.wait()
+            master = bench.master(study, *options)
+        else:
+            victim = crowd.pop(chance.randrange(len(crowd)))
+            victim.kill()
+            victim.wait()
+            crowd.append(bench.worker())
+    bench.finish(master)
+    for process in crowd:
+        bench.finish(process)
+    check(bench, trials)
+
+
+def main() -> int:
+    """The long sweep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="try each N-th kill point (default: 1)")
+    parser.add_argument("--seeds", type=int, default=100, metavar="N", help="searches with random kills (default: 100)")
+    arguments = parser.parse_args()
+    for program in PROGRAMS:
+        points = kill_points(program)[:: arguments.every]
+        where = Counter()
+        for point in points:
+            with tempfile.TemporaryDirectory() as path:
+                bench = Bench(Path(path))
+                place = survive(bench, point)
+                bench.close()
+            where[place.partition("(")[0] or "not reached"] += 1
+            print(f"{point}: {place or 'not reached'}", file=sys.stderr)
+        print(f"{program}: {len(points)} kill points, nothing lost:", dict(where), flush=True)
+    for seed in range(arguments.seeds):
+        with tempfile.TemporaryDirectory() as path:
+            bench = Bench(Path(path))
+            survive_at_random(bench, seed)
+            bench.close()
+    print(f"random moments: {arguments.seeds} seeds, 10 kills each among 8 workers and a master: nothing lost")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

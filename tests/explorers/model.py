@@ -1,0 +1,924 @@
+"""Every order in which things can happen in a small study: the folder protocol, explored.
+
+    python -m tests.explorers.model            one trial with any one fault, two trials with none
+    python -m tests.explorers.model --long     and one trial with any two faults (three minutes)
+
+What is explored is the real code: `Worker.try_to_claim`, `Worker.train` and `Master.step` over search/trials.py,
+whose `os` is replaced by one that asks the explorer. A process is a function of the answers its system calls had:
+to know what it does next we run it again from where it last came to rest, give it the answers it had, and stop it
+at the call that has none yet (as VeriSoft re-executes real code, Godefroid, POPL 1997; but each process by itself,
+once for every history of answers, not once for every order of all of them). What remains is a graph of small
+tuples, searched breadth first as in Spin (Holzmann, 1997), so the counterexample printed is a shortest one.
+
+At every call any process may be next, and, as often as the number of faults allows, one of FAULTS strikes.
+`docs/protocol.md` says what is modelled and what is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import errno
+import fnmatch
+import functools
+import json
+import math
+import os
+import posixpath
+import re
+import stat
+import sys
+import time
+from array import array
+from collections.abc import Callable, Collection, Iterator
+from pathlib import PurePosixPath
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from unittest import mock
+
+from foldertune.commands import master as master_module
+from foldertune.commands import worker as worker_module
+from foldertune.protocol import Folder, Record, TrialName, trials
+from foldertune.strategies import Float
+from foldertune.study import Study
+
+LOGS = "logs"
+DIRECTORIES = (LOGS, f"{LOGS}/seen", f"{LOGS}/checkpoints")
+FAULTS = {
+    "kill": "a process ends at any call, as by kill -9; another is started in its place",
+    "reply": "a rename succeeds, but its reply is lost, and its repetition finds the source gone (ENOENT)",
+    "repeat": "a rename is executed once more, any time later: a server that forgot that it had seen the request",
+    "late": "a rename fails (EIO) after a time-out, and is executed all the same, any time later",
+    "expire": "a lease expires although its worker lives: it was only slow",
+    "preempt": "a worker is told to stop and gives its trial back",
+    "power": "the power fails: all processes end, and what was not synced is gone from the files",
+}
+MORE_FAULTS = {"omit": "a listing lacks one name that is there (not among FAULTS: see docs/protocol.md)"}
+
+Operation = tuple[Any, ...]  # its name, then its arguments
+Names = tuple[tuple[str, int], ...]
+
+
+# ---------------------------------------------------------------- the disk
+
+
+class Failure(NamedTuple):
+    """The answer of a system call that failed."""
+
+    errno: int
+
+
+class File(NamedTuple):
+    """What is in a file, and how much of it is on stable storage."""
+
+    data: bytes
+    synced: int = 0
+
+
+class Disk(NamedTuple):
+    """A filesystem at one moment. Each method is one system call: (the disk after it, its answer)."""
+
+    names: Names
+    files: tuple[File, ...] = ()  # by inode, never used twice
+
+    def open(self, path: str, creating: int) -> tuple[Disk, Any]:
+        names = dict(self.names)
+        if path in names:
+            return self, Failure(errno.EEXIST) if creating & os.O_EXCL else names[path]
+        if not creating & os.O_CREAT:
+            return self, Failure(errno.ENOENT)
+        names[path] = len(self.files)
+        return Disk(_sorted(names), (*self.files, File(b""))), names[path]
+
+    def size(self, inode: int) -> tuple[Disk, int]:
+        return self, len(self.files[inode].data)
+
+    def read(self, inode: int) -> tuple[Disk, bytes]:
+        return self, self.files[inode].data
+
+    def peek(self, inode: int, size: int, offset: int) -> tuple[Disk, bytes]:
+        return self, self.files[inode].data[offset : offset + size]
+
+    def write(self, inode: int, data: bytes) -> tuple[Disk, int]:
+        before = self.files[inode]
+        return self._with(inode, before._replace(data=before.data + data)), len(data)
+
+    def truncate(self, inode: int, size: int) -> tuple[Disk, None]:
+        return self._with(inode, File(self.files[inode].data[:size], min(self.files[inode].synced, size))), None
+
+    def sync(self, inode: int) -> tuple[Disk, None]:
+        return self._with(inode, File(self.files[inode].data, len(self.files[inode].data))), None
+
+    def rename(self, source: str, target: str) -> tuple[Disk, Any]:
+        names = dict(self.names)
+        if source not in names:
+            return self, Failure(errno.ENOENT)
+        names[target] = names.pop(source)
+        return Disk(_sorted(names), self.files), None
+
+    def unlink(self, path: str) -> tuple[Disk, Any]:
+        names = dict(self.names)
+        answer = None if names.pop(path, None) is not None else Failure(errno.ENOENT)
+        return Disk(_sorted(names), self.files), answer
+
+    def lexists(self, path: str) -> tuple[Disk, bool]:
+        return self, path in dict(self.names)
+
+    def status(self, path: str) -> tuple[Disk, Any]:
+        inode = dict(self.names).get(path)
+        return self, Failure(errno.ENOENT) if inode is None else (inode, len(self.files[inode].data))
+
+    def listdir(self, path: str) -> tuple[Disk, tuple[str, ...]]:
+        paths = [*(name for name, _ in self.names), *DIRECTORIES]
+        return self, tuple(sorted(posixpath.basename(p) for p in paths if posixpath.dirname(p) == path))
+
+    def after_power_failure(self) -> Disk:
+        return Disk(self.names, tuple(File(data[:synced], synced) for data, synced in self.files))
+
+    def _with(self, inode: int, file: File) -> Disk:
+        return Disk(self.names, (*self.files[:inode], file, *self.files[inode + 1 :]))
+
+
+def _sorted(names: dict[str, int]) -> Names:
+    return tuple(sorted(names.items()))
+
+
+def is_private(disk: Disk, operation: Operation) -> bool:
+    """Does nobody else see when this call happens? Then it need not be a moment of its own.
+
+    So is what is done to temporary files, which only their writer knows, and what only asks about one's own file.
+    """
+    kind, *arguments = operation
+    if kind in ("size", "peek"):
+        return True
+    if kind in ("open", "unlink"):
+        return bool(arguments[0].endswith(".tmp"))
+    if kind in ("write", "sync"):
+        return all(path.endswith(".tmp") for path, inode in disk.names if inode == arguments[0])
+    return kind == "listdir" and arguments[0] == f"{LOGS}/checkpoints"
+
+
+# ---------------------------------------------------------------- the processes
+
+
+class Pause(BaseException):
+    """A process is at a call that has no answer yet."""
+
+
+class NotFaked(BaseException):
+    """The code uses a part of `os` that the model does not have. Add it to System."""
+
+
+class System:
+    """What a process has instead of `os`: its answers are given beforehand, and at the first one missing it stops."""
+
+    def __init__(self, life: int, history: tuple[Any, ...]) -> None:
+        self.pending: Operation | None = None
+        self.notes: list[Operation] = []  # what the process has come to believe since its last call
+        self.path = SimpleNamespace(
+            lexists=lambda path: self._ask("lexists", str(path)),
+            **{name: getattr(posixpath, name) for name in ("join", "split", "basename", "dirname")},
+        )
+        self._life, self._history, self._answered = life, history, 0
+        self._open: list[list[Any]] = []  # by descriptor: inode, and what is left to read (None: not yet asked)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("O_") or name in ("fspath", "strerror"):
+            return getattr(os, name)
+        raise NotFaked(f"os.{name}: tests/explorers/model.py has no such function; add it to System")
+
+    def _ask(self, *operation: Any) -> Any:
+        if self.pending is not None or self._answered == len(self._history):
+            self.pending = self.pending or operation  # what it does in a `finally` on its way out is no call
+            raise Pause
+        answer = self._history[self._answered]
+        self._answered += 1
+        if isinstance(answer, Failure):
+            raise OSError(answer.errno, os.strerror(answer.errno), *map(str, operation[1:2]))
+        return answer
+
+    def choose(self, *question: Any) -> bool:
+        """Let the explorer decide, both ways."""
+        return bool(self._ask("choose", *question))
+
+    def note(self, *belief: Any) -> None:
+        """Tell the explorer what this process believes from now on."""
+        if self._answered == len(self._history):
+            self.notes.append(belief)
+
+    def getpid(self) -> int:
+        return self._life
+
+    def open(self, path: Any, flags: int, mode: int = 0o777) -> int:
+        self._open.append([self._ask("open", str(path), flags & (os.O_CREAT | os.O_EXCL)), None])
+        return len(self._open) - 1
+
+    def close(self, descriptor: int) -> None:
+        pass
+
+    def read(self, descriptor: int, size: int) -> bytes:
+        file = self._open[descriptor]
+        if file[1] is None:  # one call: what would be appended before a second may as well have come before the first
+            file[1] = self._ask("read", file[0])
+        part, file[1] = file[1][:size], file[1][size:]
+        return part
+
+    def pread(self, descriptor: int, size: int, offset: int) -> bytes:
+        return self._ask("peek", self._open[descriptor][0], size, offset)
+
+    def write(self, descriptor: int, data: Any) -> int:
+        return self._ask("write", self._open[descriptor][0], bytes(data))
+
+    def ftruncate(self, descriptor: int, size: int) -> None:
+        self._ask("truncate", self._open[descriptor][0], size)
+
+    def fsync(self, descriptor: int) -> None:
+        self._ask("sync", self._open[descriptor][0])
+
+    def fstat(self, descriptor: int) -> Any:
+        inode = self._open[descriptor][0]
+        return _status(inode, self._ask("size", inode))
+
+    def lstat(self, path: Any) -> Any:
+        if str(path) in DIRECTORIES:
+            return SimpleNamespace(st_mode=stat.S_IFDIR)
+        return _status(*self._ask("status", str(path)))
+
+    stat = lstat
+
+    def rename(self, source: Any, target: Any) -> None:
+        self._ask("rename", str(source), str(target))
+
+    def unlink(self, path: Any) -> None:
+        self._ask("unlink", str(path))
+
+    def listdir(self, path: Any) -> list[str]:
+        return list(self._ask("listdir", str(path)))
+
+
+def _status(inode: int, size: int) -> Any:
+    return SimpleNamespace(st_mode=stat.S_IFREG, st_ino=inode, st_size=size, st_mtime_ns=0)
+
+
+class Place(PurePosixPath):
+    """What a process has instead of `Path`."""
+
+    def mkdir(self, **_: Any) -> None:
+        pass  # all are there
+
+    def exists(self) -> bool:
+        return str(self) in DIRECTORIES or trials.os.path.lexists(self)
+
+    def glob(self, pattern: str) -> Iterator[Place]:
+        return (self / name for name in trials.os.listdir(self) if fnmatch.fnmatch(name, pattern))
+
+
+class ModelWorker(worker_module.Worker):
+    """The real worker, with an objective of some epochs, in the first of which it may be told to stop."""
+
+    def __init__(self, owner: str, epochs: int) -> None:
+        super().__init__(Folder(LOGS), "model", self.objective, "cpu")
+        self.owner, self.metric, self.epochs = owner, "loss", epochs
+
+    def objective(self, settings: Record, report: worker_module.Report) -> Record:
+        if trials.os.choose("preempt"):
+            self.on_signal(15, None)
+        for epoch in range(self.epochs):
+            report(epoch=epoch + 1, by=self.owner)
+        return {"loss": 0.5, "by": self.owner}
+
+    def say(self, message: str, trained: int | None = None) -> None:
+        pass
+
+
+class ModelMaster(master_module.Master):
+    """The real master, which asks the explorer when time has passed, and writes no results.csv."""
+
+    def __init__(self, study: Study, max_attempts: int) -> None:
+        super().__init__(Folder(LOGS), study, 0.0, max_attempts, say=lambda message: None)
+        self._leases = Oracle()
+
+    def write_results(self) -> None:
+        self._unwritten = False
+
+    def _check_absent(self) -> None:
+        listed = {name.number for name in self._in_hand}
+        for number in self.open:
+            if number not in listed and number not in self._losses and trials.os.choose("vanished", number):
+                self._absent[number] = -math.inf  # for longer than a lease
+        super()._check_absent()
+
+
+class Oracle:
+    """A lease expires when the explorer says so."""
+
+    def look(self, current: set[TrialName]) -> None:
+        pass
+
+    def is_new(self, name: TrialName) -> bool:
+        return False
+
+    def silence(self, name: TrialName, signature: tuple[int, ...]) -> float:
+        return math.inf if trials.os.choose("expired", name.owner) else 0.0
+
+    def __repr__(self) -> str:
+        return "Oracle"
+
+
+class Rest(NamedTuple):
+    """A process between two turns of its loop, where all that it remembers is known."""
+
+    who: str
+    life: int  # the how many-th process of that name
+    memory: str  # in words: two who remember the same are the same
+
+
+@contextlib.contextmanager
+def stand_ins() -> Iterator[None]:
+    """Replace what the real code has of the outside world."""
+    no_time = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda seconds: None)
+    in_order = SimpleNamespace(sample=lambda texts, count: sorted(texts)[:count], getrandbits=lambda bits: 0)
+    no_watchdog = SimpleNamespace(allow=lambda seconds: None)
+    with contextlib.ExitStack() as stack:
+        for module, name, value in (
+            (trials, "os", None),
+            (trials, "Path", Place),
+            (trials, "random", in_order),
+            (trials, "utc_now", lambda: "now"),
+            (master_module, "time", no_time),
+            (worker_module, "time", no_time),
+            (worker_module, "utc_now", lambda: "now"),
+            (worker_module, "describe_owner", lambda owner: {"claimed": owner, "by": owner}),
+            (worker_module, "new_owner", lambda: ""),
+            (worker_module, "Watchdog", lambda *arguments: no_watchdog),
+        ):
+            stack.enter_context(mock.patch.object(module, name, value))
+        yield
+
+
+HEARTBEAT: Any = SimpleNamespace(
+    hold=lambda claim, lease: None, release=lambda: None, lost=SimpleNamespace(is_set=lambda: False)
+)
+
+
+class Node(NamedTuple):
+    """A process at a call: `operation` is None when it has ended."""
+
+    rest: Rest
+    history: tuple[Any, ...]
+    notes: tuple[Operation, ...]
+    operation: Operation | None
+
+
+class Processes:
+    """What every process does next, by all that it has seen. Nodes are numbered."""
+
+    def __init__(self, study: Study, max_attempts: int, epochs: int) -> None:
+        self.nodes: list[Node] = []
+        self._study, self._max_attempts, self._epochs = study, max_attempts, epochs
+        self._memories: dict[Rest, Any] = {}
+        self._numbers: dict[Any, int] = {}
+
+    def start(self, who: str, life: int) -> int:
+        """A process that knows nothing yet."""
+        return self._begin(Rest(who, life, ""), None)
+
+    def answer(self, number: int, answer: Any) -> int:
+        """The node that follows when the pending call is answered so."""
+        key = number, type(answer), answer  # 0 and False are different answers
+        if key not in self._numbers:
+            node = self.nodes[number]
+            self._numbers[key] = self._run(node.rest, (*node.history, answer))
+        return self._numbers[key]
+
+    def _begin(self, rest: Rest, memory: Any) -> int:
+        if rest not in self._numbers:
+            self._memories[rest] = memory
+            self._numbers[rest] = self._run(rest, ())
+        return self._numbers[rest]
+
+    def _run(self, rest: Rest, history: tuple[Any, ...]) -> int:
+        system = trials.os = System(rest.life, history)
+        turn = self._master_turn if rest.who == "master" else self._worker_turn
+        try:
+            following, memory = turn(system, rest, self._memories[rest])
+        except Pause:
+            operation = system.pending
+        except Exception as error:
+            operation = ("crash", f"{type(error).__name__}: {error}")
+        else:
+            if following:
+                node = self.nodes[self._begin(following, memory)]
+                return self._number(node._replace(notes=(*system.notes, *node.notes)))
+            operation = None
+        return self._number(Node(rest, history, tuple(system.notes), operation))
+
+    def _number(self, node: Node) -> int:
+        if node not in self._numbers:
+            self._numbers[node] = len(self.nodes)
+            self.nodes.append(node)
+        return self._numbers[node]
+
+    def _worker_turn(self, system: System, rest: Rest, candidates: Any) -> tuple[Rest | None, Any]:
+        """As Worker.run: claim, train, finish."""
+        worker = ModelWorker(owner_token(rest.who, rest.life), self._epochs)
+        worker._candidates = iter(candidates or ())
+        life = rest.life
+        with contextlib.suppress(OSError):  # then it looks again
+            claim = worker.try_to_claim()
+            if claim:
+                attempt = claim.name.number, claim.name.attempt
+                system.note("holds", worker.owner, *attempt)
+                try:
+                    handed_in = worker.train(claim, HEARTBEAT)
+                    system.note("handed in" if handed_in else "dropped", worker.owner, *attempt)
+                except worker_module.Stopped:
+                    system.note("dropped", worker.owner, *attempt)
+                    life += 1
+        remaining = tuple(worker._candidates) if life == rest.life else ()
+        return Rest(rest.who, life, repr(remaining) if remaining else ""), remaining
+
+    def _master_turn(self, system: System, rest: Rest, before: Any) -> tuple[Rest | None, Any]:
+        """As the loop of master.py."""
+        master = copy.deepcopy(before) if before else ModelMaster(self._study, self._max_attempts)
+        try:
+            if before:
+                master.step()
+            else:
+                master.take_stock()
+        except OSError:
+            if not before:
+                return Rest(rest.who, rest.life, ""), None
+        else:
+            if before and master.is_done():
+                system.note("done", tuple((row.trial, row.attempt, row.worker) for row in master.rows_in_order()))
+                return None, None
+        master._in_hand = []  # the next step begins with a new listing
+        known = {k: v for k, v in sorted(vars(master).items()) if k not in ("folder", "study", "say")}
+        return Rest(rest.who, rest.life, repr(known)), master
+
+
+def owner_token(who: str, life: int) -> str:
+    """What a worker's claims bear."""
+    return who if life == 1 else f"{who}-{life}"
+
+
+# ---------------------------------------------------------------- what must be true
+
+
+class Beliefs(NamedTuple):
+    """What the processes have been told. A claim is (owner, trial, attempt)."""
+
+    holds: frozenset[tuple[Any, ...]] = frozenset()
+    handed_in: frozenset[tuple[Any, ...]] = frozenset()
+    counted: tuple[tuple[Any, ...], ...] | None = None  # by the master, when it had done: (trial, attempt, owner)
+
+    def after(self, notes: tuple[Operation, ...]) -> Beliefs:
+        """What they believe after these notes."""
+        holds, handed_in, counted = self
+        for kind, *claim in notes:
+            if kind == "done":
+                counted = claim[0]
+            elif kind == "holds":
+                holds |= {tuple(claim)}
+            else:
+                holds -= {tuple(claim)}
+                handed_in |= {tuple(claim)} if kind == "handed in" else set()
+        return Beliefs(holds, handed_in, counted)
+
+    def without(self, owners: Collection[str]) -> Beliefs:
+        """What is still believed when these have died: nobody holds what they held."""
+        return self._replace(holds=frozenset(claim for claim in self.holds if claim[0] not in owners))
+
+
+def story_of(data: bytes) -> list[Record]:
+    """The whole lines of a file."""
+    return [json.loads(line) for line in data.split(b"\n")[:-1]]
+
+
+def seen_files(disk: Disk) -> list[tuple[TrialName, list[Record]]]:
+    """What is counted."""
+    return [
+        (name, story_of(disk.files[inode].data))
+        for path, inode in disk.names
+        if (name := TrialName.parse(posixpath.basename(path))) and name.state == "seen"
+    ]
+
+
+def names_in_hand(disk: Disk) -> list[TrialName]:
+    """The trials that are neither counted nor set aside."""
+    names = [TrialName.parse(posixpath.basename(path)) for path, _ in disk.names]
+    return [name for name in names if name and name.state in ("pending", "taken", "done")]
+
+
+def each_trial_is_counted_once(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
+    """At most one .seen a trial, always; exactly one, and the master has those in its table, at the end."""
+    seen = [(name.number, name.attempt, _trained_by(story)) for name, story in seen_files(disk)]
+    numbers = [number for number, _, _ in seen]
+    if len(set(numbers)) < len(numbers):
+        return "a trial is counted twice"
+    if beliefs.counted is not None:
+        if sorted(numbers) != list(range(trials_asked)):
+            return "the study has ended, and a trial is not counted"
+        if sorted(seen) != sorted(beliefs.counted):
+            return "the master's table and the .seen files differ"
+    return None
+
+
+def each_attempt_has_one_worker(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
+    """No two workers believe that they hold the same attempt."""
+    attempts = [claim[1:] for claim in beliefs.holds]
+    return "two workers believe that they hold one attempt" if len(set(attempts)) < len(attempts) else None
+
+
+def each_file_tells_one_story(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
+    """What follows a worker's claim in a file is by that worker."""
+    for path, inode in disk.names:
+        owner = None
+        for record in story_of(disk.files[inode].data):
+            owner = record.get("claimed", owner)
+            if record.get("by", owner) != owner or (record.get("result") or {}).get("by", owner) != owner:
+                return f"{_short(path)}: holds a line of another worker than {owner}"
+    return None
+
+
+def what_is_handed_in_is_counted(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
+    """Who was told that its result is handed in finds it counted: its own, and of one trial only one."""
+    handed_in = [(number, attempt, owner) for owner, number, attempt in beliefs.handed_in]
+    if len({number for number, _, _ in handed_in}) < len(handed_in):
+        return "two workers were told that they have handed in the same trial"
+    seen = [(name.number, name.attempt, _trained_by(story)) for name, story in seen_files(disk)]
+    if beliefs.counted is not None and not set(handed_in) <= set(seen):
+        return "a worker was told that its result is handed in, but it is not counted"
+    return None
+
+
+INVARIANTS: tuple[Callable[[Disk, Beliefs, int], str | None], ...] = (
+    each_trial_is_counted_once,
+    each_attempt_has_one_worker,
+    each_file_tells_one_story,
+    what_is_handed_in_is_counted,
+)
+
+
+def _trained_by(story: list[Record]) -> str | None:
+    """Whose result a file holds; None if it is a failure."""
+    return next((record["result"]["by"] for record in story if "result" in record), None)
+
+
+def wrong_step(disk: Disk, who: str, operation: Operation) -> str | None:
+    """What no call may do: replace a file that is another, or write to one that is not one's own.
+
+    A worker that was too slow may write to a file that has become .lost between its open and its write: nobody
+    reads that for a result.
+    """
+    kind, *arguments = operation
+    names = dict(disk.names)
+    if kind == "rename":
+        source, target = (names.get(path) for path in arguments)
+        if None not in (source, target) and disk.files[source].data != disk.files[target].data:
+            return f"{_short(arguments[1])} is replaced by another file"
+    if kind == "write" and who != "master":
+        parsed = [TrialName.parse(posixpath.basename(path)) for path, inode in disk.names if inode == arguments[0]]
+        for name in parsed:
+            if name is None or (name.state, name.owner) not in (("taken", who), ("lost", "")):
+                return f"{who} writes to {name}, which is not its own"
+    return None
+
+
+# ---------------------------------------------------------------- the exploration
+
+
+class State(NamedTuple):
+    """Where all of it stands. Disks and beliefs by their numbers, processes by their nodes'."""
+
+    disk: int
+    beliefs: int
+    faults: int  # that may still strike
+    delayed: tuple[tuple[str, str], ...]  # renames on their way through the network
+    nodes: tuple[int, ...]  # the master's, then the workers'
+
+
+class Numbered:
+    """Values and their numbers."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._numbers: dict[Any, int] = {}
+
+    def number(self, value: Any) -> int:
+        if value not in self._numbers:
+            self._numbers[value] = len(self.values)
+            self.values.append(value)
+        return self._numbers[value]
+
+
+class Outcome(NamedTuple):
+    """One thing that can come of a call."""
+
+    disk: int
+    answer: Any
+    fault: str = ""
+    delayed: tuple[tuple[str, str], ...] = ()
+
+
+class Step(NamedTuple):
+    """A line of a schedule."""
+
+    who: str
+    what: str
+    fault: str = ""
+
+
+class Finding(NamedTuple):
+    """What an exploration has found."""
+
+    states: int
+    steps: int  # from one state to another
+    runs: int  # of real code: as many different histories had one process
+    seconds: float
+    complete: bool  # all states were reached
+    violation: str | None = None
+    schedule: tuple[Step, ...] = ()
+
+    def __str__(self) -> str:
+        end = "" if self.complete or self.violation else ", not complete"
+        numbers = f"{self.states:,} states, {self.steps:,} steps, {self.runs:,} runs, {self.seconds:.1f} s{end}"
+        if self.violation is None:
+            return f"{numbers}: no violation"
+        lines = [f"{step.who:7} {step.what}{f'   <- {step.fault}' if step.fault else ''}" for step in self.schedule]
+        return "\n".join([f"{numbers}: {self.violation}", *(f"  {line}" for line in lines)])
+
+
+class Explorer:
+    """All that can happen in one small study.
+
+    Args:
+        trials: the number of trials.
+        workers: the number of workers.
+        faults: how many may strike.
+        kinds: which of FAULTS may.
+        max_attempts: of a trial.
+        epochs: of a training; each is a line.
+        invariants: what must be true of every state.
+        forbidden: what no call may do.
+        most: states after which to give up.
+    """
+
+    def __init__(
+        self,
+        trials: int = 1,
+        workers: int = 2,
+        faults: int = 1,
+        kinds: Collection[str] = tuple(FAULTS),
+        max_attempts: int = 2,
+        epochs: int = 1,
+        invariants: Collection[Callable[[Disk, Beliefs, int], str | None]] = INVARIANTS,
+        forbidden: Callable[[Disk, str, Operation], str | None] = wrong_step,
+        most: int = 10_000_000,
+    ) -> None:
+        study = Study("model", "random", trials, "loss", objective="model", space={"x": Float(0.0, 1.0, False)})
+        self.trials, self.faults, self.kinds, self.most = trials, faults, frozenset(kinds), most
+        self.names = ("master", "ann", "bob", "cyd", "dan")[: 1 + workers]
+        self.invariants, self.forbidden = invariants, forbidden
+        self.processes = Processes(study, max_attempts, epochs)
+        self.disks, self.beliefs, self.steps = Numbered(), Numbered(), Numbered()
+        self._perform = functools.cache(self._perform_once)
+        self._outcomes = functools.cache(self._list_outcomes)
+        self._settle = functools.cache(self._settle_once)
+        self._check = functools.cache(self._check_once)
+
+    def explore(self) -> Finding:
+        """Breadth first from the empty folder."""
+        start = time.process_time()
+        with stand_ins():
+            return self._explore(start)
+
+    def _explore(self, start: float) -> Finding:
+        states = [self._initial()]
+        numbers = {states[0]: 0}
+        origins = array("q", [-1])  # of each state: the one before
+        by = array("q", [-1])  # and the step from there
+        edges = array("q")  # pairs of states: steps that need no fault
+        count = 0
+
+        def finding(violation: str | None = None, at: int = 0, last: int | None = None) -> Finding:
+            path = [] if last is None else [last]
+            while violation and at > 0:
+                path.append(by[at])
+                at = origins[at]
+            seconds, runs = time.process_time() - start, len(self.processes.nodes)
+            complete = len(states) < self.most
+            schedule = tuple(self.steps.values[step] for step in reversed(path))
+            return Finding(len(states), count, runs, seconds, complete, violation, schedule)
+
+        for number, state in enumerate(states):  # the list grows meanwhile
+            if len(states) >= self.most:
+                return finding()
+            for step, following, wrong in self._successors(state):
+                count += 1
+                if wrong:
+                    return finding(wrong, number, step)
+                if following not in numbers:
+                    numbers[following] = len(states)
+                    states.append(following)
+                    origins.append(number)
+                    by.append(step)
+                    if violation := self._check(following.disk, following.beliefs):
+                        return finding(violation, len(states) - 1)
+                if following.faults == state.faults:
+                    edges.extend((number, numbers[following]))
+        stuck = self._first_stuck(states, edges)
+        return finding("from here the study can't be completed any more" if stuck is not None else None, stuck or 0)
+
+    def _initial(self) -> State:
+        nodes = tuple(self.processes.start(who, 1) for who in self.names)
+        return State(self.disks.number(Disk(())), self.beliefs.number(Beliefs()), self.faults, (), nodes)
+
+    def _first_stuck(self, states: list[State], edges: array[int]) -> int | None:
+        """The first state from which no way without faults leads to the end of the study."""
+        alive = bytearray(self.beliefs.values[state.beliefs].counted is not None for state in states)
+        changed = True
+        while changed:
+            changed = False
+            for index in range(len(edges) - 2, -1, -2):
+                if alive[edges[index + 1]] and not alive[edges[index]]:
+                    alive[edges[index]] = changed = True
+        return alive.find(0) if 0 in alive else None
+
+    def _check_once(self, disk: int, beliefs: int) -> str | None:
+        values = self.disks.values[disk], self.beliefs.values[beliefs]
+        return next(filter(None, (invariant(*values, self.trials) for invariant in self.invariants)), None)
+
+    # ---- from one state to the next
+
+    def _successors(self, state: State) -> Iterator[tuple[int, State, str | None]]:
+        for index in range(len(state.nodes)):
+            yield from self._calls(state, index)
+        for rename in state.delayed:
+            yield self._arrival(state, rename)
+        if state.faults:
+            if "kill" in self.kinds:
+                for index, node in enumerate(state.nodes):
+                    if self.processes.nodes[node].operation:
+                        yield self._deaths(state, (index,), state.disk, "is killed")
+            if "power" in self.kinds:
+                disk = self.disks.number(self.disks.values[state.disk].after_power_failure())
+                yield self._deaths(state, range(len(state.nodes)), disk, "the power fails")
+
+    def _calls(self, state: State, index: int) -> Iterator[tuple[int, State, str | None]]:
+        """The next call of one process, with all that can come of it."""
+        node = self.processes.nodes[state.nodes[index]]
+        if node.operation is None:
+            return
+        who = self._owner(state, index)
+        if node.operation[0] == "crash":
+            yield self.steps.number(Step(who, node.operation[1])), state, f"{who} ends with an exception"
+            return
+        wrong = self.forbidden(self.disks.values[state.disk], who, node.operation)
+        for outcome in self._outcomes(state.disk, node.operation):
+            if not self._is_allowed(outcome.fault, state, node.operation):
+                continue
+            costs = bool(outcome.fault and outcome.fault != "dead")
+            disk, following, notes = self._settle(
+                outcome.disk, self.processes.answer(state.nodes[index], outcome.answer)
+            )
+            beliefs = self.beliefs.number(self.beliefs.values[state.beliefs].after(notes)) if notes else state.beliefs
+            delayed = tuple(sorted((*state.delayed, *outcome.delayed))) if outcome.delayed else state.delayed
+            nodes = (*state.nodes[:index], following, *state.nodes[index + 1 :])
+            step = Step(who, _describe(node.operation, outcome.answer, notes), _describe_fault(outcome.fault))
+            yield self.steps.number(step), State(disk, beliefs, state.faults - costs, delayed, nodes), wrong
+
+    def _arrival(self, state: State, rename: tuple[str, str]) -> tuple[int, State, str | None]:
+        """A rename that was on its way reaches the server."""
+        wrong = self.forbidden(self.disks.values[state.disk], "network", ("rename", *rename))
+        disk, answer = self._perform(state.disk, ("rename", *rename))
+        rest = list(state.delayed)
+        rest.remove(rename)
+        step = self.steps.number(Step("network", f"delivers {_describe(('rename', *rename), answer, ())}"))
+        return step, state._replace(disk=disk, delayed=tuple(rest)), wrong
+
+    def _deaths(self, state: State, indices: Collection[int], disk: int, what: str) -> tuple[int, State, str | None]:
+        """Some processes end, others take their places."""
+        nodes, owners = list(state.nodes), [self._owner(state, index) for index in indices]
+        for index in indices:
+            rest = self.processes.nodes[nodes[index]].rest
+            nodes[index] = self.processes.start(rest.who, rest.life + 1)
+        beliefs = self.beliefs.number(self.beliefs.values[state.beliefs].without(owners))
+        step = self.steps.number(Step(owners[0] if len(indices) == 1 else "", what, "fault"))
+        return step, State(disk, beliefs, state.faults - 1, state.delayed, tuple(nodes)), None
+
+    def _owner(self, state: State, index: int) -> str:
+        rest = self.processes.nodes[state.nodes[index]].rest
+        return "master" if index == 0 else owner_token(rest.who, rest.life)
+
+    def _is_allowed(self, fault: str, state: State, operation: Operation) -> bool:
+        if not fault:
+            return True
+        if operation[:2] == ("choose", "vanished"):  # a lease is long: by then all that is there has been listed
+            return not any(name.number == operation[2] for name in names_in_hand(self.disks.values[state.disk]))
+        if operation[:2] == ("choose", "expired"):
+            alive = operation[2] in [self._owner(state, index) for index in range(1, len(state.nodes))]
+            if not alive or fault == "dead":
+                return not alive and fault == "dead"  # the lease of a dead worker expires sooner or later
+        return state.faults > 0 and fault in self.kinds
+
+    def _list_outcomes(self, disk: int, operation: Operation) -> tuple[Outcome, ...]:
+        """All that can come of a call. Private ones are not asked about: they have one outcome."""
+        kind, *arguments = operation
+        if kind == "choose":
+            faults = {"preempt": ("preempt",), "expired": ("expire", "dead"), "vanished": ("dead",)}[arguments[0]]
+            return (Outcome(disk, False), *(Outcome(disk, True, fault) for fault in faults))
+        after, answer = self._perform(disk, operation)
+        outcomes = [Outcome(after, answer)]
+        if kind == "rename" and answer is None:
+            outcomes.append(Outcome(after, Failure(errno.ENOENT), "reply"))
+            if not arguments[0].endswith(".tmp"):  # a temporary name never comes again
+                rename = (arguments[0], arguments[1])
+                outcomes.append(Outcome(after, None, "repeat", (rename,)))
+                outcomes.append(Outcome(disk, Failure(errno.EIO), "late", (rename,)))
+        if kind == "listdir":
+            hidden = [text for text in answer if TrialName.parse(text)]
+            outcomes += [Outcome(disk, tuple(t for t in answer if t != text), "omit") for text in hidden]
+        return tuple(outcomes)
+
+    def _perform_once(self, disk: int, operation: Operation) -> tuple[int, Any]:
+        kind, *arguments = operation
+        after, answer = getattr(self.disks.values[disk], kind)(*arguments)
+        return self.disks.number(after), answer
+
+    def _settle_once(self, disk: int, node: int) -> tuple[int, int, tuple[Operation, ...]]:
+        """Go on through calls that nobody else sees. Returns disk, node and what was noted on the way."""
+        notes = list(self.processes.nodes[node].notes)
+        while (operation := self.processes.nodes[node].operation) and is_private(self.disks.values[disk], operation):
+            disk, answer = self._perform(disk, operation)
+            node = self.processes.answer(node, answer)
+            notes += self.processes.nodes[node].notes
+        return disk, node, tuple(notes)
+
+
+# ---------------------------------------------------------------- in words
+
+
+def _short(path: str) -> str:
+    return path.removeprefix(f"{LOGS}/")
+
+
+def _describe_fault(fault: str) -> str:
+    return {**FAULTS, **MORE_FAULTS, "dead": ""}.get(fault, "")
+
+
+def _describe(operation: Operation, answer: Any, notes: tuple[Operation, ...]) -> str:
+    """A call, its answer, and what its caller believes from then on, in a line."""
+    kind, *arguments = operation
+    if kind == "write":
+        text = f"appends {arguments[1].decode().strip()}"
+    elif kind == "choose":
+        text = {
+            "preempt": "is it to stop?",
+            "expired": f"has the lease of {arguments[-1]} expired?",
+            "vanished": f"has trial {arguments[-1]} been absent for a lease?",
+        }[arguments[0]]
+        text += " yes" if answer else " no"
+    elif kind == "rename":
+        text = f"renames {_short(arguments[0])} -> {_short(arguments[1])}"
+    elif kind == "listdir":
+        text = f"lists {arguments[0]}: {', '.join(t for t in answer if TrialName.parse(t)) or 'no trials'}"
+    else:
+        text = " ".join([kind, *(_short(str(argument)) for argument in arguments[:1])])
+        if kind == "lexists":
+            text += ": yes" if answer else ": no"
+    if isinstance(answer, Failure):
+        text += f": {errno.errorcode[answer.errno]}"
+    for note, *claim in notes:
+        text += f"   [{claim[0]} {note} trial {claim[1]}, attempt {claim[2]}]" if note != "done" else "   [done]"
+    return text
+
+
+def main() -> int:
+    """Explore; exit code 1 if anything is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--long", action="store_true", help="explore more (three minutes)")
+    parser.add_argument("--trials", type=int, help="explore this instead: so many trials")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--faults", type=int, default=1, help="so many faults")
+    parser.add_argument("--kinds", default=",".join(FAULTS), help="of these kinds (default: %(default)s)")
+    parser.add_argument("--max-attempts", type=int, default=2)
+    parser.add_argument("--most", type=int, default=10_000_000, help="states after which to give up")
+    arguments = parser.parse_args()
+    sizes = [(1, 1), (2, 0)] + ([(1, 2)] if arguments.long else [])
+    if arguments.trials:
+        sizes = [(arguments.trials, arguments.faults)]
+    code = 0
+    for trials_asked, faults in sizes:
+        kinds = re.split(r"\W+", arguments.kinds)
+        explorer = Explorer(trials_asked, arguments.workers, faults, kinds, arguments.max_attempts, most=arguments.most)
+        finding = explorer.explore()
+        print(f"{trials_asked} trials, {arguments.workers} workers, {faults} faults: {finding}", flush=True)
+        code |= finding.violation is not None
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
