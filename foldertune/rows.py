@@ -1,4 +1,4 @@
-"""From trials to rows of a table: one row for each counted trial."""
+"""From counted trials to rows of a table: one row a trial, as they stand in results.csv."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import functools
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from foldertune.protocol import Trial
 from foldertune.study import SEED, Study
 from foldertune.tables import Cells, to_csv
 
-DONE, FAILED = "done", "failed"
+SUCCEEDED, FAILED = "succeeded", "failed"
 _BEFORE = ("trial", "status")
 _AFTER = ("worker", "host", "attempt", "claimed", "finished", "error")
 _OTHERS = (*_BEFORE, *_AFTER)
@@ -25,7 +25,7 @@ class Row:
     """One counted trial. Times are UTC in ISO 8601, by the clock of the worker's host."""
 
     trial: int
-    status: str  # done, or failed: no attempt had a result
+    status: str  # succeeded, or failed: no attempt had a result
     settings: dict[str, Any]
     metrics: dict[str, Any] = field(default_factory=dict)
     worker: str | None = None
@@ -38,9 +38,10 @@ class Row:
     @classmethod
     def from_trial(cls, trial: Trial) -> Row:
         """What a table says of a counted trial."""
+        succeeded = trial.result is not None
         return cls(
             trial=trial.name.number,
-            status=DONE if trial.result is not None else FAILED,
+            status=SUCCEEDED if succeeded else FAILED,
             settings=trial.settings,
             metrics=trial.result or {},
             worker=trial.claim.get("claimed"),
@@ -48,13 +49,8 @@ class Row:
             attempt=trial.name.attempt,
             claimed=trial.claim.get("time"),
             finished=trial.finished,
-            error=trial.error if trial.result is None else None,
+            error=None if succeeded else trial.error,
         )
-
-    def value(self, metric: str) -> float | None:
-        """The metric, or None where there is no finite one."""
-        value = self.metrics.get(metric)
-        return value if isinstance(value, int | float) and abs(value) < math.inf else None
 
     def cells(self) -> Cells:
         """The row by columns; a number that is not finite is no value."""
@@ -68,7 +64,7 @@ class Row:
 
 @functools.lru_cache
 def column_names(settings: tuple[str, ...], metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The columns of settings and metrics of these names: no other column has the same."""
+    """The columns of settings and metrics with these names: no other column has the same name."""
     settings = tuple(f"setting_{name}" if name in _OTHERS else name for name in settings)
     taken = {*_OTHERS, *settings}
     return settings, tuple(f"result_{name}" if name in taken else name for name in metrics)
@@ -85,28 +81,22 @@ def columns(rows: Iterable[Row]) -> list[str]:
 
 
 def results_csv(rows: Sequence[Row]) -> str:
-    """What stands in results.csv."""
+    """What stands in results.csv, if these are the counted trials in the order of their numbers."""
     return to_csv(columns(rows), (row.cells() for row in rows))
 
 
-def rank(rows: Iterable[Row], metric: str, direction: str) -> list[Row]:
-    """Best first; trials without a value last, each group in the order of the trials."""
-    sign = 1 if direction == "minimize" else -1
-
-    def key(row: Row) -> tuple[bool, float, int]:
-        value = row.value(metric)
-        return (value is None, 0.0 if value is None else sign * value, row.trial)
-
-    return sorted(rows, key=key)
-
-
 def searched_and_metric(study: Study) -> tuple[list[str], str]:
-    """The columns of the search space, and that of the metric."""
+    """The columns of the search space, and the column of the metric."""
     settings, metrics = column_names((*study.space, *study.fixed, SEED), (study.metric,))
     return list(settings[: len(study.space)]), metrics[0]
 
 
-def known_columns(study: Study, rows: Sequence[Row]) -> list[str]:
-    """All columns of these rows, and those that the study promises, which no trial may have yet."""
-    searched, metric = searched_and_metric(study)
-    return [*dict.fromkeys([*columns(rows), *searched, metric])]
+def with_derived(study: Study, rows: Sequence[Row]) -> list[Row]:
+    """The same rows, with the study's derived quantities after the metrics; a metric that a trial really has wins."""
+    if not study.derived:
+        return list(rows)
+    derived = ((row, study.derive(row.settings, row.metrics)) for row in rows)
+    return [
+        replace(row, metrics={**row.metrics, **{k: v for k, v in more.items() if k not in row.metrics}})
+        for row, more in derived
+    ]

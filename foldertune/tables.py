@@ -16,6 +16,7 @@ from foldertune.protocol import printable, to_line
 
 LONGEST = 400  # characters of a value that a person is shown
 Cells = dict[str, Any]  # a row by columns; None: no value
+Show = Callable[[str, Any], str]  # how a person is shown a column's value; programs get it as it is
 
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
@@ -41,6 +42,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
+def finite(value: Any) -> float | None:
+    """The number that `value` is; None if it is none, not finite, or true or false."""
+    return float(value) if is_number(value) else None
+
+
 def short(value: Any) -> str:
     """A value as a person wants it in a table."""
     if value is None:
@@ -55,6 +61,9 @@ def as_text(value: Any) -> str:
 
 
 def _to_number(text: str) -> int | float | None:
+    if text.endswith("%"):
+        share = _to_number(text[:-1].strip())
+        return None if share is None else share / 100
     for kind in (int, float):
         try:
             number = kind(text)
@@ -202,7 +211,11 @@ def _summary(members: Sequence[Cells], keys: Sequence[str], values: Sequence[str
 # ---------------------------------------------------------------- formats
 
 
-def to_csv(keys: Sequence[str], cells: Iterable[Cells]) -> str:
+def _short(key: str, value: Any) -> str:
+    return short(value)
+
+
+def to_csv(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
     """A table with a header; what has no value is empty, a list or an object is JSON."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
@@ -213,18 +226,18 @@ def to_csv(keys: Sequence[str], cells: Iterable[Cells]) -> str:
     return file.getvalue()
 
 
-def to_json(keys: Sequence[str], cells: Iterable[Cells]) -> str:
+def to_json(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
     """A list of objects, one a line."""
     rows = [to_line({key: row.get(key) for key in keys}).decode().rstrip("\n") for row in cells]
     return "[" + ",\n ".join(rows) + "]\n"
 
 
-def to_markdown(keys: Sequence[str], cells: Iterable[Cells]) -> str:
+def to_markdown(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
     """A table for a README or an issue."""
     lines = [
         list(map(printable, keys)),
         ["---:"] * len(keys),
-        *([short(row.get(key)) for key in keys] for row in cells),
+        *([show(key, row.get(key)) for key in keys] for row in cells),
     ]
     escaped = ([text.replace("|", "\\|") for text in line] for line in lines)
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
@@ -237,14 +250,14 @@ _LATEX = str.maketrans(
 )
 
 
-def to_latex(keys: Sequence[str], cells: Iterable[Cells]) -> str:
+def to_latex(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
     r"""A table for a paper; needs \usepackage{booktabs}."""
 
     def line(texts: Iterable[str]) -> str:
         return " & ".join(text.translate(_LATEX) for text in texts) + r" \\" + "\n"
 
     head = line(printable(key).replace("_", " ") for key in keys)
-    body = "".join(line(short(row.get(key)) for key in keys) for row in cells)
+    body = "".join(line(show(key, row.get(key)) for key in keys) for row in cells)
     columns = "r" * len(keys)
     return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head}\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
 
@@ -282,7 +295,7 @@ def _whole(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
-FORMATS: dict[str, Callable[[Sequence[str], Sequence[Cells]], str]] = {
+FORMATS: dict[str, Callable[[Sequence[str], Sequence[Cells], Show], str]] = {
     "csv": to_csv,
     "json": to_json,
     "markdown": to_markdown,

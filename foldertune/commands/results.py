@@ -1,14 +1,14 @@
 """The results of a study: from the trials' files to rows, from rows to tables.
 
-    python -m foldertune results                         the best ten of logs/
-    python -m foldertune results --logs /shared/me/lr --best 3
-    python -m foldertune results --all --format csv      every trial and column
-    python -m foldertune results --where 'filters<50' --where status=done
-    python -m foldertune results --sort seconds --descending
-    python -m foldertune results --group                 mean and deviation over
+    {results}                         the best ten of logs/
+    {results} --logs /shared/me/lr --best 3
+    {results} --all --format csv      every trial and column
+    {results} --where 'filters<50' --where status=done
+    {results} --sort seconds --descending
+    {results} --group                 mean and deviation over
                                                        trials of equal settings
-    python -m foldertune results --group filters --columns test_loss --out t.tex
-    python -m foldertune results --keep kept             all of it, small
+    {results} --group filters --columns test_loss --out t.tex
+    {results} --keep kept             all of it, small
 
 CONDITION is a column, one of = != < <= > >=, and a value: 'error=' asks for the
 trials that have none, 'error!=' for the others. With --group, --columns are
@@ -16,7 +16,7 @@ those to average (else the metric and the seconds); a trial that failed, that
 diverged or that has no metric is counted, and `left_out` of the means. The
 deviation is that of a sample.
 
-In a notebook: from analysis.results import load; load("logs"), a DataFrame.
+In a notebook: from foldertune import load; load("logs"), a DataFrame.
 
 The master keeps the same rows, in the order of the trials, in `results.csv`;
 if that file is gone, this program writes it again from the trials' files.
@@ -28,12 +28,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 from foldertune.command_line import add_logs, new_parser
 from foldertune.protocol import Folder, printable, write_whole
-from foldertune.reading.archive import Search, read_search, write_archive
-from foldertune.rows import FAILED, Row, columns, rank, results_csv, searched_and_metric
+from foldertune.reading.archive import read_archive, write_archive
+from foldertune.reading.reader import read_results
+from foldertune.reading.results import Results
+from foldertune.reading.terminal.table import main_columns, print_table, shown
+from foldertune.reading.words import best_first
+from foldertune.rows import Row, columns, results_csv, searched_and_metric, with_derived
 from foldertune.study import Study, StudyError
 from foldertune.tables import (
     FORMATS,
@@ -49,32 +52,9 @@ from foldertune.tables import (
     to_parquet,
     where,
 )
-from foldertune.tables import short as short
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 ENDINGS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex", ".parquet": "parquet"}
 WHOLE = ("csv", "json", "parquet")  # formats for programs: with all columns
-
-
-def known_columns(study: Study, rows: Sequence[Row]) -> list[str]:
-    """All columns of these rows, and those that the study promises, which no trial may have yet."""
-    searched, metric = searched_and_metric(study)
-    return [*dict.fromkeys([*columns(rows), *searched, metric])]
-
-
-def main_columns(study: Study, rows: Sequence[Row], chosen: Sequence[Cells]) -> list[str]:
-    """What a table on a screen has room for: the metric and what was searched."""
-    searched, metric = searched_and_metric(study)
-    wanted = ["trial", metric, *searched, "seconds", "host"]
-    if any(row["status"] == FAILED for row in chosen):
-        wanted.append("status")
-    there = set(columns(rows))
-    return [key for key in dict.fromkeys(wanted) if key in there]
-
-
-# ---------------------------------------------------------------- the program
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -131,29 +111,16 @@ def check_arguments(arguments: argparse.Namespace) -> None:
 
 def main() -> int:
     """Print the best trials, or do with them what is asked for."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text comes from files
-    try:
-        arguments = parse_arguments()
-        search = read_search(arguments.logs, epochs=bool(arguments.keep))
-        rows = [Row.from_trial(trial) for trial in search.trials]
-        for complaint in search.complaints:
-            print(f"left out: {printable(complaint)}", file=sys.stderr)
-        mend_table(Folder(arguments.logs), rows)
-        if arguments.keep:
-            keep(search, arguments.logs, arguments.keep)
-        else:
-            show(search.study, rows, arguments)
-        sys.stdout.flush()
-    except (StudyError, TableError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        return 0  # `| head`
-    except OSError as error:
-        print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    arguments = parse_arguments()
+    results = read_results(arguments.logs, epochs=bool(arguments.keep))
+    for complaint in results.complaints:
+        print(f"left out: {printable(complaint)}", file=sys.stderr)
+    mend_table(Folder(arguments.logs), [Row.from_trial(trial) for trial in results.trials])
+    if arguments.keep:
+        keep(results, arguments.logs, arguments.keep)
+    else:
+        show(results, arguments)
+    sys.stdout.flush()
     return 0
 
 
@@ -166,29 +133,29 @@ def mend_table(folder: Folder, rows: Sequence[Row]) -> None:
             print(f"{folder.results}: can't be written ({error.strerror})", file=sys.stderr)
 
 
-def keep(search: Search, logs: Path, out: Path) -> None:
+def keep(results: Results, logs: Path, out: Path) -> None:
     """Write the small form of a study. Raises StudyError if it can't be written there."""
     if out.resolve() == logs.resolve():
         raise StudyError(f"--keep {out}: is the study's own folder; choose another")
     try:
-        write_archive(search, out)
-        kept = [Row.from_trial(trial) for trial in read_search(out, epochs=False).trials]
-        Folder(out).write_results(results_csv(kept))
+        write_archive(results, out)
+        kept = read_archive(out)
     except StudyError as error:
         raise StudyError(f"--keep {error}") from None
     except OSError as error:
         raise StudyError(f"--keep {out}: can't be written ({error.strerror}); choose another folder") from None
-    left_out = f"; {len(search.in_hand)} in hand are left out" if search.in_hand else ""
-    print(f"{out}: {len(kept)} trials, {len(search.lost)} lost attempts{left_out}")
+    left_out = f"; {len(results.in_hand)} in hand are left out" if results.in_hand else ""
+    print(f"{out}: {len(kept.trials)} trials, {len(kept.lost)} lost attempts{left_out}")
 
 
-def show(study: Study, rows: Sequence[Row], arguments: argparse.Namespace) -> None:
-    """The trials, or groups of them, and the columns that were asked for, in the format that was asked for."""
-    known = known_columns(study, rows)
-    cells = [row.cells() for row in rank(rows, study.metric, study.direction)]
+def show(results: Results, arguments: argparse.Namespace) -> None:
+    """Show the trials, or groups of them, with the columns and in the format that were asked for."""
+    study = results.study
+    rows = with_derived(study, [Row.from_trial(trial) for trial in results.ranking])
+    known, cells = known_columns(study, rows), [row.cells() for row in rows]
     for condition in arguments.where or ():
         cells = where(cells, condition, known)
-    what, order = f"{len(cells)} trials", best_first_of(study)
+    what, order = f"{len(cells)} trials", best_first(study)
     keys = choose_columns("--columns", arguments.columns, known) if arguments.columns is not None else []
     if arguments.group is not None:
         by = choose_columns("--group", arguments.group, known) if arguments.group else searched_and_metric(study)[0]
@@ -201,13 +168,19 @@ def show(study: Study, rows: Sequence[Row], arguments: argparse.Namespace) -> No
     chosen = cells if arguments.all else cells[: arguments.best or 10]
     keys = keys or (columns(rows) if arguments.format in WHOLE else main_columns(study, rows, chosen))
     if arguments.out:
-        write(arguments.out, arguments.format, keys, chosen)
+        write(arguments.out, arguments.format, study, keys, chosen)
     elif arguments.format in FORMATS:
-        sys.stdout.write(FORMATS[arguments.format](keys, chosen))
+        sys.stdout.write(to_text(arguments.format, study, keys, chosen))
     else:
         title = ", ".join([f"{len(chosen)} of {what}", *(arguments.where or ()), order])
-        best_first = arguments.sort is None
-        print_table(Folder(arguments.logs), study, rows, chosen, keys, title=title, best_first=best_first)
+        in_order = arguments.sort is None
+        print_table(Folder(arguments.logs), study, rows, chosen, keys, title=title, in_order=in_order)
+
+
+def known_columns(study: Study, rows: Sequence[Row]) -> list[str]:
+    """All columns of these rows, and those that the study promises but no trial may have yet."""
+    searched, metric = searched_and_metric(study)
+    return [*dict.fromkeys([*columns(rows), *searched, metric])]
 
 
 def groups(
@@ -233,72 +206,20 @@ def groups(
     return keys, table
 
 
-def best_first_of(study: Study) -> str:
-    """The usual order, in words."""
-    return f"{'lowest' if study.direction == 'minimize' else 'highest'} {study.metric} first"
+def to_text(format: str, study: Study, keys: Sequence[str], cells: Sequence[Cells]) -> str:
+    """The table in one of the text formats."""
+    return FORMATS[format](keys, cells, lambda key, value: shown(study, key, value))
 
 
-def write(out: Path, format: str, keys: Sequence[str], cells: Sequence[Cells]) -> None:
+def write(out: Path, format: str, study: Study, keys: Sequence[str], cells: Sequence[Cells]) -> None:
     """Write a file, whole or not at all. Raises TableError if it can't be written."""
-    data = (
-        to_parquet(keys, cells)
-        if format == "parquet"
-        else FORMATS[format](keys, cells).encode(errors="backslashreplace")
-    )
+    if format == "parquet":
+        data = to_parquet(keys, cells)
+    else:
+        data = to_text(format, study, keys, cells).encode(errors="backslashreplace")
     try:
         write_whole(out, data)
     except OSError as error:
         if not out.parent.is_dir():
             raise TableError(f"--out {out}: there is no folder {out.parent}; make it first") from None
         raise TableError(f"--out {out}: can't be written ({error.strerror}); choose another file") from None
-
-
-def to_table(keys: Sequence[str], cells: Sequence[Cells], *, best_first: bool = True) -> Table:
-    """A table for the terminal; the first row is the best, what failed is red."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for key in keys:
-        words = printable(key).replace("_", " ").split() or [""]  # a long name breaks into lines there
-        justify: Literal["left", "right"] = "left" if key == "host" else "right"
-        table.add_column(Text(" ".join(words)), justify=justify, min_width=max(map(len, words)), vertical="bottom")
-    for position, row in enumerate(cells):
-        style = "red" if row.get("status") == FAILED else "bold green" if best_first and position == 0 else ""
-        table.add_row(*(Text(short(row.get(key))) for key in keys), style=style)
-    return table
-
-
-def print_table(
-    folder: Folder,
-    study: Study,
-    rows: Sequence[Row],
-    chosen: Sequence[Cells],
-    keys: Sequence[str] = (),
-    *,
-    title: str = "",
-    best_first: bool = True,
-) -> None:
-    """The chosen trials, or groups of them, and where the rest is."""
-    from rich.console import Console
-    from rich.text import Text
-
-    failed = sum(row.status == FAILED for row in rows)
-    console = Console(highlight=False)
-    if chosen:
-        title = title or f"{len(chosen)} of {len(rows)} trials, {best_first_of(study)}"
-        console.print(Text(printable(f"{study.name}: {title}"), style="bold"))
-        table = to_table(keys or main_columns(study, rows, chosen), chosen, best_first=best_first)
-        needed = console.measure(table).maximum
-        console.print(table, width=max(needed, console.width), crop=False)  # half a number would be another
-    else:
-        print(printable(study.name) + (": no trial is like that" if rows else ": no trial has ended yet"))
-    if failed:
-        what = f"their files in {folder.seen}/ say why" if folder.seen.is_dir() else "the column 'error' says why"
-        print(f"{failed} failed; {what}")
-    print(f"All {len(rows)} trials with every column: {folder.results}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,20 +6,21 @@ import itertools
 import math
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from foldertune.reading.archive import Search
-from foldertune.reading.samples import finite
-from foldertune.strategies import Categorical, Int
+from foldertune.space import Categorical, Int
 from foldertune.study import Study
+from foldertune.tables import finite
+
+if TYPE_CHECKING:
+    from foldertune.reading.results import Results
 
 FEWEST = 8  # trials with a value, below which nothing is said
-MOST = 200  # trials that are looked at; of more, so many drawn at random: fANOVA's time grows with the square
+MOST = 200  # trials that are looked at; of more, this many drawn at random: fANOVA's time grows with the square
 TREES = 100
 MOST_PAIRED = 5  # hyperparameters whose pairs are looked at, the most important ones
-EFFECTIVE_RATE = "effective rate"
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,19 @@ class Importance:
 
     shares: of the variance of the trials' ranks, by hyperparameter; they add up to 1.
     predicted: the share of that variance which a forest of trees that is told only these hyperparameters predicts for
-        trials that it has not seen; 0 or less: nothing.
+        trials that it has not seen (R² out of bag). Below 0 it predicts worse than the mean rank does.
+    derived: the quantities among them that are derived from settings, each with the settings it is made of.
     """
 
     trials: int  # that were looked at
     of: int  # that there are
     shares: dict[str, float]
     predicted: dict[tuple[str, ...], float] = field(default_factory=dict)
+    derived: dict[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def best_pair(self) -> tuple[str, str] | None:
-        """The two that together predict best (the effective rate may be one), else those with the largest shares.
+        """The two that together predict best (one may be derived), else those with the largest shares.
 
         None if there are no two.
         """
@@ -49,11 +52,10 @@ class Importance:
             return ordered[0], ordered[1]
         return best
 
-
-def effective_rate(settings: Mapping[str, Any]) -> float | None:
-    """Learning rate / (1 − momentum): the step that momentum makes of a constant gradient; None if there is none."""
-    rate, momentum = finite(settings.get("learning_rate")), finite(settings.get("momentum"))
-    return rate / (1 - momentum) if rate is not None and momentum is not None and momentum < 1 else None
+    @property
+    def predicts_nothing(self) -> bool:
+        """Is there nothing from which a forest predicts better than by the mean rank? Then there are too few trials."""
+        return all(share <= 0 for names, share in self.predicted.items() if not {*names} <= self.derived.keys())
 
 
 def rank_all(values: Sequence[float]) -> list[float]:
@@ -63,35 +65,45 @@ def rank_all(values: Sequence[float]) -> list[float]:
     return [float(rank) for rank in rankdata(values)]
 
 
-def measure_importance(search: Search) -> Importance | None:
+def measure_importance(results: Results) -> Importance | None:
     """Importance by Optuna's fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014), and what a forest predicts.
 
     Of ranks, not values: else a few diverged trials would be all of the variance. A trial without a value ranks last.
     None with fewer than `FEWEST` trials, or if no hyperparameter varies, or all results are equal.
     """
-    study = search.study
-    trials = [trial for trial in search.trials if trial.result is not None and study.contains(trial.settings)]
+    study = results.study
+    trials = [trial for trial in results.ended if study.contains(trial.settings)]
     count = len(trials)
     if count > MOST:
         trials = random.Random(0).sample(trials, MOST)
-    names = [n for n in study.space if len({str(t.settings[n]) for t in trials}) > 1]
+    names = [name for name in study.space if len({str(trial.settings[name]) for trial in trials}) > 1]
     worst = math.inf if study.direction == "minimize" else -math.inf
-    values = [finite((t.result or {}).get(study.metric)) for t in trials]
+    values = [results.value(trial) for trial in trials]
     if len(trials) < FEWEST or not names or len(set(values)) < 2:
         return None
     targets = rank_all([worst if value is None else value for value in values])
-    columns = {name: [t.settings[name] for t in trials] for name in names}
+    columns = {name: [trial.settings[name] for trial in trials] for name in names}
     shares = _fanova(study, columns, targets)
-    rates = [effective_rate(t.settings) for t in trials]
-    if {"learning_rate", "momentum"} <= set(names) and None not in rates:
-        columns[EFFECTIVE_RATE] = rates
+    derived = {name: study.parts(name) for name in study.derived if {*study.parts(name)} <= {*names}}
+    for name in list(derived):
+        column = [results.setting(trial, name) for trial in trials]
+        if None in column:
+            del derived[name]
+        else:
+            columns[name] = column
+    sets = _sets(names, shares, derived, columns)
+    predicted = {chosen: _predicted(columns, chosen, targets) for chosen in dict.fromkeys(sets)}
+    return Importance(len(trials), count, shares, predicted, derived)
+
+
+def _sets(
+    names: Sequence[str], shares: dict[str, float], derived: dict[str, frozenset[str]], columns: dict[str, list[Any]]
+) -> list[tuple[str, ...]]:
+    """What a forest is told: each by itself, pairs of the most important ones, and all."""
     most = sorted(names, key=lambda name: -shares[name])[:MOST_PAIRED]
     pairs = itertools.combinations([name for name in names if name in most], 2)
-    others = [name for name in most if EFFECTIVE_RATE in columns and name not in ("learning_rate", "momentum")]
-    with_rate = [(EFFECTIVE_RATE, name) for name in others]
-    sets = [*itertools.combinations(columns, 1), *pairs, *with_rate, tuple(names)]
-    predicted = {chosen: _predicted(columns, chosen, targets) for chosen in dict.fromkeys(sets)}
-    return Importance(len(trials), count, shares, predicted)
+    with_derived = [(quantity, name) for quantity, parts in derived.items() for name in most if name not in parts]
+    return [*itertools.combinations(columns, 1), *pairs, *with_derived, tuple(names)]
 
 
 def _fanova(study: Study, columns: dict[str, list[Any]], targets: list[float]) -> dict[str, float]:

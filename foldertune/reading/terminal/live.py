@@ -1,4 +1,4 @@
-"""How the state of a search is told: in a line, in a few, in a few that are redrawn as it goes."""
+"""The state of a search for people: in a line, in a few, in a few that are redrawn as it goes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import Trial, printable
-from foldertune.tables import short
+from foldertune.reading.results import Results, Setback
+from foldertune.reading.words import clock, moment
+from foldertune.tables import finite, short
 
 if TYPE_CHECKING:
     from rich.console import Group, JustifyMethod, RenderableType
@@ -17,41 +19,43 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from foldertune.reading.status import Setback, Status
-
 SHOWN = 12  # running trials, where the view has no height of its own; more are counted in a line
+RECENT = 5  # setbacks that are told
 
 
 # ---------------------------------------------------------------- in a line
 
 
-def summary(status: Status) -> str:
+def summary(results: Results) -> str:
     """The counts and the times, in a line."""
-    done, lost = len(status.rows) - status.failed, len(status.lost)
-    parts = [] if status.kept else [f"{status.pending} pending", f"{len(status.running)} running"]
-    parts.append(f"{done} done")
-    if status.failed:
-        parts.append(f"{status.failed} failed")
+    lost, failed = len(results.lost), len(results.failed)
+    parts = [] if results.kept else [f"{len(results.pending)} pending", f"{len(results.running)} running"]
+    parts.append(f"{len(results.ended)} succeeded")
+    if failed:
+        parts.append(f"{failed} failed")
     if lost:
         parts.append(f"{lost} lost attempt{'s' * (lost != 1)}")
-    elapsed, remaining = status.elapsed(), status.remaining()
+    now = time.time()
+    elapsed, remaining = results.elapsed(now), results.remaining(now)
     times = [f"{clock(elapsed)} elapsed"] if elapsed is not None else []
-    if status.complete:
+    if results.complete:
         times.append("complete")
-    elif status.kept:
+    elif results.kept:
         times.append("not complete")
     elif remaining is not None:
-        times.append(f"about {clock(remaining)} to go, until {moment(time.time() + remaining)}")
+        times.append(f"about {clock(remaining)} to go, until {moment(now + remaining)}")
     return ", ".join(parts) + (" · " + ", ".join(times) if times else "")
 
 
-def best_line(status: Status) -> str | None:
+def best_line(results: Results) -> str | None:
     """The best trial so far, in a line."""
-    best, metric = status.best, status.study.metric
-    if best is None:
+    study = results.study
+    if not results.scored:
         return None
-    searched = ", ".join(f"{key} {short(best.settings.get(key))}" for key in status.study.space)
-    return printable(f"best: {metric} {short(best.value(metric))} in trial {best.trial} ({searched})")
+    trial, value = results.scored[0]
+    searched = ", ".join(f"{key} {short(trial.settings.get(key))}" for key in study.space)
+    shown = study.quantity(study.metric).show(value, 4)
+    return printable(f"best: {study.metric} {shown} in trial {trial.name.number} ({searched})")
 
 
 def setback_line(setback: Setback) -> str:
@@ -70,50 +74,34 @@ def epoch_of(trial: Trial) -> str:
 
 def last_key(trial: Trial) -> str | None:
     """The name of the last number of the last epoch."""
-    keys = [key for key, value in (trial.epochs[-1] if trial.epochs else {}).items() if isinstance(value, int | float)]
+    keys = [key for key, value in (trial.epochs[-1] if trial.epochs else {}).items() if finite(value) is not None]
     return keys[-1] if keys and keys[-1] != "epoch" else None
 
 
-def last_value(trial: Trial) -> str:
+def last_value(results: Results, trial: Trial) -> str:
     """The last number of the last epoch, with its name."""
     key = last_key(trial)
-    return f"{printable(key)} {short(trial.epochs[-1][key])}" if key else ""
-
-
-def clock(seconds: float | None) -> str:
-    """`1:05`, or `2:01:05` from an hour on."""
-    if seconds is None:
-        return "–"
-    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def moment(seconds: float) -> str:
-    """A time of day, with the date if it is not today's."""
-    then, today = time.localtime(seconds), time.localtime()
-    form = "%H:%M" if then[:3] == today[:3] else "%a %d %b %H:%M" if then[0] == today[0] else "%d %b %Y %H:%M"
-    return time.strftime(form, then)
+    return f"{printable(key)} {results.study.quantity(key).show(trial.epochs[-1][key], 4)}" if key else ""
 
 
 # ---------------------------------------------------------------- in a few lines
 
 
-def render(status: Status) -> Group:
+def render(results: Results) -> Group:
     """The state, for a terminal of 80 columns or more."""
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [progress(status), Text(summary(status))]
-    if best := best_line(status):
+    parts: list[RenderableType] = [progress(results), Text(summary(results))]
+    if best := best_line(results):
         parts.append(Text(best, style="green"))
-    if status.running:
-        parts.append(_running_table(status))
-    parts += setback_lines(status.setbacks)
+    if results.running:
+        parts.append(_running_table(results))
+    parts += setback_lines(results.latest_setbacks(RECENT))
     return Group(*parts)
 
 
-def progress(status: Status) -> Table:
+def progress(results: Results) -> Table:
     """The study, its progress as a bar and as a number."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -124,27 +112,27 @@ def progress(status: Status) -> Table:
     head.add_column(ratio=1)
     head.add_column(no_wrap=True, justify="right")
     head.add_row(
-        Text(printable(status.study.name), style="bold"),
-        ProgressBar(total=max(status.asked, 1), completed=len(status.rows)),
-        f"{len(status.rows)} of {status.asked} trials",
+        Text(printable(results.study.name), style="bold"),
+        ProgressBar(total=max(results.asked, 1), completed=len(results.trials)),
+        f"{len(results.trials)} of {results.asked} trials",
     )
     return head
 
 
-def _running_table(status: Status) -> Table:
+def _running_table(results: Results) -> Table:
     from rich.box import SIMPLE_HEAD
 
     table = new_table("> trial", "worker", "> epoch", "last", "> for", gives_way=(1, 3), box=SIMPLE_HEAD)
-    for trial in status.running[:SHOWN]:
+    for trial in results.running[:SHOWN]:
         table.add_row(
             cell(trial.name.label),
             cell(trial.name.owner),
             cell(epoch_of(trial)),
-            cell(last_value(trial)),
-            cell(clock(status.age(trial))),
+            cell(last_value(results, trial)),
+            cell(clock(results.age(trial, time.time()))),
         )
-    if len(status.running) > SHOWN:
-        table.add_row("", cell(f"and {len(status.running) - SHOWN} more"))
+    if len(results.running) > SHOWN:
+        table.add_row("", cell(f"and {len(results.running) - SHOWN} more"))
     return table
 
 
@@ -188,17 +176,17 @@ class View:
         with suppress(OSError):  # a log file on a full disk must not end the search
             print(f"{time.strftime('%H:%M:%S')} {printable(message)}", flush=True)
 
-    def show(self, look: Callable[[], Status], last: bool = False) -> None:
-        """The state now, if it is time for it (`last`: in any case); else `look` is not asked."""
+    def update(self, read: Callable[[], Results], last: bool = False) -> None:
+        """The state now, if it is time for it (`last`: in any case); else `read` is not called."""
         if last or time.monotonic() >= self._next:
             self._next = time.monotonic() + self.interval
-            self.draw(look())
+            self.draw(read())
 
-    def draw(self, status: Status) -> None:
+    def draw(self, results: Results) -> None:
         """One line, if there is news."""
-        if (len(status.rows), status.complete) != self._said:
-            self._said = len(status.rows), status.complete
-            parts = [f"{len(status.rows)} of {status.asked} trials", summary(status), best_line(status)]
+        if (len(results.trials), results.complete) != self._said:
+            self._said = len(results.trials), results.complete
+            parts = [f"{len(results.trials)} of {results.asked} trials", summary(results), best_line(results)]
             self.say("; ".join(part for part in parts if part))
 
     def wait(self, seconds: float) -> None:
@@ -221,9 +209,9 @@ class LiveView(View):
 
         self._live.console.print(Text(f"{time.strftime('%H:%M:%S')} {printable(message)}"))
 
-    def draw(self, status: Status) -> None:
-        """All of it."""
-        self._live.update(render(status), refresh=True)
+    def draw(self, results: Results) -> None:
+        """Draw the state in place of the last one."""
+        self._live.update(render(results), refresh=True)
 
 
 @contextmanager

@@ -1,0 +1,33 @@
+"""The counted trials as a pandas DataFrame, for notebooks."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foldertune.reading.reader import read_results
+from foldertune.rows import Row, columns, with_derived
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def load(logs: Path | str) -> DataFrame:
+    """A row for each counted trial, with all columns of results.csv and the derived quantities; times are timestamps.
+
+    Warns of files that could not be read. Raises StudyError if there is no study in `logs`, UserError without pandas.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise missing_extra("report", error) from None
+    results = read_results(Path(logs), epochs=False)
+    for complaint in results.complaints:
+        warnings.warn(f"left out: {complaint}", stacklevel=2)
+    rows = with_derived(results.study, [Row.from_trial(trial) for trial in results.trials])
+    table = pandas.DataFrame([row.cells() for row in rows], columns=columns(rows))
+    for key in ("claimed", "finished"):
+        texts = [time if isinstance(time, str) else None for time in table[key]]
+        table[key] = pandas.to_datetime(pandas.Series(texts, dtype="str"), utc=True, errors="coerce", format="ISO8601")
+    return table

@@ -1,0 +1,123 @@
+"""From a folder to its results: reads nothing twice that has not changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from foldertune.protocol import DEFAULT_LEASE, BrokenFile, Folder, Leases, Trial, TrialName
+from foldertune.reading.archive import is_archive, open_study, read_archive
+from foldertune.reading.results import Results, Silence
+from foldertune.study import Study
+
+
+def read_results(path: Path, *, epochs: bool = True) -> Results:
+    """What lies in a study's folder, or in the small form that is kept; several times as fast without the `epochs`.
+
+    Raises StudyError if there is no study that can be read, and OSError if the folder can't be.
+    """
+    return read_archive(path) if is_archive(path) else Reader(*open_study(path), epochs=epochs).read()
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A trial in hand as it was read last, and what was watched of its file."""
+
+    trial: Trial
+    first: tuple[int, ...]  # its signature when we saw it first
+    last: tuple[int, ...]
+    silence: Silence
+
+
+class Reader:
+    """Looks at a study's folder again and again.
+
+    Args:
+        epochs: whether the learning curves of trials that have ended are read, too. Those of running trials always are.
+        clock: the observer's own monotonic clock, in seconds, by which silence is measured.
+    """
+
+    def __init__(
+        self, folder: Folder, study: Study, *, epochs: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.folder, self.study = folder, study
+        self._epochs = epochs
+        self._leases = Leases(DEFAULT_LEASE, clock)
+        self._settled: dict[TrialName, Trial] = {}  # seen and lost: they never change
+        self._in_hand: dict[TrialName, _Watched] = {}
+        self._complaints: dict[TrialName, str] = {}
+        self._met: dict[TrialName, None] = {}  # setbacks, in the order in which they were met
+
+    def read(self, counted: Iterable[Trial] | None = None) -> Results:
+        """The results now. Raises OSError while the folder is in trouble.
+
+        Args:
+            counted: the counted trials, by someone who knows them; None: they are read from their files.
+        """
+        names = self.folder.names()  # before the settled ones: what is collected meanwhile is in one of the two
+        settled = [name for name in self.folder.settled() if counted is None or name.state == "lost"]
+        known = {*names, *settled}
+        self._complaints = {name: text for name, text in self._complaints.items() if name in known}
+        found = [*self._read_in_hand(names), *self._read_settled(settled), *(counted or ())]
+        return Results.of(
+            self.study,
+            found,
+            complaints=[self._complaints[name] for name in sorted(self._complaints, key=_order)],
+            pending=frozenset(name.number for name in names if name.state == "pending"),
+            complete=self.folder.is_complete(),
+            met=list(self._met),
+            silences={name: watched.silence for name, watched in self._in_hand.items() if name.state == "taken"},
+        )
+
+    def _read_settled(self, names: list[TrialName]) -> list[Trial]:
+        for name in sorted(names, key=_order):
+            trial = None if name in self._settled else self._read(name, epochs=self._epochs)
+            if trial is not None:
+                self._settled[name] = trial
+                if trial.result is None:
+                    self._met[name] = None
+        return [self._settled[name] for name in names if name in self._settled]
+
+    def _read_in_hand(self, names: list[TrialName]) -> list[Trial]:
+        self._leases.look(set(self._in_hand))
+        begun = [name for name in names if name.state in ("taken", "done")]
+        watched = {name: found for name in begun if (found := self._watch(name)) is not None}
+        self._in_hand = watched
+        return [found.trial for found in watched.values()]
+
+    def _watch(self, name: TrialName) -> _Watched | None:
+        """A trial in hand: its file is read if it has grown, and looked at for a sign of life in any case."""
+        try:
+            signature = self.folder.signature(name)
+        except OSError:
+            return None  # it has moved on since the listing
+        seconds, known = self._leases.silence(name, signature), self._in_hand.get(name)
+        if known is not None and known.last[:2] == signature[:2]:
+            trial: Trial | None = known.trial
+        else:
+            trial = self._read(name, epochs=True)
+        if trial is None:
+            return None
+        first = known.first if known else signature
+        return _Watched(trial, first, signature, Silence(seconds, trial.lease or DEFAULT_LEASE, signature != first))
+
+    def _read(self, name: TrialName, *, epochs: bool) -> Trial | None:
+        """The trial in that file; None, and perhaps a complaint, if it can't be read."""
+        self._complaints.pop(name, None)
+        try:
+            return self.folder.read(name, epochs=epochs)
+        except BrokenFile as error:
+            self._complaints[name] = str(error)
+            if name.state == "lost":  # it is one all the same
+                return Trial(name, {}, error=str(error))
+        except FileNotFoundError:
+            pass  # it has moved on since the listing
+        except OSError as error:
+            self._complaints[name] = f"{self.folder.locate(name)}: {error.strerror}"
+        return None
+
+
+def _order(name: TrialName) -> tuple[int, int]:
+    return name.number, name.attempt

@@ -1,0 +1,451 @@
+"""What a study has found so far: one object with all its trials, on which every fact is computed once.
+
+Tables, views, sentences and figures take their facts from here, as values. They compute none themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from foldertune.protocol import Record, Trial, TrialName
+from foldertune.reading.samples import Sample
+from foldertune.reading.spans import Span, elapsed, find_spans, most_at_once, parse_time
+from foldertune.study import Study
+from foldertune.tables import finite
+
+if TYPE_CHECKING:
+    from foldertune.reading.importance import Importance
+
+YEAR = 365 * 86400.0  # seconds; what seems to take longer is a clock that was set
+RATE_WINDOW = 3600.0  # seconds over which a host's rate is taken
+NOT_MEASURES = ("epoch", "seconds")
+
+
+@dataclass(frozen=True)
+class Silence:
+    """For how long a claim has shown no sign of life, by the observer's own clock."""
+
+    seconds: float
+    lease: float
+    heard: bool = True  # False: no sign has been seen yet, it may have been silent for longer
+
+    @property
+    def share(self) -> float:
+        """Its share of the lease: from 1 on the lease has expired."""
+        return self.seconds / self.lease
+
+
+@dataclass(frozen=True)
+class Setback:
+    """An attempt that was lost, or a trial that failed for good."""
+
+    name: TrialName
+    reason: str
+    worker: str | None
+    epochs: int  # the last one that was reported
+
+    @property
+    def is_final(self) -> bool:
+        """Has the trial itself failed?"""
+        return self.name.state == "seen"
+
+
+@dataclass(frozen=True)
+class Host:
+    """One machine's part in a search."""
+
+    name: str
+    workers: int  # at work now
+    finished: int  # trials
+    rate: float | None  # trials an hour
+    silence: Silence | None  # the longest of its workers', measured by their leases
+
+
+@dataclass(frozen=True)
+class Course:
+    """The metric of the counted trials in the order in which they ended."""
+
+    values: list[float]
+    best: list[float]  # of the first, of the first two, …
+    seconds: list[float | None]  # since the first claim
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A measure after each epoch that has it."""
+
+    xs: list[float]
+    ys: list[float]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The trials of equal settings; `key` holds the values that they share."""
+
+    key: tuple[Any, ...]
+    trials: list[Trial]
+    results: Results = field(repr=False)
+
+    @cached_property
+    def trained(self) -> list[Trial]:
+        """The trials that did not collapse."""
+        return [trial for trial in self.trials if not self.results.has_collapsed(trial)]
+
+    @property
+    def collapsed(self) -> int:
+        """The number of trials that collapsed."""
+        return len(self.trials) - len(self.trained)
+
+    def sample(self, measure: str) -> Sample:
+        """A measure after the last epoch. Trials that collapsed say little of the others, and are left out."""
+        values = [self.results.at_end(trial, measure) for trial in self.trained]
+        return Sample.of([*values, *[None] * self.collapsed])
+
+    def sample_of_all(self, measure: str) -> Sample:
+        """A measure after the last epoch of all trials, with those that collapsed."""
+        return Sample.of(self.results.at_end(trial, measure) for trial in self.trials)
+
+    def sample_of_results(self, metric: str) -> Sample:
+        """A metric of the results of the trials that did not collapse."""
+        return Sample.of(self.results.value(trial, metric) for trial in self.trained)
+
+    @cached_property
+    def seconds(self) -> float:
+        """The mean training time; infinite where none is known."""
+        return Sample.of((trial.result or {}).get("seconds") for trial in self.trials).mean
+
+
+@dataclass(frozen=True)
+class Results:
+    """A study and what its trials have reported so far. Each list is in the order of trials and attempts."""
+
+    study: Study
+    trials: list[Trial]  # those that are counted, with those that failed
+    in_hand: list[Trial] = field(default_factory=list)  # being trained, or waiting to be counted
+    lost: list[Trial] = field(default_factory=list)  # attempts that ended without a result
+    surplus: list[Trial] = field(default_factory=list)  # attempts at a trial that is counted already
+    complaints: list[str] = field(default_factory=list)  # a line about each file that could not be read
+    pending: frozenset[int] = frozenset()  # the numbers of the trials that wait for a worker
+    complete: bool = False
+    kept: bool = False  # read from the small form of a finished study: nobody works there
+    silences: Mapping[TrialName, Silence] = field(default_factory=dict)  # of running trials, where they are watched
+    met: Sequence[TrialName] = ()  # of setbacks, in the order in which whoever watches has met them
+
+    @classmethod
+    def of(cls, study: Study, attempts: Iterable[Trial], **facts: Any) -> Results:
+        """The results that these attempts make, which come in any order. Of each trial the first one seen counts."""
+        ordered = sorted(attempts, key=lambda trial: (trial.name.number, trial.name.attempt))
+        counted = {trial.name.number: trial for trial in reversed(ordered) if trial.name.state == "seen"}
+        return cls(
+            study=study,
+            trials=[counted[number] for number in sorted(counted)],
+            in_hand=[t for t in ordered if t.name.state in ("taken", "done") and t.name.number not in counted],
+            lost=[t for t in ordered if t.name.state == "lost"],
+            surplus=[t for t in ordered if t.name.state != "lost" and t is not counted.get(t.name.number, t)],
+            **facts,
+        )
+
+    # ---- how far it is
+
+    @cached_property
+    def asked(self) -> int:
+        """The number of trials asked for, with those that were queued by hand."""
+        numbers = {trial.name.number for trial in (*self.trials, *self.in_hand)} | self.pending
+        return self.study.trials + sum(number >= self.study.trials for number in numbers)
+
+    @cached_property
+    def ended(self) -> list[Trial]:
+        """The counted trials that have a result."""
+        return [trial for trial in self.trials if trial.result is not None]
+
+    @cached_property
+    def failed(self) -> list[Trial]:
+        """The counted trials that have none: they used up their attempts."""
+        return [trial for trial in self.trials if trial.result is None]
+
+    @cached_property
+    def collapsed(self) -> list[Trial]:
+        """The trials whose result says that training collapsed."""
+        return [trial for trial in self.ended if self.has_collapsed(trial)]
+
+    @cached_property
+    def running(self) -> list[Trial]:
+        """The trials that are being trained."""
+        return [trial for trial in self.in_hand if trial.name.state == "taken"]
+
+    # ---- values
+
+    def value(self, trial: Trial, metric: str | None = None) -> float | None:
+        """The study's metric (or another one) of a trial; None if it has no finite one."""
+        return finite((trial.result or {}).get(metric or self.study.metric))
+
+    def has_collapsed(self, trial: Trial) -> bool:
+        """Does the result say that training collapsed?"""
+        return trial.result is not None and self.study.has_collapsed(trial.settings, trial.result)
+
+    def setting(self, trial: Trial, name: str) -> Any:
+        """The value of a setting, or of a quantity that is derived from settings."""
+        if name in self.study.derived:
+            return self.study.derive_one(name, trial.settings, trial.result or {})
+        return trial.settings.get(name)
+
+    # ---- the ranking
+
+    @cached_property
+    def ranking(self) -> list[Trial]:
+        """The counted trials, best first; those without a value last, in the order of their numbers."""
+        sign = 1 if self.study.direction == "minimize" else -1
+
+        def key(trial: Trial) -> tuple[bool, float, int]:
+            value = self.value(trial)
+            return value is None, 0.0 if value is None else sign * value, trial.name.number
+
+        return sorted(self.trials, key=key)
+
+    @cached_property
+    def scored(self) -> list[tuple[Trial, float]]:
+        """The trials that have a value, with it, best first."""
+        pairs = ((trial, self.value(trial)) for trial in self.ranking)
+        return [(trial, value) for trial, value in pairs if value is not None]
+
+    @cached_property
+    def best(self) -> tuple[list[Trial], Sample] | None:
+        """The trials of the best settings, the best first, and their metric: a mean where settings are repeated.
+
+        Settings with a trial that collapsed come after those without. None if no trial has a value.
+        """
+        groups: Iterable[list[Trial]] = [[trial] for trial in self.ended]
+        if self.study.repeats > 1:
+            groups = [group.trials for group in self.groups(*self.study.space)]
+        sign = 1 if self.study.direction == "minimize" else -1
+
+        def value(trial: Trial) -> float | None:
+            return None if self.has_collapsed(trial) else self.value(trial)
+
+        def order(trial: Trial) -> float:
+            return math.inf if (known := value(trial)) is None else sign * known
+
+        samples = [(sorted(trials, key=order), Sample.of(map(value, trials))) for trials in groups]
+        known = [(trials, sample) for trials, sample in samples if sample.values]
+        return min(known, key=lambda pair: (pair[1].left_out > 0, sign * pair[1].mean), default=None)
+
+    @cached_property
+    def course(self) -> Course:
+        """How the metric and the best so far went as trials ended."""
+        ended = sorted(self.ended, key=lambda trial: parse_time(trial.finished) or 0.0)
+        pairs = [(trial, value) for trial in ended if (value := self.value(trial)) is not None]
+        times = [parse_time(trial.finished) for trial, _ in pairs]
+        began = self.began
+        return Course(
+            values=[value for _, value in pairs],
+            best=self.best_so_far([value for _, value in pairs]),
+            seconds=[None if time is None or began is None else max(time - began, 0.0) for time in times],
+        )
+
+    def best_so_far(self, values: Iterable[float]) -> list[float]:
+        """The best of the first value, of the first two, …"""
+        found: list[float] = []
+        for value in values:
+            found.append(value if not found or self.study.is_better(value, found[-1]) else found[-1])
+        return found
+
+    @cached_property
+    def importance(self) -> Importance | None:
+        """Which hyperparameters matter; None where the data can't tell. Needs the extra `report`, and some seconds."""
+        from foldertune.reading.importance import measure_importance
+
+        return measure_importance(self)
+
+    # ---- groups of equal settings
+
+    def groups(self, *names: str) -> list[Group]:
+        """The ended trials of the study's own space by their values of these settings, in the order of the values."""
+        found: dict[tuple[Any, ...], list[Trial]] = {}
+        for trial in self.ended:
+            key = tuple(trial.settings.get(name) for name in names)
+            if self.study.contains(trial.settings) and all(isinstance(value, str | int | float) for value in key):
+                found.setdefault(key, []).append(trial)
+        try:
+            found = dict(sorted(found.items()))
+        except TypeError:  # numbers among texts
+            pass
+        return [Group(key, trials, self) for key, trials in found.items()]
+
+    # ---- learning curves
+
+    @cached_property
+    def measures(self) -> list[str]:
+        """What a learning curve can show: the numbers that trials report after an epoch, and what is derived of them.
+
+        A measure that a derived one is made of is left to that one.
+        """
+        trials = [trial for trial in (*self.trials, *self.in_hand) if trial.epochs]
+        reported: dict[str, None] = {}
+        for trial in trials:
+            for epoch in trial.epochs:
+                if not epoch.keys() <= reported.keys():
+                    reported.update((key, None) for key, value in epoch.items() if finite(value) is not None)
+        parts = {name: self.study.parts(name) & reported.keys() for name in self.study.derived if name not in reported}
+        derived = {name: used for name, used in parts.items() if used}
+        hidden = {*NOT_MEASURES, *(part for used in derived.values() for part in used)}
+        return [name for name in (*reported, *derived) if name not in hidden]
+
+    def measure(self, trial: Trial, epoch: Record, name: str) -> float | None:
+        """A measure of one epoch; None if it is not finite, or not there."""
+        value = finite(epoch.get(name))
+        if value is None and name in self.study.derived:
+            return self.study.derive_one(name, trial.settings, epoch)
+        return value
+
+    def at_end(self, trial: Trial, name: str) -> float | None:
+        """A measure after the last epoch."""
+        return self.measure(trial, trial.epochs[-1], name) if trial.epochs else None
+
+    def curve(self, trial: Trial, name: str, over: str = "epoch") -> Curve:
+        """A measure over the epochs, or over another measure such as the seconds; a point where both are known."""
+        points = [(self.measure(trial, e, over), self.measure(trial, e, name)) for e in trial.epochs]
+        known = [(x, y) for x, y in points if x is not None and y is not None]
+        return Curve([x for x, _ in known], [y for _, y in known])
+
+    # ---- who and when
+
+    @cached_property
+    def spans(self) -> list[Span]:
+        """All attempts that left a trace, in the order of their starts."""
+        return find_spans((*self.trials, *self.lost, *self.in_hand, *self.surplus))
+
+    @cached_property
+    def counted_spans(self) -> list[Span]:
+        """The spans of the trials that are counted."""
+        return [span for span in self.spans if span.state == "seen"]
+
+    @cached_property
+    def began(self) -> float | None:
+        """The time of the first claim, in seconds since 1970."""
+        return min((span.start for span in self.spans), default=None)
+
+    def elapsed(self, now: float | None = None) -> float | None:
+        """Seconds from the first claim to the last sign of work, or to `now` while trials run; None before a claim."""
+        if self.began is None:
+            return None
+        if now is not None and self.running:
+            return max(now - self.began, 0.0)
+        return elapsed(self.spans)
+
+    def remaining(self, now: float) -> float | None:
+        """Expected seconds to the end: the trials left at the mean duration, by as many workers as run now."""
+        durations = [span.seconds for span in self.counted_spans if 0 < span.seconds < YEAR]
+        left = self.asked - len(self.trials)
+        if not durations or not self.running or left <= 0:
+            return None
+        mean = math.fsum(durations) / len(durations)
+        begun = sum(min(self.age(trial, now) or 0.0, mean) for trial in self.running)
+        return min((left * mean - begun) / len(self.running), 10 * YEAR)
+
+    def age(self, trial: Trial, now: float) -> float | None:
+        """Seconds since a trial was claimed, if its worker's clock is right."""
+        start = parse_time(trial.claim.get("time"))
+        return max(now - start, 0.0) if start else None
+
+    @cached_property
+    def most_at_once(self) -> int:
+        """The largest number of workers that worked at the same time."""
+        return most_at_once(self.spans)
+
+    @cached_property
+    def workers(self) -> list[str]:
+        """All workers that left a trace, in the order of their first claims."""
+        return list(dict.fromkeys(span.worker for span in self.spans))
+
+    @cached_property
+    def hosts(self) -> list[Host]:
+        """The machines that take part, those at work first."""
+        at_work = Counter(map(_host_of, self.running))
+        finished: dict[str, list[Trial]] = defaultdict(list)
+        silences: dict[str, list[Silence]] = defaultdict(list)
+        for trial in self.trials:
+            if trial.claim.get("claimed") is not None:
+                finished[_host_of(trial)].append(trial)
+        for trial in self.running:
+            if trial.name in self.silences:
+                silences[_host_of(trial)].append(self.silences[trial.name])
+        hosts = [
+            Host(
+                name=name,
+                workers=at_work[name],
+                finished=len(finished[name]),
+                rate=rate(finished[name]),
+                silence=max(silences[name], key=lambda silence: silence.share, default=None),
+            )
+            for name in {**at_work, **finished}
+        ]
+        return sorted(hosts, key=lambda host: (-host.workers, -host.finished, host.name))
+
+    # ---- what went wrong
+
+    @cached_property
+    def setbacks(self) -> list[Setback]:
+        """Trials that failed and attempts that were lost, with their reasons, in the order of trials and attempts."""
+        told = {trial.name.number: trial.lost for trial in (*self.in_hand, *self.trials)}
+        lost = [self._setback(trial, _why_lost(trial, told, self.study)) for trial in self.lost]
+        failed = [self._setback(trial, trial.error or "") for trial in self.failed]
+        return sorted((*lost, *failed), key=lambda setback: (setback.name.number, setback.name.attempt))
+
+    def latest_setbacks(self, most: int) -> list[Setback]:
+        """The last few as they were met, latest first; of a trial that failed, not each of its attempts."""
+        failed = {trial.name.number for trial in self.failed}
+        place = {name: k for k, name in enumerate(self.met)}
+        told = [setback for setback in self.setbacks if setback.is_final or setback.name.number not in failed]
+        return sorted(told, key=lambda setback: place.get(setback.name, -1))[::-1][:most]
+
+    def _setback(self, trial: Trial, reason: str) -> Setback:
+        epochs = trial.epochs[-1]["epoch"] if trial.epochs else 0
+        return Setback(trial.name, reason, trial.claim.get("claimed"), epochs)
+
+
+def _why_lost(trial: Trial, told: Mapping[int, Sequence[str]], study: Study) -> str:
+    """The worker's own reason; the one that the master wrote into a later attempt; or what the file lets us guess."""
+    reasons = dict(enumerate(told.get(trial.name.number, ()), start=1))
+    if trial.error or trial.name.attempt in reasons:
+        return trial.error or reasons[trial.name.attempt]
+    if trial.result is None:
+        owner = trial.claim.get("claimed")
+        return f"no result from {owner}: it died or fell silent" if owner else "no worker has said a word"
+    return trial.shortcoming(study.metric) or "surplus: the trial was counted already"
+
+
+def _host_of(trial: Trial) -> str:
+    """The name of a worker's machine, also before the worker has said it."""
+    said = trial.claim.get("host")
+    owner = str(trial.claim.get("claimed") or trial.name.owner)
+    return said if isinstance(said, str) else owner.rsplit("-", 2)[0]
+
+
+def rate(trials: Sequence[Trial]) -> float | None:
+    """Trials an hour of one host: those that ended in the hour before its last one did, or since its first claim.
+
+    All times are by that host's own clock.
+    """
+    ends = [end for trial in trials if (end := parse_time(trial.finished))]
+    starts = [start for trial in trials if (start := parse_time(trial.claim.get("time")))]
+    if not ends or not starts:
+        return None
+    begin = max(min(starts), max(ends) - RATE_WINDOW)
+    seconds = max(ends) - begin
+    return sum(end > begin for end in ends) * 3600 / seconds if seconds > 0 else None
+
+
+def median_curve(curves: Iterable[Curve]) -> Curve:
+    """The median of several curves at each epoch that all of them have reached."""
+    import statistics  # takes a tenth of a second
+
+    known = [curve for curve in curves if curve.xs]
+    return Curve(
+        [statistics.median(xs) for xs in zip(*(curve.xs for curve in known), strict=False)],
+        [statistics.median(ys) for ys in zip(*(curve.ys for curve in known), strict=False)],
+    )

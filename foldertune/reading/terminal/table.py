@@ -1,0 +1,88 @@
+"""Trials, or groups of them, as a table on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from foldertune.protocol import Folder, printable
+from foldertune.reading.results import Results
+from foldertune.reading.words import best_first
+from foldertune.rows import FAILED, Row, columns, searched_and_metric
+from foldertune.study import Study
+from foldertune.tables import Cells, is_number, short
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MOST = 5  # trials that a master shows at its end
+
+
+def main_columns(study: Study, rows: Sequence[Row], chosen: Sequence[Cells]) -> list[str]:
+    """What a table on a screen has room for: the metric, what was searched, and what is derived of it."""
+    searched, metric = searched_and_metric(study)
+    derived = [name for name in study.derived if study.parts(name) <= study.space.keys()]
+    wanted = ["trial", metric, *searched, *derived, "seconds", "host"]
+    if any(row["status"] == FAILED for row in chosen):
+        wanted.append("status")
+    there = set(columns(rows))
+    return [key for key in dict.fromkeys(wanted) if key in there]
+
+
+def shown(study: Study, key: str, value: Any) -> str:
+    """A cell for a person: a share in per cent, a number with four digits."""
+    name = key.removesuffix("_mean").removesuffix("_deviation")
+    return study.quantity(name).show(value, 4) if is_number(value) and study.quantity(name).unit else short(value)
+
+
+def to_table(study: Study, keys: Sequence[str], cells: Sequence[Cells], *, in_order: bool = True) -> Table:
+    """A table for the terminal. What failed is red; if the best comes first (`in_order`), it is green."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for key in keys:
+        words = printable(key).replace("_", " ").split() or [""]  # a long name breaks into lines there
+        justify: Literal["left", "right"] = "left" if key == "host" else "right"
+        table.add_column(Text(" ".join(words)), justify=justify, min_width=max(map(len, words)), vertical="bottom")
+    for position, row in enumerate(cells):
+        style = "red" if row.get("status") == FAILED else "bold green" if in_order and position == 0 else ""
+        table.add_row(*(Text(shown(study, key, row.get(key))) for key in keys), style=style)
+    return table
+
+
+def print_table(
+    folder: Folder,
+    study: Study,
+    rows: Sequence[Row],
+    chosen: Sequence[Cells],
+    keys: Sequence[str] = (),
+    *,
+    title: str = "",
+    in_order: bool = True,
+) -> None:
+    """Print the chosen ones of these rows, and where the rest is."""
+    from rich.console import Console
+    from rich.text import Text
+
+    failed = sum(row.status == FAILED for row in rows)
+    console = Console(highlight=False)
+    if chosen:
+        title = title or f"{len(chosen)} of {len(rows)} trials, {best_first(study)}"
+        console.print(Text(printable(f"{study.name}: {title}"), style="bold"))
+        table = to_table(study, keys or main_columns(study, rows, chosen), chosen, in_order=in_order)
+        needed = console.measure(table).maximum
+        console.print(table, width=max(needed, console.width), crop=False)  # half a number would be another
+    else:
+        print(printable(study.name) + (": no trial is like that" if rows else ": no trial has ended yet"))
+    if failed:
+        what = f"their files in {folder.seen}/ say why" if folder.seen.is_dir() else "the column 'error' says why"
+        print(f"{failed} failed; {what}")
+    print(f"All {len(rows)} trials with every column: {folder.results}")
+
+
+def print_best(folder: Folder, results: Results) -> None:
+    """Print the best trials, as a master does at its end."""
+    rows = [Row.from_trial(trial) for trial in results.trials]
+    print_table(folder, results.study, rows, [Row.from_trial(trial).cells() for trial in results.ranking[:MOST]])

@@ -1,0 +1,59 @@
+"""How facts are said: numbers, times and lists as parts of a sentence or of a line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from foldertune.study import Study
+from foldertune.tables import short
+
+
+def listed(texts: Iterable[Any]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *most, last = [str(text) for text in texts]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def count(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def words(name: str) -> str:
+    """The name of a setting in a sentence: `batch size` for `batch_size`."""
+    return name.replace("_", " ")
+
+
+def described(settings: Mapping[str, Any], names: Iterable[str]) -> str:
+    """`batch size 16, width 64`."""
+    return ", ".join(f"{words(name)} {short(settings.get(name))}" for name in names)
+
+
+def best_first(study: Study) -> str:
+    """The usual order: `lowest loss first`."""
+    return f"{'lowest' if study.direction == 'minimize' else 'highest'} {study.metric} first"
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12.5 min`, `2.4 h`."""
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def clock(seconds: float | None) -> str:
+    """`1:05`, or `2:01:05` from an hour on."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def moment(seconds: float) -> str:
+    """A time of day, with the date if it is not today's."""
+    then, today = time.localtime(seconds), time.localtime()
+    form = "%H:%M" if then[:3] == today[:3] else "%a %d %b %H:%M" if then[0] == today[0] else "%d %b %Y %H:%M"
+    return time.strftime(form, then)
