@@ -14,11 +14,11 @@ import sys
 import time
 
 from foldertune.command_line import Trouble, add_logs, new_parser
+from foldertune.errors import StudyError
 from foldertune.reading.archive import ARCHIVE, open_study
 from foldertune.reading.live import render
 from foldertune.reading.screen import open_screen
 from foldertune.reading.status import Observer, Status, look_at_archive
-from foldertune.study import StudyError
 
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 10.0  # seconds between two looks
 
