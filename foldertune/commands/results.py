@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from foldertune.command_line import add_logs, new_parser
+from foldertune.errors import StudyError
 from foldertune.protocol import Folder, printable, write_whole
 from foldertune.reading.archive import read_archive, write_archive
 from foldertune.reading.reader import read_results
@@ -37,7 +38,7 @@ from foldertune.reading.results import Results
 from foldertune.reading.terminal.table import main_columns, print_table, shown
 from foldertune.reading.words import best_first
 from foldertune.rows import Row, columns, results_csv, searched_and_metric, with_derived
-from foldertune.study import Study, StudyError
+from foldertune.study import Study
 from foldertune.tables import (
     FORMATS,
     Cells,

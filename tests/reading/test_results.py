@@ -16,12 +16,12 @@ from dataclasses import replace
 import pytest
 
 from bench.reading import make_folder
+from foldertune.errors import StudyError
 from foldertune.protocol import Folder, TrialName, to_line
 from foldertune.reading.frame import load
 from foldertune.reading.reader import read_results
 from foldertune.rows import Row, results_csv
-from foldertune.study import StudyError
-from tests.conftest import ROOT, Bench
+from tests.conftest import ROOT, Bench, settings_of
 from tests.protocol.test_hostile import respect_permissions
 
 PANDAS = "pandas is not installed: pip install pandas pyarrow"
@@ -566,7 +566,7 @@ def test_many_trials_are_all_read_and_rightly(bench):
     rows = bench.rows()
     assert [row.trial for row in rows] == list(range(300))
     assert rows == [Row.from_trial(trial) for trial in read_results(bench.logs, epochs=True).trials]
-    assert all(row.settings == study.settings(row.trial) for row in rows)
+    assert all(row.settings == settings_of(study, row.trial) for row in rows)
     curves = [trial.epochs for trial in read_results(bench.logs).trials]
     assert {tuple(epoch["epoch"] for epoch in curve) for curve in curves} == {tuple(range(1, 11))}
     best = [row["validation_error"] for row in csv.DictReader(io.StringIO(run(bench, "--format", "csv")))]

@@ -25,7 +25,7 @@ from foldertune.reading.terminal.curves import chart, sparkline, view_range
 from foldertune.reading.terminal.live import summary
 from foldertune.reading.terminal.screen import Screen
 from foldertune.reading.words import moment
-from foldertune.study import Study
+from foldertune.study_file import study_from_record
 from tests.conftest import PATIENCE, wait_for
 
 STUDY = {
@@ -452,7 +452,7 @@ def test_an_end_that_is_not_today_bears_its_date():
 
 def test_expected_time_is_sensible_whatever_the_clocks_say():
     def status(asked):
-        return Results.of(Study.from_record({**STUDY, "trials": asked}, "x"), [*trials, trial])
+        return Results.of(study_from_record({**STUDY, "trials": asked}, "x"), [*trials, trial])
 
     times = [("2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"), ("0001-01-01T00:00:00Z", "9999-12-31T00:00:00Z"),
              ("2026-01-01T00:00:00Z", "2020-01-01T00:00:00Z"), ("yesterday", ["today"])]  # fmt: skip

@@ -14,7 +14,7 @@ from foldertune.protocol import Folder, Trial, TrialName, to_line
 from foldertune.reading.results import Results
 from foldertune.reading.words import clock
 from foldertune.rows import Row, columns, results_csv
-from foldertune.study import Study
+from foldertune.study_file import study_from_record
 from tests.conftest import ROOT
 
 STUDY = {
@@ -108,7 +108,7 @@ def test_the_ranking_puts_what_has_no_value_last():
     trials = [Trial(TrialName(k, 1, "seen"), {}, result={"m": value}) for k, value in enumerate(values)]
 
     def ranking(direction):
-        results = Results.of(Study.from_record({**STUDY, "metric": "m", "direction": direction}, "x"), trials)
+        results = Results.of(study_from_record({**STUDY, "metric": "m", "direction": direction}, "x"), trials)
         return [trial.name.number for trial in results.ranking]
 
     assert ranking("minimize") == [3, 4, 0, 1, 2, 5]
