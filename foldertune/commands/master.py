@@ -32,7 +32,6 @@ from types import FrameType
 from typing import Any
 
 from foldertune.command_line import Trouble, add_checkpoint_every, add_logs, new_parser
-from foldertune.commands.results import print_table
 from foldertune.errors import StudyError
 from foldertune.launch.local import LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices
@@ -50,9 +49,10 @@ from foldertune.protocol import (
     utc_now,
     write_whole,
 )
-from foldertune.reading.live import open_view
-from foldertune.reading.status import look
-from foldertune.rows import Row, rank, results_csv
+from foldertune.reading.reader import Reader
+from foldertune.reading.terminal.live import open_view
+from foldertune.reading.terminal.table import print_best
+from foldertune.rows import Row, results_csv
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.space import Categorical
 from foldertune.strategies import History, Proposal, load, new_strategy
@@ -158,7 +158,8 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
                     devices = choose_devices(arguments.device, workers=arguments.workers)
                 view.say(hint(folder, study, devices, arguments.threads))
                 workers = LocalWorkers(devices, options, folder.path, view.say)
-            code = run(master, workers, view.show)
+            reader = Reader(folder, study)
+            code = run(master, workers, lambda: view.update(reader.read))
         except (KeyboardInterrupt, Terminated) as stop:
             code = 130 if isinstance(stop, KeyboardInterrupt) else 128 + signal.SIGTERM
             view.say("stopping" + (": local workers give their trials back" if devices else ""))
@@ -168,9 +169,8 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
                 workers.stop()
         if code:
             master.write_results()
-        view.show(lambda: look(folder, study, master.rows_in_order()), last=True)
-    best = rank(master.rows.values(), study.metric, study.direction)[:5]
-    print_table(folder, study, master.rows_in_order(), [row.cells() for row in best])
+        view.update(Reader(folder, study).read, last=True)
+    print_best(folder, Reader(folder, study).read())
     if code:
         print(f"Not complete. Go on with: {shlex.join(['python', *sys.argv])}")
     return code
@@ -187,7 +187,7 @@ def run(master: Master, workers: LocalWorkers | None, show: Callable[..., None])
             if master.is_done():
                 master.conclude()
                 return 0
-            show(lambda: look(master.folder, master.study, master.rows_in_order()))
+            show()
             if workers:
                 workers.look_after(lambda: master.ended)
             trouble.is_over()
