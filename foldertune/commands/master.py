@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from foldertune.command_line import Trouble, add_checkpoint_every, add_logs, new_parser
+
 from foldertune.commands.results import print_table
 from foldertune.launch.local import LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices
