@@ -34,7 +34,9 @@ def contents(path):
 
 def broken(tmp_path, code):
     """The environment of a program in which `code` has spoilt the protocol."""
-    (tmp_path / "sitecustomize.py").write_text(f"import os, time\nfrom search import trials\n{code}")
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os, time\nfrom foldertune import protocol\nfrom foldertune.protocol import files, folder\n{code}"
+    )
     return os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
 
 
@@ -107,20 +109,20 @@ def test_a_full_disk(bench, mounted):
 @pytest.mark.parametrize(
     ("code", "complaint"),
     [
-        ("def link(a, b): os.link(a, b); return True\ntrials._rename = link", "trials went to more or fewer than one"),
+        ("def link(a, b): os.link(a, b); return True\nfolder.rename = link", "trials went to more or fewer than one"),
         (
             "import shutil\ndef copy(a, b):\n"
             "    try: shutil.copy(a, b); os.unlink(a)\n"
             "    except FileNotFoundError: return False\n"
             "    return True\n"
-            "trials._rename = copy",
+            "folder.rename = copy",
             "trials went to more or fewer than one",
         ),
         (
             "def slow(path, data, sync=False):\n"
             "    with open(path, 'wb') as file:\n"
             "        for part in (data[:9], data[9:]): file.write(part); file.flush(); time.sleep(1e-4)\n"
-            "trials.write_whole = slow",
+            "protocol.write_whole = folder.write_whole = slow",
             "a file being replaced was torn",
         ),
         (
