@@ -24,7 +24,7 @@ def in_a_line(error: BaseException) -> str:
 
 
 def settings_in_a_line(settings: Mapping[str, Any]) -> str:
-    """`learning_rate 0.1, filters 32`."""
+    """`rate 0.1, width 32`."""
     return ", ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.items()
     )
@@ -37,3 +37,8 @@ def command(name: str, *arguments: object) -> str:
     if in_checkout:
         words = ["python", f"{name}.py"] if (HOME / f"{name}.py").is_file() else ["python", "-m", *words]
     return shlex.join([*words, *map(str, arguments)])
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped, so that a file's contents can't send commands to a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -39,6 +39,7 @@ from foldertune.protocol import (
     BrokenFile,
     Folder,
     Leases,
+    Leftovers,
     Record,
     Trial,
     TrialName,
@@ -234,6 +235,7 @@ class Master:
         self._next = 0  # no trial below this number is left to be published
         self._highest = -1  # of the numbers that were there when we came
         self._leases = Leases(lease)
+        self._leftovers = Leftovers(folder, lease)
         self._claims: dict[TrialName, Trial] = {}
         self._absent: dict[int, float] = {}  # trials that no listing shows: since when, by our clock
         self._in_hand: list[TrialName] = []  # the last listing
@@ -268,7 +270,7 @@ class Master:
 
     def take_stock(self) -> None:
         """Learn from the folder what has happened so far, and mend what a master that died left behind."""
-        self.folder.remove_leftovers()
+        self._leftovers.remove()
         first = self.folder.names()
         settled = sorted(self.folder.settled(), key=lambda name: (name.number, name.attempt))
         self._in_hand = list({*first, *self.folder.names()})  # what moved from one to the other is in one of them
@@ -330,6 +332,7 @@ class Master:
             self._check_claims()
             self._check_absent()
             self.folder.remove_checkpoints(self.rows)
+            self._leftovers.look()
         self._follow_up()
         self._publish_ahead(collected=len(self.rows) - before[0])
         if self._unwritten and time.monotonic() >= self._next_write:
@@ -455,7 +458,7 @@ class Master:
         """The search is over: leave nothing but what came out, and tell the workers. Can be done again."""
         self.write_results()
         self.folder.remove_checkpoints(self.rows)
-        self.folder.remove_leftovers()  # of a write that the folder's trouble cut short
+        self._leftovers.remove()  # also of a write of ours that the folder's trouble cut short
         self.folder.complete_study()
 
     def write_results(self) -> None:

@@ -3,7 +3,7 @@
     python -m tests.explorers.model            one trial with any one fault, two trials with none
     python -m tests.explorers.model --long     and one trial with any two faults (three minutes)
 
-What is explored is the real code: `Worker.try_to_claim`, `Worker.train` and `Master.step` over search/trials.py,
+What is explored is the real code: `Worker.try_to_claim`, `Worker.train` and `Master.step` over foldertune/protocol/,
 whose `os` is replaced by one that asks the explorer. A process is a function of the answers its system calls had:
 to know what it does next we run it again from where it last came to rest, give it the answers it had, and stop it
 at the call that has none yet (as VeriSoft re-executes real code, Godefroid, POPL 1997; but each process by itself,
@@ -20,7 +20,6 @@ import argparse
 import contextlib
 import copy
 import errno
-import fnmatch
 import functools
 import json
 import math
@@ -39,11 +38,13 @@ from unittest import mock
 
 from foldertune.commands import master as master_module
 from foldertune.commands import worker as worker_module
-from foldertune.protocol import Folder, Record, TrialName, trials
+from foldertune.protocol import Folder, Record, TrialName, files, leases, names
+from foldertune.protocol import folder as folder_module
 from foldertune.space import Float
 from foldertune.study import Study
 
 LOGS = "logs"
+ON_DISK = (names, files, folder_module)  # modules of the protocol whose `os` is the explorer's
 DIRECTORIES = (LOGS, f"{LOGS}/seen", f"{LOGS}/checkpoints")
 FAULTS = {
     "kill": "a process ends at any call, as by kill -9; another is started in its place",
@@ -147,7 +148,7 @@ def _sorted(names: dict[str, int]) -> Names:
 def is_private(disk: Disk, operation: Operation) -> bool:
     """Does nobody else see when this call happens? Then it need not be a moment of its own.
 
-    So is what is done to temporary files, which only their writer knows, and what only asks about one's own file.
+    So are calls on temporary files, which nobody but their writer touches, and questions about one's own file.
     """
     kind, *arguments = operation
     if kind in ("size", "peek"):
@@ -268,10 +269,12 @@ class Place(PurePosixPath):
         pass  # all are there
 
     def exists(self) -> bool:
-        return str(self) in DIRECTORIES or trials.os.path.lexists(self)
+        return str(self) in DIRECTORIES or system().path.lexists(self)
 
-    def glob(self, pattern: str) -> Iterator[Place]:
-        return (self / name for name in trials.os.listdir(self) if fnmatch.fnmatch(name, pattern))
+
+def system() -> System:
+    """What the process that runs just now has instead of `os`."""
+    return files.os  # type: ignore[return-value]
 
 
 class ModelWorker(worker_module.Worker):
@@ -282,7 +285,7 @@ class ModelWorker(worker_module.Worker):
         self.owner, self.metric, self.epochs = owner, "loss", epochs
 
     def objective(self, settings: Record, report: worker_module.Report) -> Record:
-        if trials.os.choose("preempt"):
+        if system().choose("preempt"):
             self.on_signal(15, None)
         for epoch in range(self.epochs):
             report(epoch=epoch + 1, by=self.owner)
@@ -297,7 +300,7 @@ class ModelMaster(master_module.Master):
 
     def __init__(self, study: Study, max_attempts: int) -> None:
         super().__init__(Folder(LOGS), study, 0.0, max_attempts, say=lambda message: None)
-        self._leases = Oracle()
+        self._leases, self._leftovers = Oracle(), ModelLeftovers(self.folder, 0.0)
 
     def write_results(self) -> None:
         self._unwritten = False
@@ -305,9 +308,19 @@ class ModelMaster(master_module.Master):
     def _check_absent(self) -> None:
         listed = {name.number for name in self._in_hand}
         for number in self.open:
-            if number not in listed and number not in self._losses and trials.os.choose("vanished", number):
+            if number not in listed and number not in self._losses and system().choose("vanished", number):
                 self._absent[number] = -math.inf  # for longer than a lease
         super()._check_absent()
+
+
+class ModelLeftovers(leases.Leftovers):
+    """The real ones, at the start of a master; what it finds there was written by masters that died."""
+
+    def look(self) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return "Leftovers"
 
 
 class Oracle:
@@ -320,7 +333,7 @@ class Oracle:
         return False
 
     def silence(self, name: TrialName, signature: tuple[int, ...]) -> float:
-        return math.inf if trials.os.choose("expired", name.owner) else 0.0
+        return math.inf if system().choose("expired", name.owner) else 0.0
 
     def __repr__(self) -> str:
         return "Oracle"
@@ -342,10 +355,12 @@ def stand_ins() -> Iterator[None]:
     no_watchdog = SimpleNamespace(allow=lambda seconds: None)
     with contextlib.ExitStack() as stack:
         for module, name, value in (
-            (trials, "os", None),
-            (trials, "Path", Place),
-            (trials, "random", in_order),
-            (trials, "utc_now", lambda: "now"),
+            *((module, "os", None) for module in ON_DISK),
+            (folder_module, "Path", Place),
+            (folder_module, "random", in_order),
+            (names, "random", in_order),
+            (folder_module, "utc_now", lambda: "now"),
+            (leases, "owner_has_died", lambda owner: True),
             (master_module, "time", no_time),
             (worker_module, "time", no_time),
             (worker_module, "utc_now", lambda: "now"),
@@ -399,7 +414,9 @@ class Processes:
         return self._numbers[rest]
 
     def _run(self, rest: Rest, history: tuple[Any, ...]) -> int:
-        system = trials.os = System(rest.life, history)
+        system = System(rest.life, history)
+        for module in ON_DISK:
+            module.os = system
         turn = self._master_turn if rest.who == "master" else self._worker_turn
         try:
             following, memory = turn(system, rest, self._memories[rest])
