@@ -10,10 +10,10 @@ import signal
 import time
 
 import pytest
+from training.report import Report
 
 from foldertune.protocol import Claim, Folder, TrialName, to_line
 from tests.conftest import wait_for
-from training.report import Report
 
 SETTINGS = {
     "data": "small",
@@ -99,6 +99,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(uninterrupted, seed):
 
 STUDY = """
 strategy = "grid"
+metric = "validation_error"
 [fixed]
 data = "small"
 epochs = 3

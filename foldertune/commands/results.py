@@ -31,10 +31,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from foldertune.commands.options import add_logs
+from foldertune.errors import StudyError
 from foldertune.protocol import Folder, printable, write_whole
 from foldertune.reading.archive import Search, read_search, write_archive
 from foldertune.rows import FAILED, Row, columns, rank, results_csv, searched_and_metric
-from foldertune.study import Study, StudyError
+from foldertune.study import Study
 from foldertune.tables import (
     FORMATS,
     Cells,

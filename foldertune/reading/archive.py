@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foldertune.errors import StudyError
 from foldertune.protocol import BrokenFile, Folder, Record, Trial, TrialName, read_records, to_line, write_whole
 from foldertune.rows import Row, columns
-from foldertune.study import Study, StudyError, differences
+from foldertune.study import Study, differences
+from foldertune.study_file import study_from_record
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -57,7 +59,7 @@ def open_study(path: Path) -> tuple[Folder, Study]:
         raise StudyError(f"{error.filename or path}: {error.strerror}") from None
     if record is None:
         raise StudyError(f"{path}: no study there (no study.json); start one with: python master.py --logs {path}")
-    return folder, Study.from_record(record, str(folder.study))
+    return folder, study_from_record(record, str(folder.study))
 
 
 def read_search(path: Path, *, epochs: bool = True) -> Search:

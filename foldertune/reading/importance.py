@@ -12,7 +12,7 @@ from typing import Any
 
 from foldertune.reading.archive import Search
 from foldertune.reading.samples import finite
-from foldertune.strategies import Categorical, Int
+from foldertune.space import Categorical, Int
 from foldertune.study import Study
 
 FEWEST = 8  # trials with a value, below which nothing is said
