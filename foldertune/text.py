@@ -31,7 +31,7 @@ def settings_in_a_line(settings: Mapping[str, Any]) -> str:
 
 
 def command(name: str, *arguments: object) -> str:
-    """What to type for that command: `python worker.py …` in a checkout, `foldertune worker …` where it is installed."""
+    """What to type for that command: `python worker.py …` in a checkout, `foldertune worker …` if it is installed."""
     in_checkout = (HOME / "worker.py").is_file() and Path(sys.argv[0]).stem != "foldertune"
     words = ["foldertune", name]
     if in_checkout:

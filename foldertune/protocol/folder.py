@@ -149,14 +149,15 @@ class Folder:
         lease: float,
         timeout: float | None = None,
         lost: Sequence[str] = (),
+        sync: bool = False,
     ) -> None:
-        """Offer a trial to the workers. It is not synced: if the power fails, the master writes it again."""
+        """Offer a trial to the workers. `sync` it if its settings could not be found again after a power failure."""
         first: Record = {"settings": settings, "lease": lease}
         if timeout is not None:
             first["timeout"] = timeout
         if lost:
             first["lost"] = list(lost)
-        write_whole(self.locate(name), to_line(first))
+        write_whole(self.locate(name), to_line(first), sync=sync)
 
     def collect(self, name: TrialName) -> TrialName | None:
         """Count a trial that has a result. None if its file went elsewhere meanwhile."""
