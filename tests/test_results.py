@@ -21,7 +21,7 @@ from foldertune.protocol import Folder, TrialName, to_line
 from foldertune.reading.archive import load, read_rows, read_search
 from foldertune.rows import Row, rank, results_csv
 from tests.conftest import ROOT, Bench, settings_of
-from tests.test_hostile import respect_permissions
+from tests.protocol.test_hostile import respect_permissions
 
 PANDAS = "pandas is not installed: pip install pandas pyarrow"
 PYARROW = "pyarrow is not installed: pip install pandas pyarrow"

@@ -75,7 +75,7 @@ class Master:
 
     def take_stock(self) -> None:
         """Learn from the folder what has happened so far, and mend what a master that died left behind."""
-        self.folder.remove_leftovers()
+        self.watch.leftovers.remove()
         first = self.folder.names()
         settled = sorted(self.folder.settled(), key=lambda name: (name.number, name.attempt))
         self.in_hand = list({*first, *self.folder.names()})  # what moved from one to the other is in one of them
@@ -118,6 +118,7 @@ class Master:
             self.check_claims()
             self.check_absent()
             self.folder.remove_checkpoints(self.supply.finished)
+            self.watch.leftovers.look()
         self.follow_up()
         self.publish_ahead(collected=len(self.ledger.counted) - before[0])
         if self.table.is_due():
@@ -239,7 +240,7 @@ class Master:
         """The search is over: leave nothing but what came out, and tell the workers. Can be done again."""
         self.write_results()
         self.folder.remove_checkpoints(self.ledger.counted)
-        self.folder.remove_leftovers()  # of a write that the folder's trouble cut short
+        self.watch.leftovers.remove()  # also of a write of ours that the folder's trouble cut short
         self.folder.complete_study()
 
     def write_results(self) -> None:

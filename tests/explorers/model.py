@@ -3,7 +3,7 @@
     python -m tests.explorers.model            one trial with any one fault, two trials with none
     python -m tests.explorers.model --long     and one trial with any two faults (three minutes)
 
-What is explored is the real code: `Worker.try_to_claim`, `Worker.train` and `Master.step` over foldertune/protocol,
+What is explored is the real code: `Worker.try_to_claim`, `Worker.train` and `Master.step` over foldertune/protocol/,
 whose `os` is replaced by one that asks the explorer. A process is a function of the answers its system calls had:
 to know what it does next we run it again from where it last came to rest, give it the answers it had, and stop it
 at the call that has none yet (as VeriSoft re-executes real code, Godefroid, POPL 1997; but each process by itself,
@@ -20,7 +20,6 @@ import argparse
 import contextlib
 import copy
 import errno
-import fnmatch
 import functools
 import json
 import math
@@ -37,7 +36,8 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
-from foldertune.protocol import Folder, Record, TrialName, trials
+from foldertune.protocol import Folder, Record, TrialName, files, leases, names
+from foldertune.protocol import folder as folder_module
 from foldertune.running import attempt as attempt_module
 from foldertune.running import master as master_module
 from foldertune.running import watch as watch_module
@@ -47,6 +47,7 @@ from foldertune.space import Float
 from foldertune.study import Study
 
 LOGS = "logs"
+ON_DISK = (names, files, folder_module)  # modules of the protocol whose `os` is the explorer's
 DIRECTORIES = (LOGS, f"{LOGS}/seen", f"{LOGS}/checkpoints")
 FAULTS = {
     "kill": "a process ends at any call, as by kill -9; another is started in its place",
@@ -150,7 +151,7 @@ def _sorted(names: dict[str, int]) -> Names:
 def is_private(disk: Disk, operation: Operation) -> bool:
     """Does nobody else see when this call happens? Then it need not be a moment of its own.
 
-    So is what is done to temporary files, which only their writer knows, and what only asks about one's own file.
+    So are calls on temporary files, which nobody but their writer touches, and questions about one's own file.
     """
     kind, *arguments = operation
     if kind in ("size", "peek"):
@@ -271,10 +272,12 @@ class Place(PurePosixPath):
         pass  # all are there
 
     def exists(self) -> bool:
-        return str(self) in DIRECTORIES or trials.os.path.lexists(self)
+        return str(self) in DIRECTORIES or system().path.lexists(self)
 
-    def glob(self, pattern: str) -> Iterator[Place]:
-        return (self / name for name in trials.os.listdir(self) if fnmatch.fnmatch(name, pattern))
+
+def system() -> System:
+    """What the process that runs just now has instead of `os`."""
+    return files.os  # type: ignore[return-value]
 
 
 class ModelWorker(worker_module.Worker):
@@ -285,7 +288,7 @@ class ModelWorker(worker_module.Worker):
         self.owner, self.metric, self.epochs = owner, "loss", epochs
 
     def objective(self, settings: Record, report: Report) -> Record:
-        if trials.os.choose("preempt"):
+        if system().choose("preempt"):
             self.on_signal(15, None)
         for epoch in range(self.epochs):
             report(epoch=epoch + 1, by=self.owner)
@@ -311,12 +314,22 @@ class ModelWatch(watch_module.Watch):
 
     def __init__(self, folder: Folder, lease: float) -> None:
         super().__init__(folder, lease)
-        self.leases = Oracle()
+        self.leases, self.leftovers = Oracle(), ModelLeftovers(folder, 0.0)
 
     def absences(self, numbers: Iterable[int]) -> dict[int, float]:
         absences = super().absences(numbers)
-        vanished = [number for number in absences if trials.os.choose("vanished", number)]
+        vanished = [number for number in absences if system().choose("vanished", number)]
         return {**absences, **dict.fromkeys(vanished, math.inf)}  # for longer than a lease
+
+
+class ModelLeftovers(leases.Leftovers):
+    """The real ones, at the start of a master; what it finds there was written by masters that died."""
+
+    def look(self) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return "Leftovers"
 
 
 class Oracle:
@@ -329,7 +342,7 @@ class Oracle:
         return False
 
     def silence(self, name: TrialName, signature: tuple[int, ...]) -> float:
-        return math.inf if trials.os.choose("expired", name.owner) else 0.0
+        return math.inf if system().choose("expired", name.owner) else 0.0
 
     def __repr__(self) -> str:
         return "Oracle"
@@ -351,10 +364,12 @@ def stand_ins() -> Iterator[None]:
     no_watchdog = SimpleNamespace(allow=lambda seconds: None)
     with contextlib.ExitStack() as stack:
         for module, name, value in (
-            (trials, "os", None),
-            (trials, "Path", Place),
-            (trials, "random", in_order),
-            (trials, "utc_now", lambda: "now"),
+            *((module, "os", None) for module in ON_DISK),
+            (folder_module, "Path", Place),
+            (folder_module, "random", in_order),
+            (names, "random", in_order),
+            (folder_module, "utc_now", lambda: "now"),
+            (leases, "owner_has_died", lambda owner: True),
             *((module, "time", no_time) for module in (master_module, watch_module, worker_module, attempt_module)),
             (worker_module, "utc_now", lambda: "now"),
             (worker_module, "describe_owner", lambda owner: {"claimed": owner, "by": owner}),
@@ -407,7 +422,9 @@ class Processes:
         return self._numbers[rest]
 
     def _run(self, rest: Rest, history: tuple[Any, ...]) -> int:
-        system = trials.os = System(rest.life, history)
+        system = System(rest.life, history)
+        for module in ON_DISK:
+            module.os = system
         turn = self._master_turn if rest.who == "master" else self._worker_turn
         try:
             following, memory = turn(system, rest, self._memories[rest])

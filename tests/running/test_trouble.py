@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from foldertune.protocol import Folder
+from foldertune.protocol import Folder, own_host
 from tests.conftest import wait_for
-from tests.test_hostile import respect_permissions
+from tests.protocol.test_hostile import respect_permissions
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk: sudo make test")
 needs_strace = pytest.mark.skipif(
@@ -197,7 +197,7 @@ def test_what_a_write_cut_short_left_is_gone_in_the_end(bench):
     """A write fails in the middle, and the folder's trouble keeps the master from cleaning up at once."""
     master = bench.master(bench.study(trials=5))
     wait_for(lambda: bench.names("pending"))
-    (bench.logs / ".trial-00003-1.jsonl.99-0badcafe.tmp").write_text("{")
+    (bench.logs / f".trial-00003-1.jsonl.{own_host()}-{master.pid}-0badcafe.tmp").write_text("{")
     worker = bench.worker("quick")
     bench.finish(master)
     bench.finish(worker)
