@@ -10,10 +10,10 @@ import signal
 import time
 
 import pytest
+from training.report import Report
 
 from foldertune.protocol import Claim, Folder, TrialName, to_line
 from tests.conftest import wait_for
-from training.report import Report
 
 SETTINGS = {
     "data": "small",

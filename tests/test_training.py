@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from training.report import Report
 
 from tests.conftest import ROOT
-from training.report import Report
 from training.settings import SettingsError, complete
 
 QUICK = {"data": "small", "epochs": 2, "filters": 4, "batch_size": 100, "learning_rate": 0.1}

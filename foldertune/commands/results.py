@@ -1,14 +1,14 @@
 """The results of a study: from the trials' files to rows, from rows to tables.
 
-    python -m foldertune results                         the best ten of logs/
-    python -m foldertune results --logs /shared/me/lr --best 3
-    python -m foldertune results --all --format csv      every trial and column
-    python -m foldertune results --where 'filters<50' --where status=done
-    python -m foldertune results --sort seconds --descending
-    python -m foldertune results --group                 mean and deviation over
+    {program}                         the best ten of logs/
+    {program} --logs /shared/me/lr --best 3
+    {program} --all --format csv      every trial and column
+    {program} --where 'filters<50' --where status=done
+    {program} --sort seconds --descending
+    {program} --group                 mean and deviation over
                                                        trials of equal settings
-    python -m foldertune results --group filters --columns test_loss --out t.tex
-    python -m foldertune results --keep kept             all of it, small
+    {program} --group filters --columns test_loss --out t.tex
+    {program} --keep kept             all of it, small
 
 CONDITION is a column, one of = != < <= > >=, and a value: 'error=' asks for the
 trials that have none, 'error!=' for the others. With --group, --columns are
@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from foldertune.command_line import add_logs, new_parser
+from foldertune.commands.options import add_logs
 from foldertune.errors import StudyError
 from foldertune.protocol import Folder, printable, write_whole
 from foldertune.reading.archive import Search, read_search, write_archive
@@ -78,9 +78,8 @@ def main_columns(study: Study, rows: Sequence[Row], chosen: Sequence[Cells]) -> 
 # ---------------------------------------------------------------- the program
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line. Raises TableError if options do not go together."""
-    parser = new_parser(__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
     add_logs(parser)
     group = parser.add_argument_group("which trials")
     number = group.add_mutually_exclusive_group()
@@ -107,9 +106,6 @@ def parse_arguments() -> argparse.Namespace:
     )
     group.add_argument("--out", type=Path, metavar="FILE", help="write there and not to the screen")
     group.add_argument("--keep", type=Path, metavar="DIR", help="keep study, table and learning curves, small, in DIR")
-    arguments = parser.parse_args()
-    check_arguments(arguments)
-    return arguments
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
@@ -130,31 +126,18 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         raise TableError("--format parquet: say where to with --out FILE")
 
 
-def main() -> int:
+def main(arguments: argparse.Namespace) -> int:
     """Print the best trials, or do with them what is asked for."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text comes from files
-    try:
-        arguments = parse_arguments()
-        search = read_search(arguments.logs, epochs=bool(arguments.keep))
-        rows = [Row.from_trial(trial) for trial in search.trials]
-        for complaint in search.complaints:
-            print(f"left out: {printable(complaint)}", file=sys.stderr)
-        mend_table(Folder(arguments.logs), rows)
-        if arguments.keep:
-            keep(search, arguments.logs, arguments.keep)
-        else:
-            show(search.study, rows, arguments)
-        sys.stdout.flush()
-    except (StudyError, TableError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        return 0  # `| head`
-    except OSError as error:
-        print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    check_arguments(arguments)
+    search = read_search(arguments.logs, epochs=bool(arguments.keep))
+    rows = [Row.from_trial(trial) for trial in search.trials]
+    for complaint in search.complaints:
+        print(f"left out: {printable(complaint)}", file=sys.stderr)
+    mend_table(Folder(arguments.logs), rows)
+    if arguments.keep:
+        keep(search, arguments.logs, arguments.keep)
+    else:
+        show(search.study, rows, arguments)
     return 0
 
 
@@ -299,7 +282,3 @@ def print_table(
         what = f"their files in {folder.seen}/ say why" if folder.seen.is_dir() else "the column 'error' says why"
         print(f"{failed} failed; {what}")
     print(f"All {len(rows)} trials with every column: {folder.results}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """The state of a search: how far it is, who trains what, what is best so far.
 
-    python -m foldertune status
-    python -m foldertune status --logs /shared/me/lr --watch     until the end
+    {program}
+    {program} --logs /shared/me/lr --watch     until the end
 
 Any number of people may look, from any machine that mounts the folder:
 looking changes nothing.
@@ -10,15 +10,14 @@ looking changes nothing.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
-from foldertune.command_line import Trouble, add_logs, new_parser
-from foldertune.errors import StudyError
+from foldertune.commands.options import add_logs
 from foldertune.reading.archive import ARCHIVE, open_study
 from foldertune.reading.live import render
 from foldertune.reading.screen import open_screen
 from foldertune.reading.status import Observer, Status, look_at_archive
+from foldertune.trouble import Trouble
 
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 10.0  # seconds between two looks
 
@@ -26,40 +25,25 @@ SHORTEST_WAIT, LONGEST_WAIT = 1.0, 10.0  # seconds between two looks
 # ---------------------------------------------------------------- the program
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = new_parser(__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
     add_logs(parser)
     parser.add_argument(
         "--watch",
         action="store_true",
         help="go on looking until the study is complete; on a terminal on its whole screen",
     )
-    return parser.parse_args()
 
 
-def main() -> int:
+def main(arguments: argparse.Namespace) -> int:
     """Show the state once, or again and again."""
-    arguments = parse_arguments()
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # text comes from files
-    try:
-        folder, study = open_study(arguments.logs)
-        if (arguments.logs / ARCHIVE).is_file():
-            show(look_at_archive(arguments.logs))
-        elif arguments.watch:
-            watch(Observer(folder, study))
-        else:
-            show(Observer(folder, study).look())
-    except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        return 0  # `| head`
-    except OSError as error:
-        print(f"error: {error.filename or arguments.logs}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    folder, study = open_study(arguments.logs)
+    if (arguments.logs / ARCHIVE).is_file():
+        show(look_at_archive(arguments.logs))
+    elif arguments.watch:
+        watch(Observer(folder, study))
+    else:
+        show(Observer(folder, study).look())
     return 0
 
 
@@ -87,7 +71,3 @@ def watch(observer: Observer) -> None:
                     return
             took = time.monotonic() - start
             view.wait(min(max(SHORTEST_WAIT, 10 * took), LONGEST_WAIT))  # however many trials, little of a machine
-
-
-if __name__ == "__main__":
-    sys.exit(main())
