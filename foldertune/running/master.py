@@ -65,7 +65,7 @@ class Master:
 
     def is_done(self) -> bool:
         """Is every trial asked for counted, and nothing left in the folder?"""
-        return len(self.ledger.counted) >= self.asked and not self.ledger.open and not self.in_hand
+        return not self.in_hand and not self.ledger.open and len(self.ledger.counted) >= self.asked
 
     def someone_works(self) -> bool:
         """Is any trial claimed?"""

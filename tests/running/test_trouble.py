@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import threading
 import time
 from contextlib import contextmanager
 
@@ -162,7 +163,7 @@ def test_system_calls_that_fail_for_a_while(bench, error):
 
 def test_a_result_waits_for_room(bench, folder, pending, monkeypatch):
     """A training that ended while the disk was full is handed in when it is not; nothing is trained twice."""
-    from foldertune.commands.worker import Worker
+    from foldertune.running.worker import Worker
 
     worker = Worker(folder, "mine:train", lambda settings, report: {"loss": 0.5}, "cpu")
     worker.metric, calls, write = "loss", [], os.write
@@ -179,6 +180,7 @@ def test_a_result_waits_for_room(bench, folder, pending, monkeypatch):
 
     class Silent:
         hold = release = lambda *arguments: None
+        lost = threading.Event()
 
     assert worker.train(claim, Silent())
     assert sum(b'"result"' in data for data in calls) > 1
