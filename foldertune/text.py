@@ -29,7 +29,7 @@ def in_a_line(error: BaseException) -> str:
 
 
 def settings_in_a_line(settings: Mapping[str, Any]) -> str:
-    """`learning_rate 0.1, filters 32`."""
+    """`rate 0.1, width 32`."""
     return ", ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.items()
     )
