@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldertune.errors import UserError
+from foldertune.errors import UserError, require
 from foldertune.protocol import printable, write_whole
 from foldertune.reading import findings
 from foldertune.reading.archive import Search
@@ -53,6 +53,7 @@ def main(
     find: Callable[[Search, Mapping[str, Search]], Findings] = lambda search, others: findings.find(search),
 ) -> int:
     """Make the page."""
+    require("report")
     out = arguments.out or arguments.logs[0] / "report"
     try:
         studies = read_all(arguments.logs)

@@ -151,7 +151,7 @@ class Folder:
         lost: Sequence[str] = (),
         sync: bool = False,
     ) -> None:
-        """Offer a trial to the workers. `sync` it if its settings could not be found again after a power failure."""
+        """Offer a trial to the workers. `sync`: its settings could not be written again if the power failed."""
         first: Record = {"settings": settings, "lease": lease}
         if timeout is not None:
             first["timeout"] = timeout
