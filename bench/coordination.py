@@ -34,6 +34,7 @@ RESULTS = ROOT / "bench" / "results" / "coordination.json"
 STUDY = """\
 objective = "bench.noop:train"
 strategy = "random"
+metric = "validation_error"
 trials = {trials}
 [space]
 x = {{ type = "float", low = 0.0, high = 1.0 }}

@@ -47,7 +47,9 @@ def search(name: str, logs: Path) -> dict[str, list[dict[str, float]]]:
     fixed = "\n".join(f"{key} = {value}" for key, value in SETTINGS[name].items())
     space = f"precision = {json.dumps(PRECISIONS)}\nseed = {list(range(1, SEEDS[name] + 1))}"
     study = folder.with_suffix(".toml")
-    study.write_text(f'strategy = "grid"\n[fixed]\ndata = "small"\n{fixed}\n[space]\n{space}\n')
+    study.write_text(
+        f'strategy = "grid"\nmetric = "validation_error"\n[fixed]\ndata = "small"\n{fixed}\n[space]\n{space}\n'
+    )
     command = [sys.executable, "master.py", str(study), "--logs", str(folder), "--workers", str(count_cores())]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     rows, _ = read_rows(Folder(folder))

@@ -25,7 +25,9 @@ from pathlib import Path
 
 from foldertune.command_line import new_parser
 from foldertune.protocol import Folder, Record, TrialName, to_line, write_whole
+from foldertune.strategies.plain import RandomSearch
 from foldertune.study import Study
+from foldertune.study_file import study_from_record
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "reading.json"
@@ -45,8 +47,15 @@ def new_study(trials: int) -> Study:
         "batch_size": {"type": "int", "low": 16, "high": 255, "log": True},
         "filters": {"type": "int", "low": 10, "high": 99},
     }
-    record = {"name": "synthetic", "strategy": "random", "trials": trials, "fixed": {"epochs": EPOCHS}, "space": space}
-    return Study.from_record(record, "bench.reading")
+    record = {
+        "name": "synthetic",
+        "strategy": "random",
+        "metric": "validation_error",
+        "trials": trials,
+        "fixed": {"epochs": EPOCHS},
+        "space": space,
+    }
+    return study_from_record(record, "bench.reading")
 
 
 def make_folder(path: Path, trials: int) -> Study:
@@ -84,7 +93,7 @@ def story(study: Study, number: int) -> bytes:
         "device": "cpu",
     }
     lines: list[Record] = [
-        {"settings": study.settings(number), "lease": 180.0},
+        {"settings": RandomSearch(study).settings(number), "lease": 180.0},
         {"claimed": worker, "host": worker.split("-")[0], "pid": 4711, "time": clock(start)},
         *curve,
         {"result": result, "time": clock(start + 30)},

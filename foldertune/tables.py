@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from foldertune.command_line import did_you_mean
+from foldertune.errors import did_you_mean
 from foldertune.protocol import printable, to_line
 
 LONGEST = 400  # characters of a value that a person is shown

@@ -13,9 +13,16 @@ import pytest
 
 from foldertune.protocol import Folder, TrialName
 from foldertune.reading.archive import read_rows
+from foldertune.strategies import History, new_strategy
 
 ROOT = Path(__file__).resolve().parent.parent
+METRIC = 'metric = "validation_error"\n'
 PATIENCE = 60  # seconds after which something that should have happened has not; never a measure of speed
+
+
+def settings_of(study, number):
+    """The settings that the study's strategy proposes for this trial, before there is any result."""
+    return new_strategy(study).propose(number, History()).settings
 
 
 def pytest_sessionfinish(session, exitstatus):
@@ -39,7 +46,8 @@ class Bench:
         """A study of one hyperparameter, trained by a function of tests/objectives.py."""
         file = self.path / f"{name}.toml"
         file.write_text(
-            f'objective = "tests.objectives:{objective}"\nstrategy = "random"\ntrials = {trials}\nseed = {seed}\n{extra}\n'
+            f'objective = "tests.objectives:{objective}"\nstrategy = "random"\ntrials = {trials}\nseed = {seed}\n'
+            f"{extra if 'metric = ' in extra else METRIC + extra}\n"
             '[space]\nx = { type = "float", low = 0.0, high = 1.0 }\n'
         )
         return str(file)

@@ -16,7 +16,7 @@ from foldertune.rows import Row, columns, rank, results_csv
 from tests.conftest import ROOT
 
 STUDY = {
-    "name": "toy", "strategy": "random", "trials": 30, "fixed": {"epochs": 3},
+    "name": "toy", "strategy": "random", "metric": "validation_error", "trials": 30, "fixed": {"epochs": 3},
     "space": {"learning_rate": {"type": "float", "low": 0.0, "high": 1.0}},
 }  # fmt: skip
 
@@ -170,13 +170,13 @@ def test_learning_curves_are_drawn(bench):
 def test_the_figure_shows_every_trial_and_names_its_axes(bench):
     from foldertune.reading.archive import read_search
     from foldertune.reading.plots import draw_learning_curves, measures
-    from foldertune.study import Study
+    from foldertune.study_file import study_from_record
 
     fill(bench)
     search = read_search(bench.logs)
     trials = [trial for trial in (*search.trials, *search.in_hand) if trial.epochs]
     assert measures(trials) == ["training_loss", "validation_loss"]
-    figure = draw_learning_curves(Study.from_record(STUDY, "x"), trials)
+    figure = draw_learning_curves(study_from_record(STUDY, "x"), trials)
     assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes] == [
         ("epoch", "training loss"), ("epoch", "validation loss"),
     ]  # fmt: skip

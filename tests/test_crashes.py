@@ -128,7 +128,7 @@ def test_a_collection_that_was_done_although_an_error_came_is_counted_once(folde
     """The file server did it, its answer was an error, and for a moment nobody could look."""
     from foldertune.commands.master import Master
     from foldertune.protocol import to_line
-    from foldertune.study import Study
+    from foldertune.study_file import study_from_record
 
     record = {"name": "toy", "objective": "mine:train", "strategy": "random", "trials": 1, "seed": 0}
     record |= {
@@ -137,7 +137,7 @@ def test_a_collection_that_was_done_although_an_error_came_is_counted_once(folde
         "fixed": {},
         "space": {"x": {"type": "float", "low": 0, "high": 1}},
     }
-    study = Study.from_record(record, "study.json")
+    study = study_from_record(record, "study.json")
     folder.prepare()
     master = Master(folder, study, lease=5, max_attempts=3)
     master.step()

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from bench.training import to_markdown
-from foldertune.study import STUDIES
+from foldertune.shipped import STUDIES
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

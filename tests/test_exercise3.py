@@ -11,8 +11,8 @@ from analysis.scenarios import find
 from foldertune.reading.archive import read_search
 from foldertune.reading.page import read_all
 from foldertune.rows import Row, results_csv
-from foldertune.study import load_study
-from tests.conftest import ROOT
+from foldertune.study_file import load_study
+from tests.conftest import ROOT, settings_of
 
 KEPT = ROOT / "analysis" / "exercise3"
 README = (KEPT / "README.md").read_text()
@@ -44,7 +44,7 @@ def test_the_grids_are_whole(searches, name, combinations, runs):
     found = Counter(tuple(trial.settings[key] for key in asked.space) for trial in trials)
     assert len(found) == combinations and min(found.values()) >= runs
     for trial in trials:
-        wanted = {**asked.settings(trial.name.number), **asked.fixed}
+        wanted = {**settings_of(asked, trial.name.number), **asked.fixed}
         assert {key: trial.settings[key] for key in asked.space | asked.fixed} == {
             key: wanted[key] for key in asked.space | asked.fixed
         }
@@ -56,7 +56,7 @@ def test_the_random_search_is_that_of_scenario_5(searches, name, least):
     trials, asked = searches[name].trials, load_study("scenario5")
     assert [trial.name.number for trial in trials] == list(range(len(trials))) and len(trials) >= least
     for trial in trials:
-        drawn = asked.settings(trial.name.number)
+        drawn = settings_of(asked, trial.name.number)
         assert all(trial.settings[key] == drawn[key] for key in asked.space)
         assert trial.settings["data"] == "full" and len(trial.epochs) == trial.settings["epochs"] == 8
 

@@ -13,9 +13,10 @@ import sys
 import pytest
 
 from foldertune.commands.master import Master, open_folder
+from foldertune.errors import StudyError
 from foldertune.protocol import BrokenFile, TrialName, to_line
 from foldertune.reading.archive import open_study
-from foldertune.study import StudyError, load_study
+from foldertune.study_file import load_study
 from tests.conftest import ROOT
 
 OWNER = "gone-1-abcd"  # of no host that is here

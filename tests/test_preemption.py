@@ -99,6 +99,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(uninterrupted, seed):
 
 STUDY = """
 strategy = "grid"
+metric = "validation_error"
 [fixed]
 data = "small"
 epochs = 3

@@ -14,7 +14,8 @@ import pytest
 from analysis.scenarios import find
 from foldertune.protocol import Folder, TrialName, to_line
 from foldertune.reading.page import read_all
-from foldertune.study import load_study
+from foldertune.strategies import load
+from tests.conftest import settings_of
 
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=1>\"'{{7*7}}$x_{\u202e\x1b[2J"
 OTHER = {
@@ -51,11 +52,11 @@ def stamp(seconds):
 
 def write_grid(path, scenario, loss, seconds=lambda settings: 30.0, repeats=3, collapsed=lambda settings: False):
     """A finished grid of a scenario whose final training loss is `loss(settings, repeat)`."""
-    folder, study = Folder(path), load_study(scenario).with_trials(None, None, scenario, repeats)
+    folder, study = Folder(path), load(scenario, repeats=repeats)
     folder.prepare()
     folder.write_study(study.to_record())
     for k in range(study.trials):
-        settings = study.settings(k)
+        settings = settings_of(study, k)
         bad = collapsed(settings)
         final = 2.303 if bad else loss(settings, k * repeats // study.trials)
         losses = [2.303 if bad else 2.3 * (final / 2.3) ** (e / 10) for e in range(1, 11)]
@@ -69,12 +70,12 @@ def write_grid(path, scenario, loss, seconds=lambda settings: 30.0, repeats=3, c
 
 def write_search(path, workers, trials=24, name="scenario5", slow=1.0):
     """A random search of scenario 5 in which the effective rate decides, by so many workers at once."""
-    folder, study = Folder(path), load_study("scenario5").with_trials(trials, None, "x")
+    folder, study = Folder(path), load("scenario5", trials=trials)
     folder.prepare()
     folder.write_study({**study.to_record(), "name": name})
     free = [0.0] * workers
     for k in range(trials):
-        settings = study.settings(k)
+        settings = settings_of(study, k)
         rate = settings["learning_rate"] / (1 - settings["momentum"])
         error = 0.9 if rate > 0.8 else 0.01 + 0.02 * abs(math.log(rate / 0.1))
         worker = min(range(workers), key=lambda w: free[w])
@@ -430,17 +431,21 @@ def test_just_begun(bench):
 
 @pytest.mark.parametrize("scenario", [f"scenario{k}" for k in range(1, 7)])
 def test_a_scenario_that_has_just_begun(bench, scenario):
-    folder, study = Folder(bench.path / "logs"), load_study(scenario)
+    folder, study = Folder(bench.path / "logs"), load(scenario)
     folder.prepare()
     folder.write_study(study.to_record())
     assert any("not enough data" in a for a in said_of(folder.path))
-    write_trial(folder, TrialName(0, 1, "seen"), study.settings(0), [2.0, 1.0], {"validation_error": 0.1})
+    write_trial(folder, TrialName(0, 1, "seen"), settings_of(study, 0), [2.0, 1.0], {"validation_error": 0.1})
     assert any("not enough data" in a for a in said_of(folder.path))
     write_trial(
-        folder, TrialName(1, 1, "seen"), study.settings(1), [None, None], {"validation_error": None, "diverged": True}
+        folder,
+        TrialName(1, 1, "seen"),
+        settings_of(study, 1),
+        [None, None],
+        {"validation_error": None, "diverged": True},
     )
-    write_trial(folder, TrialName(2, 1, "taken", "a-1-b"), study.settings(2), [2.0], None)
-    folder.record_failure(TrialName(3, 3), study.settings(3), ["out of memory"] * 3)
+    write_trial(folder, TrialName(2, 1, "taken", "a-1-b"), settings_of(study, 2), [2.0], None)
+    folder.record_failure(TrialName(3, 3), settings_of(study, 3), ["out of memory"] * 3)
     page, _ = make(bench, folder.path)
     assert "out of memory" in page
 
@@ -452,7 +457,7 @@ def add_odd_trials(folder, study):
     """What a person may queue by hand, and a worker may answer; returns how many."""
     names = [*study.space, "data", "epochs"]
     for k, (value, name) in enumerate(itertools.product(ODD, names), start=90_000):
-        settings = {**study.settings(0), name: value}
+        settings = {**settings_of(study, 0), name: value}
         result = {"validation_error": 0.0, "seconds": [None, 0, "x", -5][k % 4], "diverged": k % 3}
         write_trial(folder, TrialName(k, 1, "seen"), settings, [[0.0], [], [None, 1e308], [-1.0]][k % 4], result)
     path = folder.locate(TrialName(80_000, 1, "seen"))
@@ -469,7 +474,7 @@ def test_what_was_queued_by_hand_changes_no_answer_of_a_scenario(bench, scenario
         bench.path / "logs", scenario, lambda s, k: 0.1 + k / 100 + s.get("learning_rate", 0.3), repeats=2
     )
     before = said_of(logs)
-    add_odd_trials(Folder(logs), load_study(scenario))
+    add_odd_trials(Folder(logs), load(scenario))
     after = said_of(logs)
     assert [answer for answer in after if "diverged or stayed" not in answer] == before
 
@@ -477,7 +482,7 @@ def test_what_was_queued_by_hand_changes_no_answer_of_a_scenario(bench, scenario
 @pytest.mark.parametrize("name", ["scenario5", "scenario6", "mine"])
 def test_odd_trials_of_a_search(bench, name):
     logs = write_search(bench.path / "logs", 2, name=name)
-    add_odd_trials(Folder(logs), load_study("scenario5"))
+    add_odd_trials(Folder(logs), load("scenario5"))
     assert_figures_are_sound(make(bench, logs)[1])
 
 

@@ -16,17 +16,17 @@ from dataclasses import replace
 import pytest
 
 from bench.reading import make_folder
+from foldertune.errors import StudyError
 from foldertune.protocol import Folder, TrialName, to_line
 from foldertune.reading.archive import load, read_rows, read_search
 from foldertune.rows import Row, rank, results_csv
-from foldertune.study import StudyError
-from tests.conftest import ROOT, Bench
+from tests.conftest import ROOT, Bench, settings_of
 from tests.test_hostile import respect_permissions
 
 PANDAS = "pandas is not installed: pip install pandas pyarrow"
 PYARROW = "pyarrow is not installed: pip install pandas pyarrow"
 STUDY = {
-    "name": "toy", "strategy": "grid", "trials": 12, "repeats": 3,
+    "name": "toy", "strategy": "grid", "metric": "validation_error", "trials": 12, "repeats": 3,
     "fixed": {"epochs": 2}, "space": {"rate": [0.1, 0.30000000000000004], "filters": [8, 16]},
 }  # fmt: skip
 
@@ -566,7 +566,7 @@ def test_many_trials_are_all_read_and_rightly(bench):
     assert not complaints and [row.trial for row in rows] == list(range(300))
     assert rows == [Row.from_trial(trial) for trial in read_search(bench.logs, epochs=False).trials]
     assert rows == [Row.from_trial(trial) for trial in read_search(bench.logs, epochs=True).trials]
-    assert all(row.settings == study.settings(row.trial) for row in rows)
+    assert all(row.settings == settings_of(study, row.trial) for row in rows)
     curves = [trial.epochs for trial in read_search(bench.logs).trials]
     assert {tuple(epoch["epoch"] for epoch in curve) for curve in curves} == {tuple(range(1, 11))}
     best = [row["validation_error"] for row in csv.DictReader(io.StringIO(run(bench, "--format", "csv")))]

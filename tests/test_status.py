@@ -22,11 +22,11 @@ from foldertune.reading.live import moment, summary
 from foldertune.reading.screen import Screen, chart, sparkline, view_range
 from foldertune.reading.status import Observer, Status, look_at_archive, rate
 from foldertune.rows import Row
-from foldertune.study import Study
+from foldertune.study_file import study_from_record
 from tests.conftest import PATIENCE, wait_for
 
 STUDY = {
-    "name": "toy", "strategy": "random", "trials": 30, "fixed": {"epochs": 9},
+    "name": "toy", "strategy": "random", "metric": "validation_error", "trials": 30, "fixed": {"epochs": 9},
     "space": {"learning_rate": {"type": "float", "low": 0.0, "high": 1.0}},
 }  # fmt: skip
 SHOWN = re.compile(r"\x1b\[[0-9;]*m|\x1b\[H|\x1b\[\?(?:1049|25)[hl]")  # colours, home, the other screen, the cursor
@@ -437,7 +437,7 @@ def test_an_end_that_is_not_today_bears_its_date():
 
 def test_expected_time_is_sensible_whatever_the_clocks_say():
     def status(asked):
-        return Status(Study.from_record({**STUDY, "trials": asked}, "x"), asked, 0, [trial], rows, [], False)
+        return Status(study_from_record({**STUDY, "trials": asked}, "x"), asked, 0, [trial], rows, [], False)
 
     times = [("2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"), ("0001-01-01T00:00:00Z", "9999-12-31T00:00:00Z"),
              ("2026-01-01T00:00:00Z", "2020-01-01T00:00:00Z"), ("yesterday", ["today"])]  # fmt: skip

@@ -133,7 +133,7 @@ def test_the_worker_refuses_a_device_that_is_none_before_it_claims(bench):
 def test_a_real_search_on_mnist_through_the_folder(bench):
     study = bench.path / "real.toml"
     study.write_text(
-        'strategy = "grid"\n[fixed]\nepochs = 2\nfilters = 4\nbatch_size = 100\nseed = 1\n[space]\nlearning_rate = [0.1, 0.2]\n'
+        'strategy = "grid"\nmetric = "validation_error"\n[fixed]\nepochs = 2\nfilters = 4\nbatch_size = 100\nseed = 1\n[space]\nlearning_rate = [0.1, 0.2]\n'
     )
     bench.search(study, "--workers", 2, "--device", "cpu")
     bench.assert_complete(2)

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foldertune.command_line import new_parser
+from foldertune.errors import StudyError
 from foldertune.protocol import printable, write_whole
 from foldertune.reading import findings
 from foldertune.reading.archive import Search
 from foldertune.reading.page import make_section, prefixes_of, read_all, render
-from foldertune.study import StudyError
 
 if TYPE_CHECKING:
     from foldertune.reading.findings import Findings

@@ -49,7 +49,7 @@ from foldertune.protocol import (
     utc_now,
 )
 from foldertune.running.watchdog import Watchdog
-from foldertune.study import DEFAULT_OBJECTIVE
+from foldertune.shipped import DEFAULT_OBJECTIVE
 
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for work
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)

@@ -19,7 +19,7 @@ from foldertune.reading.importance import EFFECTIVE_RATE, Importance, effective_
 from foldertune.reading.samples import PERCENT, Sample, finite
 from foldertune.reading.timeline import Span, spans
 from foldertune.rows import Row, rank
-from foldertune.strategies import Categorical
+from foldertune.space import Categorical
 from foldertune.study import Study
 from foldertune.tables import short
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foldertune.commands.master import Master, open_folder
-from foldertune.study import load_study
+from foldertune.study_file import load_study
 from tests.conftest import ROOT, Bench, wait_for
 
 TRIALS = 3

@@ -40,7 +40,7 @@ from unittest import mock
 from foldertune.commands import master as master_module
 from foldertune.commands import worker as worker_module
 from foldertune.protocol import Folder, Record, TrialName, trials
-from foldertune.strategies import Float
+from foldertune.space import Float
 from foldertune.study import Study
 
 LOGS = "logs"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import Trial, printable, write_whole
 from foldertune.reading.archive import Search, read_search
-from foldertune.study import DEFAULT_OBJECTIVE
+from foldertune.shipped import DEFAULT_OBJECTIVE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

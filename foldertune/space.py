@@ -1,16 +1,10 @@
-"""What to try: from a search space and a trial's number to its settings. Pure functions, no files.
-
-A strategy is told nothing but the number of the trial and a random generator made for that number, so the settings of
-trial 7 are the same whoever asks, whenever, after any restart and with any number of workers.
-"""
+"""The search space: a dimension for each hyperparameter, and the values it may take."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 
@@ -70,28 +64,5 @@ class Categorical:
         return self.choices[min(int(u * len(self.choices)), len(self.choices) - 1)]
 
 
-Hyperparameter = Float | Int | Categorical
-Space = Mapping[str, Hyperparameter]
-
-
-def grid(space: Space, number: int, rng: Random) -> dict[str, Any]:
-    """Every combination in turn, the last hyperparameter fastest; after the last combination the first again."""
-    combination = next(itertools.islice(itertools.product(*_choices(space)), number % grid_size(space), None))
-    return dict(zip(space, combination, strict=True))
-
-
-def grid_size(space: Space) -> int:
-    """The number of combinations."""
-    return math.prod(map(len, _choices(space)))
-
-
-def _choices(space: Space) -> list[tuple[Any, ...]]:
-    return [dimension.choices for dimension in space.values() if isinstance(dimension, Categorical)]
-
-
-def random(space: Space, number: int, rng: Random) -> dict[str, Any]:
-    """Each hyperparameter drawn anew, independent of the others (Bergstra and Bengio, JMLR 2012)."""
-    return {name: hyperparameter.at(rng.random()) for name, hyperparameter in space.items()}
-
-
-STRATEGIES: dict[str, Callable[[Space, int, Random], dict[str, Any]]] = {"grid": grid, "random": random}
+Dimension = Float | Int | Categorical
+Space = Mapping[str, Dimension]

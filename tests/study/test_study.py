@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import subprocess
@@ -9,13 +10,18 @@ import sys
 
 import pytest
 
-from foldertune.strategies import Categorical, Float, Int, grid, grid_size
-from foldertune.study import STUDIES, Study, StudyError, differences, load_study
-from tests.conftest import ROOT
+from foldertune.errors import StudyError
+from foldertune.shipped import STUDIES
+from foldertune.space import Categorical, Float, Int
+from foldertune.strategies import load, plan
+from foldertune.study import differences
+from foldertune.study_file import load_study, study_from_record
+from tests.conftest import METRIC, ROOT, settings_of
 
 GOOD = """
 strategy = "random"
 trials = 10
+metric = "loss"
 [fixed]
 epochs = 3
 [space]
@@ -26,6 +32,7 @@ GRID = 'strategy = "grid"\n'
 
 BAD = [
     ("strategy = ", "not TOML"),
+    ('strategy = "random"\ntrials = 3\n' + SPACE, "metric: is missing"),
     ("trials = 3\n" + SPACE, "strategy: is missing"),
     ('strategy = "bayes"\ntrials = 3\n' + SPACE, 'strategy: must be "grid" or "random"'),
     ('strategy = "random"\n' + SPACE, "trials: is missing"),
@@ -70,7 +77,7 @@ BAD = [
 @pytest.mark.parametrize(("text", "complaint"), BAD)
 def test_a_bad_study_is_refused_in_a_line_with_file_key_and_remedy(tmp_path, text, complaint):
     file = tmp_path / "mine.toml"
-    file.write_text(text)
+    file.write_text(text if "metric = " in text or complaint == "metric: is missing" else METRIC + text)
     logs = tmp_path / "logs"
     done = subprocess.run(
         [sys.executable, "master.py", file, "--logs", logs], cwd=ROOT, capture_output=True, text=True, timeout=60
@@ -86,14 +93,14 @@ def test_a_study_that_is_not_there():
 
 
 def test_all_studies_load_and_have_their_size():
-    sizes = {path.stem: load_study(path.stem).trials for path in STUDIES.glob("*.toml")}
+    sizes = {path.stem: load(path.stem).trials for path in STUDIES.glob("*.toml")}
     scenarios = {"scenario1": 24, "scenario2": 9, "scenario3": 9, "scenario4": 9, "scenario5": 200, "scenario6": 200}
     assert sizes == {"quickstart": 16, **scenarios}
 
 
 def test_scenario_1_tries_each_rate_three_times_with_other_seeds():
-    study = load_study("scenario1")
-    settings = [study.settings(number) for number in range(24)]
+    study = load("scenario1")
+    settings = [settings_of(study, number) for number in range(24)]
     rates = [0.001, 0.01, 0.1, 0.2, 0.3, 0.5, 1, 2]
     assert [s["learning_rate"] for s in settings] == 3 * rates
     assert len({s["seed"] for s in settings}) == 24
@@ -112,8 +119,8 @@ def test_scenario_1_tries_each_rate_three_times_with_other_seeds():
     ],
 )
 def test_scenarios_2_to_4_are_the_grids_of_the_exercise(number, keys, values):
-    study = load_study(f"scenario{number}")
-    settings = [study.settings(k) for k in range(study.trials)]
+    study = load(f"scenario{number}")
+    settings = [settings_of(study, k) for k in range(study.trials)]
     assert {tuple(s[key] for key in keys) for s in settings} == values
 
 
@@ -153,31 +160,32 @@ def test_a_draw_stays_in_its_range_and_reaches_all_of_it(dimension):
 
 
 def test_settings_depend_on_study_seed_and_number_only():
-    study = load_study("scenario5")
-    forward = [study.settings(k) for k in range(50)]
-    assert [study.settings(k) for k in reversed(range(50))][::-1] == forward
-    code = "from foldertune.study import load_study; print([load_study('scenario5').settings(k) for k in range(50)])"
+    study = load("scenario5")
+    forward = [settings_of(study, k) for k in range(50)]
+    assert [settings_of(study, k) for k in reversed(range(50))][::-1] == forward
+    code = "from foldertune.strategies import load; from tests.conftest import settings_of; "
+    code += "print([settings_of(load('scenario5'), k) for k in range(50)])"
     other = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "7"}
     )
     assert other.stdout.strip() == str(forward)
     assert len({s["learning_rate"] for s in forward}) == 50
-    assert study.with_trials(None, 1, "x").settings(7) != study.settings(7)
-    assert study.with_trials(3, None, "x").settings(7) == study.settings(7)
+    assert settings_of(load("scenario5", seed=1), 7) != settings_of(study, 7)
+    assert settings_of(load("scenario5", trials=3), 7) == settings_of(study, 7)
 
 
 def test_a_grid_goes_through_all_combinations_before_it_repeats():
-    space = {"a": Categorical((1, 2)), "b": Categorical(("x", "y", "z"))}
-    rng = random.Random(0)
-    tried = [tuple(grid(space, k, rng).values()) for k in range(12)]
+    record = {"strategy": "grid", "metric": "loss", "repeats": 2, "space": {"a": [1, 2], "b": ["x", "y", "z"]}}
+    study = plan(study_from_record(record, "x"), "x")
+    tried = [tuple(settings_of(study, k)[name] for name in "ab") for k in range(12)]
     assert tried[:6] == [(1, "x"), (1, "y"), (1, "z"), (2, "x"), (2, "y"), (2, "z")] and tried[6:] == tried[:6]
-    assert grid_size(space) == 6
+    assert study.trials == 12
 
 
 def test_a_study_comes_back_from_its_record():
     for path in STUDIES.glob("*.toml"):
-        study = load_study(path.stem)
-        assert Study.from_record(study.to_record(), "study.json") == study
+        for study in load_study(path.stem), load(path.stem):
+            assert study_from_record(json.loads(json.dumps(study.to_record())), "study.json") == study
 
 
 def test_differences_are_named_and_the_budget_is_none(tmp_path):

@@ -1,0 +1,156 @@
+"""Derived quantities: small expressions over settings and metrics, such as `rate / (1 - decay)`.
+
+An expression has numbers, names, + - * / // % **, comparisons, `and`, `or`, `not`, and the functions of `FUNCTIONS`.
+It comes from a study's file, which is data: its syntax is checked with `ast` when the study is read, and the library
+simpleeval evaluates it, never Python's own `eval`. The library belongs to the extra `report`; without it an expression
+has no value, unless it is a bare name.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard
+
+from foldertune.errors import did_you_mean
+
+LONGEST = 500  # characters of an expression
+FUNCTIONS: dict[str, Callable[..., float]] = {
+    "abs": abs,
+    "exp": math.exp,
+    "log": math.log,
+    "log10": math.log10,
+    "log2": math.log2,
+    "max": max,
+    "min": min,
+    "sqrt": math.sqrt,
+}
+
+
+def _of_numbers(operation: Callable[[float, float], float]) -> Callable[[Any, Any], float]:
+    """The operation, for numbers alone: `text * 1e9` and `text % 5` mean something else in Python."""
+
+    def checked(a: Any, b: Any) -> float:
+        if isinstance(a, str) or isinstance(b, str):
+            raise TypeError("not a number")
+        return operation(float(a), float(b))  # a huge power of a float overflows at once, one of an int takes for ever
+
+    return checked
+
+
+_OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: _of_numbers(operator.add),
+    ast.Sub: _of_numbers(operator.sub),
+    ast.Mult: _of_numbers(operator.mul),
+    ast.Div: _of_numbers(operator.truediv),
+    ast.FloorDiv: _of_numbers(operator.floordiv),
+    ast.Mod: _of_numbers(operator.mod),
+    ast.Pow: _of_numbers(operator.pow),
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Not: operator.not_,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+_PARTS = (ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.And, ast.Or, ast.Compare, ast.Call, ast.Name, ast.Load, ast.Constant)
+_ALLOWED = (*_PARTS, *_OPERATORS)
+
+
+def names_in(expression: str) -> set[str]:
+    """The settings and metrics that an expression names. Raises ValueError, which says what is wrong with it."""
+    tree = _parse(expression)
+    functions = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in functions}
+
+
+def evaluate(expression: str, values: Mapping[str, Any]) -> float | None:
+    """The expression's value for these values of its names.
+
+    None where there is none: a name without a number or text, a division by 0, a result that is not finite.
+    """
+    if expression.isidentifier():
+        value = values.get(expression)
+        return float(value) if _is_finite(value) else None
+    evaluator = _evaluator()
+    if evaluator is None:
+        return None
+    evaluator.names = values
+    try:
+        value = evaluator.eval(expression, _parse(expression))
+    except (ArithmeticError, TypeError, ValueError, LookupError, RecursionError, _invalid()):
+        return None
+    return float(value) if _is_finite(value) else None
+
+
+def needs_library(expression: str) -> bool:
+    """Does it take simpleeval to evaluate this? A bare name has its value by itself."""
+    return not expression.isidentifier()
+
+
+def library_is_there() -> bool:
+    """Is simpleeval installed?"""
+    return importlib.util.find_spec("simpleeval") is not None
+
+
+def _is_finite(value: Any) -> TypeGuard[int | float]:
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
+@functools.lru_cache(maxsize=1000)
+def _parse(expression: str) -> ast.expr:
+    """The syntax tree. Raises ValueError if anything is in it that an expression must not have."""
+    if len(expression) > LONGEST:
+        raise ValueError(f"is longer than {LONGEST} characters")
+    try:
+        tree = ast.parse(expression.strip(), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise ValueError(f"is no expression: {getattr(error, 'msg', error)}") from None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            _check_call(node)
+        if not isinstance(node, _ALLOWED):
+            raise ValueError(
+                "may only have numbers, names, + - * / // % **, comparisons, and, or, not, "
+                f"and the functions {', '.join(FUNCTIONS)}"
+            )
+        if isinstance(node, ast.Constant) and not isinstance(node.value, int | float | str):
+            raise ValueError(f"has {ast.unparse(node)} in it, which is neither a number nor text")
+    return tree
+
+
+def _check_call(node: ast.Call) -> None:
+    name = ast.unparse(node.func)
+    if name not in FUNCTIONS:
+        hint = did_you_mean(name, FUNCTIONS) or f"; there are {', '.join(FUNCTIONS)}"
+        raise ValueError(f"has no function '{name}'{hint}")
+    if node.keywords or not node.args:
+        raise ValueError(f"calls {name} without a value, or with one that has a name; write {name}(x)")
+
+
+@functools.cache
+def _evaluator() -> Any:
+    """Simpleeval's evaluator with nothing in it but our operators and functions; None if it is not installed."""
+    try:
+        from simpleeval import SimpleEval
+    except ImportError:
+        return None
+    return SimpleEval(operators=_OPERATORS, functions=FUNCTIONS, names={})
+
+
+@functools.cache
+def _invalid() -> type[Exception]:
+    import simpleeval
+
+    invalid: type[Exception] = simpleeval.InvalidExpression
+    return invalid

@@ -1,0 +1,16 @@
+"""Where the studies and the example objective lie that come with foldertune.
+
+In a checkout that is its root. In an installed wheel it is `foldertune/exercise/`, which pyproject.toml fills with
+the same `studies/`, `exercise3.py` and `training/`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+_INSTALLED = _PACKAGE / "exercise"
+
+HOME = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
+STUDIES = HOME / "studies"
+DEFAULT_OBJECTIVE = "exercise3:train"

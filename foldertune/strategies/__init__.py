@@ -1,0 +1,56 @@
+"""Strategies decide which settings to try.
+
+A strategy is made for one study. The master asks it for the settings of a trial by the trial's number, and gives it
+the history: what has come out so far, and what is being tried. To add a strategy, write a file with a class like those
+in `plain.py`, and a line in STRATEGIES.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from foldertune.errors import StudyError, did_you_mean
+from foldertune.strategies.interface import Answer, History, Proposal, Strategy
+from foldertune.strategies.plain import GridSearch, RandomSearch
+from foldertune.study import Study
+from foldertune.study_file import load_study
+
+__all__ = ["STRATEGIES", "Answer", "History", "Proposal", "Strategy", "load", "new_strategy", "plan"]
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    "grid": GridSearch,
+    "random": RandomSearch,
+}
+
+
+def new_strategy(study: Study) -> Strategy:
+    """The strategy that searches this study. Raises StudyError if there is no such strategy."""
+    return _kind(study, study.name)(study)
+
+
+def load(name_or_path: str, *, trials: int | None = None, seed: int | None = None, repeats: int | None = None) -> Study:
+    """The study of that name in studies/, or in that TOML file, ready to be searched. Raises StudyError."""
+    return plan(load_study(name_or_path), name_or_path, trials=trials, seed=seed, repeats=repeats)
+
+
+def plan(
+    study: Study, source: str, *, trials: int | None = None, seed: int | None = None, repeats: int | None = None
+) -> Study:
+    """The study as the command line changes it, if its strategy can search it.
+
+    Raises StudyError, naming `source` or the option.
+    """
+    for option, value in (("--trials", trials), ("--repeats", repeats)):
+        if value is not None and value < 1:
+            raise StudyError(f"{option}: must be at least 1")
+    kind = _kind(study, source)
+    return kind.plan(study if seed is None else replace(study, seed=seed), source, trials, repeats)
+
+
+def _kind(study: Study, source: str) -> type[Strategy]:
+    kind = STRATEGIES.get(study.strategy)
+    if kind is None:
+        known = " or ".join(f'"{name}"' for name in STRATEGIES)
+        hint = did_you_mean(study.strategy, STRATEGIES)
+        raise StudyError(f"{source}: strategy: must be {known}, not {study.strategy!r}{hint}")
+    return kind

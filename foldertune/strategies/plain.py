@@ -1,0 +1,111 @@
+"""Grid and random search. They know the study and a trial's number, and ignore the history.
+
+So the settings of trial 7 are the same whoever asks, at any time, after any restart and with any number of workers.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Container
+from dataclasses import replace
+from typing import Any
+
+from foldertune.errors import StudyError
+from foldertune.space import Categorical
+from foldertune.strategies.interface import Answer, History, Proposal
+from foldertune.study import SEED, Study
+
+
+class RandomSearch:
+    """Draws each hyperparameter anew, independent of the others (Bergstra and Bengio, JMLR 2012)."""
+
+    is_reproducible: bool = True
+    ahead: int | None = None
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    @classmethod
+    def plan(cls, study: Study, source: str, trials: int | None, repeats: int | None) -> Study:
+        """The study with this number of trials. Raises StudyError if there is none, or if it is to be repeated."""
+        if study.repeats != 1:
+            raise StudyError(
+                f"{source}: repeats: belongs to strategy \"grid\"; for more {study.strategy} trials raise 'trials'"
+            )
+        if repeats is not None:
+            raise StudyError(f"--repeats {repeats}: belongs to a grid, and {source} is none; use --trials for more")
+        if not (trials or study.trials):
+            raise StudyError(f"{source}: trials: is missing; add trials = 40, say")
+        return replace(study, trials=trials or study.trials)
+
+    def settings(self, number: int) -> dict[str, Any]:
+        """The settings of a trial: the drawn ones, a seed for its training, and the fixed ones."""
+        rng = random.Random(f"{self.study.seed}/{number}")
+        seed = rng.randrange(2**31)
+        return {**self.choose(number, rng), SEED: seed, **self.study.fixed}
+
+    def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
+        """The value of each hyperparameter; the generator is this trial's own."""
+        return {name: dimension.at(rng.random()) for name, dimension in self.study.space.items()}
+
+    def propose(self, number: int, history: History) -> Proposal | Answer:
+        """The settings of a trial; there are always more."""
+        return Proposal(self.settings(number))
+
+    def needs(self, history: History) -> Container[int]:
+        """No checkpoint of any other trial."""
+        return frozenset()
+
+
+class GridSearch(RandomSearch):
+    """Tries every combination in turn, the last hyperparameter fastest, and all of them again for each repeat."""
+
+    def __init__(self, study: Study) -> None:
+        super().__init__(study)
+        self.lists = _lists(study, study.name)
+        self.size = math.prod(map(len, self.lists.values()))
+
+    @classmethod
+    def plan(cls, study: Study, source: str, trials: int | None, repeats: int | None) -> Study:
+        """The study with this number of trials, or with all of the grid's. Raises StudyError if the grid has fewer."""
+        size = math.prod(map(len, _lists(study, source).values()))
+        if study.trials > size * study.repeats:
+            raise StudyError(
+                f"{source}: trials: must be at most {size * study.repeats} (the grid with its repeats has no more), "
+                f"not {study.trials}"
+            )
+        if repeats is not None:
+            study = replace(study, repeats=repeats, trials=0)
+        most = study.trials or size * study.repeats
+        if trials is not None and trials > most:
+            raise StudyError(
+                f"--trials {trials}: the grid in {source} has {most} trials, repeats included; "
+                f"raise 'repeats' for more, or use --repeats"
+            )
+        return replace(study, trials=trials or most)
+
+    def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
+        """The combination of this number; after the last one the first again."""
+        chosen, rest = {}, number % self.size
+        for name, choices in reversed(self.lists.items()):
+            rest, place = divmod(rest, len(choices))
+            chosen[name] = choices[place]
+        return {name: chosen[name] for name in self.lists}
+
+    def propose(self, number: int, history: History) -> Proposal | Answer:
+        """The settings of a trial, until each combination has had all its repeats."""
+        return Answer.EXHAUSTED if number >= self.size * self.study.repeats else Proposal(self.settings(number))
+
+
+def _lists(study: Study, source: str) -> dict[str, tuple[Any, ...]]:
+    """The values of each hyperparameter. Raises StudyError if one has a range."""
+    lists = {}
+    for name, dimension in study.space.items():
+        if not isinstance(dimension, Categorical):
+            raise StudyError(
+                f"{source}: space.{name}: a grid needs the values themselves, not a range: "
+                f"a list such as [{dimension.low}, {dimension.high}]"
+            )
+        lists[name] = dimension.choices
+    return lists

@@ -1,0 +1,232 @@
+"""Reads a study from a TOML file or from study.json. `studies/quickstart.toml` shows every part of the format.
+
+What depends on the strategy is not checked here: `strategies.load` reads a file and checks that too.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from foldertune.derived import names_in
+from foldertune.errors import StudyError, did_you_mean
+from foldertune.shipped import DEFAULT_OBJECTIVE, STUDIES
+from foldertune.space import Categorical, Dimension, Float, Int
+from foldertune.study import SCALES, SEED, Quantity, Study
+
+LARGEST = 1e300  # of a bound: beyond, floats overflow
+_KEYS = (
+    "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
+    "fixed", "space", "metrics", "derived",
+)  # fmt: skip
+_DIMENSION_KEYS = {
+    "float": ("type", "low", "high", "log"),
+    "int": ("type", "low", "high", "log"),
+    "categorical": ("type", "choices"),
+}
+_QUANTITY_KEYS = ("label", "unit", "scale")
+_Scalar = int | float | str | bool
+
+
+def load_study(name_or_path: str) -> Study:
+    """The study of that name in studies/, or in that TOML file. Raises StudyError."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml" and not path.is_file():
+        path = STUDIES / f"{name_or_path}.toml"
+    try:
+        with open(path, "rb") as file:
+            record = tomllib.load(file)
+    except FileNotFoundError:
+        known = sorted(file.stem for file in STUDIES.glob("*.toml"))
+        raise StudyError(
+            f"{name_or_path}: no such study{did_you_mean(name_or_path, known)}; "
+            f"give a TOML file or one of {', '.join(known)}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not TOML: {error}") from None
+    except OSError as error:
+        raise StudyError(f"{path}: can't be read: {error.strerror}") from None
+    if "name" in record:
+        raise StudyError(f"{path}: unknown key 'name': a study's name is its file's; remove the key")
+    return study_from_record({**record, "name": path.stem}, str(path))
+
+
+def study_from_record(record: dict[str, Any], source: str) -> Study:
+    """The study that a TOML file or study.json describes. Raises StudyError, naming `source` and the key."""
+    reader = _Reader(record, source)
+    reader.refuse_unknown(record, ("name", *_KEYS))
+    space = {key: reader.dimension(f"space.{key}", value) for key, value in reader.table("space").items()}
+    if not space:
+        reader.fail("space", "is empty: nothing to search; add a hyperparameter, such as width = [16, 32]")
+    fixed = {key: reader.scalar(f"fixed.{key}", value) for key, value in reader.table("fixed").items()}
+    for key in space:
+        if key in fixed:
+            reader.fail(f"fixed.{key}", "is in [space] as well; remove it from one of them")
+    derived, quantities = reader.derived((*space, *fixed, SEED))
+    metrics = {key: reader.quantity(f"metrics.{key}", key, value) for key, value in reader.table("metrics").items()}
+    for key in metrics:
+        if key in derived:
+            reader.fail(f"metrics.{key}", "is in [derived] as well; label, unit and scale belong there")
+    collapsed = reader.text("collapsed") if "collapsed" in record else None
+    if collapsed is not None:
+        reader.expression("collapsed", collapsed)
+    return Study(
+        name=reader.text("name", "study"),
+        strategy=reader.text("strategy", example='"random"'),
+        trials=reader.integer("trials", low=1) if "trials" in record else 0,
+        metric=reader.text("metric", example='"loss", a key of what the objective returns'),
+        direction=reader.choice("direction", reader.record.get("direction", "minimize"), ("minimize", "maximize")),
+        description=reader.text("description", "").strip(),
+        objective=reader.text("objective", DEFAULT_OBJECTIVE),
+        repeats=reader.integer("repeats", 1, low=1),
+        seed=reader.integer("seed", 0),
+        fixed=fixed,
+        space=space,
+        quantities={**metrics, **quantities},
+        derived=derived,
+        collapsed=collapsed,
+        program=reader.text("program") if "program" in record else None,
+    )
+
+
+@dataclass
+class _Reader:
+    """Reads values out of a definition; every complaint names the file, the key and the remedy."""
+
+    record: dict[str, Any]
+    source: str
+
+    def fail(self, key: str, complaint: str) -> NoReturn:
+        raise StudyError(f"{self.source}: {key}: {complaint}")
+
+    def refuse_unknown(self, record: dict[str, Any], known: tuple[str, ...]) -> None:
+        for key in record:
+            if key not in known:
+                raise StudyError(
+                    f"{self.source}: unknown key '{key}'{did_you_mean(key, known)}; known: {', '.join(known[1:])}"
+                )
+
+    def table(self, key: str) -> dict[str, Any]:
+        value = self.record.get(key, {})
+        return value if isinstance(value, dict) else self.fail(key, f"must be a table, [{key}], not {value!r}")
+
+    def parts(self, key: str, value: dict[str, Any], known: tuple[str, ...], of: str) -> None:
+        """Refuse parts of a table within a line that are not among the known ones."""
+        for part in value:
+            if part not in known:
+                self.fail(key, f"unknown key '{part}'{did_you_mean(part, known)}; known for {of}: {', '.join(known)}")
+
+    def text(self, key: str, default: str | None = None, example: str = "") -> str:
+        value = self.record.get(key, default)
+        if value is None:
+            self.fail(key, f"is missing; add {key} = {example}")
+        return value if isinstance(value, str) else self.fail(key, f"must be text in quotes, not {value!r}")
+
+    def choice(self, key: str, value: Any, choices: Iterable[str]) -> str:
+        if value not in choices:
+            known = " or ".join(f'"{choice}"' for choice in choices)
+            self.fail(key, f"must be {known}, not {value!r}")
+        return str(value)
+
+    def integer(self, key: str, default: int | None = None, low: int | None = None) -> int:
+        value = self.record.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool):
+            self.fail(key, f"must be a whole number, not {value!r}")
+        if low is not None and value < low:
+            self.fail(key, f"must be at least {low}, not {value}")
+        return int(value)
+
+    def scalar(self, key: str, value: Any) -> Any:
+        if not isinstance(value, _Scalar):
+            self.fail(key, f"must be one number, text or true/false, not {value!r}; lists and ranges belong in [space]")
+        if isinstance(value, float) and not math.isfinite(value):
+            self.fail(key, f"must be finite, not {value}")
+        return value
+
+    # ------------------------------------------------------------ the search space
+
+    def dimension(self, key: str, value: Any) -> Dimension:
+        example = 'a list of values, or { type = "float", low = 0.01, high = 0.3, log = true }'
+        if isinstance(value, list):
+            value = {"type": "categorical", "choices": value}
+        if not isinstance(value, dict):
+            self.fail(key, f"must be {example}, not {value!r}; a value that never changes belongs in [fixed]")
+        kind = value.get("type")
+        if kind not in _DIMENSION_KEYS:
+            self.fail(key, f'its type must be "float", "int" or "categorical", not {kind!r}; write {example}')
+        self.parts(key, value, _DIMENSION_KEYS[kind], kind)
+        return self._categorical(key, value) if kind == "categorical" else self._range(key, kind, value)
+
+    def _categorical(self, key: str, value: dict[str, Any]) -> Categorical:
+        choices = value.get("choices")
+        if not isinstance(choices, list):
+            self.fail(key, f"choices must be a list, not {choices!r}")
+        if not choices:
+            self.fail(key, "the list of values is empty; give at least one")
+        if len({(type(choice), choice) for choice in map(str, choices)}) < len(choices):
+            self.fail(key, f"a value stands twice in {choices}; remove one (a grid's 'repeats' tries each more often)")
+        return Categorical(tuple(self.scalar(key, choice) for choice in choices))
+
+    def _range(self, key: str, kind: str, value: dict[str, Any]) -> Float | Int:
+        number = int if kind == "int" else int | float
+        for part in ("low", "high"):
+            bound = value.get(part)
+            if bound is None:
+                self.fail(key, f"{part} is missing")
+            if not isinstance(bound, number) or isinstance(bound, bool) or not -LARGEST < bound < LARGEST:
+                wanted = "a whole number" if kind == "int" else "a finite number"
+                self.fail(key, f"{part} must be {wanted}, not {bound!r}")
+        low, high, log = value["low"], value["high"], value.get("log", False)
+        if not isinstance(log, bool):
+            self.fail(key, f"log must be true or false, not {log!r}")
+        if low >= high:
+            self.fail(key, f"the range is empty: low ({low}) must be below high ({high})")
+        if log and low <= 0:
+            self.fail(key, f"low must be above 0 on a log scale, not {low}")
+        return Int(low, high, log) if kind == "int" else Float(float(low), float(high), log)
+
+    # ------------------------------------------------------------ metrics and derived quantities
+
+    def quantity(self, key: str, name: str, value: Any) -> Quantity:
+        """How a metric, setting or derived quantity is shown."""
+        if not isinstance(value, dict):
+            example = '{ label = "validation loss", unit = "s", scale = "log" }'
+            self.fail(key, f"must be a table such as {example}, not {value!r}")
+        self.parts(key, value, _QUANTITY_KEYS, "a metric")
+        for part in ("label", "unit"):
+            if not isinstance(value.get(part, ""), str):
+                self.fail(key, f"{part} must be text in quotes, not {value[part]!r}")
+        scale = self.choice(f"{key}.scale", value.get("scale", "auto"), SCALES)
+        return Quantity(value.get("label") or name.replace("_", " "), value.get("unit", ""), scale)
+
+    def derived(self, settings: tuple[str, ...]) -> tuple[dict[str, str], dict[str, Quantity]]:
+        """The expressions of [derived], and how those are shown that say so."""
+        expressions: dict[str, str] = {}
+        quantities: dict[str, Quantity] = {}
+        table = self.table("derived")
+        for name, value in table.items():
+            key = f"derived.{name}"
+            if name in settings:
+                self.fail(key, "is the name of a setting; choose another")
+            if isinstance(value, dict):
+                self.parts(key, value, ("value", *_QUANTITY_KEYS), "a derived quantity")
+                quantities[name] = self.quantity(key, name, {k: part for k, part in value.items() if k != "value"})
+                value = value.get("value")
+            if not isinstance(value, str):
+                self.fail(key, f'its value must be an expression in quotes, such as "1 - accuracy", not {value!r}')
+            for used in self.expression(key, value):
+                if used in table and used not in expressions:
+                    self.fail(key, f"uses '{used}', which is not derived yet; put it below '{used}'")
+            expressions[name] = value.strip()
+        return expressions, quantities
+
+    def expression(self, key: str, text: str) -> set[str]:
+        """The names in an expression, once it is one."""
+        try:
+            return names_in(text.strip())
+        except ValueError as error:
+            self.fail(key, f'"{text}" {error}')
