@@ -17,10 +17,12 @@ import os
 import sys
 from typing import Any
 
-from foldertune.command_line import new_parser
+from foldertune.cli import guard, new_parser
+from foldertune.commands.options import whole_number
+from foldertune.errors import missing_extra
 from foldertune.launch.machine import count_cores
-from training.report import Report
-from training.settings import SETTINGS, SettingsError
+from foldertune.running.report import Listener, Report
+from training.settings import SETTINGS, complete
 
 
 def train(settings: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -30,18 +32,25 @@ def train(settings: dict[str, Any], report: Report) -> dict[str, Any]:
     return train_network(settings, report)
 
 
+def check(settings: dict[str, Any]) -> None:
+    """What the master asks before a search. Raises ValueError for settings that can't be trained with."""
+    complete(settings)
+
+
 def prepare(device: str) -> None:
     """What a worker does before its first trial: fetch the data set, import torch, see to the device."""
-    from training.cnn import choose_device, limit_memory
-    from training.data import fetch
-
+    try:
+        from training.cnn import choose_device, limit_memory
+        from training.data import fetch
+    except ModuleNotFoundError as error:
+        raise missing_extra("exercise", error) from None
     limit_memory(choose_device(device))
     fetch()
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line: a flag for every setting, then how to use the machine."""
-    parser = new_parser(__doc__)
+    parser = new_parser(__doc__, "python exercise3.py")
     group = parser.add_argument_group("settings")
     for name, setting in SETTINGS.items():
         default = "none" if setting.default is None else setting.default
@@ -55,38 +64,35 @@ def parse_arguments() -> argparse.Namespace:
         )
     group = parser.add_argument_group("machine")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: the GPU if there is one)")
-    group.add_argument("--threads", type=int, default=None, metavar="N", help="CPU threads (default: one a core)")
+    group.add_argument("--threads", type=whole_number(1), metavar="N", help="CPU threads (default: one per core)")
     return parser.parse_args()
 
 
-def print_epoch(**epoch: Any) -> None:
-    """One line of the learning curve."""
-    if epoch["epoch"] == 1:
-        print("epoch  seconds  training loss  validation loss  validation error")
-    error = 1 - epoch["validation_accuracy"]
-    bar = "▇" * round(40 * error)
-    print(
-        f"{epoch['epoch']:5d}  {epoch['seconds']:7.1f}  {epoch['training_loss']:13.4f}"
-        f"  {epoch['validation_loss']:15.4f}  {100 * error:14.2f} %  {bar}",
-        flush=True,
-    )
+class Printer(Listener):
+    """Prints every epoch."""
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """One line of the learning curve."""
+        if record["epoch"] == 1:
+            print("epoch  seconds  training loss  validation loss  validation error")
+        error = 1 - record["validation_accuracy"]
+        bar = "▇" * round(40 * error)
+        print(
+            f"{record['epoch']:5d}  {record['seconds']:7.1f}  {record['training_loss']:13.4f}"
+            f"  {record['validation_loss']:15.4f}  {100 * error:14.2f} %  {bar}",
+            flush=True,
+        )
 
 
 def main() -> int:
     """Train once and print what came out."""
     arguments = parse_arguments()
-    if arguments.threads is not None and arguments.threads < 1:
-        print("error: --threads: must be at least 1", file=sys.stderr)
-        return 2
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads or count_cores())  # before torch is imported
-    from training.data import DataError
-
     try:
         settings = {name: getattr(arguments, name) for name in SETTINGS}
-        result = train(settings, Report(print_epoch, arguments.device))
-    except (SettingsError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        result = train(settings, Report(Printer(), arguments.device))
+    except ModuleNotFoundError as error:
+        raise missing_extra("exercise", error) from None
     except KeyboardInterrupt:
         print("stopped before the end; no result", file=sys.stderr)
         return 130
@@ -99,4 +105,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guard(main))

@@ -3,7 +3,7 @@
 
 import sys
 
-from foldertune.commands.worker import main
+from foldertune.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("worker"))

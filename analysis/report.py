@@ -1,9 +1,9 @@
-"""The page of the exercise: `python -m analysis.report`, as `foldertune report`, with the scenarios' own questions."""
+"""The page of the exercise: as `foldertune report`, with the scenarios' own questions."""
 
 import sys
 
 from analysis.scenarios import find
-from foldertune.commands.report import main
+from foldertune.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main(find))
+    sys.exit(run("report", program="python -m analysis.report", find=find))

@@ -27,7 +27,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from foldertune.command_line import new_parser
+from foldertune.cli import new_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "coordination.json"

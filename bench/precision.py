@@ -21,7 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from foldertune.command_line import new_parser
+from foldertune.cli import new_parser
 from foldertune.launch.machine import count_cores
 from foldertune.protocol import Folder
 from foldertune.reading.archive import read_rows

@@ -23,7 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from foldertune.command_line import new_parser
+from foldertune.cli import new_parser
 from foldertune.protocol import Folder, Record, TrialName, to_line, write_whole
 from foldertune.strategies.plain import RandomSearch
 from foldertune.study import Study

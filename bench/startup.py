@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from foldertune.command_line import new_parser
+from foldertune.cli import new_parser
 from foldertune.protocol import Folder, TrialName
 
 ROOT = Path(__file__).resolve().parent.parent

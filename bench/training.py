@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from foldertune.command_line import new_parser
+from foldertune.cli import new_parser
 from foldertune.launch.machine import count_cores
 from training.settings import complete
 

@@ -1,1 +1,3 @@
 """Hyperparameter search over nothing but a shared folder."""
+
+__version__ = "0.1.0"

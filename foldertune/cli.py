@@ -1,15 +1,154 @@
-"""The command `foldertune`."""
+"""The command `foldertune`, the parsers of all programs, and the one place where their errors are handled."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import os
+import re
 import sys
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any, NoReturn
 
-COMMANDS = ("master", "worker", "status", "results", "report", "doctor")
+from foldertune import __version__, text
+from foldertune.errors import UserError, did_you_mean
+
+COMMANDS = {
+    "master": "search: publish trials, collect results, try lost trials again",
+    "worker": "take trials from a shared folder and train them",
+    "status": "show how far a search is, who trains what, and what is best",
+    "results": "show, filter, group and export the results of a study",
+    "report": "make a page with figures, answers and every trial",
+    "doctor": "find out whether a folder is fit for a search",
+}
+WIDTH = 79  # characters in a line of `--help`
 
 
-def main() -> int:
-    """Run one of the commands."""
-    name = sys.argv[1]
-    sys.argv[:2] = [f"foldertune {name}"]
-    return int(importlib.import_module(f"foldertune.commands.{name}").main())
+def main(argv: Sequence[str] | None = None) -> int:
+    """`foldertune COMMAND …`: run that command, or say which commands there are."""
+    name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(overview())
+    elif name == "--version":
+        print(f"foldertune {__version__}")
+    elif name in COMMANDS:
+        return run(name, rest)
+    else:
+        return complain(f"{name}: no such command{did_you_mean(name, COMMANDS)}; there are {', '.join(COMMANDS)}")
+    return 0
+
+
+def overview() -> str:
+    """What `foldertune --help` says."""
+    examples = [
+        f"    {text.command('master')}  a first search: two minutes, in logs/",
+        f"    {text.command('worker', '--logs', 'DIR')}  help it from any machine that mounts DIR",
+    ]
+    commands = [f"    {name}  {what}" for name, what in COMMANDS.items()]
+    first = "Search hyperparameters with any number of machines that share a folder."
+    last = f"Each command explains itself: {text.command('master', '--help')}"
+    return "\n".join([first, "", *align(examples), "", "Commands:", *align(commands), "", last])
+
+
+def run(
+    name: str, argv: Sequence[str] | None = None, *, program: str | None = None, **options: Callable[..., Any]
+) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        name: of a module in `foldertune.commands`. It has a docstring, `add_arguments(parser)` and `main(arguments)`.
+        argv: the command line; `arguments.argv` keeps it, for messages that repeat it.
+        program: how the user called it, where `foldertune NAME` is not the answer.
+        options: handed on to the command's `main`.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    module = importlib.import_module(f"foldertune.commands.{name}")
+    parser = new_parser(module.__doc__, program or text.command(name))
+    module.add_arguments(parser)
+    arguments = parser.parse_args(argv, argparse.Namespace(argv=argv))
+    return guard(lambda: module.main(arguments, **options))
+
+
+def guard(main: Callable[[], int]) -> int:
+    """Call a program's `main` and turn its errors into one line and an exit code."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names come from files
+    try:
+        code = main()
+        sys.stdout.flush()
+    except UserError as error:
+        return complain(str(error))
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        return 0
+    except OSError as error:
+        return complain(f"{error.filename2 or error.filename or 'output'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def complain(message: str) -> int:
+    """Say what the user can't have, and return the exit code for that."""
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+# ---------------------------------------------------------------- help
+
+
+class Parser(argparse.ArgumentParser):
+    """Its help begins with what the program does and a first command, and its complaints are one line."""
+
+    def format_help(self) -> str:
+        """Description, usage, options, epilog."""
+        formatter = self._get_formatter()
+        formatter.add_text(self.description)
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        for group in self._action_groups:
+            formatter.start_section(group.title)
+            formatter.add_text(group.description)
+            formatter.add_arguments(group._group_actions)
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
+    def error(self, message: str) -> NoReturn:
+        """End with one line and exit code 2."""
+        _, unknown, rest = message.partition("unrecognized arguments: ")
+        if unknown:
+            message = f"{rest}: unknown{did_you_mean(rest.split()[0], self._option_string_actions)}"
+        self.exit(complain(f"{message.removeprefix('argument ')}; see {self.prog} --help"))
+
+
+def new_parser(doc: str | None, program: str | None = None) -> Parser:
+    """A parser whose help is a program's docstring.
+
+    Its first two paragraphs, what it does and how to call it, stand above the options, the rest below. In it
+    `{program}` is replaced by how the user called the program, and `{worker}`, `{status}` … by how to call those.
+    """
+    doc = str(doc).replace("{program}", program or "{program}")
+    for name in COMMANDS:
+        doc = doc.replace(f"{{{name}}}", text.command(name))
+    paragraphs = "\n".join(align(doc.split("\n"))).split("\n\n", 2)
+    return Parser(
+        prog=program,
+        description="\n\n".join(paragraphs[:2]),
+        epilog="".join(paragraphs[2:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def align(lines: Iterable[str]) -> list[str]:
+    """Indented lines `    command  what it does`, with what they do in one column of each block."""
+    aligned: list[str] = []
+    for is_example, block in groupby(lines, lambda line: line.startswith("    ")):
+        if not is_example:
+            aligned += block
+            continue
+        pairs = [re.split(r"(?<=\S) {2,}(?=\S)", line, maxsplit=1) for line in block]
+        width = max(len(pair[0]) for pair in pairs)
+        for command, *what in pairs:
+            line = "  ".join([command.ljust(width), *what]).rstrip()
+            aligned += [line] if len(line) <= WIDTH else [command, f"        {what[0]}"] if what else [command]
+    return aligned

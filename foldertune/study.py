@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from foldertune.derived import evaluate, library_is_there, needs_library
+from foldertune.derived import evaluate, library_is_there, names_in, needs_library
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.space import Categorical, Dimension
 
@@ -89,6 +89,16 @@ class Study:
             values[name] = evaluate(expression if metrics.get(name) is None else name, known)
             known[name] = values[name]
         return values
+
+    def derive_one(self, name: str, settings: Mapping[str, Any], metrics: Mapping[str, Any]) -> float | None:
+        """One of them."""
+        return self.derive(settings, metrics)[name]
+
+    def parts(self, name: str) -> frozenset[str]:
+        """The settings and metrics that a derived quantity is made of."""
+        parts = names_in(self.derived[name])
+        below = [self.parts(part) for part in parts if part in self.derived and part != name]
+        return frozenset(part for part in parts if part not in self.derived).union(*below)
 
     def has_collapsed(self, settings: Mapping[str, Any], metrics: Mapping[str, Any]) -> bool:
         """Did this result collapse, as the study defines it? Not if that can't be computed."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from foldertune.errors import did_you_mean
+from foldertune.errors import UserError, did_you_mean
 from foldertune.protocol import printable, to_line
 
 LONGEST = 400  # characters of a value that a person is shown
@@ -30,7 +30,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 _COMPARISON = re.compile(rf"\s*({'|'.join(COMPARISONS)})\s*(.*?)\s*\Z", re.DOTALL)
 
 
-class TableError(Exception):
+class TableError(UserError):
     """What an option asks of a table can't be done. The message names the option and the remedy."""
 
 

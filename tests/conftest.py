@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from foldertune.protocol import Folder, TrialName
-from foldertune.reading.archive import read_rows
+from foldertune.reading.reader import read_results
+from foldertune.rows import Row
 from foldertune.strategies import History, new_strategy
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,9 +96,9 @@ class Bench:
         return [name for name in (*self.folder.names(), *self.folder.settled()) if name.state == state]
 
     def rows(self):
-        rows, complaints = read_rows(self.folder)
-        assert not complaints
-        return rows
+        results = read_results(self.logs, epochs=False)
+        assert not results.complaints
+        return [Row.from_trial(trial) for trial in results.trials]
 
     def assert_complete(self, trials):
         """Every trial asked for is counted once, nothing is left, and results.csv says the same."""

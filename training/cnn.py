@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from training.data import Dataset, Part, load
 from training.network import Network
-from training.report import Report
+from foldertune.running.report import Report
 from training.settings import SettingsError, complete
 
 EVALUATION_BATCH = 500

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foldertune.errors import UserError
+
 if TYPE_CHECKING:
     import torch
 
@@ -45,7 +47,7 @@ PARTS = {
 }
 
 
-class DataError(Exception):
+class DataError(UserError):
     """The data set can't be had. The message says what was tried and where to put the files."""
 
 

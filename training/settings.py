@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from foldertune.errors import UserError, did_you_mean
 
-class SettingsError(ValueError):
+
+class SettingsError(UserError, ValueError):
     """A setting that can't be trained with. The message names the setting, what is wrong and what to do."""
 
 
@@ -51,8 +52,7 @@ def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
     """All settings, the defaults where none is given, each checked. Raises SettingsError."""
     for name in settings:
         if name not in SETTINGS:
-            close = difflib.get_close_matches(name, list(SETTINGS), n=1)
-            hint = f" (did you mean '{close[0]}'?)" if close else ""
+            hint = did_you_mean(name, SETTINGS)
             raise SettingsError(f"unknown setting '{name}'{hint}; exercise3 knows: {', '.join(SETTINGS)}")
     values = {name: _check(name, settings.get(name, setting.default)) for name, setting in SETTINGS.items()}
     if values["batch_size"] > TRAINING_EXAMPLES[values["data"]]:

@@ -1,10 +1,10 @@
 """Is this folder fit for a search? And which lease should the master give?
 
-    python -m foldertune doctor --logs /shared/me/lr
-    python -m foldertune doctor --logs /shared/me/lr --answer
+    {program} --logs /shared/me/lr
+    {program} --logs /shared/me/lr --answer
                 on another machine, and then the first here: how soon does one
                 machine see what another did?
-    python -m foldertune doctor --logs /shared/me/lr --second-mount /mnt/lr
+    {program} --logs /shared/me/lr --second-mount /mnt/lr
 
 It tries what a search does (claim, append, hand in, …) with trials of its own,
 in a hidden folder inside yours that it removes again. `echo` is the time until
@@ -34,7 +34,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from foldertune.command_line import add_logs, new_parser
+from foldertune.commands.options import add_logs, seconds
 from foldertune.doctor.echoes import answer, check_visibility
 from foldertune.doctor.probes import (
     Finding,
@@ -51,16 +51,13 @@ from foldertune.doctor.probes import (
     scratch_in,
     together,
 )
+from foldertune.errors import UserError
 from foldertune.protocol import DEFAULT_LEASE, BrokenFile, Folder, LeaseLost, TrialName, has_died, host_name, printable
 
 LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "reiserfs"}
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "ceph", "lustre", "gpfs", "beegfs", "9p", "virtiofs", "afs", "orangefs"}
 LOCAL_LEASE, DELAYS_PER_LEASE = 30.0, 3  # see `recommend`
 SHOWN, LOOKED_INTO = 3, 1000  # trials: in lines of their own; whose files are read
-
-
-class UsageError(Exception):
-    """What the user asked for can't be done. The message says what to do instead."""
 
 
 # ---------------------------------------------------------------- the folder
@@ -365,38 +362,24 @@ def _explain(error: Exception) -> Finding:
 # ---------------------------------------------------------------- the program
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = new_parser(__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
     add_logs(parser)
     parser.add_argument(
         "--second-mount", type=Path, metavar="DIR", help="where this machine mounts the same folder again"
     )
     parser.add_argument("--answer", action="store_true", help="answer a doctor on another machine")
     parser.add_argument(
-        "--wait", type=float, default=2.0, metavar="SECONDS", help="for others to turn up who answer (default: 2)"
+        "--wait", type=seconds(0), default=2.0, metavar="SECONDS", help="for others to turn up who answer (default: 2)"
     )
-    arguments = parser.parse_args()
-    if not 0 <= arguments.wait <= 3600:
-        parser.error("--wait: must be 0 to 3600 seconds")
-    return arguments
 
 
-def main() -> int:
+def main(arguments: argparse.Namespace) -> int:
     """Examine the folder, or answer one who does."""
-    arguments = parse_arguments()
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names come from files
+    if arguments.wait > 3600:
+        raise UserError("--wait: must be 0 to 3600 seconds")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        return answer(arguments.logs) if arguments.answer else examine(arguments)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename or arguments.logs}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return answer(arguments.logs) if arguments.answer else examine(arguments)
 
 
 def examine(arguments: argparse.Namespace) -> int:
@@ -407,7 +390,7 @@ def examine(arguments: argparse.Namespace) -> int:
     if not report.reasons:
         with scratch_in(logs) as scratch:
             if second and not (second / scratch.name).is_dir():
-                raise UsageError(f"--second-mount {second}: is not the folder {logs}, mounted once more")
+                raise UserError(f"--second-mount {second}: is not the folder {logs}, mounted once more")
             mounts = [scratch, second / scratch.name] if second else [scratch]
             visit = Visit(Folder(logs), mounts, arguments.wait)
             for title, check in CHECKS:
@@ -417,7 +400,3 @@ def examine(arguments: argparse.Namespace) -> int:
                 return 0
     report.say(f"This folder can NOT be used because: {'; '.join(report.reasons)}.")
     return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

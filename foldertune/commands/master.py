@@ -29,11 +29,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from foldertune.command_line import Trouble, add_checkpoint_every, add_logs, new_parser
+
 from foldertune.commands.results import print_table
-from foldertune.errors import StudyError
 from foldertune.launch.local import LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices
 from foldertune.protocol import (
@@ -53,11 +51,8 @@ from foldertune.protocol import (
 from foldertune.reading.live import open_view
 from foldertune.reading.status import look
 from foldertune.rows import Row, rank, results_csv
-from foldertune.shipped import DEFAULT_OBJECTIVE
-from foldertune.space import Categorical
-from foldertune.strategies import History, Proposal, load, new_strategy
-from foldertune.study import Study, differences
-from foldertune.study_file import study_from_record
+from foldertune.strategies import Categorical
+from foldertune.study import DEFAULT_OBJECTIVE, Study, StudyError, differences, load_study
 
 SHORTEST_WAIT, LONGEST_WAIT = 0.01, 1.0  # seconds between two looks at the folder
 FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # pending trials kept ready for workers
@@ -126,7 +121,9 @@ def main() -> int:
     arguments = parse_arguments()
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names come from files
     try:
-        study = load(arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats)
+        study = load_study(arguments.study).with_trials(
+            arguments.trials, arguments.seed, arguments.study, arguments.repeats
+        )
         check_settings(study, arguments.study)
         with only_master(arguments.logs):
             folder = open_folder(arguments.logs, study)
@@ -428,7 +425,7 @@ class Master:
             reasons = self._reasons.get(number, [])
             settings = loss.settings
             if settings is None and number < self.study.trials:
-                settings = settings_of(self.study, number)
+                settings = self.study.settings(number)
             if settings is None or len(reasons) >= self.max_attempts:
                 name = self.folder.record_failure(TrialName(number, loss.attempt), settings or {}, reasons)
                 self._count(self.folder.read(name))
@@ -449,7 +446,7 @@ class Master:
             if number not in self.rows and number not in self.open:
                 # Below the highest number that was there when we came, a first attempt may be there, unseen.
                 name = TrialName(number, 2 if number < self._highest else 1)
-                self.folder.publish(name, settings_of(self.study, number), lease=self.lease, timeout=self.timeout)
+                self.folder.publish(name, self.study.settings(number), lease=self.lease, timeout=self.timeout)
                 self.open[number] = name.attempt
                 wanted -= 1
             self._next += 1
@@ -470,12 +467,6 @@ class Master:
 
 
 # ---------------------------------------------------------------- before the search
-
-
-def settings_of(study: Study, number: int) -> dict[str, Any]:
-    """What the strategy proposes."""
-    proposal = new_strategy(study).propose(number, History())
-    return proposal.settings if isinstance(proposal, Proposal) else {}
 
 
 def check_settings(study: Study, source: str) -> None:
@@ -538,7 +529,7 @@ def open_folder(logs: Path, study: Study) -> Folder:
         if any(name.state != "pending" for name in names):  # pending: queued by hand before we came
             raise StudyError(f"{logs}: holds trials but no study.json; put it back, or use another --logs")
         return folder
-    there = study_from_record(record, str(folder.study))
+    there = Study.from_record(record, str(folder.study))
     if differing := differences(there, study):
         raise StudyError(
             f"{logs}: another study has begun here; it differs in {', '.join(differing)}; "

@@ -1,8 +1,8 @@
 """One page that shows what came out: answers, figures, and every trial.
 
-    python -m analysis.report                  logs/report/report.html
-    python -m analysis.report --logs /shared/me/lr
-    python -m analysis.report --logs one two --out page    both on one page
+    {program}                  logs/report/report.html
+    {program} --logs /shared/me/lr
+    {program} --logs one two --out page    both on one page
     python -m analysis.report --logs analysis/exercise3    all studies in it
 
 The page needs no network and no other file; beside it lies every figure as PNG
@@ -19,8 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldertune.command_line import new_parser
-from foldertune.errors import StudyError
+from foldertune.errors import UserError
 from foldertune.protocol import printable, write_whole
 from foldertune.reading import findings
 from foldertune.reading.archive import Search
@@ -40,22 +39,20 @@ LONG = ' class="long"'  # a cell that may break into lines
 # ---------------------------------------------------------------- the program
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = new_parser(__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
     parser.add_argument(
         "--logs", type=Path, nargs="+", default=[Path("logs")], metavar="DIR",
         help="shared folders, kept ones, or a directory of such (default: logs)",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to (default: report/ in the first folder)")
-    return parser.parse_args()
 
 
 def main(
+    arguments: argparse.Namespace,
     find: Callable[[Search, Mapping[str, Search]], Findings] = lambda search, others: findings.find(search),
 ) -> int:
     """Make the page."""
-    arguments = parse_arguments()
     out = arguments.out or arguments.logs[0] / "report"
     try:
         studies = read_all(arguments.logs)
@@ -70,17 +67,9 @@ def main(
             )
             for k, ((logs, (name, search)), prefix) in enumerate(zip(studies.items(), prefixes, strict=True), start=1)
         ]
-        page = render(sections, shlex.join(["python", "-m", "analysis.report", *sys.argv[1:]]))
+        page = render(sections, shlex.join(["python", "-m", "analysis.report", *arguments.argv]))
         write_whole(out / "report.html", page.encode(errors="backslashreplace"))
-    except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
-        print(f"error: {error.filename or out}: {error.strerror}; choose another folder with --out", file=sys.stderr)
-        return 2
+        raise UserError(f"{error.filename or out}: {error.strerror}; choose another folder with --out") from None
     print(out / "report.html")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

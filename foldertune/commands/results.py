@@ -1,14 +1,14 @@
 """The results of a study: from the trials' files to rows, from rows to tables.
 
-    {results}                         the best ten of logs/
-    {results} --logs /shared/me/lr --best 3
-    {results} --all --format csv      every trial and column
-    {results} --where 'filters<50' --where status=done
-    {results} --sort seconds --descending
-    {results} --group                 mean and deviation over
+    {program}                         the best ten of logs/
+    {program} --logs /shared/me/lr --best 3
+    {program} --all --format csv      every trial and column
+    {program} --where 'filters<50' --where status=done
+    {program} --sort seconds --descending
+    {program} --group                 mean and deviation over
                                                        trials of equal settings
-    {results} --group filters --columns test_loss --out t.tex
-    {results} --keep kept             all of it, small
+    {program} --group filters --columns test_loss --out t.tex
+    {program} --keep kept             all of it, small
 
 CONDITION is a column, one of = != < <= > >=, and a value: 'error=' asks for the
 trials that have none, 'error!=' for the others. With --group, --columns are
@@ -29,7 +29,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from foldertune.command_line import add_logs, new_parser
+from foldertune.commands.options import add_logs
+from foldertune.errors import StudyError
 from foldertune.protocol import Folder, printable, write_whole
 from foldertune.reading.archive import read_archive, write_archive
 from foldertune.reading.reader import read_results
@@ -37,7 +38,7 @@ from foldertune.reading.results import Results
 from foldertune.reading.terminal.table import main_columns, print_table, shown
 from foldertune.reading.words import best_first
 from foldertune.rows import Row, columns, results_csv, searched_and_metric, with_derived
-from foldertune.study import Study, StudyError
+from foldertune.study import Study
 from foldertune.tables import (
     FORMATS,
     Cells,
@@ -57,9 +58,8 @@ ENDINGS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex", "
 WHOLE = ("csv", "json", "parquet")  # formats for programs: with all columns
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line. Raises TableError if options do not go together."""
-    parser = new_parser(__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
     add_logs(parser)
     group = parser.add_argument_group("which trials")
     number = group.add_mutually_exclusive_group()
@@ -86,9 +86,6 @@ def parse_arguments() -> argparse.Namespace:
     )
     group.add_argument("--out", type=Path, metavar="FILE", help="write there and not to the screen")
     group.add_argument("--keep", type=Path, metavar="DIR", help="keep study, table and learning curves, small, in DIR")
-    arguments = parser.parse_args()
-    check_arguments(arguments)
-    return arguments
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
@@ -109,9 +106,9 @@ def check_arguments(arguments: argparse.Namespace) -> None:
         raise TableError("--format parquet: say where to with --out FILE")
 
 
-def main() -> int:
+def main(arguments: argparse.Namespace) -> int:
     """Print the best trials, or do with them what is asked for."""
-    arguments = parse_arguments()
+    check_arguments(arguments)
     results = read_results(arguments.logs, epochs=bool(arguments.keep))
     for complaint in results.complaints:
         print(f"left out: {printable(complaint)}", file=sys.stderr)
@@ -120,7 +117,6 @@ def main() -> int:
         keep(results, arguments.logs, arguments.keep)
     else:
         show(results, arguments)
-    sys.stdout.flush()
     return 0
 
 

@@ -1,7 +1,7 @@
 """The state of a search: how far it is, who trains what, what is best so far.
 
-    {status}
-    {status} --logs /shared/me/lr --watch     until the end
+    {program}
+    {program} --logs /shared/me/lr --watch     until the end
 
 Any number of people may look, from any machine that mounts the folder:
 looking changes nothing.
@@ -12,31 +12,29 @@ from __future__ import annotations
 import argparse
 import time
 
-from foldertune.command_line import Trouble, add_logs, new_parser
+from foldertune.commands.options import add_logs
 from foldertune.reading.archive import is_archive, open_study, read_archive
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import render
 from foldertune.reading.terminal.screen import open_screen
+from foldertune.trouble import Trouble
 
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 10.0  # seconds between two looks
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = new_parser(__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options."""
     add_logs(parser)
     parser.add_argument(
         "--watch",
         action="store_true",
         help="go on looking until the study is complete; on a terminal on its whole screen",
     )
-    return parser.parse_args()
 
 
-def main() -> int:
+def main(arguments: argparse.Namespace) -> int:
     """Show the state once, or again and again."""
-    arguments = parse_arguments()
     if is_archive(arguments.logs):
         show(read_archive(arguments.logs))
         return 0

@@ -1,1 +1,32 @@
-"""Starting workers."""
+"""Starting workers, and keeping them alive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Launcher(Protocol):
+    """Starts workers, looks after them, stops them: on this machine (`local.py`), or wherever the next one does."""
+
+    def start(self) -> None:
+        """Start all workers."""
+
+    def look_after(self, count_progress: Callable[[], int]) -> None:
+        """Start again the workers that died. Called again and again; it does not wait.
+
+        Args:
+            count_progress: a number that grows whenever a trial or an attempt comes to an end. It tells a worker that
+                its trials kill from one that can't work at all.
+        """
+
+    def stop(self, seconds: float) -> None:
+        """Ask every worker to give its trial back and end; after that many seconds, kill those that have not."""
+
+    @property
+    def all_gone(self) -> bool:
+        """Has every worker ended for good?"""
+
+    @property
+    def exit_code(self) -> int:
+        """The worst exit code of the workers that have ended for good."""

@@ -1,4 +1,4 @@
-"""Several workers on one machine, each a process: kept alive while there is work, stopped together."""
+"""Several workers on this machine, each a process of its own: kept alive while there is work, stopped together."""
 
 from __future__ import annotations
 
@@ -13,34 +13,45 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foldertune.protocol import SAFE
+from foldertune.shipped import HOME
 
-WORKER = Path(__file__).resolve().parent.parent.parent / "worker.py"
-RESTARTS = 3  # of each, in a row without any trial coming to an end; what dies more often, starting again won't mend
-STOP_SECONDS = 25.0  # longer than they give a training to save its state
+RESTARTS = 3  # of one worker, in a row without any trial coming to an end; more would not mend it
+STOP_SECONDS = 25.0  # longer than a worker gives its training to save its state
 BAD_USAGE = 2  # the worker's exit code for what a restart would not change
+
+
+def worker_command() -> list[str]:
+    """What starts a worker: the checkout's worker.py, or the installed package.
+
+    `-P` keeps the current directory off the path until the worker looks for its objective there.
+    """
+    script = HOME / "worker.py"
+    return [sys.executable, *([str(script)] if script.is_file() else ["-P", "-m", "foldertune", "worker"])]
 
 
 @dataclass
 class _Slot:
+    """The place of one worker, which several processes may take one after another."""
+
     name: str
     device: str
     log: Path | None
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
-    progress: int = 0  # of the search when it was last started
-    start_at: float | None = None  # of a dead one, by our monotonic clock
+    progress: int = 0  # of the search when the worker was last started
+    start_at: float | None = None  # when to start a dead one again, by our monotonic clock
     over: bool = False
 
 
 class LocalWorkers:
-    """A number of worker processes. Processes, so that each has its own memory limit, and takes no other along.
+    """Worker processes on this machine, so that each has memory of its own and its death takes no other along.
 
     Args:
-        devices: of each, what it trains on. Workers of one GPU are told of how many they are one, in the environment:
+        devices: what each worker trains on. Workers that share a GPU find their number in the environment variable
             TRIALS_PER_GPU.
-        options: the command line of all.
-        logs: where `worker-K.log` is to be, with what worker K says; None: they say it where we do.
-        say: told, in a line, of each that dies.
+        options: the command line that all of them get.
+        logs: where `worker-K.log` keeps what worker K says; None: they write to our own output.
+        say: called with a line about each worker that dies.
     """
 
     def __init__(
@@ -48,76 +59,79 @@ class LocalWorkers:
     ) -> None:
         self._say = say
         self._devices = devices
-        # In a session of its own a worker does not get the terminal's Ctrl-C; `stop` ends it in good order.
-        self._command = [sys.executable, str(WORKER), *options, "--parent", str(os.getpid())]
-        self._slots: list[_Slot] = []
-        for number, device in enumerate(devices, start=1):
-            name = f"worker-{number}"
-            log = logs / f"{name}.log" if logs else None
-            self._slots.append(_Slot(name, device, log, self._start(device, log)))
+        self._command = [*worker_command(), *options, "--parent", str(os.getpid())]
+        names = (f"worker-{number}" for number in range(1, len(devices) + 1))
+        self._slots = [
+            _Slot(name, device, logs / f"{name}.log" if logs else None)
+            for name, device in zip(names, devices, strict=True)
+        ]
 
-    def _start(self, device: str, log: Path | None) -> subprocess.Popen[bytes]:
-        command = [*self._command, "--device", device, "--trials-per-gpu", "1"]
-        environment = {**os.environ, "TRIALS_PER_GPU": str(self._devices.count(device))}
+    def start(self) -> None:
+        """Start all workers."""
+        for slot in self._slots:
+            self._start(slot)
+
+    def _start(self, slot: _Slot) -> None:
+        command = [*self._command, "--device", slot.device, "--trials-per-gpu", "1"]
+        environment = {**os.environ, "TRIALS_PER_GPU": str(self._devices.count(slot.device))}
         with contextlib.ExitStack() as stack:
-            output = None
-            if log:
-                output = stack.enter_context(open(log, "ab", opener=_open_safely))
-            return subprocess.Popen(
+            output = stack.enter_context(open(slot.log, "ab", opener=_open_safely)) if slot.log else None
+            # In a session of its own a worker does not get the terminal's Ctrl-C: `stop` ends it in good order.
+            slot.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment
             )
+        slot.start_at = None
 
     @property
     def all_gone(self) -> bool:
-        """Has every one ended, not to be started again?"""
+        """Has every worker ended for good?"""
         return bool(self._slots) and all(slot.over for slot in self._slots)
 
     @property
     def exit_code(self) -> int:
-        """Of those that have ended: 0, or the worst."""
-        return max((abs(slot.process.returncode or 0) for slot in self._slots if slot.over), default=0)
+        """The worst exit code of the workers that have ended for good."""
+        ended = [slot.process.returncode for slot in self._slots if slot.over and slot.process]
+        return max((abs(code or 0) for code in ended), default=0)
 
     def look_after(self, count_progress: Callable[[], int]) -> None:
-        """Start again those that died, the more slowly the oftener.
-
-        Args:
-            count_progress: a number that grows whenever a trial or an attempt comes to an end. A worker that dies of
-                its trials makes some, one that dies of itself makes none.
-        """
+        """Start again the workers that died, after a pause that grows with every restart."""
         for slot in self._slots:
-            code = slot.process.poll()
+            code = slot.process.poll() if slot.process else None
             if code is None or slot.over:
                 continue
-            if slot.start_at is not None:  # it has died, and its turn comes
-                if time.monotonic() >= slot.start_at:
-                    slot.process, slot.start_at = self._start(slot.device, slot.log), None
-                continue
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            progress = count_progress()
-            if progress > slot.progress:
-                slot.restarts, slot.progress = 0, progress
-            if code in (0, BAD_USAGE) or slot.restarts >= RESTARTS:
-                slot.over = True
-                if code:
-                    self._say(f"{slot.name} {how}{f': {_last_line(slot.log)} ({slot.log})' if slot.log else ''}")
-                continue
-            slot.start_at = time.monotonic() + slot.restarts  # seconds: 0, 1, 2
-            slot.restarts += 1
-            see = f"; see {slot.log}" if slot.log else ""
-            self._say(f"{slot.name} {how}; starting it again ({slot.restarts} of {RESTARTS} times{see})")
+            if slot.start_at is None:
+                self._bury(slot, code, count_progress())
+            elif time.monotonic() >= slot.start_at:
+                self._start(slot)
+
+    def _bury(self, slot: _Slot, code: int, progress: int) -> None:
+        """A worker has ended: plan another start, or none."""
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        if progress > slot.progress:
+            slot.restarts, slot.progress = 0, progress
+        if code in (0, BAD_USAGE) or slot.restarts >= RESTARTS:
+            slot.over = True
+            if code:
+                self._say(f"{slot.name} {how}{f': {_last_line(slot.log)} ({slot.log})' if slot.log else ''}")
+            return
+        slot.start_at = time.monotonic() + slot.restarts  # seconds: 0, 1, 2
+        slot.restarts += 1
+        see = f"; see {slot.log}" if slot.log else ""
+        self._say(f"{slot.name} {how}; starting it again ({slot.restarts} of {RESTARTS} times{see})")
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Ask each to give its trial back and end; kill what does not listen for so long."""
-        for slot in self._slots:
+        """Ask every worker to give its trial back and end; after that many seconds, kill those that have not."""
+        processes = [slot.process for slot in self._slots if slot.process]
+        for process in processes:
             with contextlib.suppress(ProcessLookupError):
-                slot.process.terminate()
+                process.terminate()
         deadline = time.monotonic() + seconds
-        for slot in self._slots:
+        for process in processes:
             try:
-                slot.process.wait(max(deadline - time.monotonic(), 0))
+                process.wait(max(deadline - time.monotonic(), 0))
             except subprocess.TimeoutExpired:
-                slot.process.kill()
-                slot.process.wait()
+                process.kill()
+                process.wait()
 
 
 def _open_safely(path: str, flags: int) -> int:

@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 MEMORY_PER_TRIAL = 4096  # MiB of a GPU: a context of half a gigabyte, the full data set, activations of large batches
 MOST_PER_GPU = 8
 
 
-def count_cores() -> int:
-    """The cores this process may use: affinity and a container's quota counted, as Slurm and Docker set them."""
-    from loky import cpu_count  # 70 ms that not every start should pay
+def count_cores(groups: Path = Path("/sys/fs/cgroup"), own_groups: Path = Path("/proc/self/cgroup")) -> int:
+    """The cores this process may use: those of its affinity, or fewer if a control group's quota says so.
 
-    return int(cpu_count())
+    Slurm and `taskset` set the affinity, Docker and Kubernetes the quota.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [math.ceil(quota) for quota in _quotas(groups, own_groups)]
+    return max(1, min([cores, *quotas]))
+
+
+def _quotas(groups: Path, own_groups: Path) -> Iterator[float]:
+    """How many cores' time the control groups allow that this process is in, version 2 (one tree) or 1 (`cpu`).
+
+    A group's parents limit it as well. In a container its own group is the root of what it sees, whatever its name.
+    """
+    try:
+        lines = own_groups.read_text().splitlines()
+    except OSError:
+        return  # not Linux
+    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = groups / "cpu" if controllers else groups
+        own = top / path.lstrip("/")
+        for group in (own, *own.parents):
+            with contextlib.suppress(OSError, ValueError):  # without a quota there is no file, or "max", or -1
+                if controllers:
+                    quota, period = (int((group / f"cpu.cfs_{part}_us").read_text()) for part in ("quota", "period"))
+                else:
+                    quota, period = map(int, (group / "cpu.max").read_text().split())
+                if quota > 0 < period:
+                    yield quota / period
+            if group == top:
+                break
 
 
 def list_gpus() -> list[int]:
-    """The memory in MiB of each NVIDIA GPU that processes started here see; empty if there is none, or no driver."""
+    """The memory in MiB of each NVIDIA GPU that processes started here can see; empty without GPU or driver."""
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
@@ -44,7 +76,7 @@ def choose_devices(wish: str, trials_per_gpu: int | None = 1, workers: int | Non
     Args:
         wish: a device; "auto", the first GPU if there is one; "all", every GPU. Without a GPU, both mean the CPU.
         trials_per_gpu: None: as many as memory and cores allow, not more than 8.
-        workers: how many in all; None: `trials_per_gpu` on each GPU, or one a core.
+        workers: how many in all; None: `trials_per_gpu` on each GPU, or one per core if there is none.
     """
     devices = [wish]
     if wish.startswith("cuda") or wish in ("auto", "all"):
@@ -62,10 +94,10 @@ def choose_devices(wish: str, trials_per_gpu: int | None = 1, workers: int | Non
 
 
 def describe_devices(devices: Sequence[str]) -> str:
-    """How many workers are on what."""
+    """`3 on cuda:0, 3 on cuda:1`."""
     return ", ".join(f"{count} on {device}" for device, count in Counter(devices).items())
 
 
 def mps_is_running() -> bool:
-    """Is NVIDIA's Multi-Process Service there? Without it the processes on a GPU take turns, each some milliseconds."""
+    """Does NVIDIA's Multi-Process Service run? Without it processes on one GPU take turns of some milliseconds."""
     return os.path.exists(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps") + "/control")

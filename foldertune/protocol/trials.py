@@ -39,6 +39,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+from foldertune.errors import UserError
+
 MAX_BYTES = 16 * 2**20  # a trial's file is some kilobytes; one beyond this is not a trial
 SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no way out of the folder by a symlink, no waiting at a FIFO
 MAX_CHECKPOINT = 2 * 2**30
@@ -54,7 +56,7 @@ class LeaseLost(Exception):
     """The trial's file no longer has the name this worker gave it: somebody else decided its fate."""
 
 
-class BrokenFile(Exception):
+class BrokenFile(UserError):
     """A file does not hold what its name promises. The message gives the path, what is wrong and the remedy."""
 
 

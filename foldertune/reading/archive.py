@@ -14,10 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from foldertune.errors import StudyError
 from foldertune.protocol import BrokenFile, Folder, Record, Trial, TrialName, read_records, to_line, write_whole
 from foldertune.reading.results import Results
 from foldertune.rows import Row, results_csv
-from foldertune.study import Study, StudyError, differences
+from foldertune.study import Study, differences
+from foldertune.study_file import study_from_record
 
 ARCHIVE = "trials.jsonl"
 FILES = {"study.json", "results.csv", ARCHIVE, "report"}  # and what a report puts beside them
@@ -37,7 +39,7 @@ def open_study(path: Path) -> tuple[Folder, Study]:
         raise StudyError(f"{error.filename or path}: {error.strerror}") from None
     if record is None:
         raise StudyError(f"{path}: no study there (no study.json); start one with: python master.py --logs {path}")
-    return folder, Study.from_record(record, str(folder.study))
+    return folder, study_from_record(record, str(folder.study))
 
 
 def is_archive(path: Path) -> bool:

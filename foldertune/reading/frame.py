@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foldertune.errors import missing_extra
 from foldertune.reading.reader import read_results
 from foldertune.rows import Row, columns, with_derived
 

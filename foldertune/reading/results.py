@@ -5,6 +5,7 @@ Tables, views, sentences and figures take their facts from here, as values. They
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -270,10 +271,8 @@ class Results:
             key = tuple(trial.settings.get(name) for name in names)
             if self.study.contains(trial.settings) and all(isinstance(value, str | int | float) for value in key):
                 found.setdefault(key, []).append(trial)
-        try:
+        with contextlib.suppress(TypeError):  # numbers among texts keep their order
             found = dict(sorted(found.items()))
-        except TypeError:  # numbers among texts
-            pass
         return [Group(key, trials, self) for key, trials in found.items()]
 
     # ---- learning curves

@@ -87,8 +87,8 @@ def last_value(results: Results, trial: Trial) -> str:
 # ---------------------------------------------------------------- in a few lines
 
 
-def render(results: Results) -> Group:
-    """The state, for a terminal of 80 columns or more."""
+def render(results: Results, *, setbacks: bool = True) -> Group:
+    """The state, for a terminal of 80 columns or more; without `setbacks` where they are said in lines of their own."""
     from rich.console import Group
     from rich.text import Text
 
@@ -97,7 +97,7 @@ def render(results: Results) -> Group:
         parts.append(Text(best, style="green"))
     if results.running:
         parts.append(_running_table(results))
-    parts += setback_lines(results.latest_setbacks(RECENT))
+    parts += setback_lines(results.latest_setbacks(RECENT if setbacks else 0))
     return Group(*parts)
 
 
@@ -211,7 +211,7 @@ class LiveView(View):
 
     def draw(self, results: Results) -> None:
         """Draw the state in place of the last one."""
-        self._live.update(render(results), refresh=True)
+        self._live.update(render(results, setbacks=False), refresh=True)
 
 
 @contextmanager

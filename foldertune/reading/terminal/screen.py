@@ -92,7 +92,7 @@ class Screen:
 
 
 def share_lines(lines: int, blocks: Sequence[Block], gap: int) -> list[int]:
-    """The number of lines of each block: first what each needs at least, then one more in turns. A gap comes before each."""
+    """The number of lines of each block, after a gap: first what each needs at least, then one more in turns."""
     heights = []
     for block in blocks:
         heights.append(block.least if lines >= block.least + gap else 0)

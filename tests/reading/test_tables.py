@@ -10,13 +10,15 @@ import random
 
 import pytest
 
-from foldertune.protocol import Folder, TrialName, to_line
-from foldertune.reading.live import clock
-from foldertune.rows import Row, columns, rank, results_csv
+from foldertune.protocol import Folder, Trial, TrialName, to_line
+from foldertune.reading.results import Results
+from foldertune.reading.words import clock
+from foldertune.rows import Row, columns, results_csv
+from foldertune.study_file import study_from_record
 from tests.conftest import ROOT
 
 STUDY = {
-    "name": "toy", "strategy": "random", "metric": "validation_error", "trials": 30, "fixed": {"epochs": 3},
+    "name": "toy", "strategy": "random", "trials": 30, "metric": "validation_error", "fixed": {"epochs": 3},
     "space": {"learning_rate": {"type": "float", "low": 0.0, "high": 1.0}},
 }  # fmt: skip
 
@@ -82,28 +84,35 @@ def test_results_csv_is_rebuilt_exactly(bench):
     assert header == (
         "trial,status,learning_rate,seed,epochs,validation_error,seconds,worker,host,attempt,claimed,finished,error"
     )
-    assert first == ("0,done,0.0,0,3,0.5,30.0,gpu00-0-abcd,gpu00,1,2026-01-01T00:00:00.000Z,2026-01-01T00:00:45.000Z,")
+    assert first == (
+        "0,succeeded,0.0,0,3,0.5,30.0,gpu00-0-abcd,gpu00,1,2026-01-01T00:00:00.000Z,2026-01-01T00:00:45.000Z,"
+    )
     bench.folder.results.unlink()
     run(bench, "results")
     assert bench.folder.results.read_bytes() == before
 
 
 def test_a_metric_or_setting_with_the_name_of_another_column_keeps_its_own():
-    row = Row(1, "done", {"seed": 1, "status": "x", "worker": 2}, {"seed": 9, "error": 0.5, "loss": 1}, host="h")
+    row = Row(1, "succeeded", {"seed": 1, "status": "x", "worker": 2}, {"seed": 9, "error": 0.5, "loss": 1}, host="h")
     assert columns([row]) == [
         "trial", "status", "seed", "setting_status", "setting_worker", "result_seed", "result_error", "loss",
         "worker", "host", "attempt", "claimed", "finished", "error",
     ]  # fmt: skip
     (cells,) = csv.DictReader(io.StringIO(results_csv([row])))
     assert cells["seed"] == "1" and cells["result_seed"] == "9" and cells["result_error"] == "0.5"
-    assert cells["setting_status"] == "x" and cells["status"] == "done"
+    assert cells["setting_status"] == "x" and cells["status"] == "succeeded"
 
 
-def test_rank_puts_what_has_no_value_last():
+def test_the_ranking_puts_what_has_no_value_last():
     values = [0.3, None, float("nan"), 0.1, 0.2, "x"]
-    rows = [Row(k, "done", {}, {"m": value}) for k, value in enumerate(values)]
-    assert [row.trial for row in rank(rows, "m", "minimize")] == [3, 4, 0, 1, 2, 5]
-    assert [row.trial for row in rank(rows, "m", "maximize")] == [0, 4, 3, 1, 2, 5]
+    trials = [Trial(TrialName(k, 1, "seen"), {}, result={"m": value}) for k, value in enumerate(values)]
+
+    def ranking(direction):
+        results = Results.of(study_from_record({**STUDY, "metric": "m", "direction": direction}, "x"), trials)
+        return [trial.name.number for trial in results.ranking]
+
+    assert ranking("minimize") == [3, 4, 0, 1, 2, 5]
+    assert ranking("maximize") == [0, 4, 3, 1, 2, 5]
 
 
 def test_a_broken_file_is_named_and_left_out(bench):
@@ -118,7 +127,7 @@ def test_a_broken_file_is_named_and_left_out(bench):
 def test_status_says_how_far_it_is_and_who_does_what(bench):
     fill(bench)
     said = run(bench, "status")
-    for wanted in ("21 of 30 trials", "1 pending, 1 running, 20 done, 1 failed", "best: validation_error 0.31 in trial 19",
+    for wanted in ("21 of 30 trials", "1 pending, 1 running, 20 succeeded, 1 failed", "best: validation_error 0.31 in trial 19",
                    "gpu01-1-abcd", "2/3", "training_loss 0.25"):  # fmt: skip
         assert wanted in said, said
     assert max(map(len, said.splitlines())) <= 80
@@ -156,33 +165,6 @@ def test_hostile_text_reaches_no_terminal_as_a_command(bench):
         said = run(bench, program)
         assert "\x1b" not in said
     assert "[red]" in run(bench, "results")
-
-
-def test_learning_curves_are_drawn(bench):
-    import matplotlib.image
-
-    fill(bench)
-    run(bench, "report", "--out", bench.path / "pictures")
-    picture = matplotlib.image.imread(bench.path / "pictures" / "learning-curves.png")
-    assert picture.shape[0] > 300 and picture.shape[1] > 600 and picture.std() > 0.05
-
-
-def test_the_figure_shows_every_trial_and_names_its_axes(bench):
-    from foldertune.reading.archive import read_search
-    from foldertune.reading.plots import draw_learning_curves, measures
-    from foldertune.study_file import study_from_record
-
-    fill(bench)
-    search = read_search(bench.logs)
-    trials = [trial for trial in (*search.trials, *search.in_hand) if trial.epochs]
-    assert measures(trials) == ["training_loss", "validation_loss"]
-    figure = draw_learning_curves(study_from_record(STUDY, "x"), trials)
-    assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes] == [
-        ("epoch", "training loss"), ("epoch", "validation loss"),
-    ]  # fmt: skip
-    assert len(figure.axes[0].lines) == 21
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend[0] == "trial 19: validation error 0.31 (learning rate 0.19)" and legend[-1] == "the others"
 
 
 def test_clock():

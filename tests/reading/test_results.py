@@ -18,15 +18,16 @@ import pytest
 from bench.reading import make_folder
 from foldertune.errors import StudyError
 from foldertune.protocol import Folder, TrialName, to_line
-from foldertune.reading.archive import load, read_rows, read_search
-from foldertune.rows import Row, rank, results_csv
+from foldertune.reading.frame import load
+from foldertune.reading.reader import read_results
+from foldertune.rows import Row, results_csv
 from tests.conftest import ROOT, Bench, settings_of
-from tests.test_hostile import respect_permissions
+from tests.protocol.test_hostile import respect_permissions
 
 PANDAS = "pandas is not installed: pip install pandas pyarrow"
 PYARROW = "pyarrow is not installed: pip install pandas pyarrow"
 STUDY = {
-    "name": "toy", "strategy": "grid", "metric": "validation_error", "trials": 12, "repeats": 3,
+    "name": "toy", "strategy": "grid", "trials": 12, "repeats": 3, "metric": "validation_error",
     "fixed": {"epochs": 2}, "space": {"rate": [0.1, 0.30000000000000004], "filters": [8, 16]},
 }  # fmt: skip
 
@@ -174,7 +175,7 @@ def test_groups_with_other_options(bench):
     fill(bench)
     (group,) = table(bench, "--group", "status", "--where", "rate=0.1", "--columns", "loss")
     assert group == {
-        "status": "done", "trials": 6, "left_out": 0, "loss_mean": 9.0,
+        "status": "succeeded", "trials": 6, "left_out": 0, "loss_mean": 9.0,
         "loss_deviation": statistics.stdev([0, 2, 8, 10, 16, 18]),
     }  # fmt: skip
     (single,) = table(bench, "--group", "--where", "trial=5")
@@ -426,7 +427,7 @@ def test_an_archive_says_what_the_folder_said(bench):
     kept = bench.path / "kept" / "toy"
     assert run(bench, "--keep", kept) == f"{kept}: 14 trials, 3 lost attempts; 1 in hand are left out\n"
     assert sorted(path.name for path in kept.iterdir()) == ["results.csv", "study.json", "trials.jsonl"]
-    before, after = read_search(bench.logs), read_search(kept)
+    before, after = read_results(bench.logs), read_results(kept)
     assert after.study == before.study and not after.complaints and not after.in_hand
     assert after.trials == [rounded(trial) for trial in before.trials]
     assert after.lost == [rounded(trial) for trial in before.lost]
@@ -443,7 +444,7 @@ def test_an_archive_of_a_study_that_has_just_begun(bench):
     bench.folder.prepare()
     bench.folder.write_study(STUDY)
     run(bench, "--keep", bench.path / "kept")
-    assert read_search(bench.path / "kept").trials == []
+    assert read_results(bench.path / "kept").trials == []
     assert "no trial has ended yet" in run(bench, logs=bench.path / "kept")
 
 
@@ -460,14 +461,14 @@ def test_an_archive_is_kept_up_to_date_but_never_lost(bench):
     (kept / ".trials.jsonl.1-00000000.tmp").write_text("of one that died")
     put(folder, 12, {"rate": 0.1}, {"validation_error": 0.5})
     run(bench, "--keep", kept)
-    assert len(read_search(kept).trials) == 13
+    assert len(read_results(kept).trials) == 13
     os.unlink(folder.locate(TrialName(12, 1, "seen")))
     assert f"{kept}: keeps trial 12, which is not counted here" in run(bench, "--keep", kept, code=2)
     other = Bench(bench.path / "other")
     fill(other, {**STUDY, "seed": 1})
     said = run(other, "--keep", kept, code=2)
     assert f"{kept}: keeps another study; it differs in seed (0 in the folder, now 1)" in said
-    assert len(read_search(kept).trials) == 13
+    assert len(read_results(kept).trials) == 13
 
 
 @pytest.mark.parametrize("place", ["live", "begun", "files", "itself", "seen"])
@@ -541,11 +542,11 @@ def test_an_archive_spoilt_by_chance(bench):
         place[chance.choice([*place, "unknown"])] = chance.choice(values)
         (kept / "trials.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
         try:
-            rows = [Row.from_trial(trial) for trial in read_search(kept).trials]
+            rows = [Row.from_trial(trial) for trial in read_results(kept).trials]
         except StudyError as error:
             assert "\n" not in str(error)
         else:
-            results_csv(rank(rows, "validation_error", "minimize"))
+            results_csv(rows)
 
 
 def test_a_trial_that_stands_twice_in_an_archive_is_counted_once(bench):
@@ -553,7 +554,7 @@ def test_a_trial_that_stands_twice_in_an_archive_is_counted_once(bench):
     run(bench, "--keep", bench.path / "kept")
     path = bench.path / "kept" / "trials.jsonl"
     path.write_text(path.read_text() * 2)
-    assert len(read_search(bench.path / "kept").trials) == 12
+    assert len(read_results(bench.path / "kept").trials) == 12
 
 
 # ---------------------------------------------------------------- many trials
@@ -562,12 +563,11 @@ def test_a_trial_that_stands_twice_in_an_archive_is_counted_once(bench):
 def test_many_trials_are_all_read_and_rightly(bench):
     """By the folder that bench.reading measures: what it times is right."""
     study = make_folder(bench.logs, 300)
-    rows, complaints = read_rows(bench.folder)
-    assert not complaints and [row.trial for row in rows] == list(range(300))
-    assert rows == [Row.from_trial(trial) for trial in read_search(bench.logs, epochs=False).trials]
-    assert rows == [Row.from_trial(trial) for trial in read_search(bench.logs, epochs=True).trials]
+    rows = bench.rows()
+    assert [row.trial for row in rows] == list(range(300))
+    assert rows == [Row.from_trial(trial) for trial in read_results(bench.logs, epochs=True).trials]
     assert all(row.settings == settings_of(study, row.trial) for row in rows)
-    curves = [trial.epochs for trial in read_search(bench.logs).trials]
+    curves = [trial.epochs for trial in read_results(bench.logs).trials]
     assert {tuple(epoch["epoch"] for epoch in curve) for curve in curves} == {tuple(range(1, 11))}
     best = [row["validation_error"] for row in csv.DictReader(io.StringIO(run(bench, "--format", "csv")))]
     assert list(map(float, best)) == sorted(row.metrics["validation_error"] for row in rows)[:10]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import itertools
 import os
 import pty
 import random
@@ -17,16 +18,18 @@ import time
 import pytest
 
 from foldertune.protocol import Folder, Leases, Trial, TrialName, to_line
-from foldertune.reading.archive import open_study
-from foldertune.reading.live import moment, summary
-from foldertune.reading.screen import Screen, chart, sparkline, view_range
-from foldertune.reading.status import Observer, Status, look_at_archive, rate
-from foldertune.rows import Row
+from foldertune.reading.archive import open_study, read_archive
+from foldertune.reading.reader import Reader
+from foldertune.reading.results import Course, Results, rate
+from foldertune.reading.terminal.curves import chart, sparkline, view_range
+from foldertune.reading.terminal.live import summary
+from foldertune.reading.terminal.screen import Screen
+from foldertune.reading.words import moment
 from foldertune.study_file import study_from_record
 from tests.conftest import PATIENCE, wait_for
 
 STUDY = {
-    "name": "toy", "strategy": "random", "metric": "validation_error", "trials": 30, "fixed": {"epochs": 9},
+    "name": "toy", "strategy": "random", "trials": 30, "metric": "validation_error", "fixed": {"epochs": 9},
     "space": {"learning_rate": {"type": "float", "low": 0.0, "high": 1.0}},
 }  # fmt: skip
 SHOWN = re.compile(r"\x1b\[[0-9;]*m|\x1b\[H|\x1b\[\?(?:1049|25)[hl]")  # colours, home, the other screen, the cursor
@@ -150,7 +153,7 @@ def watch(bench):
 def test_all_of_it_is_on_a_screen_of_80_by_24(bench, watch):
     under_way(bench, running=2)
     screen = watch().wait_for("11 of 30 trials")
-    for wanted in ("1 pending, 2 running, 10 done, 1 failed, 1 lost attempt", "to go, until",
+    for wanted in ("1 pending, 2 running, 10 succeeded, 1 failed, 1 lost attempt", "to go, until",
                    "best: validation_error 0.41 in trial 9 (learning_rate 0.25)",
                    "gpu00-12-abcd", "5/9", "validation_loss", "█▄▂▁▁", "host", "trials/h", "last heartbeat", "…",
                    "trial 10 failed: out of memory", "trial 3, attempt 2 lost: no result from gpu07-1-abcd",
@@ -283,17 +286,17 @@ def test_without_a_terminal_it_is_a_line_for_each_news(bench):
 
 
 def observe(bench, clock=time.monotonic):
-    return Observer(*open_study(bench.logs), clock=clock)
+    return Reader(*open_study(bench.logs), clock=clock)
 
 
 def test_silence_is_measured_by_the_observer_s_clock(bench):
     (claim,) = under_way(bench, lease=40.0)
     now = [1000.0]
-    observer = observe(bench, lambda: now[0])
+    reader = observe(bench, lambda: now[0])
 
     def silence(seconds=0.0):
         now[0] += seconds
-        return observer.look().silences[claim.name]
+        return reader.read().silences[claim.name]
 
     assert (silence().seconds, silence().heard) == (0.0, False)
     assert (silence(15).seconds, silence().heard) == (15.0, False)
@@ -301,17 +304,17 @@ def test_silence_is_measured_by_the_observer_s_clock(bench):
     assert (silence(15).seconds, silence().heard, silence().share) == (0.0, True, 0.0)
     assert (silence(30).share, silence().heard) == (0.75, True)
     assert silence(30).share == 1.5
-    (host,) = [host for host in observer.look().hosts() if host.workers]
+    (host,) = [host for host in reader.read().hosts if host.workers]
     assert host.silence.seconds == 60.0
 
 
 def test_silence_proves_nothing_while_the_observer_was_stopped(bench):
     (claim,) = under_way(bench, lease=40.0)
     now = [1000.0]
-    observer = observe(bench, lambda: now[0])
-    observer.look()
+    reader = observe(bench, lambda: now[0])
+    reader.read()
     now[0] += Leases().seconds
-    assert observer.look().silences[claim.name].seconds == 0.0
+    assert reader.read().silences[claim.name].seconds == 0.0
 
 
 class CountingFolder(Folder):
@@ -327,46 +330,54 @@ class CountingFolder(Folder):
 def test_nothing_is_read_twice_that_has_not_changed(bench):
     claims = under_way(bench, running=3)
     folder = CountingFolder(bench.logs)
-    observer = Observer(folder, open_study(bench.logs)[1])
-    observer.look()
+    reader = Reader(folder, open_study(bench.logs)[1])
+    reader.read()
     assert folder.reads == 11 + 3 + 1
     for claim in claims:
         claim.beat()
-    status = observer.look()
+    status = reader.read()
     assert folder.reads == 15 and all(silence.heard for silence in status.silences.values())
     claims[1].append({"epoch": 6, "validation_loss": 0.1})
-    assert observer.look().running[1].epochs[-1]["epoch"] == 6 and folder.reads == 16
+    assert reader.read().running[1].epochs[-1]["epoch"] == 6 and folder.reads == 16
     claims[1].finish({"result": {"validation_error": 0.125}, "time": "2026-01-01T01:00:00.000Z"})
     folder.collect(claims[1].name.to("done"))
-    status = observer.look()
-    assert folder.reads == 17 and len(status.rows) == 12 and len(status.running) == len(status.silences) == 2
+    status = reader.read()
+    assert folder.reads == 17 and len(status.trials) == 12 and len(status.running) == len(status.silences) == 2
 
 
 def test_setbacks_are_told_latest_first(bench):
     under_way(bench)
-    observer = observe(bench)
-    told = [(s.name.number, s.is_final, s.reason) for s in observer.look().setbacks]
+    reader = observe(bench)
+    told = [(s.name.number, s.is_final, s.reason) for s in reader.read().latest_setbacks(5)]
     assert told == [(10, True, "out of memory"), (3, False, "no result from gpu07-1-abcd: it died or fell silent")]
     write(bench.folder, TrialName(2, 2, "lost"), {"settings": {}}, claimed("a"), {"error": "disk full"})
     with open(bench.folder.locate(TrialName(5, 2, "lost")), "w") as file:
         file.write("nonsense\n")
     write(bench.folder, TrialName(10, 2, "lost"), {"settings": {}}, claimed("a"), {"error": "out of memory"})
-    latest = observer.look().setbacks[:2]
+    latest = reader.read().latest_setbacks(2)
     assert "line 1 is not JSON" in latest[0].reason and latest[1].reason == "disk full"
-    assert [s.name.number for s in observer.look().setbacks] == [5, 2, 10, 3], "the failed trial's own attempts too"
-    assert len(observer.look().lost) == 4
+    assert [s.name.number for s in reader.read().latest_setbacks(5)] == [5, 2, 10, 3], (
+        "the failed trial's own attempts too"
+    )
+    assert len(reader.read().lost) == 4
+
+
+def ended(number, start, end):
+    """A counted trial with these times."""
+    claim = {"claimed": "gpu00-1-abcd", "time": start}
+    return Trial(TrialName(number, 1, "seen"), {}, claim=claim, result={}, finished=end)
 
 
 def test_rate_is_of_the_last_hour_or_since_the_first_claim():
     def row(claim, end):
         moments = [f"2026-01-01T{t // 60:02d}:{t % 60:02d}:00Z" for t in (claim, end)]
-        return Row(0, "done", {}, {}, claimed=moments[0], finished=moments[1])
+        return ended(0, *moments)
 
     assert rate([]) is None
     assert rate([row(60, 70), row(70, 80)]) == pytest.approx(6.0)
     assert rate([row(20 * k, 20 * k + 20) for k in range(6)] + [row(120 + 5 * k, 125 + 5 * k) for k in range(12)]) == 12
     assert rate([row(60, 60)]) is None
-    assert rate([Row(0, "done", {}, {}, claimed="x", finished=["y"])]) is None
+    assert rate([ended(0, "x", ["y"])]) is None
 
 
 def test_a_study_kept_small_is_shown_once(bench):
@@ -375,11 +386,11 @@ def test_a_study_kept_small_is_shown_once(bench):
     bench.finish(bench.start("-m", "foldertune", "results", "--logs", bench.logs, "--keep", kept))
     for arguments in ([], ["--watch"]):
         said = bench.finish(bench.start("-m", "foldertune", "status", "--logs", kept, *arguments))
-        for wanted in ("11 of 30 trials", "10 done, 1 failed, 1 lost attempt", "not complete",
+        for wanted in ("11 of 30 trials", "10 succeeded, 1 failed, 1 lost attempt", "not complete",
                        "0.41 in trial 9", "trial 10 failed: out of memory", "trial 3, attempt 2 lost"):  # fmt: skip
             assert wanted in said, said
         assert "pending" not in said and max(map(len, said.splitlines())) <= 80
-    assert [host.finished for host in look_at_archive(kept).hosts()] == [5, 5]
+    assert [host.finished for host in read_archive(kept).hosts] == [5, 5]
 
 
 # ---------------------------------------------------------------- how it is drawn
@@ -393,7 +404,7 @@ def test_no_size_is_too_small_and_no_line_too_much(bench):
     print(f"seed {seed}")
     random.seed(seed)
     under_way(bench, running=7)
-    status = observe(bench).look()
+    status = observe(bench).read()
     for _ in range(60):
         width, height = random.randint(1, 150), random.randint(1, 60)
         console = Console(file=io.StringIO(), width=width, height=height)
@@ -410,16 +421,20 @@ def test_sparkline():
     assert sparkline([1e308, -1e308, 5e-324], 9) == "█▁▅"
 
 
+def course(values, better):
+    return Course(values, list(itertools.accumulate(values, better)), [None] * len(values))
+
+
 def test_the_chart_shows_each_value_and_the_best_so_far():
-    drawn = [text.plain for text in chart([4.0, 2.0, 3.0, 1.0], "minimize", 7, 4)]
+    drawn = [text.plain for text in chart(course([4.0, 2.0, 3.0, 1.0], min), "minimize", 7, 4)]
     assert [line.count("•") for line in drawn] == [0, 1, 0, 0]  # the others are on the line
     assert all(line.strip() for line in drawn) and {len(line) for line in drawn} == {7}
-    mirrored = [text.plain for text in chart([-4.0, -2.0, -3.0, -1.0], "maximize", 7, 4)]
+    mirrored = [text.plain for text in chart(course([-4.0, -2.0, -3.0, -1.0], max), "maximize", 7, 4)]
     assert [line.count("•") for line in mirrored] == [0, 0, 1, 0]
     for values in ([1.0], [0.0, 0.0], [1e308, -1e308], [0.0, 5e-324], [float(k % 97) for k in range(10_000)]):
         for width in (1, 70):
-            for direction in ("minimize", "maximize"):
-                assert len(chart(values, direction, width, 4)) == 4
+            for direction, better in (("minimize", min), ("maximize", max)):
+                assert len(chart(course(values, better), direction, width, 4)) == 4
 
 
 def test_what_diverged_is_drawn_at_the_edge():
@@ -437,14 +452,14 @@ def test_an_end_that_is_not_today_bears_its_date():
 
 def test_expected_time_is_sensible_whatever_the_clocks_say():
     def status(asked):
-        return Status(study_from_record({**STUDY, "trials": asked}, "x"), asked, 0, [trial], rows, [], False)
+        return Results.of(study_from_record({**STUDY, "trials": asked}, "x"), [*trials, trial])
 
     times = [("2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"), ("0001-01-01T00:00:00Z", "9999-12-31T00:00:00Z"),
              ("2026-01-01T00:00:00Z", "2020-01-01T00:00:00Z"), ("yesterday", ["today"])]  # fmt: skip
-    rows = [Row(k, "done", {}, {}, claimed=start, finished=end) for k, (start, end) in enumerate(times)]
+    trials = [ended(k, start, end) for k, (start, end) in enumerate(times)]
     trial = Trial(TrialName(4, 1, "taken", "a-1-b"), {}, claim={"time": "2020-01-01T00:00:00Z"})
-    assert status(14).remaining() == 9 * 60
-    assert re.fullmatch(r"\d\d \w{3} \d{4} \d\d:\d\d", moment(time.time() + status(10**12).remaining()))
+    assert status(14).remaining(time.time()) == 9 * 60
+    assert re.fullmatch(r"\d\d \w{3} \d{4} \d\d:\d\d", moment(time.time() + status(10**12).remaining(time.time())))
     assert "until" in summary(status(10**12))
     trial.claim["time"] = "9999-01-01T00:00:00Z"  # it began in the future
-    assert status(14).remaining() == 10 * 60
+    assert status(14).remaining(time.time()) == 10 * 60

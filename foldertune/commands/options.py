@@ -1,0 +1,53 @@
+"""Options that several commands have, and the kinds of numbers they take."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+
+def add_logs(parser: argparse._ActionsContainer) -> None:
+    """The option that names the shared folder."""
+    help = "the shared folder (default: logs)"
+    parser.add_argument("--logs", type=Path, default=Path("logs"), metavar="DIR", help=help)
+
+
+def add_checkpoint_every(parser: argparse._ActionsContainer) -> None:
+    """The option that says how much of a training a kill -9 may cost."""
+    parser.add_argument(
+        "--checkpoint-every", type=seconds(0), default=300.0, metavar="SECONDS",
+        help="save the state of a training every SECONDS; 0: only when stopped (default: %(default)g)",
+    )  # fmt: skip
+
+
+def whole_number(least: int | None = None) -> Callable[[str], int]:
+    """The type of an option that takes a whole number, `least` or more."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
+        if least is not None and value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}")
+        return value
+
+    return read
+
+
+def seconds(least: float | None = None) -> Callable[[str], float]:
+    """The type of an option that takes seconds: `least` or more; None: more than 0."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (value > 0 if least is None else value >= least) or value == math.inf:
+            limit = "above 0" if least is None else f"{least:g} or more"
+            raise argparse.ArgumentTypeError(f"must be a number of seconds, {limit}, not {text!r}")
+        return value
+
+    return read

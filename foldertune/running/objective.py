@@ -1,0 +1,84 @@
+"""The objective: a person's own training code, found by the name MODULE:FUNCTION."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from importlib.machinery import PathFinder
+from types import ModuleType
+
+from foldertune.errors import UserError
+from foldertune.protocol import Record
+from foldertune.running.report import Report
+from foldertune.shipped import DEFAULT_OBJECTIVE, HOME
+from foldertune.text import in_a_line
+
+Objective = Callable[[Record, Report], Record]
+
+
+def load_objective(name: str, device: str) -> Objective:
+    """The function MODULE:FUNCTION. If the module has a function `prepare(device)`, it is called first.
+
+    Raises UserError, with what the import or the preparation complained about.
+    """
+    module, function_name = import_objective(name)
+    objective = getattr(module, function_name, None)
+    if not callable(objective):
+        raise UserError(f"--objective {name}: {module.__name__} has no function '{function_name}'")
+    try:
+        getattr(module, "prepare", lambda device: None)(device)
+    except Exception as error:
+        raise UserError(f"{module.__name__} can't train here: {_reason(error)}") from None
+    return objective  # type: ignore[no-any-return]
+
+
+def shipped_check() -> Callable[[Record], object]:
+    """The shipped objective's `check(settings)`: it raises ValueError for settings that it can't train with."""
+    module, _ = import_objective(DEFAULT_OBJECTIVE)
+    return getattr(module, "check", lambda settings: None)  # a person's own exercise3.py may have none
+
+
+def import_objective(name: str) -> tuple[ModuleType, str]:
+    """The module, and the name of the function in it. Raises UserError if it can't be imported."""
+    module_name, _, function_name = name.partition(":")
+    if not module_name or not function_name:
+        raise UserError(f"--objective {name}: write MODULE:FUNCTION, such as {DEFAULT_OBJECTIVE}")
+    look_first_where_it_is(module_name)
+    try:
+        return importlib.import_module(module_name), function_name
+    except Exception as error:  # whatever a person's own module raises
+        raise UserError(f"--objective {name}: can't import {module_name}: {_reason(error)}") from None
+
+
+def look_first_where_it_is(module: str) -> None:
+    """Put the directory that holds this module first on `sys.path`, as Python does for a script.
+
+    That is the current directory, or else the one of the shipped objective. Where the module is not there, they come
+    last, so that a file `training.py` of the user's does not stand before the `training` that the shipped one imports.
+    """
+    here, home = os.path.realpath(os.getcwd()), os.path.realpath(HOME)
+    candidates = [here] if here == home else [here, home]
+    holder = next((directory for directory in candidates if _holds(directory, module)), None)
+    known = [os.path.realpath(entry) for entry in sys.path]
+    others = [entry for entry, place in zip(sys.path, known, strict=True) if place not in candidates]
+    last = [place for place in candidates if place != holder and (place == here or place in known)]
+    sys.path[:] = [*([holder] if holder else []), *others, *last]
+    importlib.invalidate_caches()
+
+
+def _holds(directory: str, module: str) -> bool:
+    """Is this module a file of that directory? Nothing is imported to find out."""
+    places, found = [directory], None
+    parts = module.split(".")
+    for length in range(1, len(parts) + 1):
+        found = PathFinder.find_spec(".".join(parts[:length]), places)
+        if found is None:
+            return False
+        places = list(found.submodule_search_locations or ())
+    return found is not None and found.origin is not None  # else a directory that happens to have that name
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else in_a_line(error)

@@ -1,0 +1,39 @@
+"""How values, counts and commands are written in messages."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from foldertune.shipped import HOME
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `3 trials`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def in_a_line(error: BaseException) -> str:
+    """`ValueError: what it says`, without line breaks."""
+    text = " ".join(str(error).split())
+    kind = type(error).__name__
+    return f"{kind}: {text}" if text else kind
+
+
+def settings_in_a_line(settings: Mapping[str, Any]) -> str:
+    """`learning_rate 0.1, filters 32`."""
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.items()
+    )
+
+
+def command(name: str, *arguments: object) -> str:
+    """What to type for that command: `python worker.py …` in a checkout, `foldertune worker …` where it is installed."""
+    in_checkout = (HOME / "worker.py").is_file() and Path(sys.argv[0]).stem != "foldertune"
+    words = ["foldertune", name]
+    if in_checkout:
+        words = ["python", f"{name}.py"] if (HOME / f"{name}.py").is_file() else ["python", "-m", *words]
+    return shlex.join([*words, *map(str, arguments)])
