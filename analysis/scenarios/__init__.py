@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from analysis.scenarios import scenario1, scenario2, scenario3, scenario4, scenario5, scenario6
-from foldertune.reading import findings
+from foldertune.reading import figures, findings
 from foldertune.reading.findings import Findings
 from foldertune.reading.results import Results
 
@@ -47,5 +47,5 @@ def find(results: Results, others: Mapping[str, Results]) -> Findings:
     if results.setbacks:
         found.tables.append(findings.setbacks_table(results))
         if name in ("scenario1", "scenario2", "scenario3", "scenario4"):
-            found.pictures.append(findings.timeline_picture(results))
+            found.pictures.append(figures.timeline_picture(results))
     return found

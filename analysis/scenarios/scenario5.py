@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from analysis.scenarios.common import BEST_ERROR, EFFECTIVE_RATE
-from foldertune.reading import findings, plots
+from foldertune.reading import figures, findings, plots
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture, Table
 from foldertune.reading.results import Results
 from foldertune.reading.words import count, listed
@@ -30,7 +30,7 @@ def answer(results: Results) -> Findings:
     ]
     pictures = [simulated_picture(results, searches)] if searches else []
     tables = [table_of_best(results)] if results.scored else []
-    return Findings(answers, [*pictures, *findings.pictures(results)], tables)
+    return Findings(answers, [*pictures, *figures.pictures(results)], tables)
 
 
 def simulated_picture(results: Results, searches: Sequence[Sequence[float]]) -> Picture:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from foldertune.reading import findings, plots
+from foldertune.reading import figures, findings, plots
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
 from foldertune.reading.results import Results
 from foldertune.reading.spans import elapsed, most_at_once
@@ -22,7 +22,7 @@ def answer(results: Results, others: Mapping[str, Results]) -> Findings:
     if not same:
         return Findings([f"Who trained what when: {NOT_ENOUGH}; no trial has ended."])
     answers = [*(say_once(name, other) for name, other in same.items()), *findings.say_course(results)]
-    pictures = [findings.timeline_picture(results)] if results.spans else []
+    pictures = [figures.timeline_picture(results)] if results.spans else []
     answers.append(say_gain(same))
     if are_comparable(same):
         courses = {f"{name} ({count(_workers(other), 'worker')})": other.counted_spans for name, other in same.items()}
