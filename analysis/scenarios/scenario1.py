@@ -11,7 +11,6 @@ from analysis.scenarios.common import (
     LOSS,
     by_loss,
     groups_of,
-    label_of,
     labelled,
     shown,
     standard_error,
@@ -46,20 +45,20 @@ def answer(results: Results) -> Findings:
         ]
     if not groups:
         return Findings(answers)
-    return Findings(answers, pictures_of(results, groups), [summary_table(groups, ["learning_rate"])])
+    return Findings(answers, pictures_of(groups), [summary_table(groups, ["learning_rate"])])
 
 
-def pictures_of(results: Results, groups: Sequence[Group]) -> list[Picture]:
+def pictures_of(groups: Sequence[Group]) -> list[Picture]:
     """Loss and error over epochs, with every run, by learning rate."""
     labels = labelled(groups)
     styles = dict(zip(labels, plots.looks([group.key[0] for group in groups]).values(), strict=True))
     curves = {label: group.trials for label, group in labels.items()}
     pictures = []
-    for name, measure in (("training-loss", LOSS), ("validation-loss", "validation_loss"), ("validation-error", ERROR)):
+    for name, measure in (("training loss", LOSS), ("validation loss", "validation_loss"), ("validation error", ERROR)):
         panel = [Panel(measure)]
-        caption = f"{label_of(results, measure).capitalize()} over epochs, every run drawn, by learning rate."
+        stem, caption = name.replace(" ", "-"), f"{name.capitalize()} over epochs, every run drawn, by learning rate."
         pictures.append(
-            Picture(name, caption, lambda panel=panel: plots.draw_groups(curves, styles, panel, "learning rate"))  # type: ignore[misc]
+            Picture(stem, caption, lambda panel=panel: plots.draw_groups(curves, styles, panel, "learning rate"))  # type: ignore[misc]
         )
     return pictures
 

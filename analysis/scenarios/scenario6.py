@@ -28,7 +28,7 @@ def answer(results: Results, others: Mapping[str, Results]) -> Findings:
         courses = {f"{name} ({count(_workers(other), 'worker')})": other.counted_spans for name, other in same.items()}
         caption = "Trials that have ended over time, by one worker and by several."
         pictures.append(Picture("throughput", caption, lambda: plots.draw_progress(courses)))
-    return Findings(answers, pictures)
+    return Findings(answers, pictures, headline=findings.say_best(results)[0])
 
 
 def _is_same_search(a: Results, b: Results) -> bool:
