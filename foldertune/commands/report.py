@@ -15,7 +15,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from foldertune import text
 from foldertune.errors import UserError
 from foldertune.protocol import printable
 from foldertune.reading import findings
@@ -33,23 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(
-    arguments: argparse.Namespace,
-    find: Find = lambda results, others: findings.find(results),
-    program: str | None = None,
-) -> int:
+def main(arguments: argparse.Namespace, find: Find = lambda results, others: findings.find(results)) -> int:
     """Read the studies and make the page.
 
     Args:
         find: what is asked of each study; by default the questions for any study.
-        program: how the user called it, where `foldertune report` is not the answer.
     """
     check_libraries()
     out = arguments.out or arguments.logs[0] / "report"
     entries = read_all(arguments.logs)
     for complaint in (complaint for entry in entries for complaint in entry.results.complaints):
         print(f"left out: {printable(complaint)}", file=sys.stderr)
-    made_with = f"{program or text.command('report')} {shlex.join(arguments.argv)}".rstrip()
+    made_with = f"{arguments.program} {shlex.join(arguments.argv)}".rstrip()
     try:
         page = make_page(entries, out, find, made_with)
     except OSError as error:
