@@ -77,8 +77,7 @@ def say_order(groups: Sequence[Group]) -> list[str]:
     """All combinations, the best first, and the neighbours that can't be told apart."""
     ordered = by_loss(groups)
     each = [
-        f"{k}. {_combination(group)}: "
-        f"{f'collapsed in {_collapses(group)}' if group.collapsed else shown(group, LOSS)}"
+        f"{k}. {_combination(group)}: {f'collapsed in {_collapses(group)}' if group.collapsed else shown(group, LOSS)}"
         for k, group in enumerate(ordered, start=1)
     ]
     best, second = (group.sample(LOSS) for group in ordered[:2])

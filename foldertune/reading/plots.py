@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.ticker import Formatter
 
 HIGHLIGHTED = 4
-EFFECTIVE_RATE, PERCENT = 'effective_rate', ('error', 'accuracy')
+EFFECTIVE_RATE, PERCENT = "effective_rate", ("error", "accuracy")
 KINDS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
@@ -615,6 +615,7 @@ def draw_points(
 def look_of_pairs(labels):
     """Curves of two settings: the first is the line's style, the second its colour."""
     from dataclasses import replace
+
     groups = list(labels.values())
     first = list(dict.fromkeys(group.key[0] for group in groups))
     second = looks([group.key[1] for group in groups])

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from analysis.scenarios import find
-from foldertune.reading.archive import read_search
 from foldertune.reading.page import read_all
+from foldertune.reading.reader import read_results
 from foldertune.rows import Row, results_csv
 from foldertune.study_file import load_study
 from tests.conftest import ROOT, settings_of
@@ -20,7 +20,7 @@ README = (KEPT / "README.md").read_text()
 
 @pytest.fixture(scope="module")
 def searches():
-    return dict(read_all([KEPT]).values())
+    return {entry.name: entry.results for entry in read_all([KEPT])}
 
 
 def test_what_was_found_is_what_the_data_say(searches):
@@ -67,5 +67,5 @@ def test_several_workers_took_part_in_scenario_5(searches):
 
 def test_the_tables_are_those_of_the_trials(searches):
     for name in searches:
-        rows = [Row.from_trial(trial) for trial in read_search(KEPT / name, epochs=False).trials]
+        rows = [Row.from_trial(trial) for trial in read_results(KEPT / name, epochs=False).trials]
         assert (KEPT / name / "results.csv").read_text() == results_csv(rows)
