@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-_INSTALLED = _PACKAGE / "exercise"
 
-HOME = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
+INSTALLED = (_PACKAGE / "exercise").is_dir()
+HOME = _PACKAGE / "exercise" if INSTALLED else _PACKAGE.parent
 STUDIES = HOME / "studies"
 DEFAULT_OBJECTIVE = "exercise3:train"

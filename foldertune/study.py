@@ -43,6 +43,11 @@ class Quantity:
         return f"{value:.{digits}g} {self.unit}".rstrip()
 
 
+def label_of(name: str) -> str:
+    """What a quantity is called if the study gives it no label: `training loss` for `training_loss`."""
+    return name.replace("_", " ")
+
+
 @dataclass(frozen=True)
 class Study:
     """One search. What follows `space` only describes: it never changes what is searched."""
@@ -75,7 +80,7 @@ class Study:
 
     def quantity(self, name: str) -> Quantity:
         """How this setting, metric or derived quantity is written and drawn."""
-        return self.quantities.get(name) or Quantity(name.replace("_", " "))
+        return self.quantities.get(name) or Quantity(label_of(name))
 
     def derive(self, settings: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, float | None]:
         """All derived quantities of a trial, or of one of its epochs; None where one can't be computed.
@@ -119,16 +124,21 @@ class Study:
             del record["trials"]
         record["fixed"] = self.fixed
         record["space"] = {name: _dimension_record(dimension) for name, dimension in self.space.items()}
-        metrics = {name: asdict(q) for name, q in self.quantities.items() if name not in self.derived}
+        metrics = {name: _quantity_record(name, q) for name, q in self.quantities.items() if name not in self.derived}
         expressions = {
-            name: {"value": expression, **asdict(self.quantities[name])} if name in self.quantities else expression
+            name: {"value": expression, **_quantity_record(name, self.quantities[name])}
+            if name in self.quantities
+            else expression
             for name, expression in self.derived.items()
         }
         return record | {key: table for key, table in (("metrics", metrics), ("derived", expressions)) if table}
 
 
-_SEARCHED = ("objective", "strategy", "seed", "metric", "direction")  # these make two studies different
-_PLAIN = ("name", "description", *_SEARCHED, "trials", "repeats", "collapsed", "program")
+_PLAIN = (
+    "name", "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction",
+    "collapsed",
+)  # fmt: skip
+_SEARCHED = ("objective", "strategy", "seed", "metric", "direction")  # with [fixed] and [space], what is searched
 
 
 def differences(old: Study, new: Study) -> list[str]:
@@ -148,6 +158,11 @@ def _flat(study: Study) -> dict[str, Any]:
     for table in ("fixed", "space"):
         flat |= {f"{table}.{key}": value for key, value in record[table].items()}
     return flat
+
+
+def _quantity_record(name: str, quantity: Quantity) -> dict[str, str]:
+    plain = asdict(Quantity(label_of(name)))
+    return {key: value for key, value in asdict(quantity).items() if value != plain[key]}
 
 
 def _dimension_record(dimension: Dimension) -> Any:

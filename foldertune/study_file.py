@@ -16,7 +16,7 @@ from foldertune.derived import names_in
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.shipped import DEFAULT_OBJECTIVE, STUDIES
 from foldertune.space import Categorical, Dimension, Float, Int
-from foldertune.study import SCALES, SEED, Quantity, Study
+from foldertune.study import SCALES, SEED, Quantity, Study, label_of
 
 LARGEST = 1e300  # of a bound: beyond, floats overflow
 _KEYS = (
@@ -201,7 +201,7 @@ class _Reader:
             if not isinstance(value.get(part, ""), str):
                 self.fail(key, f"{part} must be text in quotes, not {value[part]!r}")
         scale = self.choice(f"{key}.scale", value.get("scale", "auto"), SCALES)
-        return Quantity(value.get("label") or name.replace("_", " "), value.get("unit", ""), scale)
+        return Quantity(value.get("label") or label_of(name), value.get("unit", ""), scale)
 
     def derived(self, settings: tuple[str, ...]) -> tuple[dict[str, str], dict[str, Quantity]]:
         """The expressions of [derived], and how those are shown that say so."""

@@ -2,9 +2,10 @@
 
     python -m training.data        fetch the data set if it is not there, check it, say where it is
 
-The four original files lie in `data/MNIST/raw/` (another place: the environment variable MNIST_DIR instead of `data`).
+The four original files lie in `MNIST/raw/` of `directory()`: `data/` in a checkout, the user's cache directory in an
+installed foldertune, or the folder that the environment variable MNIST_DIR names.
 Missing or damaged ones are fetched once, under a lock, however many workers of a shared folder start together. What
-trainings read is `data/mnist.uint8`, made from them once: all images, then all labels, checked at every start.
+trainings read is `mnist.uint8` there, made from them once: all images, then all labels, checked at every start.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foldertune.errors import UserError
+from foldertune.shipped import HOME, INSTALLED
 
 if TYPE_CHECKING:
     import torch
@@ -129,8 +131,16 @@ def _read_cache() -> bytearray | None:
 
 
 def directory() -> Path:
-    """Where the data set is, or is to be: `data/`, or what MNIST_DIR says."""
-    return Path(os.environ.get("MNIST_DIR") or Path(__file__).resolve().parent.parent / "data")
+    """Where the data set is, or is to be.
+
+    MNIST_DIR says it, else it is `data/` in a checkout. An installed package is no place for data: there it is
+    `foldertune/` in the user's cache directory, XDG_CACHE_HOME or ~/.cache.
+    """
+    if chosen := os.environ.get("MNIST_DIR"):
+        return Path(chosen)
+    if not INSTALLED:
+        return HOME / "data"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "foldertune"
 
 
 def fetch() -> Path:
