@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldertune.errors import UserError
 from foldertune.shipped import HOME, INSTALLED
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ PARTS = {
 }
 
 
-class DataError(UserError):
+class DataError(Exception):
     """The data set can't be had. The message says what was tried and where to put the files."""
 
 

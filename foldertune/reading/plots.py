@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import Trial, printable
-from foldertune.reading.archive import Search
-from foldertune.reading.importance import EFFECTIVE_RATE, Importance, effective_rate, rank_all
-from foldertune.reading.samples import PERCENT, Sample, finite
-from foldertune.reading.timeline import Span, spans
-from foldertune.rows import Row, rank
+from foldertune.reading.results import Results as Search
+from foldertune.reading.importance import Importance, rank_all
+from foldertune.reading.samples import Sample, finite
+from foldertune.reading.spans import Span
+from foldertune.rows import Row
 from foldertune.space import Categorical
 from foldertune.study import Study
 from foldertune.tables import short
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.ticker import Formatter
 
 HIGHLIGHTED = 4
+EFFECTIVE_RATE, PERCENT = 'effective_rate', ('error', 'accuracy')
 KINDS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")
@@ -609,3 +610,16 @@ def draw_points(
         axes.minorticks_off()
     add_legend(figure, handles, list(groups), title)
     return figure
+
+
+def look_of_pairs(labels):
+    """Curves of two settings: the first is the line's style, the second its colour."""
+    from dataclasses import replace
+    groups = list(labels.values())
+    first = list(dict.fromkeys(group.key[0] for group in groups))
+    second = looks([group.key[1] for group in groups])
+    styles = {
+        label: replace(second[group.key[1]], style=STYLES[first.index(group.key[0]) % 4])
+        for label, group in labels.items()
+    }
+    return {label: group.trials for label, group in labels.items()}, styles
