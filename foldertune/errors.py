@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -19,6 +18,8 @@ class StudyError(UserError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'trials'?)`, or nothing if no known word is like this one."""
+    import difflib  # only here: a worker starts faster without it
+
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
 

@@ -24,16 +24,21 @@ def in_a_line(error: BaseException) -> str:
 
 
 def settings_in_a_line(settings: Mapping[str, Any]) -> str:
-    """`learning_rate 0.1, filters 32`."""
+    """`rate 0.1, width 32`."""
     return ", ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.items()
     )
 
 
 def command(name: str, *arguments: object) -> str:
-    """What to type for that command: `python worker.py …` in a checkout, `foldertune worker …` where it is installed."""
+    """What to type for that command: `python worker.py …` in a checkout, `foldertune worker …` if it is installed."""
     in_checkout = (HOME / "worker.py").is_file() and Path(sys.argv[0]).stem != "foldertune"
     words = ["foldertune", name]
     if in_checkout:
         words = ["python", f"{name}.py"] if (HOME / f"{name}.py").is_file() else ["python", "-m", *words]
     return shlex.join([*words, *map(str, arguments)])
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped, so that a file's contents can't send commands to a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -14,6 +14,7 @@ import pytest
 from foldertune.protocol import Folder, TrialName
 from foldertune.reading.reader import read_results
 from foldertune.rows import Row
+from foldertune.running.report import Listener
 from foldertune.strategies import History, new_strategy
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -132,6 +133,16 @@ def pending(folder):
     name = TrialName(7, 1)
     folder.publish(name, {"x": 0.5}, lease=5.0)
     return name
+
+
+class Curve(Listener):
+    """Keeps what an objective reports."""
+
+    def __init__(self):
+        self.epochs = []
+
+    def epoch(self, record):
+        self.epochs.append(record)
 
 
 def wait_for(condition, what=""):

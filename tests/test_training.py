@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
-from training.report import Report
+from foldertune.running.report import Report
+from tests.conftest import ROOT, Curve
 from training.settings import SettingsError, complete
 
 QUICK = {"data": "small", "epochs": 2, "filters": 4, "batch_size": 100, "learning_rate": 0.1}
@@ -21,9 +21,9 @@ def train(**settings):
     """Metrics and learning curve."""
     from training.cnn import train
 
-    curve = []
-    result = train({**QUICK, **settings}, Report(lambda **epoch: curve.append(epoch), "cpu"))
-    return result, curve
+    curve = Curve()
+    result = train({**QUICK, **settings}, Report(curve, "cpu"))
+    return result, curve.epochs
 
 
 def without_time(records):

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from foldertune.running.report import Report
 from training.data import Dataset, Part, load
 from training.network import Network
-from foldertune.running.report import Report
 from training.settings import SettingsError, complete
 
 EVALUATION_BATCH = 500

@@ -1,6 +1,6 @@
-"""How soon others see a change: one doctor speaks, processes here and on other machines answer in kind.
+"""How soon do others see a change? The doctor makes a change, and processes here and on other machines repeat it.
 
-Nobody's clock is compared: each answers a change with the same change, and the doctor times the answer.
+No clocks are compared: the doctor measures, by its own clock, the time from its change to their answer.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from foldertune.doctor.probes import COARSE, PATIENCE, Finding, Visit, is_left_over, processes, scratch_in
+from foldertune.doctor.probes import COARSE, PATIENCE
+from foldertune.doctor.processes import processes
+from foldertune.doctor.visit import Finding, Visit, is_left_over, scratch_in
 from foldertune.protocol import BrokenFile, Claim, Folder, TrialName, new_owner
 
-ANSWERING = 600.0
+ANSWERING = 600.0  # seconds
 WAYS = ("name", "rename", "time", "line")  # in which a trial changes
 
 
 class Voice:
-    """One side of a conversation: a trial that changes in all the ways in which a search changes one."""
+    """One side of a conversation: a trial that changes in every way in which a search changes one."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
@@ -65,7 +67,7 @@ class Ear:
 
 
 def echo(theirs: Folder, ours: Folder) -> Iterator[None]:
-    """Answer every change with the same change; at every `next`, as far as there is something to answer."""
+    """Answer every change with the same change. Each `next` looks once and answers if it can."""
     ours.seen.mkdir(parents=True)
     ear, voice = Ear(theirs), Voice(ours)
     for way in WAYS:
@@ -82,9 +84,9 @@ def _echo_here(theirs: Folder, ours: Folder, parent: int) -> None:
 
 
 def check_visibility(visit: Visit) -> Iterator[Finding]:
-    """How long until others see a change? Nobody's clock is compared: they answer in kind, and we time the answer.
+    """How long until others see a change?
 
-    What is measured is there and back, and at a moment: a file that has long been the same is cached for longer.
+    This measures the way there and back, just now. A file that has not changed for long may be cached for longer.
     """
     theirs = visit.rooms("voice")
     ours = visit.rooms("echo-folders")
@@ -107,10 +109,12 @@ def check_visibility(visit: Visit) -> Iterator[Finding]:
             remedy = "mount it with shorter caches (NFS: actimeo=3), or use another filesystem"
             yield Finding("bad", f"{who} did not see a changed {way} in {PATIENCE:g} s", remedy)
     for host in silent:
-        yield Finding("note", f"{host} did not answer in {PATIENCE:g} s", "is it still running there, on this folder?")
+        yield Finding(
+            "note", f"{host} did not answer in {PATIENCE:g} s", "is a doctor still answering there, for this folder?"
+        )
     if not partners and not silent:
         remedy = "there: python -m foldertune doctor --logs DIR --answer"
-        yield Finding("note", "no other machine answers: how it sees this is not known", remedy)
+        yield Finding("note", "no other machine answers, so what they see is not known", remedy)
 
 
 def _in_one_unit(delays: dict[str, float]) -> str:
@@ -119,7 +123,7 @@ def _in_one_unit(delays: dict[str, float]) -> str:
 
 
 def find_partners(visit: Visit) -> tuple[dict[str, Folder], list[str]]:
-    """Who answers, with the folder in which it does; and who only said that it would."""
+    """The machines that answer, each with its folder; and those that announced themselves but do not answer."""
     ours = visit.mounts[0].name
     while True:
         there = [path for path in visit.logs.path.glob(".doctor-*.answers") if not is_left_over(path)]
@@ -136,7 +140,7 @@ def _who(path: Path) -> str:
 
 
 def converse(voice: Voice, ears: dict[str, Ear]) -> dict[str, dict[str, float]]:
-    """Say something in every way; how many seconds until each partner's answer is heard?"""
+    """Make a change in every way. Returns, for each partner, the seconds until its answer was seen."""
     heard: dict[str, dict[str, float]] = {who: {} for who in ears}
     for number, way in enumerate(WAYS):
         start = time.monotonic()
@@ -152,10 +156,10 @@ def converse(voice: Voice, ears: dict[str, Ear]) -> dict[str, dict[str, float]]:
 
 
 def answer(logs: Path) -> int:
-    """Answer every doctor that comes to this folder, for some minutes or until Ctrl-C."""
+    """Answer every doctor that comes to this folder, for ten minutes or until Ctrl-C."""
     deadline, talks = time.monotonic() + ANSWERING, dict[str, Iterator[None]]()
     with scratch_in(logs, ".answers") as scratch, contextlib.suppress(KeyboardInterrupt):
-        print(f"answering doctors of {logs} for {ANSWERING / 60:g} minutes; end it with Ctrl-C", flush=True)
+        print(f"answering doctors of {logs} for {ANSWERING / 60:g} minutes; stop with Ctrl-C", flush=True)
         while time.monotonic() < deadline:
             doctors = {p.name: p for p in logs.glob(".doctor-*") if not p.name.endswith(".answers")}
             for name in talks.keys() - doctors.keys():

@@ -1,103 +1,41 @@
-"""The doctor's probes: what a search does, tried with trials of its own, by real processes.
+"""The doctor's probes: they do what a search does, with trials of their own, in several processes.
 
-Claims, hand-ins and lines are those of `search.trials` itself: what is proven here is what a search relies on.
+They use the protocol's own claims, hand-ins and lines, so what they prove is what a search relies on.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import itertools
-import mmap
 import os
-import shutil
-import signal
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from foldertune.doctor.processes import STUCK, StartLine, together
+from foldertune.doctor.visit import Finding, Visit, in_words
 from foldertune.protocol import (
     BrokenFile,
     Claim,
     Folder,
     LeaseLost,
     TrialName,
-    describe_owner,
-    has_died,
     new_owner,
     read_records,
     to_line,
     write_whole,
 )
 
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
 PROCESSES, TRIALS, LINES, REPLACEMENTS, SYNCS = 8, 100, 300, 200, 15
-PATIENCE = 90.0  # seconds; what a network's caches hide by default is there after 60
-STUCK = 20.0  # seconds for what takes milliseconds
+PATIENCE = 90.0  # seconds; a network's caches show by default after 60 what they hide
 COARSE = 3.0  # seconds; the coarsest times of files are 2 s apart
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What one check found."""
-
-    mark: str  # ok, note (it can be used all the same) or bad
-    what: str
-    remedy: str = ""
-
-
-@dataclass
-class Visit:
-    """What the checks share."""
-
-    logs: Folder
-    mounts: Sequence[Path]  # the probes' own folder; with --second-mount also as seen through that
-    wait: float = 0.0  # seconds, from the start, in which partners may turn up of whom nothing is to be seen yet
-    started: float = field(default_factory=time.monotonic)
-    delay: float = 0.0  # the longest until a change was seen and answered, in seconds
-    far: bool = False  # has another machine, or another mount, answered?
-
-    def rooms(self, name: str) -> list[Folder]:
-        """A new folder for the trials of one check, as each mount shows it."""
-        (self.mounts[0] / name / "seen").mkdir(parents=True)
-        return [Folder(mount / name) for mount in self.mounts]
-
-    def server_time(self) -> float:
-        """The time now by the clock that stamps files, in seconds."""
-        path = self.mounts[0] / "clock"
-        path.touch()
-        os.utime(path)
-        return path.stat().st_mtime
-
-    def names(self) -> list[TrialName]:
-        """The work in hand of the search; empty where none has begun."""
-        try:
-            return sorted(self.logs.names(), key=str)
-        except FileNotFoundError:
-            return []
-
-
-def in_words(seconds: float) -> str:
-    """`7 µs`, `2.1 ms`, `3.4 s`, `12 min`."""
-    if seconds < 0.001:
-        return f"{1e6 * seconds:.0f} µs"
-    if seconds < 1:
-        return f"{1000 * seconds:.1f} ms" if seconds < 0.01 else f"{1000 * seconds:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 180 else f"{seconds / 60:,.0f} min"
-
-
-# ---------------------------------------------------------------- what a search does
-
-
 def check_claims(visit: Visit) -> Iterator[Finding]:
-    """Of all who claim a trial, exactly one must get it."""
+    """Exactly one of several processes that claim a trial must get it."""
     rooms, names = visit.rooms("claims"), [TrialName(number, 1) for number in range(TRIALS)]
     for name in names:
         rooms[0].publish(name, {}, lease=1.0)
@@ -105,7 +43,7 @@ def check_claims(visit: Visit) -> Iterator[Finding]:
     works = [functools.partial(_claim_all, rooms[k % len(rooms)], names, line, k) for k in range(PROCESSES)]
     owners = Counter(name.number for won in together(works) for name in won)
     files = [name for name in rooms[0].names() if name.state == "taken"]
-    yield _each_once(f"{PROCESSES} processes reached for {TRIALS} trials: each went to one", owners, files)
+    yield _each_once(f"{PROCESSES} processes claimed {TRIALS} trials at once: each went to one", owners, files)
 
 
 def _claim_all(folder: Folder, names: Sequence[TrialName], line: StartLine, who: int) -> list[TrialName]:
@@ -119,7 +57,7 @@ def _claim_all(folder: Folder, names: Sequence[TrialName], line: StartLine, who:
 
 
 def check_hand_ins(visit: Visit) -> Iterator[Finding]:
-    """When a worker hands in what the master gives up, over to another directory, one of the two must succeed."""
+    """When a worker hands in a trial that the master gives up, exactly one of the two renames must succeed."""
     rooms = visit.rooms("hand-ins")
     names = [take(rooms[0], number).name for number in range(TRIALS)]
     line = StartLine(2)
@@ -152,17 +90,17 @@ def _hand_in_all(folder: Folder, names: Sequence[TrialName], line: StartLine) ->
 
 
 def _each_once(what: str, movers: Counter[int], files: Sequence[TrialName]) -> Finding:
-    """One mover for each trial, and one file: a listing may be old and show fewer (a cache), but not more."""
+    """Each trial must have one mover and one file. A listing may be out of date and show fewer files, but not more."""
     copies = Counter(name.number for name in files)
     wrong = sum(movers[number] != 1 or copies[number] > 1 for number in range(TRIALS))
     if not wrong:
         return Finding("ok", what)
-    what = f"{wrong} of {TRIALS} trials went to more or fewer than one who reached for them"
+    what = f"{wrong} of {TRIALS} trials went to no process or to several"
     return Finding("bad", what, "rename is not exclusive here: use a folder on another filesystem")
 
 
 def check_replacing(visit: Visit) -> Iterator[Finding]:
-    """Who reads a file that is being replaced must see the old one or the new one, whole."""
+    """A process that reads a file while it is replaced must see the old file or the new one, whole."""
     rooms = visit.rooms("replacing")
     path = rooms[0].path / "table"
     _replace(path, 1)
@@ -170,8 +108,8 @@ def check_replacing(visit: Visit) -> Iterator[Finding]:
     trouble = next(
         filter(None, together([functools.partial(_replace, path, REPLACEMENTS), reader, reader], 2 * PATIENCE)), None
     )
-    if trouble == "missing":  # libfuse moves what is open out of the way first: seen with bindfs
-        remedy = "nothing: those who read a file that can be replaced look again"
+    if trouble == "missing":  # libfuse first moves an open file out of the way: seen with bindfs
+        remedy = "nothing: programs look again when such a file is missing"
         yield Finding("note", "a file being replaced was missing for a moment", remedy)
     elif trouble:
         yield Finding("bad", f"a file being replaced was {trouble}", "use a folder on another filesystem")
@@ -202,7 +140,7 @@ def _read_until_last(path: str) -> str:
 
 
 def check_lines(visit: Visit) -> Iterator[Finding]:
-    """Lines come whole and in order while another reads; and what was taken away, its owner can't bring back."""
+    """A reader must see lines whole and in order; and an owner can't bring back a trial that was taken from it."""
     rooms = visit.rooms("lines")
     claim = take(rooms[0], 1)
     reader = functools.partial(_follow, Claim(rooms[-1], claim.name))
@@ -224,7 +162,7 @@ def check_lines(visit: Visit) -> Iterator[Finding]:
     for what in filter(None, trouble):
         yield Finding("bad", what, "use a folder on another filesystem")
     if not any(trouble):
-        yield Finding("ok", f"{LINES} lines were read whole as they came; what is gone stays gone")
+        yield Finding("ok", f"{LINES} lines were read whole as they came; a name that is gone stays gone")
 
 
 def _append_all(claim: Claim) -> None:
@@ -246,7 +184,7 @@ def _follow(claim: Claim) -> str:
 
 
 def check_sync(visit: Visit) -> Iterator[Finding]:
-    """A result is handed in when it is on stable storage: how long does that take?"""
+    """A worker hands in a result once it is on stable storage. How long does that take?"""
     claim, seconds = take(visit.rooms("sync")[0], 1), []
     for number in range(SYNCS):
         start = time.monotonic()
@@ -258,7 +196,7 @@ def check_sync(visit: Visit) -> Iterator[Finding]:
 
 
 def check_times(visit: Visit) -> Iterator[Finding]:
-    """Signs of life are changes of a file's time. Whose clock it is does not matter, so a difference is no fault."""
+    """A sign of life changes a file's time. It does not matter by whose clock, so a wrong clock is not a fault."""
     claim, times = take(visit.rooms("times")[0], 1), set[int]()
     deadline = time.monotonic() + COARSE
     while len(times) < 6 and time.monotonic() < deadline:
@@ -272,14 +210,14 @@ def check_times(visit: Visit) -> Iterator[Finding]:
     difference = visit.server_time() - time.time()
     if abs(difference) > 2:
         side = "ahead of" if difference > 0 else "behind"
-        remedy = "nothing for the search, which never compares clocks"
-        yield Finding("note", f"files bear a time {in_words(abs(difference))} {side} this machine's", remedy)
+        remedy = "nothing: a search never compares clocks"
+        yield Finding("note", f"the times of files are {in_words(abs(difference))} {side} this machine's clock", remedy)
 
 
 def check_locks(visit: Visit) -> Iterator[Finding]:
-    """Locks do one thing here: they keep a second master out. In processes of their own, for locks can hang."""
+    """Locks keep a second master out, and do nothing else here. They are tried in another process: they can hang."""
     rooms = visit.rooms("locks")
-    remedy = "see to it yourself that only one master runs"
+    remedy = "make sure yourself that only one master runs"
     try:
         free = together([functools.partial(_locks, rooms[0].path / "lock", rooms[-1].path / "lock")])[0]
     except TimeoutError:
@@ -290,7 +228,7 @@ def check_locks(visit: Visit) -> Iterator[Finding]:
         yield Finding("note", f"locks do not work here ({error})", remedy)
         return
     yield (
-        Finding("note", "a lock does not keep others out", remedy)
+        Finding("note", "a lock does not keep a second master out", remedy)
         if free
         else Finding("ok", "a second master is kept out")
     )
@@ -308,113 +246,10 @@ def _locks(path: Path, same: Path) -> bool:
 
 
 def take(folder: Folder, number: int) -> Claim:
-    """A trial of the probes' own, claimed."""
+    """Publish a trial of the doctor's own, and claim it."""
     name = TrialName(number, 1)
     folder.publish(name, {}, lease=1.0)
     claim = folder.claim(new_owner(), iter([name]))
     if claim is None:
         raise LeaseLost(folder.locate(name))
     return claim
-
-
-# ---------------------------------------------------------------- processes, and the folder of the probes
-
-
-@contextlib.contextmanager
-def processes(works: Sequence[Callable[[], Any]]) -> Iterator[list[Connection]]:
-    """Each work in a process of its own. It begins when something is sent to it; none outlives the block."""
-    import multiprocessing
-
-    context, pipes, started = multiprocessing.get_context("fork"), [], []
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        for work in works:
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(work, theirs), daemon=True)
-            process.start()
-            theirs.close()
-            pipes.append(ours)
-            started.append(process)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        yield pipes
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        for process in started:
-            process.kill()
-        for process in started:
-            process.join()
-
-
-def _work(work: Callable[[], Any], pipe: Connection) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the doctor, who ends us
-    signal.pthread_sigmask(signal.SIG_SETMASK, set())
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the doctor was killed
-        pipe.recv()
-        try:
-            result = work()
-        except Exception as error:  # it is raised again where it is waited for
-            result = error
-        pipe.send(result)
-
-
-def together(works: Sequence[Callable[[], Any]], seconds: float = STUCK) -> list[Any]:
-    """What each work returns, in processes that begin at one moment. Raises what one raises, TimeoutError if stuck."""
-    from multiprocessing.connection import Connection, wait
-
-    deadline, results = time.monotonic() + seconds, dict[Connection, Any]()
-    with processes(works) as pipes:
-        for pipe in pipes:
-            pipe.send(None)
-        while len(results) < len(pipes):
-            ready = wait([pipe for pipe in pipes if pipe not in results], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-            for pipe in (pipe for pipe in pipes if pipe in ready):
-                try:
-                    results[pipe] = pipe.recv()
-                except EOFError:
-                    raise OSError("a process of the doctor was killed") from None
-                if isinstance(results[pipe], Exception):
-                    raise results[pipe]
-    return [results[pipe] for pipe in pipes]
-
-
-class StartLine:
-    """Where processes wait for each other before every step: else the first has done all before the last begins."""
-
-    def __init__(self, count: int) -> None:
-        self._deadline = time.monotonic() + STUCK
-        self._steps = mmap.mmap(-1, count)  # shared with the processes to come: the step that each has reached
-
-    def wait(self, who: int, step: int) -> None:
-        """Return when all have come to this step."""
-        self._steps[who] = step + 1
-        while min(self._steps[:]) <= step:
-            os.sched_yield()
-            if time.monotonic() > self._deadline:
-                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-
-
-@contextlib.contextmanager
-def scratch_in(logs: Path, suffix: str = "") -> Iterator[Path]:
-    """A folder for the probes that goes with us. No trial's name begins like its name, so all programs ignore it."""
-    owner = new_owner()
-    scratch = logs / f".doctor-{owner}{suffix}"
-    try:
-        scratch.mkdir()
-        write_whole(scratch / "who", to_line(describe_owner(owner)))
-        yield scratch
-    finally:
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-        shutil.rmtree(scratch, ignore_errors=True)  # an impatient second Ctrl-C does not keep it here
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def is_left_over(path: Path) -> bool:
-    """Is this the folder of a doctor that is certainly gone?"""
-    try:
-        return has_died(read_records(str(path / "who"))[0])
-    except (OSError, BrokenFile, IndexError):
-        return False

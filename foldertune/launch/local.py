@@ -58,7 +58,7 @@ class LocalWorkers:
         self, devices: Sequence[str], options: Sequence[str], logs: Path | None, say: Callable[[str], None]
     ) -> None:
         self._say = say
-        self._devices = devices
+        self.devices = devices
         self._command = [*worker_command(), *options, "--parent", str(os.getpid())]
         names = (f"worker-{number}" for number in range(1, len(devices) + 1))
         self._slots = [
@@ -73,7 +73,7 @@ class LocalWorkers:
 
     def _start(self, slot: _Slot) -> None:
         command = [*self._command, "--device", slot.device, "--trials-per-gpu", "1"]
-        environment = {**os.environ, "TRIALS_PER_GPU": str(self._devices.count(slot.device))}
+        environment = {**os.environ, "TRIALS_PER_GPU": str(self.devices.count(slot.device))}
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(open(slot.log, "ab", opener=_open_safely)) if slot.log else None
             # In a session of its own a worker does not get the terminal's Ctrl-C: `stop` ends it in good order.

@@ -1,98 +1,96 @@
-"""The folder protocol. Start with `trials.py`."""
+"""The folder protocol: a trial is one file, its name is its state, its lines are its story.
 
-from foldertune.protocol.leases import (
-    DEFAULT_LEASE as DEFAULT_LEASE,
-)
-from foldertune.protocol.leases import (
-    SIGNS_PER_LEASE as SIGNS_PER_LEASE,
-)
-from foldertune.protocol.leases import (
-    Heartbeat as Heartbeat,
-)
-from foldertune.protocol.leases import (
-    Leases as Leases,
-)
-from foldertune.protocol.leases import (
-    describe_owner as describe_owner,
-)
-from foldertune.protocol.leases import (
-    has_died as has_died,
-)
-from foldertune.protocol.leases import (
-    identify_process as identify_process,
-)
-from foldertune.protocol.leases import (
-    owner_has_died as owner_has_died,
-)
-from foldertune.protocol.trials import (
-    MAX_BYTES as MAX_BYTES,
-)
-from foldertune.protocol.trials import (
-    MAX_CHECKPOINT as MAX_CHECKPOINT,
-)
-from foldertune.protocol.trials import (
-    MAX_LOOK_BACK as MAX_LOOK_BACK,
-)
-from foldertune.protocol.trials import (
-    MAX_NAME as MAX_NAME,
-)
-from foldertune.protocol.trials import (
-    SAFE as SAFE,
-)
-from foldertune.protocol.trials import (
-    BrokenFile as BrokenFile,
-)
-from foldertune.protocol.trials import (
-    Claim as Claim,
-)
-from foldertune.protocol.trials import (
-    Folder as Folder,
-)
-from foldertune.protocol.trials import (
-    LeaseLost as LeaseLost,
-)
-from foldertune.protocol.trials import (
-    Record as Record,
-)
-from foldertune.protocol.trials import (
-    Trial as Trial,
-)
-from foldertune.protocol.trials import (
-    TrialName as TrialName,
-)
-from foldertune.protocol.trials import (
-    append_line as append_line,
-)
-from foldertune.protocol.trials import (
-    host_name as host_name,
-)
-from foldertune.protocol.trials import (
-    new_owner as new_owner,
-)
-from foldertune.protocol.trials import (
-    own_host as own_host,
-)
-from foldertune.protocol.trials import (
-    printable as printable,
-)
-from foldertune.protocol.trials import (
-    read_bytes as read_bytes,
-)
-from foldertune.protocol.trials import (
-    read_object as read_object,
-)
-from foldertune.protocol.trials import (
-    read_records as read_records,
-)
-from foldertune.protocol.trials import (
-    sync as sync,
-)
-from foldertune.protocol.trials import (
-    to_line as to_line,
-)
-from foldertune.protocol.trials import (
-    utc_now as utc_now,
-)
-from foldertune.protocol.trials import (
-    write_whole as write_whole,
-)
+    logs/trial-00007-1.jsonl                         pending   written whole by the master
+    logs/trial-00007-1.jsonl.gpu07-4711-k3f9.taken   running   claimed by one worker (host-pid-random)
+    logs/trial-00007-1.jsonl.done                    finished  result inside
+    logs/seen/trial-00007-1.jsonl.seen               collected by the master, in the results table
+    logs/seen/trial-00007-1.jsonl.lost               an attempt that ended without a result; -2 is its next
+    logs/checkpoints/trial-00007-1.checkpoint        what attempt 1 had learnt; a later attempt continues from it
+    logs/aside/…                                     what stood in the way of a name, moved, never deleted
+    logs/study.json, logs/study.json.done            the study's definition; with .done it is complete
+    logs/.NAME.gpu07-4711-1f0c93aa.tmp               NAME, while that process writes it
+
+`00007` is the trial, `-1` the attempt. Each line is one JSON object:
+
+    {"settings": {"rate": 0.1, …}, "lease": 180}               the master: what to train
+    {"claimed": "gpu07-4711-k3f9", "host": "gpu07", …}         the worker: who trains it
+    {"epoch": 1, "loss": 0.91, …}                              the worker, after every epoch
+    {"result": {"loss": 0.031, …}, "time": …}                  the worker, last; or {"error": …, "traceback": …}
+
+**Why a rename suffices.** A rename within a folder is atomic: only one of several competing renames of a name
+succeeds, and a reader sees the file under its old name or under its new one, whole. Every change of state is one
+rename. So a trial has one owner without any lock: the claim takes the pending name away, and puts the owner's own
+token into the new one. If the master takes a trial from a worker that seems dead, the name that this worker knows
+is gone. Whatever it tries next begins with that name, and fails. Its successor has another attempt number, so the
+old name never comes back.
+
+The rules (`docs/protocol.md` is the full argument, and says how each is tested):
+
+ 1. Every change of state is one rename. All renames are in `folder.py`, all names in `names.py`.
+ 2. A name appears whole: write under a temporary name in the same folder, then rename. The temporary name says who
+    writes. It is removed only when that process is certainly gone. Nothing is edited in place.
+ 3. To claim is to rename to a name that holds your own token. The reply to a rename can be lost on a network: on an
+    error, look for your own name before you try the next file.
+ 4. Only the owner appends, one `write` a line. A line without its newline does not exist. An append never creates
+    a file: if the name is gone, the lease is lost, and the worker drops the trial and touches nothing more.
+ 5. The result is on stable storage before the file becomes `.done`. The master checks a `.done` before it believes
+    it. If it is broken it becomes `.lost`, and the trial is run again: a broken file costs only its own attempt.
+ 6. The next attempt at a lost trial has a new name (`-2`), so a worker that comes back from the dead can't touch it.
+ 7. The observer judges a lease by its own monotonic clock, watching the file change. The clocks of two machines are
+    never compared. One glance proves nothing: a missing name in a listing, a short file or an old name may come
+    from a cache. Only ENOENT means "not there".
+ 8. Each trial is counted once. There are exactly as many results as trials were asked for.
+ 9. Workers use no locks. `filelock` is only for rare things: one master a study, one download of a data set.
+10. The files hold everything the master knows. A master that is killed and started again continues from them.
+11. Files from the folder are data: no pickle, no eval, no code named by a trial.
+12. A worker needs the Python standard library, and what its objective imports.
+
+Where to read on: `folder.py` has every rename and who makes it; `names.py` the names; `trial.py` the lines;
+`files.py` how bytes get to the disk and back; `leases.py` and `owners.py` who is alive; `checkpoints.py`.
+"""
+
+from foldertune.protocol.checkpoints import MAX_CHECKPOINT, MAX_LOOK_BACK
+from foldertune.protocol.files import MAX_BYTES, SAFE, BrokenFile, append_line, read_bytes, sync, write_whole
+from foldertune.protocol.folder import Claim, Folder, LeaseLost
+from foldertune.protocol.leases import DEFAULT_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
+from foldertune.protocol.names import TrialName, host_name, new_owner, own_host, temporary_name, writer_of
+from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
+from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
+from foldertune.text import printable
+
+__all__ = [
+    "DEFAULT_LEASE",
+    "MAX_BYTES",
+    "MAX_CHECKPOINT",
+    "MAX_LOOK_BACK",
+    "SAFE",
+    "SIGNS_PER_LEASE",
+    "BrokenFile",
+    "Claim",
+    "Folder",
+    "Heartbeat",
+    "LeaseLost",
+    "Leases",
+    "Leftovers",
+    "Record",
+    "Trial",
+    "TrialName",
+    "append_line",
+    "describe_owner",
+    "has_died",
+    "host_name",
+    "identify_process",
+    "new_owner",
+    "own_host",
+    "owner_has_died",
+    "printable",
+    "read_bytes",
+    "read_object",
+    "read_records",
+    "sync",
+    "temporary_name",
+    "to_line",
+    "utc_now",
+    "write_whole",
+    "writer_of",
+]

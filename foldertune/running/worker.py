@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import random
 import signal
@@ -30,8 +29,9 @@ from foldertune.protocol import (
     printable,
     utc_now,
 )
+from foldertune.running.attempt import Attempt, Stopped
 from foldertune.running.objective import Objective
-from foldertune.running.report import Listener, Report, as_number
+from foldertune.running.report import Report, as_number
 from foldertune.running.watchdog import Watchdog
 from foldertune.text import command, counted, in_a_line, settings_in_a_line
 from foldertune.trouble import Trouble
@@ -42,63 +42,8 @@ STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 T = TypeVar("T")
 
 
-class Stopped(BaseException):
-    """A signal asks this worker to stop; no objective's `except Exception` swallows it."""
-
-
 class TimedOut(BaseException):
     """The attempt took longer than the study allows."""
-
-
-class Attempt(Listener):
-    """One claim in training: what its objective reports goes to the trial's file, its checkpoints beside it.
-
-    Args:
-        worker: whose claim it is.
-    """
-
-    def __init__(self, worker: Worker, claim: Claim, trial: Trial, heartbeat: Heartbeat) -> None:
-        self.claim, self.trial = claim, trial
-        self.saves_state = False  # does this training save checkpoints?
-        self._worker, self._heartbeat = worker, heartbeat
-        self._plan_checkpoint()
-
-    def epoch(self, record: Record) -> None:
-        """Add a line to the trial's file."""
-        self._check_lease()
-        self._worker.patiently(lambda: self.claim.append(record))
-
-    def checkpoints(self) -> Iterator[tuple[str, bytes]]:
-        """What this attempt and earlier ones have kept."""
-        self.saves_state = True
-        return self.claim.load_checkpoints(self.trial.settings)
-
-    def checkpoint_is_due(self) -> bool:
-        """Is it time to save the state, or is this worker asked to stop?"""
-        self.saves_state = True
-        self._check_lease()
-        return self._worker.signal != 0 or time.monotonic() >= self._next_checkpoint
-
-    def keep(self, data: bytes) -> None:
-        """Save the state in the folder; stop then, if that is asked for."""
-        try:
-            self.claim.save_checkpoint(self.trial.settings, data)
-        except OSError as error:  # it is no result: go on without
-            self.say(f"no checkpoint: {error}")
-        self._plan_checkpoint()
-        if self._worker.signal:
-            raise Stopped
-
-    def say(self, message: str) -> None:
-        """A line about this trial."""
-        self._worker.say(f"trial {self.claim.name.label}: {message}")
-
-    def _plan_checkpoint(self) -> None:
-        self._next_checkpoint = time.monotonic() + (self._worker.checkpoint_every or math.inf)
-
-    def _check_lease(self) -> None:
-        if self._heartbeat.lost.is_set():
-            raise LeaseLost(self.claim.path)
 
 
 class Worker:
@@ -216,7 +161,7 @@ class Worker:
             heartbeat.hold(claim, trial.lease or SIGNS_PER_LEASE)  # unknown: a sign every second
             self.patiently(lambda: claim.append(describe_owner(self.owner)))
             self.say(f"trial {label}: {settings_in_a_line(trial.settings)}")
-            last_word = self.evaluate(Attempt(self, claim, trial, heartbeat))
+            last_word = self.evaluate(self.begin(claim, trial, heartbeat))
             self.patiently(lambda: claim.finish(last_word))
         except LeaseLost:
             self.say(f"trial {label}: {claim.path} is no longer ours (its lease expired?); dropped, nothing written")
@@ -231,6 +176,18 @@ class Worker:
         why = "" if outcome else f": {last_word['error']}"
         self.say(f"trial {label}: {what} {time.monotonic() - start:.1f} s{why}")
         return outcome
+
+    def begin(self, claim: Claim, trial: Trial, heartbeat: Heartbeat) -> Attempt:
+        """What the training is told of us: enough to report, and to save its state."""
+        return Attempt(
+            claim,
+            trial,
+            self.checkpoint_every,
+            is_lost=heartbeat.lost.is_set,
+            is_stopping=lambda: self.signal != 0,
+            patiently=self.patiently,
+            say=self.say,
+        )
 
     def evaluate(self, attempt: Attempt) -> Record:
         """Run the objective. Returns the last line of the trial's file: its result, or what went wrong."""

@@ -22,7 +22,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from foldertune.commands.master import Master, open_folder
+from foldertune.running.master import Master
+from foldertune.running.mastership import open_folder
 from foldertune.study_file import load_study
 from tests.conftest import ROOT, Bench, wait_for
 

@@ -3,7 +3,7 @@
     python -m tests.explorers.model            one trial with any one fault, two trials with none
     python -m tests.explorers.model --long     and one trial with any two faults (three minutes)
 
-What is explored is the real code: `Worker.try_to_claim`, `Worker.train` and `Master.step` over search/trials.py,
+What is explored is the real code: `Worker.try_to_claim`, `Worker.train` and `Master.step` over foldertune/protocol/,
 whose `os` is replaced by one that asks the explorer. A process is a function of the answers its system calls had:
 to know what it does next we run it again from where it last came to rest, give it the answers it had, and stop it
 at the call that has none yet (as VeriSoft re-executes real code, Godefroid, POPL 1997; but each process by itself,
@@ -20,7 +20,6 @@ import argparse
 import contextlib
 import copy
 import errno
-import fnmatch
 import functools
 import json
 import math
@@ -31,19 +30,24 @@ import stat
 import sys
 import time
 from array import array
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import PurePosixPath
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
-from foldertune.commands import master as master_module
-from foldertune.commands import worker as worker_module
-from foldertune.protocol import Folder, Record, TrialName, trials
+from foldertune.protocol import Folder, Record, TrialName, files, leases, names
+from foldertune.protocol import folder as folder_module
+from foldertune.running import attempt as attempt_module
+from foldertune.running import master as master_module
+from foldertune.running import watch as watch_module
+from foldertune.running import worker as worker_module
+from foldertune.running.report import Report
 from foldertune.space import Float
 from foldertune.study import Study
 
 LOGS = "logs"
+ON_DISK = (names, files, folder_module)  # modules of the protocol whose `os` is the explorer's
 DIRECTORIES = (LOGS, f"{LOGS}/seen", f"{LOGS}/checkpoints")
 FAULTS = {
     "kill": "a process ends at any call, as by kill -9; another is started in its place",
@@ -147,7 +151,7 @@ def _sorted(names: dict[str, int]) -> Names:
 def is_private(disk: Disk, operation: Operation) -> bool:
     """Does nobody else see when this call happens? Then it need not be a moment of its own.
 
-    So is what is done to temporary files, which only their writer knows, and what only asks about one's own file.
+    So are calls on temporary files, which nobody but their writer touches, and questions about one's own file.
     """
     kind, *arguments = operation
     if kind in ("size", "peek"):
@@ -268,10 +272,12 @@ class Place(PurePosixPath):
         pass  # all are there
 
     def exists(self) -> bool:
-        return str(self) in DIRECTORIES or trials.os.path.lexists(self)
+        return str(self) in DIRECTORIES or system().path.lexists(self)
 
-    def glob(self, pattern: str) -> Iterator[Place]:
-        return (self / name for name in trials.os.listdir(self) if fnmatch.fnmatch(name, pattern))
+
+def system() -> System:
+    """What the process that runs just now has instead of `os`."""
+    return files.os  # type: ignore[return-value]
 
 
 class ModelWorker(worker_module.Worker):
@@ -281,14 +287,14 @@ class ModelWorker(worker_module.Worker):
         super().__init__(Folder(LOGS), "model", self.objective, "cpu")
         self.owner, self.metric, self.epochs = owner, "loss", epochs
 
-    def objective(self, settings: Record, report: worker_module.Report) -> Record:
-        if trials.os.choose("preempt"):
+    def objective(self, settings: Record, report: Report) -> Record:
+        if system().choose("preempt"):
             self.on_signal(15, None)
         for epoch in range(self.epochs):
             report(epoch=epoch + 1, by=self.owner)
         return {"loss": 0.5, "by": self.owner}
 
-    def say(self, message: str, trained: int | None = None) -> None:
+    def say(self, message: str) -> None:
         pass
 
 
@@ -297,17 +303,34 @@ class ModelMaster(master_module.Master):
 
     def __init__(self, study: Study, max_attempts: int) -> None:
         super().__init__(Folder(LOGS), study, 0.0, max_attempts, say=lambda message: None)
-        self._leases = Oracle()
+        self.leftovers = ModelLeftovers(self.folder, 0.0)
+        self.watch = ModelWatch(self.folder, 0.0)
 
     def write_results(self) -> None:
-        self._unwritten = False
+        self.table.is_old = False
 
-    def _check_absent(self) -> None:
-        listed = {name.number for name in self._in_hand}
-        for number in self.open:
-            if number not in listed and number not in self._losses and trials.os.choose("vanished", number):
-                self._absent[number] = -math.inf  # for longer than a lease
-        super()._check_absent()
+
+class ModelWatch(watch_module.Watch):
+    """The real watch, whose clock is the explorer."""
+
+    def __init__(self, folder: Folder, lease: float) -> None:
+        super().__init__(folder, lease)
+        self.leases = Oracle()
+
+    def absences(self, numbers: Iterable[int]) -> dict[int, float]:
+        absences = super().absences(numbers)
+        vanished = [number for number in absences if system().choose("vanished", number)]
+        return {**absences, **dict.fromkeys(vanished, math.inf)}  # for longer than a lease
+
+
+class ModelLeftovers(leases.Leftovers):
+    """The real ones, at the start of a master; what it finds there was written by masters that died."""
+
+    def look(self) -> None:
+        pass
+
+    def __repr__(self) -> str:
+        return "Leftovers"
 
 
 class Oracle:
@@ -320,7 +343,7 @@ class Oracle:
         return False
 
     def silence(self, name: TrialName, signature: tuple[int, ...]) -> float:
-        return math.inf if trials.os.choose("expired", name.owner) else 0.0
+        return math.inf if system().choose("expired", name.owner) else 0.0
 
     def __repr__(self) -> str:
         return "Oracle"
@@ -342,12 +365,13 @@ def stand_ins() -> Iterator[None]:
     no_watchdog = SimpleNamespace(allow=lambda seconds: None)
     with contextlib.ExitStack() as stack:
         for module, name, value in (
-            (trials, "os", None),
-            (trials, "Path", Place),
-            (trials, "random", in_order),
-            (trials, "utc_now", lambda: "now"),
-            (master_module, "time", no_time),
-            (worker_module, "time", no_time),
+            *((module, "os", None) for module in ON_DISK),
+            (folder_module, "Path", Place),
+            (folder_module, "random", in_order),
+            (names, "random", in_order),
+            (folder_module, "utc_now", lambda: "now"),
+            (leases, "owner_has_died", lambda owner: True),
+            *((module, "time", no_time) for module in (master_module, watch_module, worker_module, attempt_module)),
             (worker_module, "utc_now", lambda: "now"),
             (worker_module, "describe_owner", lambda owner: {"claimed": owner, "by": owner}),
             (worker_module, "new_owner", lambda: ""),
@@ -399,7 +423,9 @@ class Processes:
         return self._numbers[rest]
 
     def _run(self, rest: Rest, history: tuple[Any, ...]) -> int:
-        system = trials.os = System(rest.life, history)
+        system = System(rest.life, history)
+        for module in ON_DISK:
+            module.os = system
         turn = self._master_turn if rest.who == "master" else self._worker_turn
         try:
             following, memory = turn(system, rest, self._memories[rest])
@@ -452,11 +478,20 @@ class Processes:
                 return Rest(rest.who, rest.life, ""), None
         else:
             if before and master.is_done():
-                system.note("done", tuple((row.trial, row.attempt, row.worker) for row in master.rows_in_order()))
+                counted = master.ledger.in_order()
+                names = [(trial.name.number, trial.name.attempt, trial.claim.get("claimed")) for trial in counted]
+                system.note("done", tuple(names))
                 return None, None
-        master._in_hand = []  # the next step begins with a new listing
-        known = {k: v for k, v in sorted(vars(master).items()) if k not in ("folder", "study", "say")}
-        return Rest(rest.who, rest.life, repr(known)), master
+        master.in_hand = []  # the next step begins with a new listing
+        return Rest(rest.who, rest.life, repr(remembered(master))), master
+
+
+def remembered(thing: Any) -> dict[str, Any]:
+    """All that a master or a part of it knows, but for what never changes."""
+    parts = (master_module.Supply, master_module.Table, watch_module.Watch)
+    fixed = ("folder", "study", "say", "strategy")
+    known = {key: value for key, value in sorted(vars(thing).items()) if key not in fixed}
+    return {key: remembered(value) if isinstance(value, parts) else value for key, value in known.items()}
 
 
 def owner_token(who: str, life: int) -> str:

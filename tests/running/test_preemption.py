@@ -12,8 +12,8 @@ import time
 import pytest
 
 from foldertune.protocol import Claim, Folder, TrialName, to_line
-from tests.conftest import wait_for
-from training.report import Report
+from foldertune.running.report import Report
+from tests.conftest import Curve, wait_for
 
 SETTINGS = {
     "data": "small",
@@ -35,8 +35,9 @@ class Recorder(Report):
     """Keeps the learning curve, and breaks off with a checkpoint at one step (or at none)."""
 
     def __init__(self, saved=None, stop_at=None):
-        super().__init__(lambda **epoch: self.curve.append(epoch), "cpu")
-        self.curve, self.saved, self.stop_at, self.steps = [], saved, stop_at, 0
+        listener = Curve()
+        super().__init__(listener, "cpu")
+        self.curve, self.saved, self.stop_at, self.steps = listener.epochs, saved, stop_at, 0
 
     def resume(self, read):
         return None if self.saved is None else read(self.saved)
@@ -151,7 +152,7 @@ def test_a_preempted_trial_is_gone_on_with_to_the_same_bits(bench, number):
     assert "given back" in said
     assert (bench.folder.checkpoints / "trial-00000-1.checkpoint").exists()
     second = exercise(bench)
-    assert "goes on from" in bench.finish(second)
+    assert "resumes from" in bench.finish(second)
     bench.finish(master)
     bench.assert_complete(1)
     [row] = bench.rows()
@@ -170,7 +171,7 @@ def test_a_kill_9_costs_no_more_than_since_the_last_checkpoint(bench):
     first.kill()
     wait_for(lambda: (bench.folder.seen / "trial-00000-1.jsonl.lost").exists(), "the master to notice")
     second = exercise(bench)
-    assert "goes on from" in bench.finish(second)
+    assert "resumes from" in bench.finish(second)
     bench.finish(master)
     bench.assert_complete(1)
     assert [epoch["epoch"] for epoch in bench.folder.read(TrialName(0, 2, "seen")).epochs] == list(range(1, 41))
@@ -263,7 +264,7 @@ def test_a_hostile_checkpoint_runs_no_code_and_the_training_begins_anew(bench, u
     master = start_study(bench)
     said = bench.finish(exercise(bench))
     bench.finish(master)
-    assert said.count("can't be gone on from") == len(hostile)
+    assert said.count("can't resume from it") == len(hostile)
     for row in bench.rows():
         if row.trial >= 90000:
             assert without_time(row.metrics) == uninterrupted[1], row

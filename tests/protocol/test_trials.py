@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 
 import pytest
 
@@ -17,11 +18,12 @@ from foldertune.protocol import (
     LeaseLost,
     TrialName,
     append_line,
+    files,
     new_owner,
     read_records,
     to_line,
-    trials,
 )
+from tests.conftest import ROOT
 
 
 def take(folder, name, owner="gpu07-4711-k3f9"):
@@ -179,7 +181,7 @@ def test_trouble_in_a_rename_is_not_taken_for_a_lost_race(folder, pending, monke
 
 def test_append_does_not_create(folder):
     with pytest.raises(FileNotFoundError):
-        append_line(str(folder.path / "gone"), {"epoch": 1})
+        append_line(str(folder.path / "gone"), to_line({"epoch": 1}))
     assert not (folder.path / "gone").exists()
 
 
@@ -309,12 +311,12 @@ def test_what_is_no_regular_file_is_not_read(folder, tmp_path):
         with pytest.raises(BrokenFile):
             read_records(path)
         with pytest.raises((OSError, LeaseLost)):
-            append_line(path, {"epoch": 1})
+            append_line(path, to_line({"epoch": 1}))
     assert (tmp_path / "secret").read_text() == '{"settings": {}}\n'
 
 
 def test_a_file_too_large_is_not_read(folder, monkeypatch):
-    monkeypatch.setattr(trials, "MAX_BYTES", 1000)
+    monkeypatch.setattr(files, "MAX_BYTES", 1000)
     name = TrialName(1, 1, "done")
     with open(folder.locate(name), "wb") as file:
         file.write(b'{"settings": {}}\n' + b" " * 2000 + b"\n")
@@ -322,15 +324,19 @@ def test_a_file_too_large_is_not_read(folder, monkeypatch):
         folder.read(name)
 
 
-def test_all_names_and_renames_live_in_one_module():
-    root = trials.Path(trials.__file__).parent.parent
-    for path in [*root.glob("*.py"), *root.glob("search/*.py"), *root.glob("analysis/*.py")]:
-        if path.name != "trials.py":
-            text = path.read_text()
+def test_all_names_and_all_renames_live_in_one_place():
+    protocol = ROOT / "foldertune/protocol"
+    for path in [
+        *ROOT.glob("*.py"),
+        *(p for d in ("foldertune", "analysis") for p in (ROOT / d).rglob("*.py")),
+    ]:
+        text = path.read_text()
+        if path != protocol / "files.py":  # where a rename is made with care
             assert "os.rename" not in text and "os.replace" not in text and ".rename(" not in text, path
-            assert '".taken' not in text and '".done' not in text and '".seen' not in text and '".lost' not in text, (
-                path
-            )
+        if path not in (protocol / "files.py", protocol / "folder.py"):  # where a state changes
+            assert not re.search(r"\brename\(|import .*\brename\b", text), path
+        if path not in (protocol / "names.py", protocol / "folder.py"):
+            assert not re.search(r"""["']\.(taken|done|seen|lost)|\.(taken|seen|lost)["']""", text), path
 
 
 def test_a_claim_is_shown_alive_by_its_time(folder, pending):

@@ -172,7 +172,7 @@ def test_a_result_whose_worker_died_before_the_hand_in_is_adopted(bench):
     identity = {"pid": dead.pid, "process": {**identify_process(), "start": 1}}
     claim.append({"claimed": "gone-1-abcd", **identity})
     claim.append({"result": {"validation_error": 0.5}, "time": "2026-01-01T00:00:00Z"})
-    bench.folder.write_study({"strategy": "random", "trials": 1, "objective": "tests.objectives:quick",
+    bench.folder.write_study({"strategy": "random", "trials": 1, "metric": "validation_error", "objective": "tests.objectives:quick",
                               "space": {"x": {"type": "float", "low": 0.0, "high": 1.0}}})  # fmt: skip
     bench.search(bench.study(trials=1))
     bench.assert_complete(1)

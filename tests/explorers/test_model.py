@@ -66,6 +66,6 @@ def test_the_explorer_finds_a_search_that_never_ends(monkeypatch):
 
 
 def test_a_call_that_the_model_does_not_know_is_no_success(monkeypatch):
-    monkeypatch.setattr(Folder, "has", lambda folder, name: model.trials.os.access(folder.locate(name), 0))
+    monkeypatch.setattr(Folder, "has", lambda folder, name: model.system().access(folder.locate(name), 0))
     with pytest.raises(model.NotFaked, match=r"os\.access"):
         Explorer(faults=0).explore()

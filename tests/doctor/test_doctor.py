@@ -34,7 +34,9 @@ def contents(path):
 
 def broken(tmp_path, code):
     """The environment of a program in which `code` has spoilt the protocol."""
-    (tmp_path / "sitecustomize.py").write_text(f"import os, time\nfrom search import trials\n{code}")
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os, time\nfrom foldertune import protocol\nfrom foldertune.protocol import files, folder\n{code}"
+    )
     return os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
 
 
@@ -107,20 +109,20 @@ def test_a_full_disk(bench, mounted):
 @pytest.mark.parametrize(
     ("code", "complaint"),
     [
-        ("def link(a, b): os.link(a, b); return True\ntrials._rename = link", "trials went to more or fewer than one"),
+        ("def link(a, b): os.link(a, b); return True\nfolder.rename = link", "trials went to no process or to several"),
         (
             "import shutil\ndef copy(a, b):\n"
             "    try: shutil.copy(a, b); os.unlink(a)\n"
             "    except FileNotFoundError: return False\n"
             "    return True\n"
-            "trials._rename = copy",
-            "trials went to more or fewer than one",
+            "folder.rename = copy",
+            "trials went to no process or to several",
         ),
         (
             "def slow(path, data, sync=False):\n"
             "    with open(path, 'wb') as file:\n"
             "        for part in (data[:9], data[9:]): file.write(part); file.flush(); time.sleep(1e-4)\n"
-            "trials.write_whole = slow",
+            "protocol.write_whole = folder.write_whole = slow",
             "a file being replaced was torn",
         ),
         (
@@ -147,7 +149,7 @@ def test_a_filesystem_that_breaks_a_promise(bench, folder, tmp_path, code, compl
 
 
 def test_a_server_that_is_dead_or_a_lock_that_hangs(bench, folder, tmp_path):
-    hang = "from foldertune.doctor import probes\nprobes.STUCK = 1\nprobes.together.__defaults__ = (1,)\n"
+    hang = "from foldertune.doctor import processes, probes\nprobes.STUCK = processes.STUCK = 1\nprocesses.together.__defaults__ = (1,)\n"
     said = examine(bench, code=1, env=broken(tmp_path, f"{hang}os.listdir = lambda *_: time.sleep(999)"))
     assert "timed out" in said and "is the file server down?" in said
     said = examine(bench, code=1, env=broken(tmp_path, f"{hang}import fcntl\nfcntl.flock = lambda *_: time.sleep(999)"))
@@ -162,7 +164,7 @@ def test_leftovers_are_named_with_their_remedy(bench, folder):
     ).stdout  # fmt: skip
     (logs / ".doctor-gone").mkdir()
     (logs / ".doctor-gone/who").write_text(gone)
-    (logs / ".trial-00001-1.jsonl.1-2.tmp").touch()
+    (logs / ".trial-00001-1.jsonl.gpu07-1-2.tmp").touch()
     (logs / "trial-7.jsonl").touch()
     (logs / "trial-00008-1.jsonl").mkdir()
     (logs / "trial-00009-1.jsonl").symlink_to("/etc/passwd")
@@ -172,9 +174,9 @@ def test_leftovers_are_named_with_their_remedy(bench, folder):
     said = examine(bench, others=1)
     for part in (
         ".doctor-gone: of a doctor that was killed → rm -r it",
-        ".trial-00001-1.jsonl.1-2.tmp: half written → nothing",
-        "trial-7.jsonl: is no trial's name, so nobody takes it → mv it",
-        "trial-00008-1.jsonl and 2 more: is no plain file → move it away",
+        ".trial-00001-1.jsonl.gpu07-1-2.tmp: half written → nothing",
+        "trial-7.jsonl: is not a trial's name, so no worker takes it → mv it",
+        "trial-00008-1.jsonl and 2 more: is not a plain file → move it away",
         "trial-00011-1.jsonl: broken or unreadable → nothing: the master",
         f"{TrialName(12, 1, 'seen')}: lies in the wrong directory → mv it to seen/",
     ):
@@ -203,7 +205,7 @@ def test_workers_and_their_last_signs_of_life_are_named(bench, folder):
         claim.append(record)
     os.utime(claim.path, (1, 1))
     said = examine(bench)
-    assert "process 1 on gpu07 since 2026, or has ended" in said
+    assert "process 1 on gpu07 since 2026, or it has ended" in said
     assert "trial 0 by host0-1-abcd, silent for" in said
     assert "trial 1: its worker host1-1-abcd died → nothing: the master tries it again" in said
     assert "trial 2 by host2-1-abcd, silent for" in said and "longer than its lease" in said
@@ -269,11 +271,12 @@ def test_whoever_stops_it_nothing_is_left(bench, folder, tmp_path, number, code)
 
 
 def test_the_lease_follows_the_slowest_cache(tmp_path, monkeypatch):
-    from foldertune.commands import doctor
+    from foldertune.doctor import verdict
+    from foldertune.doctor.visit import Visit
 
     def lease(delay=0.0, far=True, kind="nfs4", options="rw"):
-        monkeypatch.setattr(doctor, "mount_of", lambda path: (kind, "server:/export", options))
-        return doctor.recommend(doctor.Visit(Folder(tmp_path), [tmp_path], delay=delay, far=far))
+        monkeypatch.setattr(verdict, "mount_of", lambda path: (kind, "server:/export", options))
+        return verdict.recommend(Visit(Folder(tmp_path), [tmp_path], delay=delay, far=far))
 
     assert lease(kind="ext4", far=False) == 30 and lease(kind="ext4") == 180 and lease() == 180
     assert (

@@ -12,10 +12,11 @@ import sys
 
 import pytest
 
-from foldertune.commands.master import Master, open_folder
 from foldertune.errors import StudyError
 from foldertune.protocol import BrokenFile, TrialName, to_line
 from foldertune.reading.archive import open_study
+from foldertune.running.master import Master
+from foldertune.running.mastership import open_folder
 from foldertune.study_file import load_study
 from tests.conftest import ROOT
 

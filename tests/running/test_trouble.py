@@ -6,14 +6,15 @@ import ctypes
 import os
 import shutil
 import subprocess
+import threading
 import time
 from contextlib import contextmanager
 
 import pytest
 
-from foldertune.protocol import Folder
+from foldertune.protocol import Folder, own_host
 from tests.conftest import wait_for
-from tests.test_hostile import respect_permissions
+from tests.protocol.test_hostile import respect_permissions
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk: sudo make test")
 needs_strace = pytest.mark.skipif(
@@ -162,7 +163,7 @@ def test_system_calls_that_fail_for_a_while(bench, error):
 
 def test_a_result_waits_for_room(bench, folder, pending, monkeypatch):
     """A training that ended while the disk was full is handed in when it is not; nothing is trained twice."""
-    from foldertune.commands.worker import Worker
+    from foldertune.running.worker import Worker
 
     worker = Worker(folder, "mine:train", lambda settings, report: {"loss": 0.5}, "cpu")
     worker.metric, calls, write = "loss", [], os.write
@@ -179,6 +180,7 @@ def test_a_result_waits_for_room(bench, folder, pending, monkeypatch):
 
     class Silent:
         hold = release = lambda *arguments: None
+        lost = threading.Event()
 
     assert worker.train(claim, Silent())
     assert sum(b'"result"' in data for data in calls) > 1
@@ -195,7 +197,7 @@ def test_what_a_write_cut_short_left_is_gone_in_the_end(bench):
     """A write fails in the middle, and the folder's trouble keeps the master from cleaning up at once."""
     master = bench.master(bench.study(trials=5))
     wait_for(lambda: bench.names("pending"))
-    (bench.logs / ".trial-00003-1.jsonl.99-0badcafe.tmp").write_text("{")
+    (bench.logs / f".trial-00003-1.jsonl.{own_host()}-{master.pid}-0badcafe.tmp").write_text("{")
     worker = bench.worker("quick")
     bench.finish(master)
     bench.finish(worker)

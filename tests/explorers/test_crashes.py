@@ -126,8 +126,8 @@ def test_a_zombie_does_not_write_into_what_is_counted(bench):
 
 def test_a_collection_that_was_done_although_an_error_came_is_counted_once(folder, monkeypatch):
     """The file server did it, its answer was an error, and for a moment nobody could look."""
-    from foldertune.commands.master import Master
     from foldertune.protocol import to_line
+    from foldertune.running.master import Master
     from foldertune.study_file import study_from_record
 
     record = {"name": "toy", "objective": "mine:train", "strategy": "random", "trials": 1, "seed": 0}
@@ -158,5 +158,5 @@ def test_a_collection_that_was_done_although_an_error_came_is_counted_once(folde
     monkeypatch.setattr(os.path, "lexists", lexists)
     master._next_check = 0.0
     master.step()
-    assert master.is_done() and list(master.rows) == [0] and folder.names() == []
+    assert master.is_done() and list(master.ledger.counted) == [0] and folder.names() == []
     assert [str(name) for name in folder.settled()] == ["trial-00000-1.jsonl.seen"]

@@ -1,0 +1,93 @@
+"""Processes of the doctor's own that act at the same moment. None of them outlives the doctor."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+STUCK = 20.0  # seconds for what takes milliseconds
+
+
+@contextlib.contextmanager
+def processes(works: Sequence[Callable[[], Any]]) -> Iterator[list[Connection]]:
+    """Run each work in a process of its own. It begins when it is sent something, and ends with the block at last."""
+    import multiprocessing
+
+    context, pipes, started = multiprocessing.get_context("fork"), [], []
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        for work in works:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(work, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            pipes.append(ours)
+            started.append(process)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield pipes
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for process in started:
+            process.kill()
+        for process in started:
+            process.join()
+
+
+def _work(work: Callable[[], Any], pipe: Connection) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the doctor, which ends us
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the doctor was killed
+        pipe.recv()
+        try:
+            result = work()
+        except Exception as error:  # `together` raises it again
+            result = error
+        pipe.send(result)
+
+
+def together(works: Sequence[Callable[[], Any]], seconds: float = STUCK) -> list[Any]:
+    """Run all works at the same moment and return their results. Raises what one of them raises, or TimeoutError."""
+    from multiprocessing.connection import Connection, wait
+
+    deadline, results = time.monotonic() + seconds, dict[Connection, Any]()
+    with processes(works) as pipes:
+        for pipe in pipes:
+            pipe.send(None)
+        while len(results) < len(pipes):
+            ready = wait([pipe for pipe in pipes if pipe not in results], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            for pipe in (pipe for pipe in pipes if pipe in ready):
+                try:
+                    results[pipe] = pipe.recv()
+                except EOFError:
+                    raise OSError("a process of the doctor was killed") from None
+                if isinstance(results[pipe], Exception):
+                    raise results[pipe]
+    return [results[pipe] for pipe in pipes]
+
+
+class StartLine:
+    """Makes processes wait for each other before every step. Else the first is done before the last begins."""
+
+    def __init__(self, count: int) -> None:
+        self._deadline = time.monotonic() + STUCK
+        self._steps = mmap.mmap(-1, count)  # the step that each has reached, shared with the processes
+
+    def wait(self, who: int, step: int) -> None:
+        """Return when all have reached this step."""
+        self._steps[who] = step + 1
+        while min(self._steps[:]) <= step:
+            os.sched_yield()
+            if time.monotonic() > self._deadline:
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

@@ -1,0 +1,133 @@
+"""The search in the folder: its study, master, workers and leftovers. The doctor looks, and changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from foldertune.doctor.visit import Finding, Visit, in_words, is_left_over
+from foldertune.protocol import DEFAULT_LEASE, BrokenFile, TrialName, has_died, host_name, writer_of
+from foldertune.text import printable
+
+SHOWN, LOOKED_INTO = 3, 1000  # trials: shown in lines of their own; whose files are read
+
+
+def check_master(visit: Visit) -> Iterator[Finding]:
+    """Who is the master? We don't try its lock: a master that starts just now would find it taken."""
+    holder, lock = visit.logs.path / ".master.json", visit.logs.path / ".master.lock"
+    try:
+        who = json.loads(holder.read_text())
+        what, host = f"process {who['pid']} on {who['host']} since {who['since']}", who["host"]
+    except FileNotFoundError:
+        yield Finding("ok", "none has been here yet")
+        return
+    except (ValueError, KeyError, TypeError):
+        yield Finding("note", ".master.json can't be read", "nothing: the next master writes it again")
+        return
+    if host != host_name():
+        yield Finding("ok", f"{what}, or it has ended: that can only be seen there")
+    elif _is_locked(lock):
+        yield Finding("ok", f"{what}")
+    elif visit.logs.is_complete() or not visit.names():
+        yield Finding("ok", "none runs on this machine, and none is needed")
+    else:
+        yield Finding("note", f"none runs on this machine; the last was {what}", "start it again with the same command")
+
+
+def _is_locked(path: Path) -> bool:
+    """Does a process of this machine hold a lock on that file? Asked of the kernel, without trying it."""
+    try:
+        inode = path.stat().st_ino
+        return any(f":{inode} " in line for line in Path("/proc/locks").read_text().splitlines())
+    except OSError:
+        return False
+
+
+def check_running(visit: Visit) -> Iterator[Finding]:
+    """Who works on what, and when was the last sign of life, by the clock that stamps the files?"""
+    now, running = visit.server_time(), []
+    for name in visit.names():
+        if name.state == "taken":
+            with contextlib.suppress(OSError):  # it has moved on
+                running.append((now - os.lstat(visit.logs.locate(name)).st_mtime, name))
+    for silence, name in sorted(running, key=lambda pair: -pair[0])[:SHOWN]:
+        yield _judge(visit, name, max(silence, 0.0))
+    if len(running) != 0 and len(running) <= SHOWN:
+        return
+    yield Finding("ok", f"and {len(running) - SHOWN} more, silent for less long" if running else "no trial")
+
+
+def _judge(visit: Visit, name: TrialName, silence: float) -> Finding:
+    what = f"trial {name.label} by {name.owner}, silent for {in_words(silence)}"
+    try:
+        trial = visit.logs.read(name)
+    except (OSError, BrokenFile):
+        return Finding("ok", what)  # it is gone, or `check_leftovers` names it
+    if has_died(trial.claim):
+        return Finding(
+            "note", f"trial {name.label}: its worker {name.owner} died", "nothing: the master tries it again"
+        )
+    if silence > (trial.lease or DEFAULT_LEASE):
+        return Finding("note", f"{what}, longer than its lease", "nothing: the master, when it runs, tries it again")
+    return Finding("ok", what)
+
+
+def check_leftovers(visit: Visit) -> Iterator[Finding]:
+    """What lies in the folder and is no part of a search: what it is, and what to do with it."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for parent in (visit.logs.path, visit.logs.seen):
+        with contextlib.suppress(FileNotFoundError), os.scandir(parent) as entries:
+            for entry in entries:
+                if complaint := _complain(entry, visit):
+                    found.setdefault(complaint, []).append(entry.name)
+    for name in visit.names()[:LOOKED_INTO]:
+        try:
+            visit.logs.read(name)
+        except (BrokenFile, PermissionError):
+            if Path(visit.logs.locate(name)).is_file() and not Path(visit.logs.locate(name)).is_symlink():
+                remedy = "nothing: the master sets it aside and tries the trial again"
+                found.setdefault(("broken or unreadable", remedy), []).append(str(name))
+        except OSError:
+            continue
+    for (what, remedy), names in found.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield Finding("note", f"{printable(min(names))}{more}: {what}", remedy)
+    if not found:
+        yield Finding("ok", "none")
+
+
+def _complain(entry: os.DirEntry[str], visit: Visit) -> tuple[str, str] | None:
+    name, place = TrialName.parse(entry.name), Path(entry.path).parent
+    if name is None:
+        if writer_of(entry.name):
+            return "half written", "nothing: the master removes it once its writer is gone"
+        if entry.name.startswith(".doctor-") and is_left_over(Path(entry.path)):
+            return "of a doctor that was killed", "rm -r it"
+        if entry.name.lower().startswith("trial-"):
+            return "is not a trial's name, so no worker takes it", "mv it to a name such as trial-00007-1.jsonl"
+        return None
+    if not entry.is_file(follow_symlinks=False):
+        return "is not a plain file", "move it away; else the master sets it aside when it meets it"
+    if Path(visit.logs.locate(name)).parent != place:
+        return "lies in the wrong directory", f"mv it to {os.path.relpath(visit.logs.locate(name), visit.logs.path)}"
+    return None
+
+
+def check_study(visit: Visit) -> Iterator[Finding]:
+    """study.json must be there, unless all trials are pending: those a person may have queued before any master."""
+    try:
+        study = visit.logs.read_study()
+    except BrokenFile:
+        remedy = "put a good copy back, or use another --logs to start afresh"
+        yield Finding("bad", "study.json is broken: no master starts", remedy)
+        return
+    if study is not None:
+        name = printable(str(study.get("name", "")))
+        yield Finding("ok", f"{name}: complete" if visit.logs.is_complete() else name)
+    elif any(name.state != "pending" for name in (*visit.names(), *visit.logs.settled())):
+        yield Finding("bad", "study.json is missing while trials are there", "put it back, or use another --logs")
+    else:
+        yield Finding("ok", "none yet: the first master brings it")

@@ -1,0 +1,138 @@
+"""Safe bytes: files are opened without following links, read up to a limit, written whole, and renamed with care."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+
+from foldertune.errors import UserError
+from foldertune.protocol.names import temporary_name
+
+MAX_BYTES = 16 * 2**20  # a trial's file has some kilobytes; a larger one is not a trial
+SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no way out of the folder by a symlink, no waiting at a FIFO
+
+
+class BrokenFile(UserError):
+    """A file does not hold what its name promises. The message gives the path, what is wrong and the remedy."""
+
+
+def read_bytes(path: str, limit: int | None = None) -> bytes:
+    """What is in a regular file of at most `limit` bytes (default: MAX_BYTES).
+
+    Raises BrokenFile if it is not such a file, OSError if it can't be read.
+    """
+    limit = limit or MAX_BYTES
+    try:
+        descriptor = os.open(path, os.O_RDONLY | SAFE)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise BrokenFile(f"{path}: not a regular file") from None
+        # If we have all rights in the directory, it is only this file that we may not read.
+        if error.errno == errno.EACCES and os.access(os.path.dirname(path), os.R_OK | os.W_OK | os.X_OK):
+            raise BrokenFile(f"{path}: can't be read ({error.strerror})") from None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise BrokenFile(f"{path}: not a regular file")
+        if status.st_size > limit:
+            raise BrokenFile(f"{path}: {status.st_size:,} bytes, more than the {limit:,} that are sensible here")
+        parts, left = [], limit
+        while left > 0 and (part := os.read(descriptor, min(left, 2**20))):  # it may grow while we read
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+def append_line(path: str, line: bytes, *, sync: bool = False) -> None:
+    """Append one line with one write, to a file that exists. With `sync`, return when it is on stable storage.
+
+    Raises OSError if the line could not be written whole. The part that was written does no harm: readers ignore a
+    line without its newline, and the next append cuts it off first.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | SAFE)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "not a regular file any more", path)
+        size = status.st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            os.ftruncate(descriptor, read_bytes(path).rfind(b"\n") + 1)
+        if os.write(descriptor, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync(path: str) -> None:
+    """Return when the contents of that file are on stable storage."""
+    descriptor = os.open(path, os.O_RDONLY | SAFE)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path | str, data: bytes, *, sync: bool = False) -> None:
+    """Make `path` appear whole, or be replaced whole: write under a temporary name in the same folder, then rename.
+
+    The temporary name says which process writes, so that nobody removes the file while that process lives.
+    """
+    folder, name = os.path.split(os.fspath(path))
+    temporary = os.path.join(folder, temporary_name(name))
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            _write_all(descriptor, data)
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def rename(source: str, target: str) -> bool:
+    """Change a state. True if `target` exists now and we made it, False if `source` was gone.
+
+    On a network, the reply to a successful rename can be lost; when the client repeats it, the source is gone. So we
+    look for the target before we believe the error: nobody else would have made it.
+    """
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if os.path.lexists(target):
+            return True
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return False
+        raise
+    return True
+
+
+def remove(path: str) -> None:
+    """Remove a file; if that fails, leave it."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def list_if_there(path: Path) -> list[str]:
+    """The names in a directory; none if there is no such directory."""
+    try:
+        return os.listdir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,326 @@
+"""The shared folder, with every rename of the protocol. Read this file first; the rules are in `__init__.py`.
+
+                    Folder.publish                        the master
+                         │
+┌──────────────►      pending
+│                        │  Folder.claim                  a worker
+│  Claim.give_back       ▼
+└───────────────       taken ───────────────┐
+                         │  Claim.finish    │             its owner
+                         ▼                  │
+                       done                 │
+       Folder.collect    │    Folder.lose   │             the master: a taken trial only if its owner
+                ┌────────┴────────┐◄────────┘             died or its lease expired
+                ▼                 ▼
+              seen               lost  ──► the master publishes the next attempt
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import json
+import math
+import os
+import random
+from collections.abc import Container, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from foldertune.protocol import checkpoints
+from foldertune.protocol.files import BrokenFile, append_line, list_if_there, remove, rename, sync, write_whole
+from foldertune.protocol.names import TrialName, writer_of
+from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
+
+
+class LeaseLost(Exception):
+    """The trial's file no longer has the name that this worker gave it: somebody else decided what becomes of it."""
+
+
+class Folder:
+    """The shared folder of one study.
+
+    Every method raises OSError while the filesystem is in trouble, also when the whole folder is away (renamed,
+    unmounted). The same call can then be made again later.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.seen = self.path / "seen"
+        self.checkpoints = self.path / "checkpoints"
+        self.aside = self.path / "aside"
+        self.study = self.path / "study.json"
+        self.study_done = self.path / "study.json.done"
+        self.results = self.path / "results.csv"
+
+    def locate(self, name: TrialName) -> str:
+        """The path of that name."""
+        parent = self.seen if name.state in ("seen", "lost") else self.path
+        return f"{parent}/{name}"
+
+    def checkpoint(self, name: TrialName) -> str:
+        """The path of that attempt's checkpoint."""
+        return checkpoints.checkpoint_path(self.checkpoints, name.number, name.attempt)
+
+    # ---- anyone
+
+    def names(self) -> list[TrialName]:
+        """The work in hand: pending, taken and done. This is one listing: a name missing from it may still exist."""
+        names = map(TrialName.parse, self._list())
+        return [name for name in names if name is not None and name.state in ("pending", "taken", "done")]
+
+    def settled(self) -> list[TrialName]:
+        """What the master has dealt with: seen and lost."""
+        names = map(TrialName.parse, list_if_there(self.seen))
+        return [name for name in names if name is not None and name.state in ("seen", "lost")]
+
+    def read(self, name: TrialName, *, epochs: bool = True) -> Trial:
+        """The trial in that file, with or without its `epochs`. Raises BrokenFile, or OSError if the file is gone."""
+        path = self.locate(name)
+        return Trial.from_records(name, read_records(path, epochs=epochs), path)
+
+    def has(self, name: TrialName) -> bool:
+        """Is there anything of that name?"""
+        return os.path.lexists(self.locate(name))
+
+    def signature(self, name: TrialName) -> tuple[int, ...]:
+        """What changes when the owner of that file shows a sign of life. Raises OSError if the file is gone."""
+        return signature_of(self.locate(name))
+
+    def read_study(self) -> Record | None:
+        """The study's definition; None before a master has come. Raises BrokenFile."""
+        for path in (self.study, self.study_done, self.study):
+            try:
+                return read_object(path)
+            except FileNotFoundError:
+                continue
+        return None
+
+    def is_complete(self) -> bool:
+        """Has the study ended? Then waiting workers end, too."""
+        return self.study_done.exists() and not self.study.exists()
+
+    def write_results(self, table: str) -> None:
+        """Replace results.csv. The master does this, and any reader that finds it gone."""
+        data = table.encode(errors="backslashreplace")
+        try:
+            write_whole(self.results, data)
+        except IsADirectoryError:
+            self.set_aside(str(self.results))
+            write_whole(self.results, data)
+
+    def check_presence(self) -> None:
+        """Raise OSError if the folder is away: then a missing name proves nothing."""
+        os.stat(self.seen)
+
+    def check_parts(self) -> None:
+        """Raise BrokenFile if a directory of the folder leads out of it, or is not a directory."""
+        for part in (self.seen, self.checkpoints, self.aside):
+            if part.is_symlink() or (part.exists() and not part.is_dir()):
+                raise BrokenFile(f"{part}: is not a directory of this folder; move it away")
+
+    def _list(self) -> list[str]:
+        texts = os.listdir(self.path)
+        if "seen" not in texts:  # an empty mount point, or a folder that no master has prepared yet
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.seen))
+        return texts
+
+    def _move(self, name: TrialName, target: TrialName) -> bool:
+        """Change a trial's state. True if it is done, False if the name was gone. Raises OSError."""
+        if rename(self.locate(name), self.locate(target)):
+            return True
+        self.check_presence()
+        return False
+
+    # ---- the master
+
+    def prepare(self) -> None:
+        """Make the folder ready for workers. Raises BrokenFile if a part of it leads elsewhere."""
+        self.check_parts()
+        for directory in (self.seen, self.checkpoints):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    def publish(
+        self,
+        name: TrialName,
+        settings: Record,
+        *,
+        lease: float,
+        timeout: float | None = None,
+        lost: Sequence[str] = (),
+        sync: bool = False,
+    ) -> None:
+        """Offer a trial to the workers. `sync` it if its settings could not be found again after a power failure."""
+        first: Record = {"settings": settings, "lease": lease}
+        if timeout is not None:
+            first["timeout"] = timeout
+        if lost:
+            first["lost"] = list(lost)
+        write_whole(self.locate(name), to_line(first), sync=sync)
+
+    def collect(self, name: TrialName) -> TrialName | None:
+        """Count a trial that has a result. None if its file went elsewhere meanwhile."""
+        if name.state == "taken":  # its worker died between the result and `.done`, perhaps before the sync
+            sync(self.locate(name))
+        return self._settle(name, name.to("seen"))
+
+    def lose(self, name: TrialName) -> TrialName | None:
+        """Set aside an attempt that has no result to count. Its file is kept as it is."""
+        return self._settle(name, name.to("lost"))
+
+    def record_failure(self, name: TrialName, settings: Record, lost: Sequence[str]) -> TrialName:
+        """Count a trial that has used up its attempts: a file of its own, beside the lost ones, says why."""
+        seen = name.to("seen")
+        lines = to_line({"settings": settings, "lost": list(lost)})
+        lines += to_line({"error": lost[-1] if lost else "lost", "time": utc_now()})
+        write_whole(self.locate(seen), lines, sync=True)
+        return seen
+
+    def _settle(self, name: TrialName, target: TrialName) -> TrialName | None:
+        if self.has(target):  # a person put it there: otherwise only the master writes there
+            self.set_aside(self.locate(name))
+            return None
+        return target if self._move(name, target) else None
+
+    def set_aside(self, path: str) -> None:
+        """Move something that is in the way to `aside/`, whatever it is. Nothing is overwritten."""
+        self.aside.mkdir(exist_ok=True)
+        places = (self.aside / f"{os.path.basename(path)}.{number}" for number in itertools.count(1))
+        rename(path, str(next(place for place in places if not os.path.lexists(place))))
+
+    def write_study(self, definition: Record) -> None:
+        """Write study.json. A study that was complete is open again."""
+        if self.study_done.exists():
+            rename(str(self.study_done), str(self.study))
+        text = json.dumps(definition, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+        write_whole(self.study, text.encode(), sync=True)
+
+    def complete_study(self) -> None:
+        """Tell the workers that no more trials will come."""
+        rename(str(self.study), str(self.study_done))
+
+    def temporary_files(self) -> dict[str, str]:
+        """Path -> writer of the files that somebody is writing, or was writing when they died."""
+        found = {}
+        for directory in (self.path, self.seen):
+            for text in os.listdir(directory):
+                if writer := writer_of(text):
+                    found[f"{directory}/{text}"] = writer
+        return found
+
+    def remove_temporary(self, path: str) -> None:
+        """Remove a temporary file whose writer is certainly gone: see `Leftovers`."""
+        remove(path)
+
+    def remove_checkpoints(self, numbers: Container[int]) -> None:
+        """Remove the checkpoints of these trials, whole or half written: they are counted and need none."""
+        checkpoints.remove_checkpoints(self.checkpoints, numbers)
+
+    # ---- the worker
+
+    def candidates(self, owner: str) -> Iterator[TrialName]:
+        """One worker's share of the pending trials, drawn at random: so two workers seldom try the same one.
+
+        Trials that already bear the worker's own token come first: it claimed them while the folder was in trouble,
+        and could not see that the claim had succeeded.
+        """
+        texts = self._list()
+        own = [text for text in texts if text.endswith(f".{owner}.taken")]
+        pending = [text for text in texts if text.endswith(".jsonl")]
+        share = math.ceil(len(pending) / (1 + sum(text.endswith(".taken") for text in texts)))
+        names = map(TrialName.parse, own + random.sample(pending, share))  # parsed one by one, when asked for
+        return (name for name in names if name is not None)
+
+    def claim(self, owner: str, candidates: Iterator[TrialName]) -> Claim | None:
+        """Claim the first candidate that no other worker has claimed before us. None if there is none."""
+        for name in candidates:
+            taken = name.to("taken", owner)
+            if name == taken or self._move(name, taken):
+                return Claim(self, taken)
+        return None
+
+
+class Claim:
+    """One worker's hold on one trial. Only its owner appends. Every method raises LeaseLost if the claim is gone."""
+
+    def __init__(self, folder: Folder, name: TrialName) -> None:
+        self.folder = folder
+        self.name = name
+        self.path = folder.locate(name)
+        self._said_last_word = False
+
+    def read(self) -> Trial:
+        """The trial to train. Raises BrokenFile."""
+        try:
+            return self.folder.read(self.name)
+        except FileNotFoundError:
+            self._gone()
+
+    def append(self, record: Record, *, sync: bool = False) -> None:
+        """Add a line to the story."""
+        try:
+            append_line(self.path, to_line(record), sync=sync)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
+                raise
+            self._gone()
+
+    def beat(self) -> None:
+        """Show a sign of life: change the file's time."""
+        try:
+            os.utime(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            self._gone()
+
+    def finish(self, record: Record) -> None:
+        """Append the last word (a result or an error), wait until it is on stable storage, and only then hand in.
+
+        May be called again after an OSError. The last word is appended only once, because the file may already be
+        the master's by then.
+        """
+        if not self._said_last_word:
+            self.append(record, sync=True)
+            self._said_last_word = True
+        self.hand_in()
+
+    def hand_in(self) -> None:
+        """Give the file to the master, as it is."""
+        done = self.name.to("done")
+        if self.folder._move(self.name, done):
+            return
+        # It is gone. Perhaps our own rename succeeded, and the master collected the file before the reply came.
+        with contextlib.suppress(FileNotFoundError, BrokenFile):
+            if self.folder.read(self.name.to("seen")).claim.get("claimed") == self.name.owner:
+                return
+        raise LeaseLost(self.path)
+
+    def give_back(self, reason: str) -> None:
+        """Offer the trial to other workers at once, as the next attempt: this attempt's name never comes back."""
+        with contextlib.suppress(OSError):  # the reason is for people; a full disk must not keep the trial here
+            self.append({"given_back": reason, "time": utc_now()})
+        if not self.folder._move(self.name, self.name.next_attempt()):
+            raise LeaseLost(self.path)
+
+    def save_checkpoint(self, settings: Record, data: bytes) -> None:
+        """Keep what this attempt has learnt, whole and on stable storage, for a later attempt."""
+        try:
+            os.lstat(self.path)
+        except FileNotFoundError:
+            self._gone()
+        checkpoints.save_checkpoint(self.folder.checkpoint(self.name), settings, data)
+
+    def load_checkpoints(self, settings: Record) -> Iterator[tuple[str, bytes]]:
+        """Path and contents of what this trial's attempts have kept for the same settings, the latest first."""
+        return checkpoints.load_checkpoints(self.folder.checkpoints, self.name, settings)
+
+    def _gone(self) -> NoReturn:
+        """Our name is not there: the lease is lost, unless the whole folder is away."""
+        self.folder.check_presence()
+        raise LeaseLost(self.path)
+
+
+def signature_of(path: str) -> tuple[int, ...]:
+    """What changes when a file is written or touched. Raises OSError if the file is gone."""
+    status = os.lstat(path)
+    return status.st_ino, status.st_size, status.st_mtime_ns

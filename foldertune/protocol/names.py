@@ -1,0 +1,90 @@
+"""Every name in the folder: trials in their states, owners, and temporary files."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import re
+import socket
+from dataclasses import dataclass, replace
+
+MAX_HOST = 40  # characters of a host name that go into a file name
+MAX_STEM = 120  # bytes of a file's name that go into its temporary name
+
+_TRIAL = re.compile(r"trial-(\d{5,12})-(\d{1,9})\.jsonl(?:\.([A-Za-z0-9_-]+)\.(taken)|\.(done|seen|lost))?", re.ASCII)
+_TEMPORARY = re.compile(r"\..*\.([A-Za-z0-9_-]+)\.tmp", re.ASCII | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class TrialName:
+    """One attempt at one trial, in one state: everything that a file name says."""
+
+    number: int
+    attempt: int
+    state: str = "pending"  # pending, taken, done, seen or lost
+    owner: str = ""  # of a taken trial: host-pid-random
+
+    def __str__(self) -> str:
+        stem = f"trial-{self.number:05d}-{self.attempt}.jsonl"
+        if self.state == "pending":
+            return stem
+        return f"{stem}.{self.owner}.taken" if self.state == "taken" else f"{stem}.{self.state}"
+
+    @classmethod
+    def parse(cls, text: str) -> TrialName | None:
+        """The name that `text` spells, or None if it is not a trial's. Each name has only one valid spelling."""
+        match = _TRIAL.fullmatch(text)
+        if not match:
+            return None
+        number, attempt, owner, taken, settled = match.groups()
+        name = cls(int(number), int(attempt), taken or settled or "pending", owner or "")
+        return name if str(name) == text else None
+
+    def to(self, state: str, owner: str = "") -> TrialName:
+        """The same attempt in another state."""
+        return replace(self, state=state, owner=owner)
+
+    def next_attempt(self) -> TrialName:
+        """The pending name under which the trial is tried again."""
+        return TrialName(self.number, self.attempt + 1)
+
+    @property
+    def label(self) -> str:
+        """For people: `7`, or `7 (attempt 2)`."""
+        return f"{self.number}" if self.attempt == 1 else f"{self.number} (attempt {self.attempt})"
+
+
+def new_owner() -> str:
+    """A token that no other process has: host-pid-random."""
+    letters = "".join(random.SystemRandom().choices("abcdefghijkmnpqrstuvwxyz23456789", k=4))
+    return f"{own_host()}-{os.getpid()}-{letters}"
+
+
+def temporary_name(name: str) -> str:
+    """The name that a file of this name has while this process writes it: `.NAME.HOST-PID-RANDOM.tmp`."""
+    stem = name.encode(errors="surrogateescape")[:MAX_STEM].decode(errors="ignore")
+    return f".{stem}.{own_host()}-{os.getpid()}-{random.getrandbits(32):08x}.tmp"
+
+
+def writer_of(text: str) -> str | None:
+    """The token of the process that writes the temporary file of this name; None if it is not a temporary name."""
+    match = _TEMPORARY.fullmatch(text)
+    return match[1] if match else None
+
+
+def split_owner(token: str) -> tuple[str, int | None]:
+    """Host and pid in a token; the pid is None if the token is not of the form host-pid-random."""
+    host, _, pid = token.rpartition("-")[0].rpartition("-")
+    return host, int(pid) if pid.isdecimal() and pid.isascii() and 0 < int(pid) < 2**31 else None
+
+
+def own_host() -> str:
+    """This machine's name, as tokens spell it."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", host_name())[:MAX_HOST] or "host"
+
+
+@functools.cache
+def host_name() -> str:
+    """This machine's name, without its domain."""
+    return socket.gethostname().split(".")[0]

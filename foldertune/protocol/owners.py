@@ -1,0 +1,85 @@
+"""Which process owns a claim or writes a file, and has it died?"""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from foldertune.protocol.names import host_name, own_host, split_owner
+from foldertune.protocol.trial import Record, utc_now
+
+
+def identify_process() -> Record | None:
+    """What tells this process from every other one, past or present, on any machine. None where /proc is missing.
+
+    A pid alone is not unique: it comes back after a reboot, in another container, or when the numbers wrap. The boot,
+    the pid namespace and the start time of the process (clock ticks since boot) make it unique.
+    """
+    return _identify(os.getpid())
+
+
+@functools.cache
+def _identify(pid: int) -> Record | None:
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+        return {"boot": boot, "namespace": namespace, "start": _state_and_start(pid)[1]}
+    except OSError:
+        return None
+
+
+def _state_and_start(pid: int) -> tuple[str, int]:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()  # the command before it may hold spaces and brackets
+    return fields[0].decode(), int(fields[19])
+
+
+def describe_owner(owner: str) -> Record:
+    """The line that a worker appends to the trial it claimed."""
+    identity = {"host": host_name(), "pid": os.getpid(), "process": identify_process()}
+    return {"claimed": owner, **identity, "time": utc_now()}
+
+
+def has_died(claim: Record) -> bool:
+    """Is the process that wrote this claim certainly gone? False if it lives, or may live where we can't look."""
+    pid, process, mine = claim.get("pid"), claim.get("process"), identify_process()
+    if not isinstance(pid, int) or not isinstance(process, dict) or mine is None or not 0 < pid < 2**31:
+        return False
+    if (process.get("boot"), process.get("namespace")) != (mine["boot"], mine["namespace"]):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # another user's
+    try:
+        state, start = _state_and_start(pid)
+    except OSError:
+        return False  # it exists, but /proc does not show us other users' processes
+    return state in "ZX" or start != process.get("start")
+
+
+def owner_has_died(owner: str) -> bool:
+    """Is the process with this token certainly gone? All we know of it is host and pid, so only this host's can be."""
+    host, pid = split_owner(owner)
+    if host != own_host() or pid is None:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def is_here(owner: str) -> bool:
+    """Does the process with this token run on this host, or did it?"""
+    return split_owner(owner)[0] == own_host()
+
+
+def is_own(owner: str) -> bool:
+    """Is this a token of this very process?"""
+    return split_owner(owner) == (own_host(), os.getpid())

@@ -1,0 +1,146 @@
+"""A trial's file is its story: one JSON object a line, the settings first, the result last."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from foldertune.protocol.files import BrokenFile, read_bytes
+from foldertune.protocol.names import TrialName
+
+Record = dict[str, Any]
+
+
+@dataclass
+class Trial:
+    """One trial's file, read. `epochs` are those of the last claim; `result` is None unless training succeeded."""
+
+    name: TrialName
+    settings: Record
+    lease: float | None = None  # seconds of silence after which the master gives the trial to another worker
+    timeout: float | None = None  # seconds an attempt may take
+    lost: list[str] = field(default_factory=list)  # why each earlier attempt was lost
+    claim: Record = field(default_factory=dict)
+    epochs: list[Record] = field(default_factory=list)
+    result: Record | None = None
+    error: str | None = None
+    finished: str | None = None  # UTC, ISO 8601
+
+    @classmethod
+    def from_records(cls, name: TrialName, records: Sequence[Record], path: str) -> Trial:
+        """Read the story that `records` tell. Raises BrokenFile if the settings are missing or the result is broken."""
+        if not records or not isinstance(records[0].get("settings"), dict):
+            raise BrokenFile(f'{path}: the first line must be {{"settings": {{…}}}} and end with a newline')
+        first = records[0]
+        trial = cls(name, first["settings"], _seconds(first.get("lease")), _seconds(first.get("timeout")))
+        if isinstance(first.get("lost"), list):
+            trial.lost = [str(reason) for reason in first["lost"]]
+        for record in records[1:]:
+            if "claimed" in record:  # an earlier owner gave the trial back: its lines do not count
+                trial.claim, trial.epochs, trial.result, trial.error, trial.finished = record, [], None, None, None
+            elif trial.result is not None or trial.error is not None:
+                continue  # lines after the last word do not count either
+            elif "epoch" in record:
+                trial.epochs.append(record)
+            elif "result" in record:
+                if not isinstance(record["result"], dict):
+                    raise BrokenFile(f"{path}: its result is not a JSON object")
+                trial.result, trial.finished = record["result"], _text(record.get("time"))
+            elif "error" in record:
+                trial.error, trial.finished = str(record["error"]), _text(record.get("time"))
+        if name.state == "seen" and trial.result is None and trial.error is None:
+            raise BrokenFile(f"{path}: ends without a result")
+        return trial
+
+    def shortcoming(self, metric: str | None) -> str | None:
+        """Why this trial has no result that can be counted; None if it has one."""
+        if self.error is not None:
+            return self.error
+        if self.result is None:
+            return "ended without a result"
+        if metric is not None and not isinstance(self.result.get(metric), int | float | None):
+            return f"its result's {metric!r} is not a number"
+        if metric is not None and metric not in self.result:
+            return f"its result has no {metric!r}, the metric of this study (it has: {', '.join(self.result)})"
+        return None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 < value < 1e9 else None
+
+
+def utc_now() -> str:
+    """The time, for people to read. No decision depends on it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# ---------------------------------------------------------------- lines
+
+
+def to_line(record: Record) -> bytes:
+    """One record as one line of strict JSON. A number that is not finite becomes null."""
+    try:
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(record), ensure_ascii=False, allow_nan=False)
+    return text.encode(errors="backslashreplace") + b"\n"  # half a surrogate pair becomes JSON's own escape
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def read_records(path: str, *, epochs: bool = True, limit: int | None = None) -> list[Record]:
+    """The lines of a file. A line without its newline does not exist: its writer died while writing it.
+
+    Without `epochs`, lines that begin like an epoch's are skipped. Raises BrokenFile if a line is not a JSON object
+    or the file has more than `limit` bytes, OSError if the file can't be read.
+    """
+    records = []
+    for number, line in enumerate(read_bytes(path, limit).split(b"\n")[:-1], start=1):
+        if not epochs and line.startswith(b'{"epoch"'):
+            continue
+        try:
+            record = _DECODER.decode(line.decode())
+        except (ValueError, RecursionError) as error:
+            raise BrokenFile(f"{path}: line {number} is not JSON ({error})") from None
+        if not isinstance(record, dict):
+            raise BrokenFile(f"{path}: line {number} is not a JSON object")
+        records.append(record)
+    return records
+
+
+def _whole_number(text: str) -> int | float:
+    return int(text) if len(text) <= 20 else float(text)  # a number that no float can hold becomes infinite
+
+
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None, parse_int=_whole_number)  # json.loads makes one a call
+
+
+def read_object(path: Path) -> Record:
+    """The one JSON object that fills a file such as study.json. Raises BrokenFile or OSError."""
+    remedy = "move it away and start the master again"
+    try:
+        value = json.loads(read_bytes(str(path)))
+    except BrokenFile as error:
+        raise BrokenFile(f"{error}; {remedy}") from None
+    except (ValueError, RecursionError) as error:
+        raise BrokenFile(f"{path}: not JSON ({error}); {remedy}") from None
+    if not isinstance(value, dict):
+        raise BrokenFile(f"{path}: not a JSON object; {remedy}")
+    return value

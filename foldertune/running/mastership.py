@@ -1,0 +1,72 @@
+"""Being the one master of a folder, and seeing that the folder is for this study."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from foldertune.errors import StudyError, UserError
+from foldertune.protocol import Folder, host_name, utc_now, write_whole
+from foldertune.study import Study, differences
+from foldertune.study_file import study_from_record
+
+LOCK, HOLDER = ".master.lock", ".master.json"
+
+
+@contextmanager
+def only_master(logs: Path, say: Callable[[str], None] = print) -> Iterator[None]:
+    """Be the one master of this folder. Raises UserError, naming the other, if there is one."""
+    from filelock import FileLock, Timeout
+
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"--logs {logs}: is not a directory") from None
+    lock, holder = FileLock(logs / LOCK, timeout=0), logs / HOLDER
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{logs}: {_describe(holder)}; end that master first, or use another --logs") from None
+    except NotImplementedError:
+        say(f"{logs}: this filesystem has no locks; make sure that no other master runs here")
+    try:
+        who = {"pid": os.getpid(), "host": host_name(), "since": utc_now()}
+        write_whole(holder, json.dumps(who).encode())
+        yield
+    finally:
+        lock.release()
+
+
+def _describe(holder: Path) -> str:
+    try:
+        who = json.loads(holder.read_text())
+        return f"process {who['pid']} on {who['host']} has been searching here since {who['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another master is searching here"
+
+
+def open_folder(logs: Path, study: Study) -> Folder:
+    """The folder, ready for this study. Raises StudyError if another study has begun in it, naming what differs."""
+    folder = Folder(logs)
+    folder.prepare()
+    record, names = folder.read_study(), [*folder.names(), *folder.settled()]
+    if record is None:
+        if any(name.state != "pending" for name in names):  # pending: queued by hand before we came
+            raise StudyError(f"{logs}: holds trials but no study.json; put it back, or use another --logs")
+        return folder
+    there = study_from_record(record, str(folder.study))
+    if differing := differences(there, study):
+        raise StudyError(
+            f"{logs}: another study has begun here; it differs in {', '.join(differing)}; "
+            f"use another --logs, or change it back"
+        )
+    beyond = max((name.number for name in names if name.number < there.trials), default=-1)
+    if beyond >= study.trials:
+        raise StudyError(
+            f"{logs}: has begun with trial {beyond} of {there.trials} already, "
+            f"more than the {study.trials} asked for now; go on with --trials {there.trials}, or use another --logs"
+        )
+    return folder
