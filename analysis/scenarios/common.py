@@ -10,7 +10,7 @@ from typing import Any
 from foldertune.reading.findings import Table
 from foldertune.reading.results import Group, Results
 from foldertune.study import Quantity
-from foldertune.tables import finite, short
+from foldertune.tables import finite
 
 LOSS, ERROR = "training_loss", "epoch_error"  # after an epoch
 BEST_ERROR = "validation_error"  # of a trial: the best over its epochs
@@ -18,7 +18,7 @@ EFFECTIVE_RATE = "effective_rate"
 TRAINING_IMAGES = {"small": 5_000, "full": 50_000}
 VALIDATION_IMAGES = {"small": 1_000, "full": 10_000}
 BARS = "bars: standard deviation over runs"
-RUNS_AND_MEDIAN = "thin: single runs, thick: their median"
+EVERY_RUN = "every run drawn"
 
 
 # ---------------------------------------------------------------- groups
@@ -42,17 +42,14 @@ def by_loss(groups: Sequence[Group]) -> list[Group]:
     return sorted(groups, key=lambda group: (group.collapsed > 0, group.sample(LOSS).mean))
 
 
-def labelled(groups: Sequence[Group]) -> dict[str, Group]:
-    """The groups by texts that tell them apart."""
-    texts = [", ".join(map(short, group.key)) for group in groups]
-    if len(set(texts)) < len(texts):
-        texts = [", ".join(map(str, group.key)) for group in groups]
-    return dict(zip(texts, groups, strict=True))
-
-
 def shown(group: Group, measure: str) -> str:
     """The measure after the last epoch, over the runs that did not collapse: `0.031 ± 0.002 (3 runs)`."""
     return group.sample(measure).show(group.results.study.quantity(measure))
+
+
+def final(quantity: Quantity) -> Quantity:
+    """The same after the last epoch, for an axis."""
+    return replace(quantity, label=f"final {quantity.label}")
 
 
 # ---------------------------------------------------------------- numbers of images

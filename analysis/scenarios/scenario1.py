@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from functools import partial
 
 from analysis.scenarios.common import (
     ERROR,
     LOSS,
     by_loss,
     groups_of,
-    labelled,
     shown,
     standard_error,
     summary_table,
     validation_images,
 )
 from foldertune.protocol import Trial
-from foldertune.reading import plots
+from foldertune.reading.figures import draw_groups
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
-from foldertune.reading.plots import Panel
 from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import Sample, verdict
 from foldertune.reading.words import count, listed
@@ -50,16 +49,11 @@ def answer(results: Results) -> Findings:
 
 def pictures_of(groups: Sequence[Group]) -> list[Picture]:
     """Loss and error over epochs, with every run, by learning rate."""
-    labels = labelled(groups)
-    styles = dict(zip(labels, plots.looks([group.key[0] for group in groups]).values(), strict=True))
-    curves = {label: group.trials for label, group in labels.items()}
     pictures = []
     for name, measure in (("training loss", LOSS), ("validation loss", "validation_loss"), ("validation error", ERROR)):
-        panel = [Panel(measure)]
-        stem, caption = name.replace(" ", "-"), f"{name.capitalize()} over epochs, every run drawn, by learning rate."
-        pictures.append(
-            Picture(stem, caption, lambda panel=panel: plots.draw_groups(curves, styles, panel, "learning rate"))  # type: ignore[misc]
-        )
+        caption = f"{name.capitalize()} over epochs, every run drawn, by learning rate."
+        draw = partial(draw_groups, groups, ["learning_rate"], measure)
+        pictures.append(Picture(name.replace(" ", "-"), caption, draw))
     return pictures
 
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from analysis.scenarios.common import (
     BARS,
+    EVERY_RUN,
     LOSS,
-    RUNS_AND_MEDIAN,
     by_loss,
+    final,
     groups_of,
-    labelled,
     shown,
     summary_table,
     training_images,
 )
-from foldertune.reading import plots
+from foldertune.reading.figures import draw_groups, draw_points
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
-from foldertune.reading.plots import Look, Panel
 from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import SIGNIFICANT, Sample, chance_of_difference, verdict
 from foldertune.reading.words import duration, listed
@@ -42,25 +43,22 @@ def answer(results: Results) -> Findings:
 
 def pictures_of(groups: Sequence[Group], sizes: Sizes) -> list[Picture]:
     """The loss over epochs and over time, and the final loss over the rate."""
-    curves, styles = plots.look_of_pairs(labelled(groups))
-    pictures = []
-    for name, panel, caption in (
-        ("over-epochs", Panel(LOSS), "Training loss over epochs"),
-        ("over-time", Panel(LOSS, "seconds", log_x=True), "Training loss over training time, both axes logarithmic"),
-    ):
-        text = f"{caption}, by batch size (line style) and learning rate (colour); {RUNS_AND_MEDIAN}."
-        pictures.append(
-            Picture(name, text, lambda panel=panel: plots.draw_groups(curves, styles, [panel], "batch size, rate"))  # type: ignore[misc]
-        )
-    lines = {short(size): [(g.key[1], g.sample_of_all(LOSS)) for g in members] for size, members in sizes.items()}
-    shades = {short(size): Look(plots.INK, plots.STYLES[k % 4]) for k, size in enumerate(sizes)}
-    caption = f"Final training loss over the learning rate, a line a batch size; {BARS}."
-    pictures.append(
+    pictures = [
         Picture(
-            "rates", caption, lambda: plots.draw_points(lines, shades, "learning_rate", LOSS, "batch size", "final")
+            name,
+            f"Training loss over {what}: a panel for each batch size, a colour for each learning rate; {EVERY_RUN}.",
+            partial(draw_groups, groups, NAMES, LOSS, over),
         )
-    )
-    return pictures
+        for name, over, what in (
+            ("over-epochs", "epoch", "epochs"),
+            ("over-time", "seconds", "training time, both axes logarithmic"),
+        )
+    ]
+    study = groups[0].results.study
+    lines = {size: [(g.key[1], g.sample_of_all(LOSS)) for g in members] for size, members in sizes.items()}
+    rate, loss = replace(study.quantity("learning_rate"), scale="log"), final(study.quantity(LOSS))
+    caption = f"Final training loss over the learning rate, a line a batch size; {BARS}."
+    return [*pictures, Picture("rates", caption, lambda: draw_points(lines, rate, loss, "batch size"))]
 
 
 def say_best_rates(sizes: Sizes) -> list[str]:

@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from analysis.scenarios.common import (
     BARS,
     EFFECTIVE_RATE,
+    EVERY_RUN,
     LOSS,
-    RUNS_AND_MEDIAN,
     by_loss,
+    final,
     groups_of,
-    labelled,
     shown,
     summary_table,
 )
-from foldertune.reading import plots
+from foldertune.reading.figures import draw_groups, draw_points
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
-from foldertune.reading.plots import Panel
 from foldertune.reading.results import Group, Results, median_curve
 from foldertune.reading.samples import SIGNIFICANT, chance_of_difference, verdict
 from foldertune.reading.words import count, listed
@@ -39,23 +38,21 @@ def answer(results: Results) -> Findings:
 
 def pictures_of(groups: Sequence[Group]) -> list[Picture]:
     """The loss over epochs, and the final loss over the effective rate."""
-    curves, styles = plots.look_of_pairs(labelled(groups))
-    looks = plots.looks([group.key[1] for group in groups])
+    study = groups[0].results.study
     lines = {
-        short(rate): [(effective_rate(group), group.sample_of_all(LOSS)) for group in groups if group.key[1] == rate]
-        for rate in looks
+        rate: [(effective_rate(group), group.sample_of_all(LOSS)) for group in groups if group.key[1] == rate]
+        for rate in sorted({group.key[1] for group in groups})
     }
-    shades = {short(rate): look for rate, look in looks.items()}
     return [
         Picture(
             "training-loss",
-            f"Training loss over epochs, by momentum (line style) and learning rate (colour); {RUNS_AND_MEDIAN}.",
-            lambda: plots.draw_groups(curves, styles, [Panel(LOSS)], "momentum, rate"),
+            f"Training loss over epochs: a panel for each momentum, a colour for each learning rate; {EVERY_RUN}.",
+            lambda: draw_groups(groups, NAMES, LOSS),
         ),
         Picture(
             "effective-rate",
             f"Final training loss over the effective rate LR/(1−M), a line a learning rate; {BARS}.",
-            lambda: plots.draw_points(lines, shades, EFFECTIVE_RATE, LOSS, "learning rate", "final"),
+            lambda: draw_points(lines, study.quantity(EFFECTIVE_RATE), final(study.quantity(LOSS)), "learning rate"),
         ),
     ]
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from analysis.scenarios.common import (
     ERROR,
     LOSS,
     groups_of,
-    labelled,
     standard_error,
     summary_table,
     validation_images,
 )
 from foldertune.protocol import Trial
-from foldertune.reading import plots
+from foldertune.reading.figures import draw_groups, draw_points
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
-from foldertune.reading.plots import Look, Panel
 from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import Sample
 from foldertune.reading.words import count, duration, listed
@@ -68,29 +67,23 @@ def budgets_of(groups: Sequence[Group]) -> list[Budget]:
 
 def pictures_of(groups: Sequence[Group], budgets: Sequence[Budget]) -> list[Picture]:
     """Loss and error over epochs and time, and the best error within each budget."""
-    labels = labelled(groups)
-    styles = dict(zip(labels, plots.looks([group.key[0] for group in groups]).values(), strict=True))
-    curves = {label: group.trials for label, group in labels.items()}
-    pictures = []
-    for name, panel, caption in (
-        ("training-loss", Panel(LOSS), "Training loss over epochs"),
-        ("training-loss-over-time", Panel(LOSS, "seconds", log_x=True), "Training loss over training time"),
-        ("validation-error-over-time", Panel(ERROR, "seconds", log_x=True), "Validation error over training time"),
-    ):
-        text = f"{caption}, by the number of filters."
-        pictures.append(
-            Picture(name, text, lambda panel=panel: plots.draw_groups(curves, styles, [panel], "filters"))  # type: ignore[misc]
+    study = groups[0].results.study
+    pictures = [
+        Picture(name, f"{caption}, by the number of filters.", partial(draw_groups, groups, ["filters"], measure, over))
+        for name, measure, over, caption in (
+            ("training-loss", LOSS, "epoch", "Training loss over epochs"),
+            ("training-loss-over-time", LOSS, "seconds", "Training loss over training time"),
+            ("validation-error-over-time", ERROR, "seconds", "Validation error over training time"),
         )
+    ]
     lines = {budget.name: [(group.key[0], budget.sample(group)) for group in groups] for budget in budgets}
-    shades = {budget.name: Look(plots.KINDS[k], plots.STYLES[k]) for k, budget in enumerate(budgets)}
     caption = (
-        "Best validation error within a budget, over the number of filters; no point: not one epoch in that time. "
-        f"{budgets[-1].name} is {budgets[-1].origin}."
+        "Best validation error within a budget, over the number of filters; points are set apart a little where they "
+        f"would lie on each other; no point: not one epoch in that time. {budgets[-1].name} is {budgets[-1].origin}."
     )
-    pictures.append(
-        Picture("budgets", caption, lambda: plots.draw_points(lines, shades, "filters", ERROR, "budget", "best"))
-    )
-    return pictures
+    best = replace(study.quantity(ERROR), label="best validation error")
+    draw = partial(draw_points, lines, study.quantity("filters"), best, "budget")
+    return [*pictures, Picture("budgets", caption, draw)]
 
 
 def best_within(results: Results, trial: Trial, seconds: float) -> float | None:

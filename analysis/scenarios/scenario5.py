@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Sequence
+from functools import partial
 
 from analysis.scenarios.common import BEST_ERROR, EFFECTIVE_RATE
-from foldertune.reading import figures, findings, plots
+from foldertune.reading import figures, findings
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture, Table
 from foldertune.reading.results import Results
 from foldertune.reading.words import count, listed
@@ -35,15 +36,14 @@ def answer(results: Results) -> Findings:
 
 def simulated_picture(results: Results, searches: Sequence[Sequence[float]]) -> Picture:
     """The best so far of some simulated searches, and of their median."""
-    metric = results.study.metric
+    metric = results.study.quantity(results.study.metric)
     caption = (
-        f"Best {results.study.quantity(metric).label} so far over the number of evaluations: {DRAWN} simulated "
-        f"searches (the results of this one in another order) and the median of {SIMULATED:,}."
+        f"Best {metric.label} so far over the number of evaluations: {DRAWN} simulated searches (the results of this "
+        f"one in another order) and the median of {SIMULATED:,}."
     )
     median = median_of(searches)
-    return Picture(
-        "simulated-searches", caption, lambda: plots.draw_simulated_searches(searches[:DRAWN], median, metric)
-    )
+    draw = partial(figures.draw_simulated_searches, searches[:DRAWN], median, SIMULATED, metric)
+    return Picture("simulated-searches", caption, draw)
 
 
 def table_of_best(results: Results) -> Table:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from foldertune.reading import figures, findings, plots
-from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
+from foldertune.reading import figures, findings
+from foldertune.reading.findings import NOT_ENOUGH, Findings
 from foldertune.reading.results import Results
 from foldertune.reading.spans import elapsed, most_at_once
 from foldertune.reading.words import count, duration, listed
@@ -24,10 +24,6 @@ def answer(results: Results, others: Mapping[str, Results]) -> Findings:
     answers = [*(say_once(name, other) for name, other in same.items()), *findings.say_course(results)]
     pictures = [figures.timeline_picture(results)] if results.spans else []
     answers.append(say_gain(same))
-    if are_comparable(same):
-        courses = {f"{name} ({count(_workers(other), 'worker')})": other.counted_spans for name, other in same.items()}
-        caption = "Trials that have ended over time, by one worker and by several."
-        pictures.append(Picture("throughput", caption, lambda: plots.draw_progress(courses)))
     return Findings(answers, pictures, headline=findings.say_best(results)[0])
 
 

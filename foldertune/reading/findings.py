@@ -126,9 +126,8 @@ def say_course(results: Results) -> list[str]:
     ]
     course = results.course
     if len(course.values) > 1:
-        answers.append(
-            f"The best was there when {course.best_after:,} of the {len(course.values):,} trials with a value had ended."
-        )
+        ended = f"{course.best_after:,} of the {len(course.values):,} trials with a value had ended"
+        answers.append(f"The best was there when {ended}.")
     return answers
 
 

@@ -11,7 +11,7 @@ from analysis.scenarios import find
 from foldertune.reading.page import read_all
 from foldertune.reading.reader import read_results
 from foldertune.rows import Row, results_csv
-from foldertune.study_file import load_study
+from foldertune.strategies import load
 from tests.conftest import ROOT, settings_of
 
 KEPT = ROOT / "analysis" / "exercise3"
@@ -40,7 +40,7 @@ def test_every_figure_that_is_shown_is_drawn_and_none_is_left_over(searches):
     ("scenario1", 8, 3), ("scenario2", 9, 3), ("scenario3", 9, 3), ("scenario4", 9, 1),
 ])  # fmt: skip
 def test_the_grids_are_whole(searches, name, combinations, runs):
-    trials, asked = searches[name].trials, load_study(name)
+    trials, asked = searches[name].trials, load(name, repeats=runs)
     found = Counter(tuple(trial.settings[key] for key in asked.space) for trial in trials)
     assert len(found) == combinations and min(found.values()) >= runs
     for trial in trials:
@@ -53,7 +53,7 @@ def test_the_grids_are_whole(searches, name, combinations, runs):
 
 @pytest.mark.parametrize(("name", "least"), [("scenario5", 40), ("scenario6", 4)])
 def test_the_random_search_is_that_of_scenario_5(searches, name, least):
-    trials, asked = searches[name].trials, load_study("scenario5")
+    trials, asked = searches[name].trials, load("scenario5")
     assert [trial.name.number for trial in trials] == list(range(len(trials))) and len(trials) >= least
     for trial in trials:
         drawn = settings_of(asked, trial.name.number)

@@ -99,27 +99,53 @@ def test_scenario_4_the_filters_for_a_budget(bench):
     assert any(a.startswith("Filters for 10 epochs: 256, with a validation error of") for a in said)
     ten = next(a for a in said if a.startswith("Filters for 10 seconds: "))
     assert "64, 128 and 256 did not end one epoch" in ten
-    assert any(re.match(r"Filters for 114 s, an equal share of the 17\.0 min that all took: \d+,", a) for a in said)
+    assert any(
+        re.match(r"Filters for 114 s per network, an equal share of the 17\.0 min that all 9 took: \d+,", a)
+        for a in said
+    )
     assert any("that with 1 2 s: 256 times as long" in a for a in said)
     assert_figures_are_sound(out, least=4)
 
 
-def test_scenarios_5_and_6_one_search_by_one_and_by_several(bench):
-    write_search(bench.path / "kept" / "one", 1, trials=8, name="scenario6")
-    write_search(bench.path / "kept" / "three", 3, slow=1.25)
-    page, out = make(bench, bench.path / "kept")
+def test_scenario_5_effective_rate_simulated_searches_and_collapse(bench):
+    page, out = make(bench, write_search(bench.path / "logs", 3))
     said = answers(page)
-    assert "one: 8 settings files, 8 different settings, 8 results by 1 worker: each evaluated exactly once." in said
-    assert any(a.startswith("three: 24 settings files") and a.endswith("each evaluated exactly once.") for a in said)
-    gain = next(a for a in said if a.startswith("3 workers against 1: of the 8 trials that both have"))
-    assert "1.25 times as long" in gain and 1.9 < float(re.search(r"that is ([\d.]+) times", gain)[1]) < 2.41
     assert any(re.match(r"Collapsed: 1 of 24 .*LR/\(1−M\) of these: 6\.6; of the others: ", a) for a in said)
+    assert not any("by the study's rule" in a for a in said)  # it is told once
     effective = next(a for a in said if a.startswith("The effective rate LR/(1−M) alone predicts"))
     alone, rate, *_ = (int(n) for n in re.findall(r"(\d+) %", effective.replace("nothing", "0 %")))
     assert alone > rate
     assert any("simulated searches reaches" in a for a in said)
-    assert (out / "three-simulated-searches.png").exists() and (out / "one-timeline-1.svg").exists()
+    assert (out / "simulated-searches.png").exists()
+    assert_figures_are_sound(out, least=8)
+
+
+def test_scenario_6_one_search_by_one_and_by_several(bench):
+    write_search(bench.path / "kept" / "one", 1, name="scenario6")
+    write_search(bench.path / "kept" / "three", 3, slow=1.25)
+    page, out = make(bench, bench.path / "kept")
+    said = answers(page)
+    for name, workers in (("one", "1 worker"), ("three", "3 workers")):
+        once = (
+            f"{name}: 24 settings files, 24 different settings, 24 results by {workers}: each evaluated exactly once."
+        )
+        assert once in said
+    gain = next(a for a in said if a.startswith("3 workers trained the same 24 trials in "))
+    assert 1.9 < float(re.search(r": ([\d.]+) times the throughput", gain)[1]) < 2.41
+    assert (out / "one-timeline.svg").exists() and (out / "three-timeline.svg").exists()
+    summary = page.split('<ul class="summary">')[1].split("</ul>")[0]
+    assert summary.count("Best validation error: ") == 2 and "one: 24" not in summary
     assert_figures_are_sound(out, least=9)
+
+
+def test_scenario_6_unlike_searches_are_not_compared(bench):
+    write_search(bench.path / "kept" / "one", 1, trials=8, name="scenario6")
+    write_search(bench.path / "kept" / "three", 3, slow=1.25)
+    said = said_of(bench.path / "kept")
+    assert any(
+        a.startswith("One worker against several: not enough data; one trained 8 trials by 1 worker") for a in said
+    )
+    assert not any("times the throughput" in a for a in said)
 
 
 def test_a_settings_file_evaluated_twice_is_told(bench):

@@ -93,7 +93,8 @@ def test_a_trials_number_leads_to_its_curves(bench, browse):
     assert dialog.locator("svg").count() == 3 and dialog.locator("svg path.this").count() == 3
     assert dialog.locator("svg path.other").count() == 3 and "best, trial 29" in dialog.inner_text()
     page.keyboard.press("Escape")
-    assert not dialog.is_visible() and page.url.endswith("report.html")
+    page.wait_for_function("location.hash === ''")  # the browser tells the page only after it has closed the dialog
+    assert not dialog.is_visible() and page.evaluate("location.href").endswith("report.html")
     page.locator("#s1-trial-3 a").click()  # it diverged
     assert "no finite value" not in dialog.locator("svg").first.text_content() and dialog.is_visible()
     page.keyboard.press("Escape")
@@ -188,16 +189,14 @@ def test_columns_of_the_same_name_keep_their_own_values(bench, browse):
 
 
 def test_a_hundred_workers_and_a_lost_attempt(bench):
-    from foldertune.reading.archive import read_search
-    from foldertune.reading.plots import draw_timeline
-
     logs = write_search(bench.path / "logs", 100, trials=120, name="mine")
     folder = Folder(logs)
     write_trial(folder, TrialName(7, 1, "lost"), {}, [1.0], None, "zzz-1-abcd", 50)
-    (axes,) = draw_timeline(read_search(logs)).axes
+    (timeline,) = (picture for picture in pictures_of(logs) if picture.name == "timeline")
+    (axes,) = timeline.draw().axes
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert len(labels) == 60 and "zzz-1-abcd" in labels
-    assert any("; 60 of 101 workers, first those that lost an attempt" in p.caption for p in pictures_of(logs))
+    assert "; 60 of 101 workers, first those that lost an attempt" in timeline.caption
 
 
 def test_one_trial(bench):
