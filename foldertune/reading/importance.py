@@ -49,7 +49,7 @@ class Importance:
         ordered = sorted(self.shares, key=lambda name: -self.shares[name])
         best = max(pairs, key=lambda names: self.predicted[names], default=None)
         if best is not None and self.predicted[best] <= 0:
-            return ordered[0], ordered[1]
+            return next(names for names in pairs if {*names} == {*ordered[:2]})
         return best
 
     @property

@@ -1,0 +1,51 @@
+"""The six scenarios of the exercise: each file puts the questions of one scenario to the measured data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from analysis.scenarios import scenario1, scenario2, scenario3, scenario4, scenario5, scenario6
+from foldertune.reading import figures, findings
+from foldertune.reading.findings import Findings
+from foldertune.reading.results import Results
+
+Question = Callable[[Results], Findings]
+NEEDED: dict[str, tuple[str, ...]] = {
+    "scenario1": ("learning_rate",),
+    "scenario2": ("batch_size", "learning_rate"),
+    "scenario3": ("learning_rate", "momentum"),
+    "scenario4": ("filters",),
+    "scenario5": ("batch_size", "learning_rate", "momentum", "filters"),
+    "scenario6": ("batch_size", "learning_rate", "momentum", "filters"),
+}
+QUESTIONS: dict[str, Question] = {
+    "scenario1": scenario1.answer,
+    "scenario2": scenario2.answer,
+    "scenario3": scenario3.answer,
+    "scenario4": scenario4.answer,
+    "scenario5": scenario5.answer,
+}
+
+
+def scenario_of(results: Results) -> str | None:
+    """The scenario that this study is, by its name and the hyperparameters it searches; None for another study."""
+    needed = NEEDED.get(results.study.name)
+    return results.study.name if needed is not None and set(needed) == set(results.study.space) else None
+
+
+def find(results: Results, others: Mapping[str, Results]) -> Findings:
+    """The answers to the questions of this scenario, or to the general ones of any other study.
+
+    Args:
+        others: all studies on the page by their names; scenario 6 compares them.
+    """
+    name = scenario_of(results)
+    if name is None:
+        return findings.find(results)
+    found = scenario6.answer(results, others) if name == "scenario6" else QUESTIONS[name](results)
+    found.answers += findings.say_losses(results, collapsed=name != "scenario5" or not results.collapsed)
+    if results.setbacks:
+        found.tables.append(findings.setbacks_table(results))
+        if name in ("scenario1", "scenario2", "scenario3", "scenario4"):
+            found.pictures.append(figures.timeline_picture(results))
+    return found

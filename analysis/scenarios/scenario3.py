@@ -1,0 +1,160 @@
+"""Scenario 3, momentum: the best combinations with the learning rate, and where momentum makes training diverge."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from analysis.scenarios.common import (
+    BARS,
+    EFFECTIVE_RATE,
+    EVERY_RUN,
+    LOSS,
+    by_loss,
+    final,
+    groups_of,
+    shown,
+    summary_table,
+)
+from foldertune.reading.figures import draw_groups, draw_points
+from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
+from foldertune.reading.results import Group, Results, median_curve
+from foldertune.reading.samples import SIGNIFICANT, chance_of_difference, verdict
+from foldertune.reading.words import count, listed
+from foldertune.tables import short
+
+NAMES = ("momentum", "learning_rate")
+
+
+def answer(results: Results) -> Findings:
+    """The order of the combinations, what momentum does at each rate, and what the effective rate explains."""
+    groups = groups_of(results, *NAMES)
+    if len(groups) < 2:
+        return Findings([f"How momentum acts: {NOT_ENOUGH}."])
+    answers = [*say_order(groups), *say_momentum(groups), *say_effective_rate(groups)]
+    return Findings(answers, pictures_of(groups), [summary_table(by_loss(groups), NAMES)])
+
+
+def pictures_of(groups: Sequence[Group]) -> list[Picture]:
+    """The loss over epochs, and the final loss over the effective rate."""
+    study = groups[0].results.study
+    lines = {
+        rate: [(effective_rate(group), group.sample_of_all(LOSS)) for group in groups if group.key[1] == rate]
+        for rate in sorted({group.key[1] for group in groups})
+    }
+    return [
+        Picture(
+            "training-loss",
+            f"Training loss over epochs: a panel for each momentum, a colour for each learning rate; {EVERY_RUN}.",
+            lambda: draw_groups(groups, NAMES, LOSS),
+        ),
+        Picture(
+            "effective-rate",
+            f"Final training loss over the effective rate LR/(1−M), a line a learning rate; {BARS}.",
+            lambda: draw_points(lines, study.quantity(EFFECTIVE_RATE), final(study.quantity(LOSS)), "learning rate"),
+        ),
+    ]
+
+
+def effective_rate(group: Group) -> float:
+    """LR/(1−M) of a group's trials."""
+    return float(group.key[1] / (1 - group.key[0]))
+
+
+def _combination(group: Group) -> str:
+    return f"rate {short(group.key[1])}, momentum {short(group.key[0])} (effective {effective_rate(group):.3g})"
+
+
+def _collapses(group: Group) -> str:
+    return f"{group.collapsed} of {count(len(group.trials), 'run')}"
+
+
+def say_order(groups: Sequence[Group]) -> list[str]:
+    """All combinations, the best first, and the neighbours that can't be told apart."""
+    ordered = by_loss(groups)
+    each = [
+        f"{k}. {_combination(group)}: {f'collapsed in {_collapses(group)}' if group.collapsed else shown(group, LOSS)}"
+        for k, group in enumerate(ordered, start=1)
+    ]
+    best, second = (group.sample(LOSS) for group in ordered[:2])
+    if not second.values:
+        return [f"Best combination of learning rate and momentum: {NOT_ENOUGH}; fewer than two trained."]
+    answers = [
+        f"Best combination: {_combination(ordered[0])}, with a final training loss of {shown(ordered[0], LOSS)}; next "
+        f"is {_combination(ordered[1])} with {shown(ordered[1], LOSS)}: {verdict(best, second)}.",
+        f"Combinations by their final training loss, the best first: {'; '.join(each)}.",
+    ]
+    trained = [group for group in ordered if not group.collapsed]
+    chances = [chance_of_difference(a.sample(LOSS), b.sample(LOSS)) for a, b in itertools.pairwise(trained)]
+    if not chances or None in chances:
+        return [*answers, "There are too few runs to tell whether neighbours in this order differ by more than chance."]
+    equal = [
+        f"{k} and {k + 1}" for k, chance in enumerate(chances, start=1) if chance is not None and chance >= SIGNIFICANT
+    ]
+    text = f"neighbours within noise: {listed(equal)}" if equal else "every neighbour in it differs by more than chance"
+    return [*answers, f"Of this order, {text} (Welch's t-test at {SIGNIFICANT:g})."]
+
+
+def say_momentum(groups: Sequence[Group]) -> list[str]:
+    """For each learning rate: does momentum help, and does it make training diverge?"""
+    answers = []
+    for rate in sorted({group.key[1] for group in groups}):
+        plain, *others = sorted((g for g in groups if g.key[1] == rate), key=lambda group: group.key[0])
+        if plain.key[0] != 0 or not others or not plain.sample(LOSS).values:
+            answers.append(f"What momentum does at learning rate {short(rate)}: {NOT_ENOUGH}.")
+            continue
+        best = by_loss(others)[0]
+        a, b = plain.sample(LOSS), best.sample(LOSS)
+        text = f"At learning rate {short(rate)} the training loss is {shown(plain, LOSS)} without momentum"
+        if best.collapsed == len(best.trials) or not b.values:
+            text += "; with any momentum tried, training collapses"
+        else:
+            helps = "momentum helps" if b.mean < a.mean else "momentum does not help"
+            text += f" and at best {shown(best, LOSS)} with it, at {short(best.key[0])}: {helps}, {verdict(a, b)}"
+        worse = [f"{short(group.key[0])} ({shown(group, LOSS)})" for group in others if rises(group)]
+        text += f"; the loss rises again in training at momentum {listed(worse)}" if worse else ""
+        broken = [f"{short(group.key[0])} ({_collapses(group)})" for group in others if group.collapsed]
+        text += f"; training diverges or collapses at momentum {listed(broken)}" if broken else ""
+        answers.append(text + ".")
+    return answers
+
+
+def rises(group: Group) -> bool:
+    """Does the median of the runs end at more than 1.5 times the lowest loss that it has had?"""
+    losses = median_curve(group.results.curve(trial, LOSS) for trial in group.trials).ys
+    return not group.collapsed and bool(losses) and losses[-1] > 1.5 * min(losses)
+
+
+def say_effective_rate(groups: Sequence[Group]) -> list[str]:
+    """How far LR/(1−M) alone explains the order."""
+    from scipy.stats import spearmanr
+
+    trained = [group for group in groups if not group.collapsed and group.sample(LOSS).values]
+    if len(trained) < 4:
+        return [f"The effective rate LR/(1−M): {NOT_ENOUGH}."]
+    rates = [effective_rate(group) for group in trained]
+    losses = [group.sample(LOSS).mean for group in trained]
+    best = rates[losses.index(min(losses))]
+    below = [(rate, loss) for rate, loss in zip(rates, losses, strict=True) if rate <= best]
+    text = f"The final training loss is lowest at an effective rate LR/(1−M) of {best:.3g}"
+    if len(below) > 2:
+        text += f"; up to there the two have a rank correlation of {spearmanr(*zip(*below, strict=True)).statistic:.2f}"
+    quantity = groups[0].results.study.quantity(LOSS)
+    beyond = [
+        f"{'collapsed' if group.collapsed else quantity.show(group.sample(LOSS).mean)} at {effective_rate(group):.3g}"
+        for group in sorted(groups, key=effective_rate)
+        if effective_rate(group) > best
+    ]
+    text += f"; beyond it: {', '.join(beyond)}" if beyond else ""
+    pairs = [
+        (a, b)
+        for a, b in itertools.combinations(trained, 2)
+        if abs(math.log(effective_rate(a) / effective_rate(b))) < 0.01
+    ]
+    equal = [
+        f"Equal effective rate: {_combination(a)} ends at {shown(a, LOSS)}, {_combination(b)} at {shown(b, LOSS)}: "
+        f"{verdict(a.sample(LOSS), b.sample(LOSS))}."
+        for a, b in pairs
+    ]
+    return [f"{text}.", *equal]

@@ -1,0 +1,107 @@
+"""Scenario 5, random search: the best settings, how long a search has to be, and which hyperparameters matter."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Sequence
+from functools import partial
+
+from analysis.scenarios.common import EFFECTIVE_RATE
+from foldertune.reading import figures, findings
+from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture, Table
+from foldertune.reading.results import Results
+from foldertune.reading.words import count, listed
+from foldertune.tables import finite
+
+SIMULATED, DRAWN = 1000, 20  # searches; how many of them are drawn
+FEWEST_SIMULATED = 5  # results from which searches are simulated
+TEST_ERROR = "test_error"
+
+
+def answer(results: Results) -> Findings:
+    """The best trials, simulated searches, importance, and the share that collapsed."""
+    searches = simulate(results)
+    answers = [
+        *findings.say_best(results),
+        say_searches(results, searches),
+        *findings.say_importance(results),
+        *say_collapse(results),
+        *findings.say_course(results),
+    ]
+    pictures = [simulated_picture(results, searches)] if searches else []
+    tables = [table_of_best(results)] if results.scored else []
+    return Findings(answers, [*pictures, *figures.pictures(results)], tables)
+
+
+def simulated_picture(results: Results, searches: Sequence[Sequence[float]]) -> Picture:
+    """The best so far of some simulated searches, and of their median."""
+    metric = results.study.quantity(results.study.metric)
+    caption = (
+        f"Best {metric.label} so far over the number of evaluations: {DRAWN} simulated searches (the results of this "
+        f"one in another order) and the median of {SIMULATED:,}."
+    )
+    median = median_of(searches)
+    draw = partial(figures.draw_simulated_searches, searches[:DRAWN], median, SIMULATED, metric)
+    return Picture("simulated-searches", caption, draw)
+
+
+def table_of_best(results: Results) -> Table:
+    """The ten best trials, with their errors and settings."""
+    study = results.study
+    settings = [*study.space, EFFECTIVE_RATE]
+    quantities = {name: study.quantity(name) for name in (study.metric, TEST_ERROR, *settings, "seconds")}
+    rows = []
+    for trial, value in results.scored[:10]:
+        row = {"trial": trial.name.number, study.metric: value, TEST_ERROR: results.setting(trial, TEST_ERROR)}
+        row |= {name: results.setting(trial, name) for name in settings}
+        rows.append(row | {"seconds": finite((trial.result or {}).get("seconds"))})
+    return Table("The ten best trials.", rows, quantities)
+
+
+def simulate(results: Results) -> list[list[float]]:
+    """The best so far of searches that meet these results in another order; none where there are too few."""
+    values = [value for _, value in results.scored]
+    if len(values) < FEWEST_SIMULATED:
+        return []
+    rng = random.Random(0)
+    return [results.best_so_far(rng.sample(values, len(values))) for _ in range(SIMULATED)]
+
+
+def median_of(searches: Sequence[Sequence[float]]) -> list[float]:
+    """The median of the searches after each evaluation."""
+    return [statistics.median(column) for column in zip(*searches, strict=True)]
+
+
+def say_searches(results: Results, searches: Sequence[Sequence[float]]) -> str:
+    """How soon a random search is nearly as good as it gets."""
+    if not searches:
+        return f"How long a search has to be: {NOT_ENOUGH}."
+    median, show = median_of(searches), results.study.quantity(results.study.metric).show
+    marks = [n for n in (1, 2, 4, 8, 16, 32, 64, 128) if n < len(median)]
+    path = listed(f"{show(median[n - 1])} after {n}" for n in marks)
+    return (
+        f"The median of {SIMULATED:,} simulated searches reaches {path} evaluations; the best of all is "
+        f"{show(results.scored[0][1])}."
+    )
+
+
+def say_collapse(results: Results) -> list[str]:
+    """The share of the trials that collapsed, and their effective rates."""
+    if not results.ended:
+        return []
+    share = 100 * len(results.collapsed) / len(results.ended)
+    text = f"Collapsed: {len(results.collapsed)} of {count(len(results.ended), 'trial')} ({share:.0f} %)"
+    trained = [trial for trial in results.ended if not results.has_collapsed(trial)]
+    bad, good = (
+        [rate for trial in trials if (rate := finite(results.setting(trial, EFFECTIVE_RATE))) is not None]
+        for trials in (results.collapsed, trained)
+    )
+    if bad and good:
+        text += f"; effective rates LR/(1−M) of these: {_range(bad)}; of the others: {_range(good)}"
+    return [text + "."]
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.3g}", f"{max(values):.3g}"
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,101 @@
+"""The figures of any study. They draw the values that `Results` has, and compute none.
+
+`style.py` says how all of them look; matplotlib is imported only when something is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from foldertune.reading.content import Picture
+from foldertune.reading.figures.course import MOST_WORKERS, draw_best_so_far, draw_simulated_searches, draw_timeline
+from foldertune.reading.figures.curves import draw_groups, draw_learning_curves, draw_points
+from foldertune.reading.figures.importance import draw_importance
+from foldertune.reading.figures.settings import draw_hyperparameters, draw_pair, draw_parallel_coordinates
+from foldertune.reading.figures.style import HIGHLIGHTED, MOST_DRAWN
+from foldertune.reading.importance import Importance
+from foldertune.reading.results import Results
+from foldertune.reading.words import count
+from foldertune.tables import short
+
+__all__ = [
+    "draw_best_so_far", "draw_groups", "draw_hyperparameters", "draw_importance", "draw_learning_curves", "draw_pair",
+    "draw_parallel_coordinates", "draw_points", "draw_simulated_searches", "draw_timeline", "pictures",
+    "timeline_picture",
+]  # fmt: skip
+
+
+def pictures(results: Results) -> list[Picture]:
+    """The pictures that the data allow, the most telling first."""
+    study, scored = results.study, results.scored
+    metric = study.quantity(study.metric).label
+    found = []
+    if results.measures:
+        begun = [trial for trial in (*results.trials, *results.in_hand) if trial.epochs]
+        best = f"; the best {min(len(scored), HIGHLIGHTED)} in colour" if scored else ""
+        caption = f"Learning curves of {count(len(begun), 'trial')}{best}{_drawn(begun)}."
+        found.append(Picture("learning-curves", caption, lambda: draw_learning_curves(results)))
+    if len(results.course.values) > 1 and results.spans:
+        caption = f"The best {metric} so far, over trials and over time."
+        found.append(Picture("best-so-far", caption, lambda: draw_best_so_far(results)))
+    names = [name for name in study.space if len({short(trial.settings.get(name)) for trial, _ in scored}) > 1]
+    if names:
+        found += _pictures_of_settings(results, names)
+    if results.spans:
+        found.append(timeline_picture(results))
+    return found
+
+
+def _pictures_of_settings(results: Results, names: Sequence[str]) -> list[Picture]:
+    """The metric over the settings that differ."""
+    study, importance = results.study, results.importance
+    metric = study.quantity(study.metric).label
+    derived = [name for name in study.derived if study.parts(name) <= {*names}]
+    over = f"Each hyperparameter{' and what is derived from them' if derived else ''} against {metric}; "
+    best = f"the best {HIGHLIGHTED} trials in the colours of their curves."
+    along = f"A line a trial through its settings to its {metric}; colours are ranks{_drawn(results.scored)}."
+    found = [
+        Picture("hyperparameters", over + best, lambda: draw_hyperparameters(results, [*names, *derived])),
+        Picture("parallel-coordinates", along, lambda: draw_parallel_coordinates(results)),
+    ]
+    if importance:
+        text = _explain(importance)
+        found.append(Picture("importance", text, lambda: draw_importance(study, importance)))
+    pair = (names[0], names[1]) if len(names) > 1 and len(results.scored) > 2 else None
+    matters = importance.best_pair if importance and not importance.predicts_nothing else None
+    if chosen := matters or pair:
+        a, b = (study.quantity(name).label for name in chosen)
+        which = "the pair that predicts best" if matters else "two of what was searched"
+        text = f"{a[:1].upper()}{a[1:]} and {b}, {which}; colour is {metric}{_drawn(results.scored)}."
+        found.append(Picture("pair", text, lambda: draw_pair(results, chosen)))
+    return found
+
+
+def _drawn(lines: Sequence[Any]) -> str:
+    return f", of the others {MOST_DRAWN:,} drawn at random" if len(lines) > MOST_DRAWN else ""
+
+
+def _explain(importance: Importance) -> str:
+    """The caption of the bars: what they are, and what can't be read from them."""
+    of = "" if importance.trials == importance.of else f", drawn at random from {importance.of:,}"
+    trials = f"{count(importance.trials, 'trial')}{of}"
+    if importance.predicts_nothing:
+        return (
+            f"Importance can't be told from {trials}: a random forest predicts the ranks of trials that it has not seen "
+            f"no better than their mean does, whatever it is told. The shares on the left are therefore no finding."
+        )
+    return (
+        f"Importance over {trials}, of the ranks of their results. Left: Optuna's fANOVA. Right: the share of the "
+        f"variance (R²) that a random forest told only these predicts for trials it has not seen; below 0 it predicts "
+        f"worse than the mean rank. These are out-of-bag estimates, and noisy ones: some sets stand above all together "
+        f"because what says little disturbs the forest."
+    )
+
+
+def timeline_picture(results: Results) -> Picture:
+    """Who trained what when."""
+    workers = len(results.workers)
+    some = f"; {MOST_WORKERS} of {workers} workers, first those that lost an attempt" if workers > MOST_WORKERS else ""
+    caption = f"Who trained what when: a line a worker, a bar a trial with its number, by the clocks of the workers' hosts{some}."
+    return Picture("timeline", caption, lambda: draw_timeline(results))

@@ -1,0 +1,203 @@
+"""Learning curves: those of groups of equal settings, and those of all trials of a study."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from foldertune.protocol import Trial
+from foldertune.reading.figures.labels import End, fit, head, label_ends
+from foldertune.reading.figures.style import (
+    COLUMN,
+    GREY,
+    HIGHLIGHTED,
+    MARKER,
+    MARKERS,
+    PAGE,
+    TEXT,
+    Look,
+    best_looks,
+    cut,
+    dress,
+    looks,
+    new_figure,
+    plain,
+    quantity_of,
+    sample_of,
+)
+from foldertune.reading.results import Curve, Group, Results, median_curve
+from foldertune.reading.samples import Sample
+from foldertune.reading.words import described
+from foldertune.study import Quantity
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CROWDED = 24  # curves of a panel, beyond which single runs are thin and their median is thick
+MOST_MEASURES = 4
+
+
+# ---------------------------------------------------------------- groups of equal settings
+
+
+def draw_groups(groups: Sequence[Group], names: Sequence[str], measure: str, over: str = "epoch") -> Figure:
+    """The curves of every run, by one setting or two: one panel for each value of the first, colours for the last.
+
+    Args:
+        names: the settings that the groups' keys are values of.
+        over: a measure, such as the seconds.
+    """
+    results = groups[0].results
+    study, first = results.study, len(names) > 1
+    by_panel = [list(members) for _, members in itertools.groupby(groups, key=lambda g: g.key[0] if first else None)]
+    styles = looks([group.key[-1] for group in groups])
+    direct = fit([cut(value) for value in styles])
+    width = COLUMN if len(by_panel) == 1 else min(2.3 * len(by_panel) + 0.5, PAGE)
+    figure, axes = new_figure(width, 2.8, 1, len(by_panel), sharex=True, sharey=True)
+    panels: list[tuple[Axes, list[End]]] = []
+    drawn: tuple[list[float], list[float]] = ([], [])
+    for each, members in zip(axes, by_panel, strict=True):
+        panels.append((each, _draw_panel(each, members, styles, measure, over, drawn)))
+        if first:
+            title = f"{study.quantity(names[0]).label} {cut(members[0].key[0])}"
+            each.set_title(plain(title), fontsize=TEXT, loc="left")
+    for each in axes:
+        dress(each, "x", quantity_of(study, over), drawn[0])
+        dress(each, "y", quantity_of(study, measure), drawn[1])
+        each.label_outer()
+    title = plain(study.quantity(names[-1]).label)
+    if direct:
+        head(axes[-1], title)
+        label_ends(figure, panels)
+    else:
+        add_legend(figure, styles, title)
+    return figure
+
+
+def _draw_panel(
+    axes: Axes, groups: Sequence[Group], styles: dict[Any, Look], measure: str, over: str, drawn: tuple[Any, Any]
+) -> list[End]:
+    """Draw the groups of one panel and tell the ends of their lines; `drawn` collects all points."""
+    crowded = len(groups) > 1 and sum(len(group.trials) for group in groups) > CROWDED
+    thin = {"linewidth": 0.6, "alpha": 0.35} if crowded else {"linewidth": 1.1}
+    ends = []
+    for group in groups:
+        look = styles[group.key[-1]]
+        curves = [group.results.curve(trial, measure, over) for trial in group.trials]
+        for curve in curves:
+            _draw_curve(axes, curve, **look.line, **thin)
+            for known, new in zip(drawn, (curve.xs, curve.ys), strict=True):
+                known.extend(new)
+        if crowded:
+            curves = [median_curve(curves)]
+            _draw_curve(axes, curves[0], linewidth=1.6, **look.line)
+        ends += [End(cut(group.key[-1]), c.xs[-1], c.ys[-1], look.colour) for c in curves if c.xs]
+    return ends
+
+
+def _draw_curve(axes: Axes, curve: Curve, **look: Any) -> None:
+    """A line; a curve of a single epoch is a point."""
+    axes.plot(curve.xs, curve.ys, marker="o" if len(curve.xs) == 1 else "", markersize=MARKER, **look)
+
+
+def add_legend(figure: Figure, styles: dict[Any, Look], title: str) -> None:
+    """A legend to the right of the panels, where names don't fit at the lines."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], linewidth=1.6, **look.line) for look in styles.values()]
+    figure.legend(
+        handles, [cut(value, 24) for value in styles], title=title, loc="outside right upper",
+        fontsize=TEXT, title_fontsize=TEXT, frameon=False, handlelength=2.6,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- a measure over a setting
+
+
+def draw_points(lines: dict[Any, Sequence[tuple[float, Sample]]], x: Quantity, y: Quantity, title: str) -> Figure:
+    """A measure over a number, a line a group: means over runs, bars for their standard deviation.
+
+    Where points of several lines would lie on each other they are set apart a little, sideways.
+
+    Args:
+        title: what the names of the lines are values of.
+    """
+    from matplotlib.collections import LineCollection
+    from matplotlib.lines import Line2D
+    from matplotlib.transforms import offset_copy
+
+    figure, (axes,) = new_figure(COLUMN, 2.8)
+    styles = looks(list(lines))
+    drawn: tuple[list[float], list[float]] = ([], [])
+    ends = []
+    for k, (name, points) in enumerate(lines.items()):
+        there = sorted(((at, sample) for at, sample in points if sample.values), key=lambda pair: pair[0])
+        if not there:
+            continue
+        look = styles[name]
+        aside = offset_copy(axes.transData, figure, x=3 * (k - (len(lines) - 1) / 2), units="points")
+        xs, ys = [at for at, _ in there], [sample.mean for _, sample in there]
+        spreads = [sample.deviation or 0.0 for _, sample in there]
+        low = [y - spread if y > spread else y for y, spread in zip(ys, spreads, strict=True)]
+        high = [y + spread for y, spread in zip(ys, spreads, strict=True)]
+        bars = [[(x, a), (x, b)] for x, a, b in zip(xs, low, high, strict=True)]
+        axes.add_artist(LineCollection(bars, colors=[look.colour], linewidths=1, transform=aside))
+        mark = {"marker": look.marker, "markersize": MARKER, "linewidth": 1.2}
+        axes.add_artist(Line2D(xs, ys, **look.line, **mark, transform=aside))
+        axes.update_datalim([end for bar in bars for end in bar])
+        ends.append(End(cut(name), xs[-1], ys[-1], look.colour))
+        drawn[0].extend(xs)
+        drawn[1].extend([*low, *high])
+    dress(axes, "x", x, drawn[0])
+    dress(axes, "y", y, drawn[1])
+    axes.autoscale_view()
+    if fit([cut(name) for name in lines]):
+        head(axes, plain(title))
+        label_ends(figure, [(axes, ends)])
+    else:
+        add_legend(figure, styles, plain(title))
+    return figure
+
+
+# ---------------------------------------------------------------- all trials
+
+
+def draw_learning_curves(results: Results) -> Figure:
+    """One panel a measure, over epochs; the best trials in colour and in the legend, with their settings."""
+    from matplotlib.lines import Line2D
+
+    begun = [trial for trial in (*results.trials, *results.in_hand) if trial.epochs]
+    highlighted = [trial for trial, _ in results.scored[:HIGHLIGHTED]]
+    best = dict(zip([trial.name.number for trial in highlighted], best_looks(), strict=False))
+    others = sample_of([trial for trial in begun if trial.name.number not in best])
+    names = results.measures[:MOST_MEASURES]
+    figure, axes = new_figure(max(PAGE * len(names) / 3, COLUMN) if len(names) < 3 else PAGE, 3.0, 1, len(names))
+    for each, name in zip(axes, names, strict=True):
+        values: list[float] = []
+        for trial in others:
+            curve = results.curve(trial, name)
+            _draw_curve(each, curve, color=GREY, linewidth=0.7, alpha=0.6)
+            values += curve.ys
+        for k, trial in reversed(list(enumerate(highlighted))):  # the best on top
+            curve = results.curve(trial, name)
+            _draw_curve(each, curve, linewidth=1.6, zorder=4 - k / 10, **best[trial.name.number].line)
+            values += curve.ys
+        dress(each, "x", quantity_of(results.study, "epoch"), [1])
+        dress(each, "y", quantity_of(results.study, name), values)
+        each.margins(x=0.02)
+    handles = [Line2D([], [], linewidth=1.6, **look.line) for look in best.values()]
+    labels = [_described(results, trial) for trial in highlighted]
+    if others:
+        handles.append(Line2D([], [], color=GREY, linewidth=0.8))
+        labels.append("the others")
+    figure.legend(handles, labels, loc="outside lower left", fontsize=TEXT, frameon=False, handlelength=2.6)
+    return figure
+
+
+def _described(results: Results, trial: Trial) -> str:
+    study, value = results.study, results.value(trial)
+    metric = study.quantity(study.metric)
+    shown = "" if value is None else metric.show(value)
+    return plain(f"trial {trial.name.number}: {metric.label} {shown} ({described(trial.settings, study.space)})")

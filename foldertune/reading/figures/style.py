@@ -1,0 +1,212 @@
+"""How all figures look: sizes, colours, axes and colour bars. `labels.py` writes names at the ends of lines.
+
+A figure is as wide as a column or a page of a paper, and its text is set in 7 to 9 points, so that nothing needs to be
+scaled. Colours are Okabe and Ito's and Paul Tol's, which the colour-blind tell apart; line styles and shapes of markers
+tell the same in grey. All markers of a figure have one size.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from foldertune.protocol import printable
+from foldertune.space import Categorical
+from foldertune.study import PERCENT, Quantity, Study
+from foldertune.tables import finite, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.5, 7.2  # inches
+SMALL, TEXT, TITLE = 7, 8, 9  # points
+MARKER = 4.5  # points: the diameter of every marker
+KINDS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito
+ORDERED = (  # Paul Tol's "muted", two of them darker; neighbours are far apart
+    "#332288", "#77bfe6", "#44aa99", "#117733", "#85852a", "#d9b93b", "#cc6677", "#882255", "#b455a8",
+)  # fmt: skip
+STYLES: tuple[Any, ...] = ("-", (0, (4, 1.2)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+GREY, PALE, INK = "#9a9a9a", "#e0e0e0", "#262626"
+HIGHLIGHTED = 4  # the best trials, which have a colour of their own
+MANY = 500  # points or bars; more are kept as pixels, or an SVG would be too large
+MOST_DRAWN = 500  # curves; of more, this many drawn at random: others would only hide each other
+MOST_TICKS = 12  # texts at an axis
+WIDE = 10  # values that reach this many times as high ask for a logarithmic axis
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the lines and points of one group are drawn."""
+
+    colour: Any
+    style: Any = "-"
+    marker: str = "o"
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """As options of a line."""
+        return {"color": self.colour, "linestyle": self.style}
+
+
+# ---------------------------------------------------------------- figures
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """A figure of this size in inches, and its axes, row by row. Options such as `sharey` go to its subplots."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+        each.spines[["left", "bottom"]].set_color(INK)
+        each.tick_params(labelsize=TEXT, colors=INK)
+        each.grid(color=PALE, linewidth=0.6)
+        each.set_axisbelow(True)
+    return figure, axes
+
+
+def plain(text: str) -> str:
+    """Text from a file as matplotlib shall show it: no formula, nothing unprintable."""
+    return printable(text).replace("$", r"\$")
+
+
+def cut(value: Any, most: int = 14) -> str:
+    """A value as a short text, for a tick or a name at a line."""
+    text = short(value)
+    return plain(text if len(text) <= most else f"{text[: most - 1]}…")
+
+
+def sample_of(items: Sequence[Any]) -> list[Any]:
+    """All of them, in their order, or as many as a figure can show, drawn at random."""
+    if len(items) <= MOST_DRAWN:
+        return list(items)
+    return [items[k] for k in sorted(random.Random(0).sample(range(len(items)), MOST_DRAWN))]
+
+
+# ---------------------------------------------------------------- colours
+
+
+def looks(values: Sequence[Any]) -> dict[Any, Look]:
+    """A look for each value, numbers in their order: a colour, a line style and a shape of its own."""
+    distinct = list(dict.fromkeys(values))
+    if all(finite(value) is not None for value in distinct):
+        distinct.sort()
+    colours: Sequence[Any] = KINDS if len(distinct) <= len(KINDS) else ORDERED
+    styles = STYLES if len(distinct) <= len(STYLES) else STYLES[:2]
+    if len(distinct) > len(ORDERED):
+        from matplotlib import colormaps
+
+        colours, styles = [colormaps["viridis"](0.9 * k / (len(distinct) - 1)) for k in range(len(distinct))], STYLES
+    return {
+        value: Look(colours[k], styles[k % len(styles)], MARKERS[k % len(MARKERS)]) for k, value in enumerate(distinct)
+    }
+
+
+def best_looks() -> list[Look]:
+    """The looks of the best trials, best first."""
+    return [Look(KINDS[k], STYLES[k % len(STYLES)], MARKERS[k]) for k in range(HIGHLIGHTED)]
+
+
+def norm_of(quantity: Quantity, values: Sequence[float]) -> Normalize:
+    """From values to colours."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    return (LogNorm if is_log(quantity, values) else Normalize)(min(values), max(values))
+
+
+def best_is_dark(study: Study) -> str:
+    """The colour map in which better values of the metric are darker."""
+    return "viridis" if study.direction == "minimize" else "viridis_r"
+
+
+def add_colour_bar(figure: Figure, drawn: Any, axes: Axes, quantity: Quantity, values: Sequence[float]) -> None:
+    """The values that the colours stand for."""
+    bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=28)
+    bar.ax.tick_params(labelsize=TEXT, colors=INK)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    dress(bar.ax, "y", quantity, values)
+
+
+# ---------------------------------------------------------------- axes
+
+
+def quantity_of(study: Study, name: str) -> Quantity:
+    """How a setting or measure stands at an axis: as the study says, or along the scale on which it is searched."""
+    if name == "epoch":
+        return study.quantities.get(name) or Quantity("epoch", scale="linear")
+    quantity = study.quantity(name)
+    dimension = study.space.get(name)
+    if quantity.scale != "auto" or dimension is None or isinstance(dimension, Categorical):
+        return quantity
+    return Quantity(quantity.label, quantity.unit, "log" if dimension.log else "linear")
+
+
+def is_log(quantity: Quantity, values: Sequence[float]) -> bool:
+    """Is its axis logarithmic for these values? By itself if they are spread widely."""
+    if not values or min(values) <= 0 or max(values) <= min(values) or quantity.scale == "linear":
+        return False
+    return quantity.scale == "log" or max(values) > WIDE * min(values)
+
+
+def dress(axes: Axes, which: str, quantity: Quantity, values: Sequence[float]) -> None:
+    """Label and scale one axis for these values; shares stand there in per cent."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    getattr(axes, f"set_{which}label")(plain(quantity.title), fontsize=TITLE, color=INK)
+    if is_log(quantity, values):
+        getattr(axes, f"set_{which}scale")("log")
+        axis.set_major_locator(FixedLocator(_marks(min(values), max(values))))
+        axis.set_minor_formatter(NullFormatter())
+    elif values and all(float(value).is_integer() for value in values) and quantity.unit != PERCENT:
+        axis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+    else:
+        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(quantity, value)))
+
+
+def _marks(low: float, high: float) -> list[float]:
+    """Round numbers on a logarithmic axis, three to seven of them where the values allow it."""
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    for parts in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+        marks = [float(f"{part}e{decade}") for decade in decades for part in parts]
+        inside = sum(low <= mark <= high for mark in marks)
+        if inside >= 3:
+            step = math.ceil(inside / 7)
+            return [mark for mark in marks if step == 1 or round(math.log10(mark)) % step == 0]
+    return marks
+
+
+def tick(quantity: Quantity, value: float) -> str:
+    """A number at an axis, in the unit that its label names."""
+    shown = value * quantity.factor
+    return f"{shown:.6g}" if 1e-4 <= abs(shown) < 1e5 or shown == 0 else f"{shown:.0e}"
+
+
+def positions(values: Sequence[Any]) -> tuple[list[float], list[Any]]:
+    """The places of values on an axis, and the texts of its ticks if they are no numbers."""
+    if all(value is None or finite(value) is not None for value in values):
+        return [math.nan if value is None else float(value) for value in values], []
+    ticks = sorted({short(value) for value in values})
+    return [float(ticks.index(short(value))) for value in values], ticks
+
+
+def place(axes: Axes, which: str, study: Study, name: str, values: Sequence[Any]) -> list[float]:
+    """Label one axis for the values of a setting, numbers or not, and tell their places on it."""
+    places, ticks = positions(values)
+    if not ticks:
+        dress(axes, which, quantity_of(study, name), [at for at in places if math.isfinite(at)])
+        return places
+    getattr(axes, f"set_{which}label")(plain(study.quantity(name).title), fontsize=TITLE, color=INK)
+    step = math.ceil(len(ticks) / MOST_TICKS)
+    shown = range(0, len(ticks), step)
+    slanted = {"rotation": 30, "ha": "right"} if which == "x" and len(ticks) > 4 else {}
+    getattr(axes, f"set_{which}ticks")(list(shown), [cut(ticks[k]) for k in shown], **slanted)
+    return places
