@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import Trial
@@ -79,7 +79,7 @@ def draw_groups(groups: Sequence[Group], names: Sequence[str], measure: str, ove
 
 
 def _draw_panel(
-    axes: Axes, groups: Sequence[Group], styles: dict[Any, Look], measure: str, over: str, drawn: tuple[Any, Any]
+    axes: Axes, groups: Sequence[Group], styles: Mapping[Any, Look], measure: str, over: str, drawn: tuple[Any, Any]
 ) -> list[End]:
     """Draw the groups of one panel and tell the ends of their lines; `drawn` collects all points."""
     crowded = len(groups) > 1 and sum(len(group.trials) for group in groups) > CROWDED
@@ -104,7 +104,7 @@ def _draw_curve(axes: Axes, curve: Curve, **look: Any) -> None:
     axes.plot(curve.xs, curve.ys, marker="o" if len(curve.xs) == 1 else "", markersize=MARKER, **look)
 
 
-def add_legend(figure: Figure, styles: dict[Any, Look], title: str) -> None:
+def add_legend(figure: Figure, styles: Mapping[Any, Look], title: str) -> None:
     """A legend to the right of the panels, where names don't fit at the lines."""
     from matplotlib.lines import Line2D
 
@@ -118,7 +118,7 @@ def add_legend(figure: Figure, styles: dict[Any, Look], title: str) -> None:
 # ---------------------------------------------------------------- a measure over a setting
 
 
-def draw_points(lines: dict[Any, Sequence[tuple[float, Sample]]], x: Quantity, y: Quantity, title: str) -> Figure:
+def draw_points(lines: Mapping[Any, Sequence[tuple[float, Sample]]], x: Quantity, y: Quantity, title: str) -> Figure:
     """A measure over a number, a line a group: means over runs, bars for their standard deviation.
 
     Where points of several lines would lie on each other they are set apart a little, sideways.

@@ -57,7 +57,7 @@ def label_ends(figure: Figure, panels: Sequence[tuple[Axes, Sequence[End]]]) -> 
     for axes, ends in panels:  # the layout makes room for them, at the right of the axes
         axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
         drafts.append([_write(axes, end, 0.0, halo) for end in ends])
-    figure.draw_without_rendering()  # type: ignore[no-untyped-call]
+    figure.draw_without_rendering()
     points = 72 / figure.dpi
     for (axes, ends), texts in zip(panels, drafts, strict=True):
         corners = [axes.transData.transform((end.x, end.y)) * points + (end.aside + GAP, 0) for end in ends]
@@ -68,7 +68,10 @@ def label_ends(figure: Figure, panels: Sequence[tuple[Axes, Sequence[End]]]) -> 
         lines = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
         drawn = [np.asarray(line.interpolated(4).vertices) * points for line in lines if len(line.vertices)]
         named = _merge(ends, corners)
-        boxes = [Box(*corners[k], sizes[k].width * points, max(sizes[k].height * points, LINE)) for k in named]
+        boxes = [
+            Box(corners[k][0], corners[k][1], sizes[k].width * points, max(sizes[k].height * points, LINE))
+            for k in named
+        ]
         heights = spread([replace(box, y=_free(box, drawn)) for box in boxes], low, high)
         for k, height in zip(named, heights, strict=True):
             _write(axes, ends[k], height - corners[k][1], halo)

@@ -63,7 +63,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.05)  # type: ignore[union-attr, call-arg]
+    figure.get_layout_engine().set(wspace=0.05)
     axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
@@ -144,7 +144,7 @@ def add_rank_bar(figure: Figure, axes: Axes, metric: Quantity, values: Sequence[
     bar.ax.tick_params(labelsize=TEXT, colors=INK, length=2)
     bar.ax.invert_yaxis()
     bar.set_label(plain(f"rank: {metric.label}"), fontsize=TEXT, color=INK)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def norm_of(quantity: Quantity, values: Sequence[float]) -> Normalize:
@@ -163,7 +163,7 @@ def add_colour_bar(figure: Figure, drawn: Any, axes: Axes, quantity: Quantity, v
     """The values that the colours stand for."""
     bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=28)
     bar.ax.tick_params(labelsize=TEXT, colors=INK)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     dress(bar.ax, "y", quantity, values)
 
 
