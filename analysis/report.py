@@ -1,4 +1,7 @@
-"""The page of the exercise: as `foldertune report`, with the scenarios' own questions."""
+"""The page of the exercise: as `foldertune report`, but scenarios 1 to 6 are asked their own questions.
+
+python -m analysis.report --logs analysis/exercise3 --out page
+"""
 
 import sys
 

@@ -1,3 +1,3 @@
 """Hyperparameter search over nothing but a shared folder."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

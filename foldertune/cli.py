@@ -59,14 +59,15 @@ def run(
     Args:
         name: of a module in `foldertune.commands`. It has a docstring, `add_arguments(parser)` and `main(arguments)`.
         argv: the command line; `arguments.argv` keeps it, for messages that repeat it.
-        program: how the user called it, where `foldertune NAME` is not the answer.
+        program: how the user called it, where `foldertune NAME` is not the answer; `arguments.program` keeps it.
         options: handed on to the command's `main`.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     module = importlib.import_module(f"foldertune.commands.{name}")
-    parser = new_parser(module.__doc__, program or text.command(name))
+    program = program or text.command(name)
+    parser = new_parser(module.__doc__, program)
     module.add_arguments(parser)
-    arguments = parser.parse_args(argv, argparse.Namespace(argv=argv))
+    arguments = parser.parse_args(argv, argparse.Namespace(argv=argv, program=program))
     return guard(lambda: module.main(arguments, **options))
 
 

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.util import find_spec
+
+EXTRAS = {  # what pyproject.toml lists there, by the names to import
+    "report": ("jinja2", "matplotlib", "numpy", "optuna", "pandas", "scipy", "simpleeval", "sklearn"),
+    "exercise": ("numpy", "torch", "torchvision"),
+}
 
 
 class UserError(Exception):
@@ -22,6 +28,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def require(extra: str) -> None:
+    """Go no further if a library of this extra is not installed. Raises UserError."""
+    for module in EXTRAS[extra]:
+        if find_spec(module) is None:
+            raise missing_extra(extra, ModuleNotFoundError(name=module))
 
 
 def missing_extra(extra: str, error: ImportError) -> UserError:

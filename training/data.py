@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foldertune.errors import UserError
 from foldertune.shipped import HOME, INSTALLED
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ PARTS = {
 }
 
 
-class DataError(Exception):
+class DataError(UserError):
     """The data set can't be had. The message says what was tried and where to put the files."""
 
 

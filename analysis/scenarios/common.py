@@ -47,11 +47,6 @@ def shown(group: Group, measure: str) -> str:
     return group.sample(measure).show(group.results.study.quantity(measure))
 
 
-def label_of(results: Results, name: str) -> str:
-    """The name of a measure or setting in a sentence."""
-    return results.study.quantity(name).label
-
-
 def final(quantity: Quantity) -> Quantity:
     """The same after the last epoch, for an axis."""
     return replace(quantity, label=f"final {quantity.label}")
@@ -85,7 +80,7 @@ def summary_table(groups: Sequence[Group], names: Sequence[str]) -> Table:
     quantities = {name: study.quantity(name) for name in settings}
     for measure, label in ((LOSS, "training loss"), (ERROR, "validation error")):
         quantities[measure] = replace(study.quantity(measure), label=f"{label}, last epoch")
-        quantities[_deviation(measure)] = replace(study.quantity(measure), label="± (deviation)")
+        quantities[_deviation(measure)] = replace(study.quantity(measure), label=f"deviation of {label}")
     quantities[BEST_ERROR] = replace(study.quantity(BEST_ERROR), label="validation error, best epoch")
     quantities["seconds"] = Quantity("training time (s)")
     rows = []

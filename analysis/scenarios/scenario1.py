@@ -12,7 +12,6 @@ from analysis.scenarios.common import (
     LOSS,
     by_loss,
     groups_of,
-    label_of,
     shown,
     standard_error,
     summary_table,
@@ -45,15 +44,16 @@ def answer(results: Results) -> Findings:
         ]
     if not groups:
         return Findings(answers)
-    return Findings(answers, pictures_of(results, groups), [summary_table(groups, ["learning_rate"])])
+    return Findings(answers, pictures_of(groups), [summary_table(groups, ["learning_rate"])])
 
 
-def pictures_of(results: Results, groups: Sequence[Group]) -> list[Picture]:
+def pictures_of(groups: Sequence[Group]) -> list[Picture]:
     """Loss and error over epochs, with every run, by learning rate."""
     pictures = []
-    for name, measure in (("training-loss", LOSS), ("validation-loss", "validation_loss"), ("validation-error", ERROR)):
-        caption = f"{label_of(results, measure).capitalize()} over epochs, every run drawn, by learning rate."
-        pictures.append(Picture(name, caption, partial(draw_groups, groups, ["learning_rate"], measure)))
+    for name, measure in (("training loss", LOSS), ("validation loss", "validation_loss"), ("validation error", ERROR)):
+        caption = f"{name.capitalize()} over epochs, every run drawn, by learning rate."
+        draw = partial(draw_groups, groups, ["learning_rate"], measure)
+        pictures.append(Picture(name.replace(" ", "-"), caption, draw))
     return pictures
 
 

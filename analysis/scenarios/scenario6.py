@@ -24,7 +24,7 @@ def answer(results: Results, others: Mapping[str, Results]) -> Findings:
     answers = [*(say_once(name, other) for name, other in same.items()), *findings.say_course(results)]
     pictures = [figures.timeline_picture(results)] if results.spans else []
     answers.append(say_gain(same))
-    return Findings(answers, pictures)
+    return Findings(answers, pictures, headline=findings.say_best(results)[0])
 
 
 def _is_same_search(a: Results, b: Results) -> bool:

@@ -99,8 +99,8 @@ def _say_derived(results: Results, importance: Importance) -> list[str]:
     for name, parts in importance.derived.items():
         each = [
             f"{words(part)} alone {_share(importance.predicted[part,])}"
-            for part in importance.shares
-            if part in parts and (part,) in importance.predicted
+            for part in results.study.space
+            if part in parts
         ]
         label, share = results.study.quantity(name).label, _share(importance.predicted[name,])
         answers.append(f"The {label} alone predicts {share}; {', '.join(each)}.")
@@ -126,9 +126,8 @@ def say_course(results: Results) -> list[str]:
     ]
     course = results.course
     if len(course.values) > 1:
-        answers.append(
-            f"The best was there when {course.best_after:,} of the {len(course.values):,} trials with a value had ended."
-        )
+        ended = f"{course.best_after:,} of the {len(course.values):,} trials with a value had ended"
+        answers.append(f"The best was there when {ended}.")
     return answers
 
 

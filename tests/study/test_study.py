@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from foldertune.shipped import STUDIES
 from foldertune.space import Categorical, Float, Int
 from foldertune.strategies import load, plan
 from foldertune.study import differences
-from foldertune.study_file import load_study, study_from_record
+from foldertune.study_file import _KEYS, load_study, study_from_record
 from tests.conftest import METRIC, ROOT, settings_of
 
 GOOD = """
@@ -196,3 +197,9 @@ def test_differences_are_named_and_the_budget_is_none(tmp_path):
     found = differences(first, load_study(str(file)))
     assert [item.split()[0] for item in found] == ["fixed.epochs", "space.learning_rate"]
     assert "3 in the folder, now 4" in found[0]
+
+
+def test_quickstart_explains_every_key():
+    text = (STUDIES / "quickstart.toml").read_text()
+    for key in _KEYS:
+        assert re.search(rf"^((# )?{key} = .+|\[{key}\] +# .+)$", text, re.M), key

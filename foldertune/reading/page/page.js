@@ -71,29 +71,31 @@ const svg = (name, attributes, parent, text) => {
   return node;
 };
 
-const digits = (value) => String(Number(value.toPrecision(3)));
+const digits = (value, unit) => unit === "%" ? `${Number((100 * value).toPrecision(3))} %` : String(Number(value.toPrecision(3)));
 
 function drawChart(measure, mine, best) {
   const width = 320, height = 200, left = 52, right = 10, top = 22, bottom = 30;
   const points = [mine, best].map((curve) => curve ? curve[0].map((x, i) => [x, curve[1][i]]).filter((p) => p[1] !== null) : []);
   const all = points.flat();
   const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img" });
-  svg("title", {}, chart, `${measure} over epochs`);
-  svg("text", { x: 4, y: 13 }, chart, measure);
+  const heading = measure.unit && measure.unit !== "%" ? `${measure.label} (${measure.unit})` : measure.label;
+  svg("title", {}, chart, `${heading} over epochs`);
+  svg("text", { x: 4, y: 13 }, chart, heading);
   if (!points[0].length) {
     svg("text", { x: left, y: height / 2 }, chart, "no finite value");
     return chart;
   }
   const ys = all.map((p) => p[1]), xs = all.map((p) => p[0]);
-  const log = Math.min(...ys) > 0 && Math.max(...ys) > 20 * Math.min(...ys);
+  const [lowest, highest] = [Math.min(...ys), Math.max(...ys)];
+  const log = lowest > 0 && (measure.scale === "log" || (measure.scale === "auto" && highest > 20 * lowest));
   const scale = log ? Math.log10 : (y) => y;
-  const [low, high] = [scale(Math.min(...ys)), scale(Math.max(...ys))], [first, last] = [Math.min(...xs), Math.max(...xs)];
+  const [low, high] = [scale(lowest), scale(highest)], [first, last] = [Math.min(...xs), Math.max(...xs)];
   const atX = (x) => left + (last > first ? (x - first) / (last - first) : 0.5) * (width - left - right);
   const atY = (y) => height - bottom - (high > low ? (scale(y) - low) / (high - low) : 0.5) * (height - top - bottom);
   for (const share of high > low ? [0, 0.5, 1] : [0]) {
     const y = low + (high - low) * share, value = log ? 10 ** y : y;
     svg("line", { x1: left, x2: width - right, y1: atY(value), y2: atY(value), class: "axis" }, chart);
-    svg("text", { x: left - 5, y: atY(value) + 4, "text-anchor": "end" }, chart, digits(value));
+    svg("text", { x: left - 5, y: atY(value) + 4, "text-anchor": "end" }, chart, digits(value, measure.unit));
   }
   for (const x of new Set([first, last])) svg("text", { x: atX(x), y: height - 12, "text-anchor": "middle" }, chart, digits(x));
   svg("text", { x: (left + width) / 2, y: height - 2, "text-anchor": "middle" }, chart, "epoch");

@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 
 from analysis.scenarios import find
-from foldertune.reading.archive import read_search
 from foldertune.reading.page import read_all
+from foldertune.reading.reader import read_results
 from foldertune.rows import Row, results_csv
-from foldertune.study_file import load_study
+from foldertune.strategies import load
 from tests.conftest import ROOT, settings_of
 
 KEPT = ROOT / "analysis" / "exercise3"
@@ -20,7 +20,7 @@ README = (KEPT / "README.md").read_text()
 
 @pytest.fixture(scope="module")
 def searches():
-    return dict(read_all([KEPT]).values())
+    return {entry.name: entry.results for entry in read_all([KEPT])}
 
 
 def test_what_was_found_is_what_the_data_say(searches):
@@ -40,7 +40,7 @@ def test_every_figure_that_is_shown_is_drawn_and_none_is_left_over(searches):
     ("scenario1", 8, 3), ("scenario2", 9, 3), ("scenario3", 9, 3), ("scenario4", 9, 1),
 ])  # fmt: skip
 def test_the_grids_are_whole(searches, name, combinations, runs):
-    trials, asked = searches[name].trials, load_study(name)
+    trials, asked = searches[name].trials, load(name, repeats=runs)
     found = Counter(tuple(trial.settings[key] for key in asked.space) for trial in trials)
     assert len(found) == combinations and min(found.values()) >= runs
     for trial in trials:
@@ -53,7 +53,7 @@ def test_the_grids_are_whole(searches, name, combinations, runs):
 
 @pytest.mark.parametrize(("name", "least"), [("scenario5", 40), ("scenario6", 4)])
 def test_the_random_search_is_that_of_scenario_5(searches, name, least):
-    trials, asked = searches[name].trials, load_study("scenario5")
+    trials, asked = searches[name].trials, load("scenario5")
     assert [trial.name.number for trial in trials] == list(range(len(trials))) and len(trials) >= least
     for trial in trials:
         drawn = settings_of(asked, trial.name.number)
@@ -67,5 +67,5 @@ def test_several_workers_took_part_in_scenario_5(searches):
 
 def test_the_tables_are_those_of_the_trials(searches):
     for name in searches:
-        rows = [Row.from_trial(trial) for trial in read_search(KEPT / name, epochs=False).trials]
+        rows = [Row.from_trial(trial) for trial in read_results(KEPT / name, epochs=False).trials]
         assert (KEPT / name / "results.csv").read_text() == results_csv(rows)

@@ -1,0 +1,46 @@
+"""The learning curves of all trials as JSON inside the page, which page.js draws."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+from foldertune.protocol import Trial, printable
+from foldertune.reading.results import Results
+
+MOST_NUMBERS = 300_000  # in a page; beyond it each curve is thinned out
+MOST_MEASURES = 6
+
+
+def curves_of(results: Results) -> str:
+    """The learning curves of the counted trials, and what is measured in them."""
+    from markupsafe import Markup
+
+    study = results.study
+    trials = [trial for trial in results.trials if trial.epochs]
+    measures = results.measures[:MOST_MEASURES]
+    numbers = sum(len(trial.epochs) for trial in trials) * (len(measures) + 1)
+    step = math.ceil(numbers / MOST_NUMBERS) or 1
+    quantities = [study.quantity(measure) for measure in measures]
+    record = {
+        "measures": [{"label": printable(q.label), "unit": printable(q.unit), "scale": q.scale} for q in quantities],
+        "best": results.scored[0][0].name.number if results.scored else None,
+        "note": f" One epoch in {step} is kept here." if step > 1 else "",
+        "trials": {trial.name.number: _curve(results, trial, measures, step) for trial in trials},
+    }
+    text = json.dumps(record, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _curve(results: Results, trial: Trial, measures: Sequence[str], step: int) -> list[list[float | None]]:
+    """The epochs, and each measure after them."""
+    kept = trial.epochs[::-1][::step][::-1]  # the last is always among them
+    return [[_rounded(results.measure(trial, epoch, name)) for epoch in kept] for name in ("epoch", *measures)]
+
+
+def _rounded(value: float | None) -> float | None:
+    if value is None:
+        return None
+    rounded = float(f"{value:.4g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e9 else rounded

@@ -1,0 +1,42 @@
+"""The page's HTML: one file without a network, in which no script runs but its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from foldertune.reading.page.sections import Section
+from foldertune.reading.samples import SIGNIFICANT
+
+PAGE = Path(__file__).parent
+SUBTITLE = "Hyperparameter search over a shared folder: answers computed from the trials' files."
+FOOTNOTE = (
+    f"± is the standard deviation over trials of equal settings (n − 1); trials that collapsed are left out of means. "
+    f"Verdicts are Welch's t-tests at {SIGNIFICANT:g}, two-sided, each for itself."
+)
+
+
+def render(sections: Sequence[Section], made_with: str) -> str:
+    """The page, with its style and script inside; their hashes are the only ones that a browser may obey."""
+    environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    style, script = ((PAGE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    return environment.get_template("page.html").render(
+        title=sections[0].title if len(sections) == 1 else "What the searches found",
+        subtitle=SUBTITLE,
+        sections=sections,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        made_with=made_with,
+        footnote=FOOTNOTE,
+    )
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,78 @@
+"""What a page shows of one study."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from foldertune.protocol import Trial, TrialName, printable
+from foldertune.reading.content import Findings
+from foldertune.reading.findings import say_best
+from foldertune.reading.page.curves import curves_of
+from foldertune.reading.page.images import Image, save
+from foldertune.reading.page.tables import HtmlTable, html_table, table_of_trials
+from foldertune.reading.results import Results
+
+BY_HAND = 90_001  # the number of the first trial that a person queues, if it is free
+
+
+@dataclass(frozen=True)
+class Section:
+    """One study on the page."""
+
+    id: str
+    title: str
+    description: str
+    progress: str
+    best: str  # a sentence; empty if there is no best trial yet
+    command_intro: str
+    command: str
+    findings: Findings
+    figures: list[Image]
+    tables: list[HtmlTable]
+    curves: str  # JSON
+
+
+def make_section(id: str, title: str, results: Results, found: Findings, out: Path, prefix: str) -> Section:
+    """Everything about a study; its figures are written to `out` under names that begin with `prefix`."""
+    study, best = results.study, results.best
+    tables = [html_table(f"{id}-table{k}", table) for k, table in enumerate(found.tables)]
+    return Section(
+        id=id,
+        title=title,
+        description=study.description.rstrip("."),
+        progress=progress(results),
+        best=say_best(results)[0] if best else "",
+        command_intro="To train with these settings:" if study.program else "To try them again, in the study's folder:",
+        command=command(results, best[0][0]) if best else "",
+        findings=found,
+        figures=[image for p in found.pictures if (image := save(p, out, f"{prefix}{p.name}")) is not None],
+        tables=[*tables, table_of_trials(id, results)],
+        curves=curves_of(results),
+    )
+
+
+def progress(results: Results) -> str:
+    """How far the study is."""
+    ended = len(results.trials)
+    asked = max(results.study.trials, ended)
+    if ended == asked and not results.in_hand:
+        return f"All {asked:,} trials have ended."
+    in_hand = f"; {len(results.in_hand)} in hand" if results.in_hand else ""
+    return f"{ended:,} of {asked:,} trials have ended{in_hand}."
+
+
+def command(results: Results, trial: Trial) -> str:
+    """The command that trains with a trial's settings, or that queues them once more in the study's folder."""
+    if results.study.program is None:
+        known = (*results.trials, *results.in_hand, *results.lost)
+        taken = {*results.pending, *(trial.name.number for trial in known)}
+        name = TrialName(max(BY_HAND, max(taken) + 1), 1)
+        return printable(f"echo {shlex.quote(json.dumps({'settings': trial.settings}))} > {name}")
+    options = []
+    for key, value in trial.settings.items():
+        if value is not None:
+            options += [f"--{key.replace('_', '-')}", value if isinstance(value, str) else json.dumps(value)]
+    return printable(f"{results.study.program} {shlex.join(options)}")

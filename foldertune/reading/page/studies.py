@@ -1,0 +1,64 @@
+"""The studies that go on one page, and the names that tell them apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foldertune.reading.reader import read_results
+from foldertune.reading.results import Results
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One study of a page."""
+
+    name: str  # its folder's, with a number where two folders have the same one
+    results: Results
+
+    @property
+    def title(self) -> str:
+        """Its heading among others."""
+        study = self.results.study.name
+        return study if study == self.name else f"{study} ({self.name})"
+
+
+def read_all(paths: Sequence[Path]) -> list[Entry]:
+    """All studies among these folders and right below them. Raises StudyError and OSError."""
+    entries: list[Entry] = []
+    for path in _find_studies(paths):
+        name, number = path.resolve().name, 1
+        while any(entry.name == name for entry in entries):
+            number += 1
+            name = f"{path.resolve().name} {number}"
+        entries.append(Entry(name, read_results(path)))
+    return entries
+
+
+def prefixes_of(entries: Sequence[Entry]) -> list[str]:
+    """The prefix of the file names of each study's figures; it is empty if there is one study."""
+    if len(entries) == 1:
+        return [""]
+    stems = [re.sub(r"[^A-Za-z0-9_-]+", "-", entry.name) for entry in entries]
+    return [f"{stem}-{k}-" if stems.count(stem) > 1 else f"{stem}-" for k, stem in enumerate(stems, start=1)]
+
+
+def _find_studies(paths: Sequence[Path]) -> list[Path]:
+    """The folders of studies; a directory that is none stands for those right below it, in their natural order."""
+    found: list[Path] = []
+    for path in paths:
+        below = [child for child in path.iterdir() if _is_study(child)] if path.is_dir() and not _is_study(path) else []
+        found += sorted(below, key=_natural) or [path]
+    return found
+
+
+def _natural(path: Path) -> list[Any]:
+    """An order in which `lr-10` follows `lr-9`."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+
+
+def _is_study(path: Path) -> bool:
+    return (path / "study.json").exists() or (path / "study.json.done").exists()

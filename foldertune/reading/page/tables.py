@@ -1,0 +1,127 @@
+"""Tables of the page: what comes from files is escaped here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from foldertune.reading.content import Table
+from foldertune.reading.results import Results
+from foldertune.rows import FAILED, Row, column_names, searched_and_metric, with_derived
+from foldertune.study import PERCENT, Quantity, Study
+from foldertune.tables import Cells, short
+
+LONG = 40  # characters of a cell beyond which it may break into lines
+COLLAPSED = "collapsed"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the page: its heading, and whether it holds numbers, which stand at the right."""
+
+    heading: str
+    is_numeric: bool
+
+
+@dataclass(frozen=True)
+class HtmlTable:
+    """A table as the template shows it."""
+
+    id: str
+    title: str
+    caption: str
+    columns: list[Column]
+    length: int  # rows
+    body: str  # these rows in HTML
+    has_curves: bool = False  # does a row lead to learning curves?
+
+
+def html_table(id: str, table: Table) -> HtmlTable:
+    """A table of findings."""
+    keys = list(dict.fromkeys(key for row in table.rows for key in row))
+    columns = [_column(key, table.quantities.get(key), table.rows) for key in keys]
+    lines = [f"<tr>{_cells(keys, columns, row, table.quantities)}</tr>" for row in table.rows]
+    title = table.caption.partition(",")[0].rstrip(".")
+    return HtmlTable(id, title, table.caption, columns, len(lines), _safe("\n".join(lines)))
+
+
+def table_of_trials(id: str, results: Results) -> HtmlTable:
+    """Every counted trial, the best first; its number is the link to its curves."""
+    study = results.study
+    rows = with_derived(study, [Row.from_trial(trial) for trial in results.ranking])
+    epochs = {trial.name.number: len(trial.epochs) for trial in results.trials}
+    collapsed = {trial.name.number for trial in results.collapsed}
+    all_cells: list[Cells] = []
+    for row in rows:
+        status = COLLAPSED if row.trial in collapsed else row.status
+        all_cells.append({**row.cells(), "status": status, "epochs trained": epochs[row.trial]})
+    keys, quantities = _columns_of_trials(study, all_cells)
+    columns = [_column(key, quantities.get(key), all_cells) for key in keys]
+    lines = []
+    for row, cells in zip(rows, all_cells, strict=True):
+        kind = ' class="failed"' if row.status == FAILED else ""
+        anchor = f"{id}-trial-{row.trial}"
+        number = f'<td class="n"><a href="#{anchor}">{row.trial}</a></td>'
+        rest = _cells(keys, columns, cells, quantities)
+        lines.append(f'<tr id="{anchor}" data-trial="{row.trial}"{kind}>{number}{rest}</tr>')
+    return HtmlTable(
+        id=f"{id}-trials",
+        title="All trials",
+        caption=f"All {len(rows):,} trials, best first; a number leads to the learning curves, a heading sorts.",
+        columns=[Column("trial", True), *columns],
+        length=len(rows),
+        body=_safe("\n".join(lines)),
+        has_curves=True,
+    )
+
+
+def _columns_of_trials(study: Study, cells: Sequence[Cells]) -> tuple[list[str], dict[str, Quantity]]:
+    """The columns beside the trial's number, and the quantities that they hold; no derived one without a value."""
+    searched, metric = searched_and_metric(study)
+    derived = dict(zip(column_names(tuple(study.space), tuple(study.derived))[1], study.derived, strict=True))
+    derived = {key: name for key, name in derived.items() if any(row.get(key) is not None for row in cells)}
+    keys = [metric, "status", *searched, *derived, "epochs trained", "seconds", "worker", "attempt", "finished"]
+    names = {metric: study.metric, **derived, **{key: key for key in (*study.space, "seconds")}}
+    return list(dict.fromkeys(keys)), {key: study.quantity(name) for key, name in names.items()}
+
+
+def _column(key: str, quantity: Quantity | None, rows: Sequence[Mapping[str, Any]]) -> Column:
+    values = [value for row in rows if (value := row.get(key)) is not None]
+    is_numeric = bool(values) and all(_is_number(value) for value in values)
+    if quantity is None:
+        return Column(key.replace("_", " "), is_numeric)
+    return Column(quantity.label if quantity.unit == PERCENT else quantity.title, is_numeric)
+
+
+def _cells(
+    keys: Sequence[str], columns: Sequence[Column], row: Mapping[str, Any], quantities: Mapping[str, Quantity]
+) -> str:
+    """A row's cells in HTML; a share is in per cent."""
+    from markupsafe import escape
+
+    parts = []
+    for key, column in zip(keys, columns, strict=True):
+        value, quantity = row.get(key), quantities.get(key)
+        text = short(value)
+        kind = ' class="n"' if column.is_numeric or _is_number(value) else ' class="long"' if len(text) > LONG else ""
+        sorted_by = ""
+        if _is_number(value):
+            if quantity is not None and quantity.unit == PERCENT and math.isfinite(value):
+                text = quantity.show(value)
+            if text != str(value):
+                sorted_by = f' data-v="{value:.6g}"'  # more digits sort better than the few shown
+        parts.append(f"<td{kind}{sorted_by}>{escape(text)}</td>")
+    return "".join(parts)
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _safe(html: str) -> str:
+    """Text that the template takes as HTML; all that comes from files is escaped in it."""
+    from markupsafe import Markup
+
+    return Markup(html)
