@@ -54,7 +54,7 @@ def _pictures_of_settings(results: Results, names: Sequence[str]) -> list[Pictur
     derived = [name for name in study.derived if study.parts(name) <= {*names}]
     over = f"Each hyperparameter{' and what is derived from them' if derived else ''} against {metric}; "
     best = f"the best {HIGHLIGHTED} trials in the colours of their curves."
-    along = f"A line a trial through its settings to its {metric}; colours are ranks{_drawn(results.scored)}."
+    along = f"A line a trial through its settings to its {metric}; the better, the darker{_drawn(results.scored)}."
     found = [
         Picture("hyperparameters", over + best, lambda: draw_hyperparameters(results, [*names, *derived])),
         Picture("parallel-coordinates", along, lambda: draw_parallel_coordinates(results)),
@@ -67,7 +67,7 @@ def _pictures_of_settings(results: Results, names: Sequence[str]) -> list[Pictur
     if chosen := matters or pair:
         a, b = (study.quantity(name).label for name in chosen)
         which = "the pair that predicts best" if matters else "two of what was searched"
-        text = f"{a[:1].upper()}{a[1:]} and {b}, {which}; colour is {metric}{_drawn(results.scored)}."
+        text = f"{a[:1].upper()}{a[1:]} and {b}, {which}; colours are ranks by {metric}{_drawn(results.scored)}."
         found.append(Picture("pair", text, lambda: draw_pair(results, chosen)))
     return found
 
@@ -82,8 +82,8 @@ def _explain(importance: Importance) -> str:
     trials = f"{count(importance.trials, 'trial')}{of}"
     if importance.predicts_nothing:
         return (
-            f"Importance can't be told from {trials}: a random forest predicts the ranks of trials that it has not seen "
-            f"no better than their mean does, whatever it is told. The shares on the left are therefore no finding."
+            f"Importance can't be told from {trials}: whatever a random forest is told, it predicts the ranks of "
+            f"trials it has not seen no better than their mean does. So the shares on the left are no finding."
         )
     return (
         f"Importance over {trials}, of the ranks of their results. Left: Optuna's fANOVA. Right: the share of the "
@@ -97,5 +97,8 @@ def timeline_picture(results: Results) -> Picture:
     """Who trained what when."""
     workers = len(results.workers)
     some = f"; {MOST_WORKERS} of {workers} workers, first those that lost an attempt" if workers > MOST_WORKERS else ""
-    caption = f"Who trained what when: a line a worker, a bar a trial with its number, by the clocks of the workers' hosts{some}."
+    caption = (
+        "Who trained what when: a line a worker, a bar a trial, with its number where there is room, "
+        f"by the clocks of the workers' hosts{some}."
+    )
     return Picture("timeline", caption, lambda: draw_timeline(results))

@@ -108,7 +108,7 @@ def draw_timeline(results: Results) -> Figure:
     axes.set_xlim(-0.01 * length / seconds, 1.01 * length / seconds)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{unit} since the first claim", fontsize=TITLE, color=INK)
-    patches = [Patch(facecolor=KINDS[0], label="a trial with its number (shades alternate)")]
+    patches = [Patch(facecolor=KINDS[0], label="a trial (shades alternate)")]
     if results.lost:
         patches.append(Patch(facecolor="#f2b48a", edgecolor=KINDS[1], hatch="////", label="a lost attempt"))
     if results.in_hand:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import Trial
@@ -13,7 +13,7 @@ from foldertune.reading.figures.style import (
     GREY,
     HIGHLIGHTED,
     MARKER,
-    MARKERS,
+    MOST_TICKS,
     PAGE,
     TEXT,
     Look,
@@ -25,6 +25,7 @@ from foldertune.reading.figures.style import (
     plain,
     quantity_of,
     sample_of,
+    tick,
 )
 from foldertune.reading.results import Curve, Group, Results, median_curve
 from foldertune.reading.samples import Sample
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+APART = 0.11  # of an axis, between ticks at values
 CROWDED = 24  # curves of a panel, beyond which single runs are thin and their median is thick
 MOST_MEASURES = 4
 
@@ -77,7 +79,7 @@ def draw_groups(groups: Sequence[Group], names: Sequence[str], measure: str, ove
 
 
 def _draw_panel(
-    axes: Axes, groups: Sequence[Group], styles: dict[Any, Look], measure: str, over: str, drawn: tuple[Any, Any]
+    axes: Axes, groups: Sequence[Group], styles: Mapping[Any, Look], measure: str, over: str, drawn: tuple[Any, Any]
 ) -> list[End]:
     """Draw the groups of one panel and tell the ends of their lines; `drawn` collects all points."""
     crowded = len(groups) > 1 and sum(len(group.trials) for group in groups) > CROWDED
@@ -102,7 +104,7 @@ def _draw_curve(axes: Axes, curve: Curve, **look: Any) -> None:
     axes.plot(curve.xs, curve.ys, marker="o" if len(curve.xs) == 1 else "", markersize=MARKER, **look)
 
 
-def add_legend(figure: Figure, styles: dict[Any, Look], title: str) -> None:
+def add_legend(figure: Figure, styles: Mapping[Any, Look], title: str) -> None:
     """A legend to the right of the panels, where names don't fit at the lines."""
     from matplotlib.lines import Line2D
 
@@ -116,7 +118,7 @@ def add_legend(figure: Figure, styles: dict[Any, Look], title: str) -> None:
 # ---------------------------------------------------------------- a measure over a setting
 
 
-def draw_points(lines: dict[Any, Sequence[tuple[float, Sample]]], x: Quantity, y: Quantity, title: str) -> Figure:
+def draw_points(lines: Mapping[Any, Sequence[tuple[float, Sample]]], x: Quantity, y: Quantity, title: str) -> Figure:
     """A measure over a number, a line a group: means over runs, bars for their standard deviation.
 
     Where points of several lines would lie on each other they are set apart a little, sideways.
@@ -137,7 +139,8 @@ def draw_points(lines: dict[Any, Sequence[tuple[float, Sample]]], x: Quantity, y
         if not there:
             continue
         look = styles[name]
-        aside = offset_copy(axes.transData, figure, x=3 * (k - (len(lines) - 1) / 2), units="points")
+        shift = 3 * (k - (len(lines) - 1) / 2)  # points
+        aside = offset_copy(axes.transData, figure, x=shift, units="points")
         xs, ys = [at for at, _ in there], [sample.mean for _, sample in there]
         spreads = [sample.deviation or 0.0 for _, sample in there]
         low = [y - spread if y > spread else y for y, spread in zip(ys, spreads, strict=True)]
@@ -147,18 +150,28 @@ def draw_points(lines: dict[Any, Sequence[tuple[float, Sample]]], x: Quantity, y
         mark = {"marker": look.marker, "markersize": MARKER, "linewidth": 1.2}
         axes.add_artist(Line2D(xs, ys, **look.line, **mark, transform=aside))
         axes.update_datalim([end for bar in bars for end in bar])
-        ends.append(End(cut(name), xs[-1], ys[-1], look.colour))
+        ends.append(End(cut(name), xs[-1], ys[-1], look.colour, shift))
         drawn[0].extend(xs)
         drawn[1].extend([*low, *high])
     dress(axes, "x", x, drawn[0])
     dress(axes, "y", y, drawn[1])
     axes.autoscale_view()
+    _mark_values(axes, x, drawn[0])
     if fit([cut(name) for name in lines]):
         head(axes, plain(title))
         label_ends(figure, [(axes, ends)])
     else:
         add_legend(figure, styles, plain(title))
     return figure
+
+
+def _mark_values(axes: Axes, quantity: Quantity, values: Sequence[float]) -> None:
+    """Ticks at the values themselves, where they are few and far enough apart."""
+    known = sorted(set(values))
+    shares = [float(axes.transLimits.transform(axes.transScale.transform((value, 1)))[0]) for value in known]
+    if 1 < len(known) <= MOST_TICKS and min(b - a for a, b in itertools.pairwise(shares)) > APART:
+        axes.set_xticks(known, [tick(quantity, float(f"{value:.3g}")) for value in known])
+        axes.minorticks_off()
 
 
 # ---------------------------------------------------------------- all trials
@@ -173,7 +186,7 @@ def draw_learning_curves(results: Results) -> Figure:
     best = dict(zip([trial.name.number for trial in highlighted], best_looks(), strict=False))
     others = sample_of([trial for trial in begun if trial.name.number not in best])
     names = results.measures[:MOST_MEASURES]
-    figure, axes = new_figure(max(PAGE * len(names) / 3, COLUMN) if len(names) < 3 else PAGE, 3.0, 1, len(names))
+    figure, axes = new_figure(PAGE if len(names) > 1 else 5.0, 3.5, 1, len(names))
     for each, name in zip(axes, names, strict=True):
         values: list[float] = []
         for trial in others:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BELOW = "below 0: worse than guessing the mean rank"
+BELOW = "below 0: worse than the mean rank"
 
 
 def draw_importance(study: Study, importance: Importance) -> Figure:
@@ -38,42 +38,47 @@ def draw_importance(study: Study, importance: Importance) -> Figure:
     doubtful = importance.predicts_nothing
     shares = sorted(importance.shares.items(), key=lambda item: item[1])
     predicted = sorted(importance.predicted.items(), key=lambda item: item[1])
-    figure, (left, right) = new_figure(PAGE, 1.4 + 0.19 * max(len(predicted), 3), 1, 2, width_ratios=(2, 3))
+    rows = max(len(predicted), len(shares), 3)
+    figure, (left, right) = new_figure(PAGE, 1.3 + 0.19 * rows, 1, 2, width_ratios=(2, 3))
     blue, orange, grey = (PALE,) * 3 if doubtful else (KINDS[0], KINDS[1], GREY)
     _draw_bars(left, [study.quantity(name).label for name, _ in shares], [v for _, v in shares], [blue] * len(shares))
-    left.set_xlabel("share of the variance of ranks\n(fANOVA)", fontsize=TITLE, color=INK)
+    left.set_xlabel("share of the variance of ranks\n(fANOVA)", fontsize=TEXT, color=INK)
     names = [_joined(study, chosen, len(importance.shares)) for chosen, _ in predicted]
     colours = [
         orange if {*chosen} & importance.derived.keys() else blue if len(chosen) == 1 else grey
         for chosen, _ in predicted
     ]
     _draw_bars(right, names, [value for _, value in predicted], colours)
-    negative = any(value < 0 for _, value in predicted)
-    text = f"R² of the ranks of trials not seen\n({BELOW if negative else 'out-of-bag estimate'})"
-    right.set_xlabel(text, fontsize=TITLE, color=INK)
+    right.set_xlabel(f"R² for ranks of trials not seen (out of bag)\n{BELOW}", fontsize=TEXT, color=INK)
+    for axes, bars in ((left, len(shares)), (right, len(predicted))):
+        axes.set_ylim(bars - rows - 0.6, bars - 0.4)  # bars of both sides are equally thick
     if doubtful:
         warning = (
             f"{count(importance.trials, 'trial')}: too few to tell. Nothing predicts the rank of a trial not seen."
         )
         figure.suptitle(warning, fontsize=TITLE, color=KINDS[1])
-    else:
-        kinds = [Patch(color=blue, label="one alone"), Patch(color=grey, label="several")]
-        if importance.derived:
-            kinds.append(Patch(color=orange, label="with a derived quantity"))
-        right.legend(handles=kinds, fontsize=SMALL, frameon=False, loc="lower right")
+        return figure
+    kinds = [Patch(color=blue, label="one alone"), Patch(color=grey, label="several")]
+    if importance.derived:
+        kinds.append(Patch(color=orange, label="with a derived quantity"))
+    figure.legend(handles=kinds, fontsize=TEXT, frameon=False, loc="outside upper right", ncols=3)
     return figure
 
 
 def _draw_bars(axes: Axes, names: Sequence[str], values: Sequence[float], colours: Sequence[str]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.barh(range(len(names)), values, color=colours, height=0.66)
     axes.set_yticks(range(len(names)), [plain(name) for name in names], fontsize=TEXT)
-    reach = max(*map(abs, values), 0.1)
+    low, high = min(*values, 0.0), max(*values, 0.1)
+    room = 0.22 * (high - low)  # for a number
     for position, value in enumerate(values):
         side = {"ha": "left" if value >= 0 else "right", "va": "center", "fontsize": SMALL, "color": INK}
         text = f"{value:.2f}".replace("-", "−")
         axes.annotate(text, (value, position), (3 if value >= 0 else -3, 0), textcoords="offset points", **side)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_xlim(min(*values, 0.0) - (0.2 * reach if min(values) < 0 else 0), max(*values, 0.0) + 0.2 * reach)
+    axes.set_xlim(low - room if low < 0 else 0, high + room)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="y", visible=False)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from foldertune.reading.figures.style import INK, TEXT
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST, LONGEST = 9, 14  # names at the ends of lines, and characters of one; for more there is a legend
-GAP = 4  # points from the end of a line to its name
+NARROW = 12  # characters in a line of a name
+MOST, LONGEST = 9, 20  # names at the ends of lines, and characters of one; for more there is a legend
+GAP = 6  # points from the end of a line to its name
 LINE = 1.15 * TEXT  # points: the height of a name
 APART = 2.5 * LINE  # ends of one group that are further apart than this have a name each
 
@@ -27,6 +29,17 @@ class End:
     x: float
     y: float
     colour: Any
+    aside: float = 0.0  # points to the right of x, where the line is drawn
+
+
+@dataclass(frozen=True)
+class Box:
+    """The room that a name takes, in points: its left end, the height of its middle, and its size."""
+
+    x: float
+    y: float
+    width: float
+    height: float
 
 
 def fit(texts: Sequence[str]) -> bool:
@@ -36,6 +49,7 @@ def fit(texts: Sequence[str]) -> bool:
 
 def label_ends(figure: Figure, panels: Sequence[tuple[Axes, Sequence[End]]]) -> None:
     """Write the names in each panel, once everything is drawn: where they would lie on each other they move apart."""
+    import numpy as np
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=2, foreground="white")]
@@ -43,24 +57,43 @@ def label_ends(figure: Figure, panels: Sequence[tuple[Axes, Sequence[End]]]) -> 
     for axes, ends in panels:  # the layout makes room for them, at the right of the axes
         axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
         drafts.append([_write(axes, end, 0.0, halo) for end in ends])
-    figure.draw_without_rendering()  # type: ignore[no-untyped-call]
+    figure.draw_without_rendering()
     points = 72 / figure.dpi
     for (axes, ends), texts in zip(panels, drafts, strict=True):
-        corners = [axes.transData.transform((end.x, end.y)) * points for end in ends]
-        widths = [text.get_window_extent().width * points for text in texts]
+        corners = [axes.transData.transform((end.x, end.y)) * points + (end.aside + GAP, 0) for end in ends]
+        sizes = [text.get_window_extent() for text in texts]
         _, low, _, high = axes.bbox.extents * points
         for text in texts:
             text.remove()
+        lines = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
+        drawn = [np.asarray(line.interpolated(4).vertices) * points for line in lines if len(line.vertices)]
         named = _merge(ends, corners)
-        heights = spread([(corners[k][0], corners[k][1], widths[k]) for k in named], low, high)
+        boxes = [
+            Box(corners[k][0], corners[k][1], sizes[k].width * points, max(sizes[k].height * points, LINE))
+            for k in named
+        ]
+        heights = spread([replace(box, y=_free(box, drawn)) for box in boxes], low, high)
         for k, height in zip(named, heights, strict=True):
             _write(axes, ends[k], height - corners[k][1], halo)
 
 
+def _free(box: Box, lines: Sequence[Any]) -> float:
+    """The height, near its own, at which a name hides least of the lines."""
+
+    def hidden(up: float) -> float:
+        inside = (
+            (abs(xs - box.x - box.width / 2) < box.width / 2) & (abs(ys - box.y - up) < box.height / 2)
+            for xs, ys in (points.T for points in lines)
+        )
+        return float(sum(each.sum() for each in inside)) + abs(up) / LINE
+
+    return box.y + min((0.0, LINE, -LINE, 2 * LINE, -2 * LINE), key=hidden)
+
+
 def _write(axes: Axes, end: End, up: float, halo: Any) -> Any:
     return axes.annotate(
-        end.text, (end.x, end.y), (GAP, up), textcoords="offset points", va="center", fontsize=TEXT,
-        color=end.colour, annotation_clip=False, path_effects=halo, zorder=6, label="end",
+        textwrap.fill(end.text, NARROW), (end.x, end.y), (GAP + end.aside, up), textcoords="offset points",
+        va="center", fontsize=TEXT, color=end.colour, annotation_clip=False, path_effects=halo, zorder=6, label="end",
     )  # fmt: skip
 
 
@@ -79,21 +112,16 @@ def _merge(ends: Sequence[End], corners: Sequence[Any]) -> list[int]:
     return named
 
 
-def spread(boxes: Sequence[tuple[float, float, float]], low: float, high: float) -> list[float]:
-    """The heights at which names of a width, from x on, do not lie on each other; as near to their own as can be.
-
-    Args:
-        boxes: x, height and width of each, in points.
-        low, high: they stay between these.
-    """
-    heights = [min(max(y, low), high) for _, y, _ in boxes]
-    order = sorted(range(len(boxes)), key=lambda k: (boxes[k][1], k))
+def spread(boxes: Sequence[Box], low: float, high: float) -> list[float]:
+    """The heights at which names don't lie on each other: between `low` and `high`, as near to their own as can be."""
+    heights = [min(max(box.y, low), high) for box in boxes]
+    order = sorted(range(len(boxes)), key=lambda k: (boxes[k].y, k))
     for _ in range(300):
         moved = False
         for i, j in itertools.combinations(order, 2):  # i belongs below j
-            (x, _, w), (u, _, v) = boxes[i], boxes[j]
-            lack = LINE - (heights[j] - heights[i])
-            if x < u + v + GAP and u < x + w + GAP and lack > 0.01:
+            a, b = boxes[i], boxes[j]
+            lack = (a.height + b.height) / 2 - (heights[j] - heights[i])
+            if a.x < b.x + b.width + GAP and b.x < a.x + a.width + GAP and lack > 0.01:
                 heights[i], heights[j] = heights[i] - lack / 2, heights[j] + lack / 2
                 moved = True
         heights = [min(max(height, low), high) for height in heights]

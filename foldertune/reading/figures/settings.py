@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from foldertune.reading.figures.style import (
     SMALL,
     TEXT,
     add_colour_bar,
+    add_rank_bar,
     best_is_dark,
     best_looks,
     cut,
@@ -26,9 +26,10 @@ from foldertune.reading.figures.style import (
     new_figure,
     norm_of,
     place,
-    plain,
     quantity_of,
+    rank_colours,
     sample_of,
+    wrapped,
 )
 from foldertune.reading.results import Results
 from foldertune.space import Categorical
@@ -97,7 +98,7 @@ def _draw_scatter(axes: Axes, points: Sequence[tuple[float, float, bool]]) -> di
 
 
 def draw_pair(results: Results, pair: tuple[str, str]) -> Figure:
-    """Two settings and the metric: a table of means for a grid, else points. The best one is named."""
+    """Two settings and the metric: a table of means for a grid, else points whose colours are ranks."""
     study = results.study
     if all(isinstance(study.space.get(name), Categorical) for name in pair):
         return _draw_table(results, pair)
@@ -107,26 +108,20 @@ def draw_pair(results: Results, pair: tuple[str, str]) -> Figure:
         place(axes, which, study, name, [results.setting(trial, name) for trial, _ in scored])
         for which, name in zip("xy", pair, strict=True)
     )
-    places = list(zip(xs, ys, (value for _, value in scored), strict=True))
-    bad = [results.has_collapsed(trial) for trial, _ in scored]
-    trained = [point for point, collapsed in zip(places, bad, strict=True) if not collapsed] or places
-    crosses = [point for point, collapsed in zip(places, bad, strict=True) if collapsed and point not in trained]
+    points = list(zip(xs, ys, rank_colours(len(scored)), strict=True))[::-1]  # the best on top
+    bad = [results.has_collapsed(trial) for trial, _ in scored][::-1]
+    for x, y, colour in (point for point, collapsed in zip(points, bad, strict=True) if not collapsed):
+        axes.plot(x, y, "o", color=colour, markersize=MARKER + 1, markeredgecolor="white", markeredgewidth=0.4)
+    crosses = [(x, y) for (x, y, _), collapsed in zip(points, bad, strict=True) if collapsed]
     if crosses:
-        style = {"marker": "x", "color": INK, "markersize": MARKER, "linestyle": "", "zorder": 2}
-        axes.plot([x for x, _, _ in crosses], [y for _, y, _ in crosses], label="collapsed", **style)
+        look = {"color": INK, "markersize": MARKER + 1, "linestyle": "", "zorder": 4}
+        axes.plot(*zip(*crosses, strict=True), marker="x", label="collapsed", **look)
         axes.legend(fontsize=TEXT, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
-    columns = list(zip(*trained[::-1], strict=True))  # the best on top
-    values = columns[2]
-    metric = study.quantity(study.metric)
-    points = axes.scatter(
-        columns[0], columns[1], c=values, norm=norm_of(metric, values), cmap=best_is_dark(study), zorder=3,
-        s=(1.4 * MARKER) ** 2, edgecolors="white", linewidths=0.4,
-    )  # fmt: skip
     axes.annotate(
-        "best", trained[0][:2], (7, 7), textcoords="offset points", fontsize=TEXT, color=KINDS[1], zorder=6,
+        "best", (xs[0], ys[0]), (7, 7), textcoords="offset points", fontsize=TEXT, color=KINDS[1], zorder=6,
         arrowprops={"arrowstyle": "-", "color": KINDS[1], "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3},
     )  # fmt: skip
-    add_colour_bar(figure, points, axes, metric, values)
+    add_rank_bar(figure, axes, study.quantity(study.metric), [value for _, value in scored])
     return figure
 
 
@@ -167,35 +162,23 @@ def _choices(study: Study, name: str) -> tuple[Any, ...]:
 
 def draw_parallel_coordinates(results: Results) -> Figure:
     """One line a trial through its settings to the metric. Colours are ranks; the bar says which values have them."""
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
     from matplotlib.collections import LineCollection
-    from matplotlib.colors import Normalize
 
     study = results.study
     scored = results.scored[:HIGHLIGHTED] + sample_of(results.scored[HIGHLIGHTED:])
     names = [name for name in study.space if len({short(trial.settings.get(name)) for trial, _ in scored}) > 1]
-    figure, (axes,) = new_figure(max(PAGE, 1.3 * (len(names) + 2)), 3.4)
+    figure, (axes,) = new_figure(max(PAGE, 1.1 * (len(names) + 2)), 3.4)
     heights = [_add_scale(axes, k, study, name, scored) for k, name in enumerate([*names, study.metric])]
-    shades, last = colormaps["viridis"], max(len(scored) - 1, 1)
     lines = [list(enumerate(column)) for column in zip(*heights, strict=True)]
-    colours = [(*shades(0.95 * k / last)[:3], 0.9 - 0.5 * k / last) for k in range(len(lines))]
+    colours = [(*colour[:3], 0.9 - 0.5 * k / len(lines)) for k, colour in enumerate(rank_colours(len(lines)))]
     axes.add_collection(LineCollection(lines[::-1], colors=colours[::-1], linewidths=1.1))  # the best on top
     axes.set(xlim=(-0.1, len(heights) - 0.6), ylim=(-0.03, 1.03), yticks=[])
-    titles = [plain(textwrap.fill(study.quantity(name).title, 16)) for name in (*names, study.metric)]
+    titles = [wrapped(study.quantity(name), 16) for name in (*names, study.metric)]
     axes.set_xticks(range(len(heights)), titles, fontsize=TEXT)
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
-    metric = study.quantity(study.metric)
-    drawn = ScalarMappable(Normalize(0, last / 0.95), "viridis")
-    bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=28, boundaries=[k - 0.5 for k in range(last + 2)])
-    ranks = list(dict.fromkeys(round(share * last) for share in (0, 0.25, 0.5, 0.75, 1)))
-    bar.set_ticks(ranks, labels=[f"{k + 1}: {metric.show(scored[min(k, len(scored) - 1)][1])}" for k in ranks])
-    bar.ax.tick_params(labelsize=TEXT, length=2)
-    bar.ax.invert_yaxis()
-    bar.set_label(plain(f"rank: {metric.label}"), fontsize=TEXT)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    add_rank_bar(figure, axes, study.quantity(study.metric), [value for _, value in scored])
     return figure
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ ORDERED = (  # Paul Tol's "muted", two of them darker; neighbours are far apart
     "#332288", "#77bfe6", "#44aa99", "#117733", "#85852a", "#d9b93b", "#cc6677", "#882255", "#b455a8",
 )  # fmt: skip
 STYLES: tuple[Any, ...] = ("-", (0, (4, 1.2)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "v", "P", "p")  # as large as each other
 GREY, PALE, INK = "#9a9a9a", "#e0e0e0", "#262626"
 HIGHLIGHTED = 4  # the best trials, which have a colour of their own
 MANY = 500  # points or bars; more are kept as pixels, or an SVG would be too large
@@ -62,6 +63,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.05)
     axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
@@ -77,7 +79,14 @@ def plain(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
-def cut(value: Any, most: int = 14) -> str:
+def wrapped(quantity: Quantity, most: int = 30) -> str:
+    """The label of a quantity with its unit, in as few lines of up to `most` letters as hold it, equally long."""
+    text = plain(quantity.title)
+    lines = len(textwrap.wrap(text, most))
+    return next(textwrap.fill(text, width) for width in range(1, most + 1) if len(textwrap.wrap(text, width)) <= lines)
+
+
+def cut(value: Any, most: int = 20) -> str:
     """A value as a short text, for a tick or a name at a line."""
     text = short(value)
     return plain(text if len(text) <= most else f"{text[: most - 1]}…")
@@ -114,6 +123,30 @@ def best_looks() -> list[Look]:
     return [Look(KINDS[k], STYLES[k % len(STYLES)], MARKERS[k]) for k in range(HIGHLIGHTED)]
 
 
+def rank_colours(count: int) -> list[tuple[float, ...]]:
+    """A colour for each rank, best first: the better, the darker."""
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](0.95 * k / max(count - 1, 1)) for k in range(count)]
+
+
+def add_rank_bar(figure: Figure, axes: Axes, metric: Quantity, values: Sequence[float]) -> None:
+    """The ranks that the colours stand for, with some of the values that have them; `values` are best first."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    edges = [k + 0.5 for k in range(len(values) + 1)]
+    drawn = ScalarMappable(BoundaryNorm(edges, len(values)), ListedColormap(rank_colours(len(values))))
+    bar = figure.colorbar(drawn, ax=axes, pad=0.03, aspect=28, spacing="proportional")
+    ranks = sorted({round(share * (len(values) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)})
+    bar.set_ticks([k + 1 for k in ranks], labels=[f"{k + 1}: {metric.show(values[k])}" for k in ranks])
+    bar.ax.minorticks_off()
+    bar.ax.tick_params(labelsize=TEXT, colors=INK, length=2)
+    bar.ax.invert_yaxis()
+    bar.set_label(plain(f"rank: {metric.label}"), fontsize=TEXT, color=INK)
+    bar.outline.set_visible(False)
+
+
 def norm_of(quantity: Quantity, values: Sequence[float]) -> Normalize:
     """From values to colours."""
     from matplotlib.colors import LogNorm, Normalize
@@ -130,7 +163,7 @@ def add_colour_bar(figure: Figure, drawn: Any, axes: Axes, quantity: Quantity, v
     """The values that the colours stand for."""
     bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=28)
     bar.ax.tick_params(labelsize=TEXT, colors=INK)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     dress(bar.ax, "y", quantity, values)
 
 
@@ -160,7 +193,7 @@ def dress(axes: Axes, which: str, quantity: Quantity, values: Sequence[float]) -
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
     axis = axes.xaxis if which == "x" else axes.yaxis
-    getattr(axes, f"set_{which}label")(plain(quantity.title), fontsize=TITLE, color=INK)
+    getattr(axes, f"set_{which}label")(wrapped(quantity), fontsize=TITLE, color=INK)
     if is_log(quantity, values):
         getattr(axes, f"set_{which}scale")("log")
         axis.set_major_locator(FixedLocator(_marks(min(values), max(values))))
@@ -204,7 +237,7 @@ def place(axes: Axes, which: str, study: Study, name: str, values: Sequence[Any]
     if not ticks:
         dress(axes, which, quantity_of(study, name), [at for at in places if math.isfinite(at)])
         return places
-    getattr(axes, f"set_{which}label")(plain(study.quantity(name).title), fontsize=TITLE, color=INK)
+    getattr(axes, f"set_{which}label")(wrapped(study.quantity(name)), fontsize=TITLE, color=INK)
     step = math.ceil(len(ticks) / MOST_TICKS)
     shown = range(0, len(ticks), step)
     slanted = {"rotation": 30, "ha": "right"} if which == "x" and len(ticks) > 4 else {}
