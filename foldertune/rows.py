@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from foldertune.formats import to_csv
 from foldertune.protocol import Trial
 from foldertune.study import SEED, Study
-from foldertune.tables import Cells, to_csv
+from foldertune.tables import Cells
 
 SUCCEEDED, FAILED = "succeeded", "failed"
 _BEFORE = ("trial", "status")

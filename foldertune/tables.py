@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import operator
@@ -12,11 +11,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from foldertune.errors import UserError, did_you_mean
-from foldertune.protocol import printable, to_line
+from foldertune.protocol import printable
 
 LONGEST = 400  # characters of a value that a person is shown
 Cells = dict[str, Any]  # a row by columns; None: no value
-Show = Callable[[str, Any], str]  # how a person is shown a column's value; programs get it as it is
 
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
@@ -105,7 +103,7 @@ def check_numbers(option: str, keys: Iterable[str], cells: Sequence[Cells]) -> N
 
 
 def where(cells: Iterable[Cells], condition: str, known: Sequence[str]) -> list[Cells]:
-    """The rows for which a condition such as `filters<50` holds; a row without that value is none of them.
+    """The rows for which a condition such as `width<50` holds; a row without that value is none of them.
 
     `error=` asks for the rows without a value, `error!=` for those with one. Texts and numbers of one column are not
     compared with each other. Raises TableError, naming the condition, if it can't be understood.
@@ -143,7 +141,7 @@ def _parse_condition(condition: str, known: Sequence[str]) -> tuple[str, str, st
             return key, match[1], match[2]
     name = re.split("[<>!=]", text)[0].strip()
     if not name or name == text:
-        raise TableError(f"--where {condition!r}: must be column, comparison and value, such as 'filters<50'")
+        raise TableError(f"--where {condition!r}: must be column, comparison and value, such as 'width<50'")
     check_columns(f"--where {condition!r}", [name], known)
     raise TableError(f"--where {condition!r}: the comparison must be one of {' '.join(COMPARISONS)}")
 
@@ -206,98 +204,3 @@ def _summary(members: Sequence[Cells], keys: Sequence[str], values: Sequence[str
         summary.append(statistics.fmean(numbers) if numbers else None)
         summary.append(statistics.stdev(numbers) if len(numbers) > 1 else None)
     return dict(zip(group_columns(keys, values), summary, strict=True))
-
-
-# ---------------------------------------------------------------- formats
-
-
-def _short(key: str, value: Any) -> str:
-    return short(value)
-
-
-def to_csv(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
-    """A table with a header; what has no value is empty, a list or an object is JSON."""
-    file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(keys)
-    for row in cells:
-        values = map(row.get, keys)
-        writer.writerow([json.dumps(v) if isinstance(v, dict | list) else v for v in values])
-    return file.getvalue()
-
-
-def to_json(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
-    """A list of objects, one a line."""
-    rows = [to_line({key: row.get(key) for key in keys}).decode().rstrip("\n") for row in cells]
-    return "[" + ",\n ".join(rows) + "]\n"
-
-
-def to_markdown(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
-    """A table for a README or an issue."""
-    lines = [
-        list(map(printable, keys)),
-        ["---:"] * len(keys),
-        *([show(key, row.get(key)) for key in keys] for row in cells),
-    ]
-    escaped = ([text.replace("|", "\\|") for text in line] for line in lines)
-    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
-
-
-_LATEX = str.maketrans(
-    {letter: f"\\{letter}" for letter in "&%$#_{}"}
-    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "–": "--"}
-)
-
-
-def to_latex(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
-    r"""A table for a paper; needs \usepackage{booktabs}."""
-
-    def line(texts: Iterable[str]) -> str:
-        return " & ".join(text.translate(_LATEX) for text in texts) + r" \\" + "\n"
-
-    head = line(printable(key).replace("_", " ") for key in keys)
-    body = "".join(line(show(key, row.get(key)) for key in keys) for row in cells)
-    columns = "r" * len(keys)
-    return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head}\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
-
-
-def to_parquet(keys: Sequence[str], cells: Sequence[Cells]) -> bytes:
-    """A table for other programs, one type a column. Raises TableError if pandas can't write it here."""
-    try:
-        import pandas
-        import pyarrow  # noqa: F401  # pandas finds out late
-    except ImportError:
-        raise TableError("--format parquet: needs pandas and pyarrow: pip install pandas pyarrow") from None
-    columns = {}
-    for key in keys:
-        values = [row.get(key) for row in cells]
-        kind = _parquet_type([value for value in values if value is not None])
-        if kind == "string":
-            values = [None if value is None else _whole(as_text(value)) for value in values]
-        columns[_whole(key)] = pandas.Series(values, dtype=kind)
-    file = io.BytesIO()
-    pandas.DataFrame(columns).to_parquet(file, engine="pyarrow")
-    return file.getvalue()
-
-
-def _parquet_type(values: Sequence[Any]) -> str:
-    kinds = set(map(type, values))
-    if kinds == {bool}:
-        return "boolean"
-    if kinds == {int} and max(map(abs, values)) < 2**63:
-        return "Int64"
-    return "Float64" if values and kinds <= {int, float} else "string"
-
-
-def _whole(text: str) -> str:
-    """The text, with half a surrogate pair written out."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-FORMATS: dict[str, Callable[[Sequence[str], Sequence[Cells], Show], str]] = {
-    "csv": to_csv,
-    "json": to_json,
-    "markdown": to_markdown,
-    "latex": to_latex,
-}

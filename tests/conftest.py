@@ -98,7 +98,7 @@ class Bench:
 
     def rows(self):
         results = read_results(self.logs, epochs=False)
-        assert not results.complaints
+        assert len(results.trials) == len(self.names("seen")), results.complaints
         return [Row.from_trial(trial) for trial in results.trials]
 
     def assert_complete(self, trials):

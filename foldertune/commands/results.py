@@ -1,25 +1,24 @@
-"""The results of a study: from the trials' files to rows, from rows to tables.
+"""The results of a study: its trials as a table, filtered, sorted, grouped, in many formats.
 
-    {program}                         the best ten of logs/
-    {program} --logs /shared/me/lr --best 3
-    {program} --all --format csv      every trial and column
-    {program} --where 'filters<50' --where status=done
+    {program} --logs /shared/me/lr  the best ten trials
+    {program} --best 3
+    {program} --all --format csv  every trial and column
+    {program} --where 'width<50' --where status=succeeded
     {program} --sort seconds --descending
-    {program} --group                 mean and deviation over
-                                                       trials of equal settings
-    {program} --group filters --columns test_loss --out t.tex
-    {program} --keep kept             all of it, small
+    {program} --group  mean and deviation over trials of equal settings
+    {program} --group width --columns loss --out t.tex
+    {program} --keep kept  all of it, in a small form
 
-CONDITION is a column, one of = != < <= > >=, and a value: 'error=' asks for the
-trials that have none, 'error!=' for the others. With --group, --columns are
-those to average (else the metric and the seconds); a trial that failed, that
-diverged or that has no metric is counted, and `left_out` of the means. The
-deviation is that of a sample.
+CONDITION is a column, one of = != < <= > >=, and a value. A share may be given
+in per cent: 'error_rate<1%'. 'error=' asks for the trials that have none,
+'error!=' for the others. With --group, --columns are those to average (else
+the metric and the seconds). A trial that failed, that collapsed or that has no
+metric is counted, but left out of the means. The deviation is that of a sample.
 
-In a notebook: from foldertune import load; load("logs"), a DataFrame.
+In a notebook: from foldertune import load; load("logs") is a DataFrame.
 
-The master keeps the same rows, in the order of the trials, in `results.csv`;
-if that file is gone, this program writes it again from the trials' files.
+The master keeps the same rows, in the order of the trials, in `results.csv`.
+If that file is gone, this program writes it again from the trials' files.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from pathlib import Path
 
 from foldertune.commands.options import add_logs
 from foldertune.errors import StudyError
+from foldertune.formats import FORMATS, to_parquet
 from foldertune.protocol import Folder, printable, write_whole
 from foldertune.reading.archive import read_archive, write_archive
 from foldertune.reading.reader import read_results
@@ -40,7 +40,6 @@ from foldertune.reading.words import best_first
 from foldertune.rows import Row, columns, results_csv, searched_and_metric, with_derived
 from foldertune.study import Study
 from foldertune.tables import (
-    FORMATS,
     Cells,
     TableError,
     check_columns,
@@ -50,7 +49,6 @@ from foldertune.tables import (
     group_columns,
     is_number,
     sort_by,
-    to_parquet,
     where,
 )
 
@@ -66,8 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number.add_argument("--best", type=int, metavar="N", help="the first N (default: 10)")
     number.add_argument("--all", action="store_true", help="all of them")
     group.add_argument(
-        "--where", action="append", metavar="CONDITION", help="such as 'filters<50'; given again, all must hold"
-    )
+        "--where", action="append", metavar="CONDITION",
+        help="only trials for which it holds, such as 'width<50'; may be given again",
+    )  # fmt: skip
     group.add_argument("--sort", metavar="COLUMN", help="smallest first (default: the best trial first)")
     group.add_argument("--descending", action="store_true", help="with --sort: largest first")
     group = parser.add_argument_group("what of them")
@@ -112,6 +111,8 @@ def main(arguments: argparse.Namespace) -> int:
     results = read_results(arguments.logs, epochs=bool(arguments.keep))
     for complaint in results.complaints:
         print(f"left out: {printable(complaint)}", file=sys.stderr)
+    if missing := results.study.missing_library():
+        print(missing, file=sys.stderr)
     mend_table(Folder(arguments.logs), [Row.from_trial(trial) for trial in results.trials])
     if arguments.keep:
         keep(results, arguments.logs, arguments.keep)
@@ -182,10 +183,10 @@ def known_columns(study: Study, rows: Sequence[Row]) -> list[str]:
 def groups(
     study: Study, cells: Sequence[Cells], by: Sequence[str], averaged: Sequence[str]
 ) -> tuple[list[str], list[Cells]]:
-    """The columns and rows of groups that agree in `by`: the lowest (or highest) mean of the metric first.
+    """The columns and rows of groups that agree in `by`, the best mean of the metric first.
 
-    Without the metric among what is `averaged`, in the order of the best trial of each. A trial that failed or diverged
-    says little of the others, and is in no mean.
+    If the metric is not among what is `averaged`, the groups are in the order of their best trials. A trial that failed
+    or collapsed says little of the others, and is in no mean.
     """
     metric = searched_and_metric(study)[1]
     check_numbers("--columns", averaged, cells)
@@ -193,7 +194,7 @@ def groups(
     averaged = [key for key in averaged if key not in by]
 
     def counts(row: Cells) -> bool:
-        return is_number(row.get(metric)) and row.get("diverged") is not True
+        return is_number(row.get(metric)) and not study.has_collapsed(row, row)
 
     keys, table = group_columns(by, averaged), group_by(cells, by, averaged, counts)
     if metric in averaged:

@@ -6,16 +6,14 @@ import itertools
 import math
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from foldertune.protocol import Trial
 from foldertune.space import Categorical, Int
 from foldertune.study import Study
 from foldertune.tables import finite
-
-if TYPE_CHECKING:
-    from foldertune.reading.results import Results
 
 FEWEST = 8  # trials with a value, below which nothing is said
 MOST = 200  # trials that are looked at; of more, this many drawn at random: fANOVA's time grows with the square
@@ -65,35 +63,41 @@ def rank_all(values: Sequence[float]) -> list[float]:
     return [float(rank) for rank in rankdata(values)]
 
 
-def measure_importance(results: Results) -> Importance | None:
+def measure_importance(
+    study: Study,
+    trials: Sequence[Trial],
+    values: Sequence[float | None],
+    setting: Callable[[Trial, str], Any],
+) -> Importance | None:
     """Importance by Optuna's fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014), and what a forest predicts.
 
     Of ranks, not values: else a few diverged trials would be all of the variance. A trial without a value ranks last.
     None with fewer than `FEWEST` trials, or if no hyperparameter varies, or all results are equal.
+
+    Args:
+        trials: the ended trials of the study's own space.
+        values: the metric of each; None where there is no finite one.
+        setting: gives the value of a setting, or of a quantity derived from settings, of a trial.
     """
-    study = results.study
-    trials = [trial for trial in results.ended if study.contains(trial.settings)]
-    count = len(trials)
+    pairs, count = list(zip(trials, values, strict=True)), len(trials)
     if count > MOST:
-        trials = random.Random(0).sample(trials, MOST)
-    names = [name for name in study.space if len({str(trial.settings[name]) for trial in trials}) > 1]
-    worst = math.inf if study.direction == "minimize" else -math.inf
-    values = [results.value(trial) for trial in trials]
-    if len(trials) < FEWEST or not names or len(set(values)) < 2:
+        pairs = random.Random(0).sample(pairs, MOST)
+    names = [name for name in study.space if len({str(trial.settings[name]) for trial, _ in pairs}) > 1]
+    if len(pairs) < FEWEST or not names or len({value for _, value in pairs}) < 2:
         return None
-    targets = rank_all([worst if value is None else value for value in values])
-    columns = {name: [trial.settings[name] for trial in trials] for name in names}
+    worst = math.inf if study.direction == "minimize" else -math.inf
+    targets = rank_all([worst if value is None else value for _, value in pairs])
+    columns = {name: [trial.settings[name] for trial, _ in pairs] for name in names}
     shares = _fanova(study, columns, targets)
-    derived = {name: study.parts(name) for name in study.derived if {*study.parts(name)} <= {*names}}
-    for name in list(derived):
-        column = [results.setting(trial, name) for trial in trials]
-        if None in column:
-            del derived[name]
-        else:
-            columns[name] = column
-    sets = _sets(names, shares, derived, columns)
-    predicted = {chosen: _predicted(columns, chosen, targets) for chosen in dict.fromkeys(sets)}
-    return Importance(len(trials), count, shares, predicted, derived)
+    derived = {}
+    for name in study.derived:
+        column = [setting(trial, name) for trial, _ in pairs]
+        if study.parts(name) <= {*names} and None not in column:
+            derived[name], columns[name] = study.parts(name), column
+    predicted = {
+        chosen: _predicted(columns, chosen, targets) for chosen in dict.fromkeys(_sets(names, shares, derived, columns))
+    }
+    return Importance(len(pairs), count, shares, predicted, derived)
 
 
 def _sets(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from foldertune.protocol import DEFAULT_LEASE, BrokenFile, Folder, Leases, Trial, TrialName
 from foldertune.reading.archive import is_archive, open_study, read_archive
-from foldertune.reading.results import Results, Silence
+from foldertune.reading.facts import Silence
+from foldertune.reading.results import Results
 from foldertune.study import Study
 
 

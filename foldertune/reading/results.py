@@ -7,123 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from foldertune.protocol import Record, Trial, TrialName
+from foldertune.reading.facts import Course, Curve, Host, Setback, Silence, find_hosts, why_lost
+from foldertune.reading.groups import Group
+from foldertune.reading.importance import Importance, measure_importance
 from foldertune.reading.samples import Sample
 from foldertune.reading.spans import Span, elapsed, find_spans, most_at_once, parse_time
 from foldertune.study import Study
 from foldertune.tables import finite
 
-if TYPE_CHECKING:
-    from foldertune.reading.importance import Importance
-
 YEAR = 365 * 86400.0  # seconds; what seems to take longer is a clock that was set
-RATE_WINDOW = 3600.0  # seconds over which a host's rate is taken
 NOT_MEASURES = ("epoch", "seconds")
-
-
-@dataclass(frozen=True)
-class Silence:
-    """For how long a claim has shown no sign of life, by the observer's own clock."""
-
-    seconds: float
-    lease: float
-    heard: bool = True  # False: no sign has been seen yet, it may have been silent for longer
-
-    @property
-    def share(self) -> float:
-        """Its share of the lease: from 1 on the lease has expired."""
-        return self.seconds / self.lease
-
-
-@dataclass(frozen=True)
-class Setback:
-    """An attempt that was lost, or a trial that failed for good."""
-
-    name: TrialName
-    reason: str
-    worker: str | None
-    epochs: int  # the last one that was reported
-
-    @property
-    def is_final(self) -> bool:
-        """Has the trial itself failed?"""
-        return self.name.state == "seen"
-
-
-@dataclass(frozen=True)
-class Host:
-    """One machine's part in a search."""
-
-    name: str
-    workers: int  # at work now
-    finished: int  # trials
-    rate: float | None  # trials an hour
-    silence: Silence | None  # the longest of its workers', measured by their leases
-
-
-@dataclass(frozen=True)
-class Course:
-    """The metric of the counted trials in the order in which they ended."""
-
-    values: list[float]
-    best: list[float]  # of the first, of the first two, …
-    seconds: list[float | None]  # since the first claim
-
-    @property
-    def best_after(self) -> int:
-        """The number of trials that had ended when the best was there."""
-        return self.best.index(self.best[-1]) + 1 if self.best else 0
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A measure after each epoch that has it."""
-
-    xs: list[float]
-    ys: list[float]
-
-
-@dataclass(frozen=True)
-class Group:
-    """The trials of equal settings; `key` holds the values that they share."""
-
-    key: tuple[Any, ...]
-    trials: list[Trial]
-    results: Results = field(repr=False)
-
-    @cached_property
-    def trained(self) -> list[Trial]:
-        """The trials that did not collapse."""
-        return [trial for trial in self.trials if not self.results.has_collapsed(trial)]
-
-    @property
-    def collapsed(self) -> int:
-        """The number of trials that collapsed."""
-        return len(self.trials) - len(self.trained)
-
-    def sample(self, measure: str) -> Sample:
-        """A measure after the last epoch. Trials that collapsed say little of the others, and are left out."""
-        values = [self.results.at_end(trial, measure) for trial in self.trained]
-        return Sample.of([*values, *[None] * self.collapsed])
-
-    def sample_of_all(self, measure: str) -> Sample:
-        """A measure after the last epoch of all trials, with those that collapsed."""
-        return Sample.of(self.results.at_end(trial, measure) for trial in self.trials)
-
-    def sample_of_results(self, metric: str) -> Sample:
-        """A metric of the results of the trials that did not collapse."""
-        return Sample.of(self.results.value(trial, metric) for trial in self.trained)
-
-    @cached_property
-    def seconds(self) -> float:
-        """The mean training time; infinite where none is known."""
-        return Sample.of((trial.result or {}).get("seconds") for trial in self.trials).mean
 
 
 @dataclass(frozen=True)
@@ -270,9 +169,8 @@ class Results:
     @cached_property
     def importance(self) -> Importance | None:
         """Which hyperparameters matter; None where the data can't tell. Needs the extra `report`, and some seconds."""
-        from foldertune.reading.importance import measure_importance
-
-        return measure_importance(self)
+        trials = [trial for trial in self.ended if self.study.contains(trial.settings)]
+        return measure_importance(self.study, trials, [self.value(trial) for trial in trials], self.setting)
 
     # ---- groups of equal settings
 
@@ -285,7 +183,7 @@ class Results:
                 found.setdefault(key, []).append(trial)
         with contextlib.suppress(TypeError):  # numbers among texts keep their order
             found = dict(sorted(found.items()))
-        return [Group(key, trials, self) for key, trials in found.items()]
+        return [Group(key, trials, known=self) for key, trials in found.items()]
 
     # ---- learning curves
 
@@ -387,26 +285,7 @@ class Results:
     @cached_property
     def hosts(self) -> list[Host]:
         """The machines that take part, those at work first."""
-        at_work = Counter(map(_host_of, self.running))
-        finished: dict[str, list[Trial]] = defaultdict(list)
-        silences: dict[str, list[Silence]] = defaultdict(list)
-        for trial in self.trials:
-            if trial.claim.get("claimed") is not None:
-                finished[_host_of(trial)].append(trial)
-        for trial in self.running:
-            if trial.name in self.silences:
-                silences[_host_of(trial)].append(self.silences[trial.name])
-        hosts = [
-            Host(
-                name=name,
-                workers=at_work[name],
-                finished=len(finished[name]),
-                rate=rate(finished[name]),
-                silence=max(silences[name], key=lambda silence: silence.share, default=None),
-            )
-            for name in {**at_work, **finished}
-        ]
-        return sorted(hosts, key=lambda host: (-host.workers, -host.finished, host.name))
+        return find_hosts(self.trials, self.running, self.silences)
 
     # ---- what went wrong
 
@@ -414,7 +293,7 @@ class Results:
     def setbacks(self) -> list[Setback]:
         """Trials that failed and attempts that were lost, with their reasons, in the order of trials and attempts."""
         told = {trial.name.number: trial.lost for trial in (*self.in_hand, *self.trials)}
-        lost = [self._setback(trial, _why_lost(trial, told, self.study)) for trial in self.lost]
+        lost = [self._setback(trial, why_lost(trial, told, self.study)) for trial in self.lost]
         failed = [self._setback(trial, trial.error or "") for trial in self.failed]
         return sorted((*lost, *failed), key=lambda setback: (setback.name.number, setback.name.attempt))
 
@@ -428,46 +307,3 @@ class Results:
     def _setback(self, trial: Trial, reason: str) -> Setback:
         epochs = trial.epochs[-1]["epoch"] if trial.epochs else 0
         return Setback(trial.name, reason, trial.claim.get("claimed"), epochs)
-
-
-def _why_lost(trial: Trial, told: Mapping[int, Sequence[str]], study: Study) -> str:
-    """The worker's own reason; the one that the master wrote into a later attempt; or what the file lets us guess."""
-    reasons = dict(enumerate(told.get(trial.name.number, ()), start=1))
-    if trial.error or trial.name.attempt in reasons:
-        return trial.error or reasons[trial.name.attempt]
-    if trial.result is None:
-        owner = trial.claim.get("claimed")
-        return f"no result from {owner}: it died or fell silent" if owner else "no worker has said a word"
-    return trial.shortcoming(study.metric) or "surplus: the trial was counted already"
-
-
-def _host_of(trial: Trial) -> str:
-    """The name of a worker's machine, also before the worker has said it."""
-    said = trial.claim.get("host")
-    owner = str(trial.claim.get("claimed") or trial.name.owner)
-    return said if isinstance(said, str) else owner.rsplit("-", 2)[0]
-
-
-def rate(trials: Sequence[Trial]) -> float | None:
-    """Trials an hour of one host: those that ended in the hour before its last one did, or since its first claim.
-
-    All times are by that host's own clock.
-    """
-    ends = [end for trial in trials if (end := parse_time(trial.finished))]
-    starts = [start for trial in trials if (start := parse_time(trial.claim.get("time")))]
-    if not ends or not starts:
-        return None
-    begin = max(min(starts), max(ends) - RATE_WINDOW)
-    seconds = max(ends) - begin
-    return sum(end > begin for end in ends) * 3600 / seconds if seconds > 0 else None
-
-
-def median_curve(curves: Iterable[Curve]) -> Curve:
-    """The median of several curves at each epoch that all of them have reached."""
-    import statistics  # takes a tenth of a second
-
-    known = [curve for curve in curves if curve.xs]
-    return Curve(
-        [statistics.median(xs) for xs in zip(*(curve.xs for curve in known), strict=False)],
-        [statistics.median(ys) for ys in zip(*(curve.ys for curve in known), strict=False)],
-    )

@@ -22,12 +22,12 @@ def count(number: int, noun: str) -> str:
 
 
 def words(name: str) -> str:
-    """The name of a setting in a sentence: `batch size` for `batch_size`."""
+    """The name of a setting in a sentence: `step size` for `step_size`."""
     return name.replace("_", " ")
 
 
 def described(settings: Mapping[str, Any], names: Iterable[str]) -> str:
-    """`batch size 16, width 64`."""
+    """`step size 0.1, width 64`."""
     return ", ".join(f"{words(name)} {short(settings.get(name))}" for name in names)
 
 

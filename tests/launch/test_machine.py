@@ -160,7 +160,7 @@ def test_one_that_dies_does_not_take_the_others_along(bench, gpus):
     bench.finish(master)
     said = bench.finish(worker)
     rows = bench.rows()
-    assert len(rows) == 12 and {row.status for row in rows} == {"done", "failed"}
+    assert len(rows) == 12 and {row.status for row in rows} == {"succeeded", "failed"}
     assert "was killed by SIGKILL; starting it again (1 of 3 times)" in said
 
 

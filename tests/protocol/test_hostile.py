@@ -63,7 +63,7 @@ def test_a_file_cut_at_every_byte(bench, state):
     bench.search(*command)
     bench.assert_complete(len(whole) + 1)
     rows = {row.trial: row for row in bench.rows()}
-    assert all(row.status == "done" for row in rows.values())
+    assert all(row.status == "succeeded" for row in rows.values())
     believed = [number for number, row in rows.items() if row.worker == OWNER]
     assert believed == ([len(whole)] if state in ("taken", "done", "seen") else [])
     if state != "pending":  # those are trained, where there is enough in them
@@ -171,7 +171,7 @@ def test_what_is_no_file(bench, state):
     os.symlink("/nowhere/at/all", paths[5])
     bench.search(*command)
     bench.assert_complete(7)
-    assert all(row.status == "done" and row.metrics["validation_error"] > 0 for row in bench.rows())
+    assert all(row.status == "succeeded" and row.metrics["validation_error"] > 0 for row in bench.rows())
     assert (outside / "result").read_bytes() == story(3, value=0.0) and len(os.listdir(outside)) == 2
     assert os.stat(outside / "result").st_mtime_ns == before
     for program in ("results", "status", "report"):

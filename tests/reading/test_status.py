@@ -19,8 +19,9 @@ import pytest
 
 from foldertune.protocol import Folder, Leases, Trial, TrialName, to_line
 from foldertune.reading.archive import open_study, read_archive
+from foldertune.reading.facts import Course, rate
 from foldertune.reading.reader import Reader
-from foldertune.reading.results import Course, Results, rate
+from foldertune.reading.results import Results
 from foldertune.reading.terminal.curves import chart, sparkline, view_range
 from foldertune.reading.terminal.live import summary
 from foldertune.reading.terminal.screen import Screen

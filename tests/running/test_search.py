@@ -46,7 +46,7 @@ def test_two_workers_share_forty_trials(bench, seed):
     claims = [[r for r in read_records(bench.folder.locate(n)) if "claimed" in r] for n in bench.names("seen")]
     assert all(len(claim) == 1 for claim in claims), "a trial was claimed twice"
     assert {claim[0]["pid"] for claim in claims} == set(owners), "one of the workers got nothing"
-    assert all(row.attempt == 1 and row.status == "done" for row in bench.rows())
+    assert all(row.attempt == 1 and row.status == "succeeded" for row in bench.rows())
     assert "40 of 40 trials" in said and "results.csv" in said
 
 
@@ -99,7 +99,7 @@ def test_a_trial_queued_by_hand_is_one_more(bench):
 def test_numbers_that_json_does_not_have(bench):
     bench.search(bench.study(trials=1, objective="diverging"), "--workers", 1)
     (row,) = bench.rows()
-    assert row.status == "done" and row.metrics == {"validation_error": None, "steps": 7, "diverged": True}
+    assert row.status == "succeeded" and row.metrics == {"validation_error": None, "steps": 7, "diverged": True}
     assert bench.folder.read(bench.names("seen")[0]).epochs == [
         {"epoch": 1, "training_loss": None, "validation_error": 0.5}
     ]
@@ -214,9 +214,9 @@ def test_a_trial_that_kills_its_worker_fails_for_good_and_holds_up_nobody(bench)
     bench.assert_complete(6)
     rows = bench.rows()
     assert {row.trial: row.status for row in rows} == {
-        row.trial: "failed" if row.settings["x"] > 0.5 else "done" for row in rows
+        row.trial: "failed" if row.settings["x"] > 0.5 else "succeeded" for row in rows
     }
-    assert {row.status for row in rows} == {"failed", "done"}, "another seed is needed"
+    assert {row.status for row in rows} == {"failed", "succeeded"}, "another seed is needed"
     assert "starting it again" in said and "was killed by SIGKILL" in said
 
 
@@ -226,7 +226,7 @@ def test_exceptions_and_results_that_are_none(bench):
     lost = {name.number: bench.folder.read(name).lost for name in bench.names("seen")}
     reasons = [(row.settings["x"], row.status, row.error or "", len(lost[row.trial])) for row in bench.rows()]
     for x, status, error, lost in reasons:
-        assert (status, lost) == (("failed", 2) if x > 0.5 else ("done", 0))
+        assert (status, lost) == (("failed", 2) if x > 0.5 else ("succeeded", 0))
         wanted = "lacks the study's metric" if x > 0.9 else "is not a number" if x > 0.8 else "which I don't like"
         assert wanted in error if x > 0.5 else error == ""
     assert max(x for x, *_ in reasons) > 0.9, "another seed is needed"
@@ -493,7 +493,9 @@ def test_the_live_view_in_a_terminal(bench):
 
 def test_plain_lines_when_the_output_is_no_terminal(bench):
     said = bench.search(bench.study(trials=3), "--workers", 1)
-    assert "\x1b" not in said and re.search(r"^\d\d:\d\d:\d\d 3 of 3 trials; 0 pending, 0 running, 3 done", said, re.M)
+    assert "\x1b" not in said and re.search(
+        r"^\d\d:\d\d:\d\d 3 of 3 trials; 0 pending, 0 running, 3 succeeded", said, re.M
+    )
     log = (bench.logs / "worker-1.log").read_text()
     assert re.search(r"trial 0: x 0\.\d+", log) and re.search(r"trial 0: validation_error 0\.\d+", log)
 

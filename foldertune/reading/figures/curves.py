@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import Trial
+from foldertune.reading.facts import Curve, median_curve
 from foldertune.reading.figures.labels import End, fit, head, label_ends
 from foldertune.reading.figures.style import (
     COLUMN,
@@ -27,7 +28,8 @@ from foldertune.reading.figures.style import (
     sample_of,
     tick,
 )
-from foldertune.reading.results import Curve, Group, Results, median_curve
+from foldertune.reading.groups import Group
+from foldertune.reading.results import Results
 from foldertune.reading.samples import Sample
 from foldertune.reading.words import described
 from foldertune.study import Quantity

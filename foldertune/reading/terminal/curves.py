@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from foldertune.reading.results import Course
+from foldertune.reading.facts import Course
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

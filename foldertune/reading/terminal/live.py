@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import Trial, printable
-from foldertune.reading.results import Results, Setback
+from foldertune.reading.facts import Setback
+from foldertune.reading.results import Results
 from foldertune.reading.words import clock, moment
 from foldertune.tables import finite, short
 

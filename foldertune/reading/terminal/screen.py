@@ -14,7 +14,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from foldertune.protocol import Trial, printable
-from foldertune.reading.results import Host, Results, Silence
+from foldertune.reading.facts import Host, Silence
+from foldertune.reading.results import Results
 from foldertune.reading.terminal.curves import Sparkline, chart, view_range
 from foldertune.reading.terminal.live import (
     RECENT,
