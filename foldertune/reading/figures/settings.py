@@ -191,6 +191,7 @@ def _add_scale(axes: Axes, x: int, study: Study, name: str, scored: Sequence[tup
     if min(there) == max(there):
         there = [there[0] - 0.5, there[0] + 0.5]
     scale.set_ylim(min(there), max(there))
+    scale.vlines(x, min(there), max(there), color=INK, linewidth=0.8)
     scale.set_ylabel("")
     scale.spines[["left", "top", "bottom"]].set_visible(False)
     scale.spines["right"].set(position=("data", x), color=INK)
