@@ -4,11 +4,11 @@
     python -m bench.precision --logs DIR     keep the four folders there; a second call goes on with them
 
 Each setting is a grid study over precision and seed, searched by `master.py` with
-its own workers. Of the final training loss and the validation error it prints
-mean ± standard deviation in both precisions, the difference with its 95 %
+its own workers. For the final training loss and the validation error it prints
+mean ± standard deviation in both precisions, their difference with its 95 %
 confidence interval (Welch), and p of the Mann-Whitney test, which asks whether one
-tends to be larger than the other; of the diverged trainings p of Fisher's exact
-test. Everything goes to bench/results/.
+tends to be larger than the other. For the number of diverged trainings it prints p
+of Fisher's exact test. Everything goes to bench/results/.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from pathlib import Path
 
 from foldertune.cli import new_parser
 from foldertune.launch.machine import count_cores
-from foldertune.protocol import Folder
-from foldertune.reading.archive import read_rows
+from foldertune.reading.reader import read_results
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "precision.json"
@@ -52,12 +51,12 @@ def search(name: str, logs: Path) -> dict[str, list[dict[str, float]]]:
     )
     command = [sys.executable, "master.py", str(study), "--logs", str(folder), "--workers", str(count_cores())]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    rows, _ = read_rows(Folder(folder))
+    trials = read_results(folder, epochs=False).ended
     return {
         precision: [
-            {metric: float(row.metrics[metric]) for metric in (*METRICS, "diverged")}
-            for row in rows
-            if row.settings["precision"] == precision
+            {metric: float((trial.result or {})[metric]) for metric in (*METRICS, "diverged")}
+            for trial in trials
+            if trial.settings["precision"] == precision
         ]
         for precision in PRECISIONS
     }

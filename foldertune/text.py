@@ -1,4 +1,4 @@
-"""How values, counts and commands are written in messages."""
+"""How values, counts and commands are written in messages, and how text from files is shown."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.shipped import HOME
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped, so that a file's contents can't send commands to a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def counted(number: int, noun: str) -> str:
@@ -37,8 +42,3 @@ def command(name: str, *arguments: object) -> str:
     if in_checkout:
         words = ["python", f"{name}.py"] if (HOME / f"{name}.py").is_file() else ["python", "-m", *words]
     return shlex.join([*words, *map(str, arguments)])
-
-
-def printable(text: str) -> str:
-    """The text with control characters escaped, so that a file's contents can't send commands to a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -93,7 +93,7 @@ def summary_table(groups: Sequence[Group], names: Sequence[str]) -> Table:
         best = group.sample_of_results(BEST_ERROR)
         row[BEST_ERROR] = best.mean if best.values else None
         rows.append(row | {"runs": len(group.trials), "collapsed": group.collapsed, "seconds": finite(group.seconds)})
-    return Table("Means over the runs that did not collapse, and their standard deviations.", rows, quantities)
+    return Table("Means over runs, and their standard deviations; runs that collapsed are left out.", rows, quantities)
 
 
 def _deviation(measure: str) -> str:

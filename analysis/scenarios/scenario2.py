@@ -37,8 +37,9 @@ def answer(results: Results) -> Findings:
     if len(groups) < 2:
         return Findings([f"How batch size and learning rate depend on each other: {NOT_ENOUGH}."])
     sizes = {size: list(members) for size, members in itertools.groupby(groups, key=lambda group: group.key[0])}
-    answers = [*say_best_rates(sizes), say_dependence(sizes), *say_times(sizes)]
-    return Findings(answers, pictures_of(groups, sizes), [summary_table(groups, NAMES)])
+    dependence = say_dependence(sizes)
+    answers = [*say_best_rates(sizes), dependence, *say_times(sizes)]
+    return Findings(answers, pictures_of(groups, sizes), [summary_table(groups, NAMES)], headline=dependence)
 
 
 def pictures_of(groups: Sequence[Group], sizes: Sizes) -> list[Picture]:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from functools import partial
 
-from analysis.scenarios.common import BEST_ERROR, EFFECTIVE_RATE
+from analysis.scenarios.common import EFFECTIVE_RATE
 from foldertune.reading import figures, findings
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture, Table
 from foldertune.reading.results import Results

@@ -56,7 +56,7 @@ def say_once(name: str, results: Results) -> str:
 
 
 def are_comparable(searches: Mapping[str, Results]) -> bool:
-    """Have two or more searches, by different numbers of workers, trained the same trials, from the first to the last?"""
+    """Have two or more searches trained the same trials, by different numbers of workers?"""
     trained = {frozenset(span.number for span in results.counted_spans) for results in searches.values()}
     took_time = all(elapsed(results.counted_spans) > 0 for results in searches.values())
     return len(trained) == 1 and took_time and len({_workers(results) for results in searches.values()}) > 1

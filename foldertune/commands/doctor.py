@@ -31,6 +31,8 @@ from foldertune.doctor.checkup import examine
 from foldertune.doctor.echoes import answer
 from foldertune.errors import UserError
 
+LONGEST_WAIT = 3600.0  # seconds
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
@@ -46,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Examine the folder, or answer doctors on other machines. Raises UserError and OSError."""
-    if arguments.wait > 3600:
-        raise UserError(f"--wait {arguments.wait:g}: must be 0 to 3600 seconds")
+    if arguments.wait > LONGEST_WAIT:
+        raise UserError(f"--wait {arguments.wait:g}: must be 0 to {LONGEST_WAIT:g} seconds")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if arguments.answer:
         return answer(arguments.logs)

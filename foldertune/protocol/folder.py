@@ -151,7 +151,7 @@ class Folder:
         lost: Sequence[str] = (),
         sync: bool = False,
     ) -> None:
-        """Offer a trial to the workers. `sync` it if its settings could not be found again after a power failure."""
+        """Offer a trial to the workers. `sync`: its settings could not be written again if the power failed."""
         first: Record = {"settings": settings, "lease": lease}
         if timeout is not None:
             first["timeout"] = timeout
@@ -200,14 +200,9 @@ class Folder:
         """Tell the workers that no more trials will come."""
         rename(str(self.study), str(self.study_done))
 
-    def temporary_files(self) -> dict[str, str]:
-        """Path -> writer of the files that somebody is writing, or was writing when they died."""
-        found = {}
-        for directory in (self.path, self.seen):
-            for text in os.listdir(directory):
-                if writer := writer_of(text):
-                    found[f"{directory}/{text}"] = writer
-        return found
+    def temporary_files(self, directory: Path) -> dict[str, str]:
+        """Path -> writer of the files that are being written there, or were when their writer died."""
+        return {f"{directory}/{text}": writer for text in os.listdir(directory) if (writer := writer_of(text))}
 
     def remove_temporary(self, path: str) -> None:
         """Remove a temporary file whose writer is certainly gone: see `Leftovers`."""

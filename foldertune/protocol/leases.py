@@ -79,16 +79,21 @@ class Leftovers:
         self._folder, self._interval, self._clock = folder, lease / 4, clock
         self._watch = Leases(lease, clock)
         self._next_look = 0.0
-
-    def look(self) -> None:
-        """Remove what can be removed, if it is time to look again: a few times a lease."""
-        if self._clock() >= self._next_look:
-            self.remove()
+        self._in_seen: dict[str, str] = {}  # of earlier masters: nobody else writes there
 
     def remove(self) -> None:
         """Look at every temporary file, and remove those that nobody writes any more."""
+        files = self._folder.temporary_files(self._folder.path)
+        self._in_seen = self._folder.temporary_files(self._folder.seen)
+        self._judge(files | self._in_seen)
+
+    def look(self) -> None:
+        """Do so again if it is time: a few times a lease. This does not list `seen/`, which may be large."""
+        if self._clock() >= self._next_look:
+            self._judge(self._folder.temporary_files(self._folder.path) | self._in_seen)
+
+    def _judge(self, files: dict[str, str]) -> None:
         self._next_look = self._clock() + self._interval
-        files = self._folder.temporary_files()
         self._watch.look(files.keys())
         for path, writer in files.items():
             with suppress(OSError):  # its writer has renamed it meanwhile

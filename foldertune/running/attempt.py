@@ -1,4 +1,4 @@
-"""One attempt at a trial, between the training code and the folder."""
+"""One attempt at a trial, between the training code and the folder, and what ends it from outside."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ class Stopped(BaseException):
     """A signal asks this worker to stop; no objective's `except Exception` swallows it."""
 
 
+class TimedOut(BaseException):
+    """The attempt took longer than the study allows."""
+
+
 class Attempt(Listener):
     """A claim in training: what its objective reports goes to the trial's file, its checkpoints go beside it.
 
     Args:
         checkpoint_every: seconds between two checkpoints; 0: only when the worker is to stop.
-        is_lost: has the claim been given to another worker?
-        is_stopping: is this worker asked to stop?
         patiently: does something, again and again while the filesystem is in trouble.
         say: called with a line for whoever looks at the worker's output.
+        is_lost: has the claim been given to another worker?
+        is_stopping: is this worker asked to stop?
     """
 
     def __init__(
@@ -30,11 +34,11 @@ class Attempt(Listener):
         claim: Claim,
         trial: Trial,
         checkpoint_every: float,
+        patiently: Callable[[Callable[[], None]], None],
+        say: Callable[[str], None],
         *,
         is_lost: Callable[[], bool],
         is_stopping: Callable[[], bool],
-        patiently: Callable[[Callable[[], None]], None],
-        say: Callable[[str], None],
     ) -> None:
         self.claim, self.trial, self.checkpoint_every = claim, trial, checkpoint_every
         self.saves_state = False  # does this training save checkpoints?

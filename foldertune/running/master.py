@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from foldertune.protocol import BrokenFile, Folder, Leftovers, Record, Trial, TrialName
+from foldertune.protocol import BrokenFile, Folder, Record, Trial, TrialName
 from foldertune.rows import Row, results_csv
 from foldertune.running.ledger import Ledger
 from foldertune.running.supply import Supply
@@ -50,7 +50,6 @@ class Master:
         self.ledger = Ledger()
         self.supply = Supply(study, self.ledger)
         self.watch = Watch(folder, lease)
-        self.leftovers = Leftovers(folder, lease)
         self.table = Table(folder)
         self.in_hand: list[TrialName] = []  # the last listing
         self._next_check = 0.0  # of claims and absent trials, by our clock
@@ -76,7 +75,7 @@ class Master:
 
     def take_stock(self) -> None:
         """Learn from the folder what has happened so far, and mend what a master that died left behind."""
-        self.leftovers.remove()
+        self.watch.leftovers.remove()
         first = self.folder.names()
         settled = sorted(self.folder.settled(), key=lambda name: (name.number, name.attempt))
         self.in_hand = list({*first, *self.folder.names()})  # what moved from one to the other is in one of them
@@ -119,7 +118,7 @@ class Master:
             self.check_claims()
             self.check_absent()
             self.folder.remove_checkpoints(self.supply.finished)
-            self.leftovers.look()
+            self.watch.leftovers.look()
         self.follow_up()
         self.publish_ahead(collected=len(self.ledger.counted) - before[0])
         if self.table.is_due():
@@ -241,7 +240,7 @@ class Master:
         """The search is over: leave nothing but what came out, and tell the workers. Can be done again."""
         self.write_results()
         self.folder.remove_checkpoints(self.ledger.counted)
-        self.leftovers.remove()  # also of a write of ours that the folder's trouble cut short
+        self.watch.leftovers.remove()  # also of a write of ours that the folder's trouble cut short
         self.folder.complete_study()
 
     def write_results(self) -> None:

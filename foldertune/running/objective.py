@@ -71,9 +71,8 @@ def look_first_where_it_is(module: str) -> None:
 def _holds(directory: str, module: str) -> bool:
     """Is this module a file of that directory? Nothing is imported to find out."""
     places, found = [directory], None
-    parts = module.split(".")
-    for length in range(1, len(parts) + 1):
-        found = PathFinder.find_spec(".".join(parts[:length]), places)
+    for name in module.split("."):
+        found = PathFinder.find_spec(name, places)
         if found is None:
             return False
         places = list(found.submodule_search_locations or ())

@@ -1,4 +1,4 @@
-"""Whom the master no longer waits for: workers that died or fell silent, files that vanished."""
+"""What the master need not wait for: workers that died or fell silent, files that vanished, or were never finished."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from foldertune.protocol import (
     BrokenFile,
     Folder,
     Leases,
+    Leftovers,
     Trial,
     TrialName,
     has_died,
@@ -18,7 +19,7 @@ from foldertune.protocol import (
 
 
 class Watch:
-    """Observes the claims in a folder, and trials that no listing shows, by its own monotonic clock.
+    """Observes claims, temporary files, and trials that no listing shows, by its own monotonic clock.
 
     Args:
         lease: seconds of silence after which a worker's trial is given to another.
@@ -26,7 +27,7 @@ class Watch:
 
     def __init__(self, folder: Folder, lease: float) -> None:
         self.folder, self.lease = folder, lease
-        self.leases = Leases(lease)
+        self.leases, self.leftovers = Leases(lease), Leftovers(folder, lease)
         self._claims: dict[TrialName, Trial] = {}
         self._absent: dict[int, float] = {}  # since when, by our clock
 

@@ -29,7 +29,7 @@ from foldertune.protocol import (
     printable,
     utc_now,
 )
-from foldertune.running.attempt import Attempt, Stopped
+from foldertune.running.attempt import Attempt, Stopped, TimedOut
 from foldertune.running.objective import Objective
 from foldertune.running.report import Report, as_number
 from foldertune.running.watchdog import Watchdog
@@ -40,10 +40,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for work
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two tries while the filesystem is in trouble
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 T = TypeVar("T")
-
-
-class TimedOut(BaseException):
-    """The attempt took longer than the study allows."""
 
 
 class Worker:
@@ -180,14 +176,9 @@ class Worker:
     def begin(self, claim: Claim, trial: Trial, heartbeat: Heartbeat) -> Attempt:
         """What the training is told of us: enough to report, and to save its state."""
         return Attempt(
-            claim,
-            trial,
-            self.checkpoint_every,
-            is_lost=heartbeat.lost.is_set,
-            is_stopping=lambda: self.signal != 0,
-            patiently=self.patiently,
-            say=self.say,
-        )
+            claim, trial, self.checkpoint_every, self.patiently, self.say,
+            is_lost=heartbeat.lost.is_set, is_stopping=lambda: self.signal != 0,
+        )  # fmt: skip
 
     def evaluate(self, attempt: Attempt) -> Record:
         """Run the objective. Returns the last line of the trial's file: its result, or what went wrong."""

@@ -303,7 +303,6 @@ class ModelMaster(master_module.Master):
 
     def __init__(self, study: Study, max_attempts: int) -> None:
         super().__init__(Folder(LOGS), study, 0.0, max_attempts, say=lambda message: None)
-        self.leftovers = ModelLeftovers(self.folder, 0.0)
         self.watch = ModelWatch(self.folder, 0.0)
 
     def write_results(self) -> None:
@@ -315,7 +314,7 @@ class ModelWatch(watch_module.Watch):
 
     def __init__(self, folder: Folder, lease: float) -> None:
         super().__init__(folder, lease)
-        self.leases = Oracle()
+        self.leases, self.leftovers = Oracle(), ModelLeftovers(folder, 0.0)
 
     def absences(self, numbers: Iterable[int]) -> dict[int, float]:
         absences = super().absences(numbers)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.conftest import ROOT, Bench, wait_for
-from tests.test_search import running
+from tests.running.test_search import running
 
 CLUSTER = ROOT / "tests" / "explorers" / "cluster.sh"
 # As on NFS, what a host knows of a file, and whether a name is there, may be two seconds old.

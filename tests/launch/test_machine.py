@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from foldertune.launch import machine
+from foldertune.launch import local, machine
 from tests.conftest import ROOT, wait_for
 
 
@@ -33,6 +33,47 @@ def test_cores_are_those_that_we_may_use():
     code = "from foldertune.launch.machine import count_cores; print(count_cores())"
     command = ["taskset", "--cpu-list", str(min(os.sched_getaffinity(0))), sys.executable, "-c", code]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+def group(root, controllers, path, **files):
+    """A control group, and the line of /proc/self/cgroup that says we are in it."""
+    place = root / ("cpu" if controllers else ".") / path.lstrip("/")
+    place.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (place / name.replace("__", ".")).write_text(f"{content}\n")
+    return f"3:{controllers}:{path}" if controllers else f"0::{path}"
+
+
+@pytest.mark.parametrize(
+    ("groups", "cores"),
+    [
+        ([], 16),
+        ([("", "/", {"cpu__max": "max 100000"})], 16),
+        ([("", "/", {"cpu__max": "150000 100000"})], 2),
+        ([("", "/job/step", {}), ("", "/job", {"cpu__max": "300000 100000"})], 3),
+        ([("", "/job/step", {"cpu__max": "800000 100000"}), ("", "/job", {"cpu__max": "300000 100000"})], 3),
+        ([("", "/", {"cpu__max": "5000 100000"})], 1),
+        ([("", "/", {"cpu__max": "nonsense"})], 16),
+        ([("cpu,cpuacct", "/", {"cpu.cfs_quota_us": 400000, "cpu.cfs_period_us": 100000})], 4),
+        ([("cpu,cpuacct", "/", {"cpu.cfs_quota_us": -1, "cpu.cfs_period_us": 100000})], 16),
+        ([("cpu", "/docker/abc", {}), ("cpu", "/", {"cpu.cfs_quota_us": 200000, "cpu.cfs_period_us": 100000})], 2),
+        ([("memory", "/", {"cpu.cfs_quota_us": 100000, "cpu.cfs_period_us": 100000})], 16),
+        ([("", "/", {"cpu__max": "6400000 100000"})], 16),
+    ],
+)
+def test_cores_are_those_that_a_quota_allows(tmp_path, monkeypatch, groups, cores):
+    """Both versions of control groups, ours and those above it; a container's own is the root of what it sees."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+    lines = [group(tmp_path, controllers, path, **files) for controllers, path, files in groups]
+    (tmp_path / "own").write_text("\n".join(["7:pids:/", *lines[:1]]) + "\n")
+    assert machine.count_cores(tmp_path, tmp_path / "own") == cores
+    assert machine.count_cores(tmp_path, tmp_path / "nothing") == 16
+
+
+def test_local_workers_run_the_checkout_or_the_installed_package(monkeypatch, tmp_path):
+    assert local.worker_command() == [sys.executable, str(ROOT / "worker.py")]
+    monkeypatch.setattr(local, "HOME", tmp_path)
+    assert local.worker_command() == [sys.executable, "-P", "-m", "foldertune", "worker"]
 
 
 def test_gpus_are_those_that_cuda_sees(gpus, monkeypatch):

@@ -141,9 +141,10 @@ def test_what_the_dead_and_we_ourselves_left_goes_at_once(folder, leftovers, pro
     assert not dead.exists() and not ours.exists()
 
 
+@pytest.mark.parametrize("place", ["path", "seen"])
 @pytest.mark.parametrize("writer", ["another-1-0badcafe", "4711-0badcafe", "x"])
-def test_a_writer_elsewhere_has_a_lease_to_show_a_sign_of_life(folder, leftovers, clock, writer):
-    path = put(folder.path, writer)
+def test_a_writer_elsewhere_has_a_lease_to_show_a_sign_of_life(folder, leftovers, clock, writer, place):
+    path = put(getattr(folder, place), writer)
     os.utime(path, (1, 1))  # what its time says does not matter
     leftovers.remove()
     watch(leftovers, clock, LEASE - 50)

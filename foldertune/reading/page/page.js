@@ -74,7 +74,7 @@ const svg = (name, attributes, parent, text) => {
 const digits = (value, unit) => unit === "%" ? `${Number((100 * value).toPrecision(3))} %` : String(Number(value.toPrecision(3)));
 
 function drawChart(measure, mine, best) {
-  const width = 320, height = 200, left = 52, right = 10, top = 22, bottom = 30;
+  const width = 320, height = 200, left = 52, right = 10, top = 28, bottom = 30;
   const points = [mine, best].map((curve) => curve ? curve[0].map((x, i) => [x, curve[1][i]]).filter((p) => p[1] !== null) : []);
   const all = points.flat();
   const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img" });

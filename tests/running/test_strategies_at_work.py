@@ -1,0 +1,184 @@
+"""A master whose strategy waits for results, or has nothing left: real files, results handed in by a worker's claims."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from foldertune import strategies
+from foldertune.protocol import TrialName
+from foldertune.running.master import Master
+from foldertune.running.mastership import open_folder
+from foldertune.space import Float
+from foldertune.strategies import Answer, Proposal
+from foldertune.study import Study
+
+
+class Bisection:
+    """Tries the middle, then halves towards the better end: each trial is chosen from the one before."""
+
+    is_reproducible = False
+    ahead: int | None = None
+    asked: list[int] = []  # noqa: RUF012
+
+    def __init__(self, study):
+        self.study = study
+
+    def propose(self, number, history):
+        Bisection.asked.append(number)
+        if any(trial.result["loss"] < 0.1 for trial in history.counted.values() if trial.result):
+            return Answer.EXHAUSTED
+        if any(number not in history.counted for number in range(number)):
+            return Answer.WAIT
+        if number == 0:
+            return Proposal({"x": 0.5})
+        last = history.counted[number - 1]
+        return Proposal({"x": last.settings["x"] / 2})
+
+    def needs(self, history):
+        return {max(history.counted, default=-1)}
+
+
+class OneAhead(strategies.RandomSearch):
+    ahead = 2
+
+
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.setitem(strategies.STRATEGIES, "bisection", Bisection)
+    monkeypatch.setitem(strategies.STRATEGIES, "careful", OneAhead)
+    monkeypatch.setattr(Bisection, "asked", [])
+    return Study("toy", "bisection", 10, "loss", objective="mine:train", space={"x": Float(0.0, 1.0)})
+
+
+def begin(bench, study):
+    """A master as it starts; it may be another one's successor."""
+    master = Master(open_folder(bench.logs, study), study, lease=60, max_attempts=2, say=lambda line: None)
+    master.take_stock()
+    if not master.is_done():
+        master.folder.write_study(study.to_record())
+    settle(master)
+    return master
+
+
+def settle(master):
+    while master.step():
+        pass
+
+
+def pending(bench):
+    return [(name.number, bench.folder.read(name).settings["x"]) for name in bench.names("pending")]
+
+
+def train(bench):
+    """A worker takes one trial and hands in x as its loss. True if there was one."""
+    claim = bench.folder.claim("me-1-abcd", bench.folder.candidates("me-1-abcd"))
+    if claim:
+        claim.append({"claimed": "me-1-abcd"})
+        claim.finish({"result": {"loss": claim.read().settings["x"]}})
+    return claim is not None
+
+
+def test_it_waits_for_results_and_ends_when_nothing_is_left(bench, study):
+    master = begin(bench, study)
+    for x in (0.5, 0.25, 0.125):
+        settle(master)
+        assert [value for _, value in pending(bench)] == [x], "it waits for this one"
+        assert train(bench)
+        settle(master)
+    assert pending(bench) == [(3, 0.0625)] and not master.is_done()
+    assert train(bench)
+    settle(master)
+    assert master.is_done() and master.asked == 4, "four of at most ten trials"
+    master.conclude()
+    bench.assert_complete(4)
+
+
+def test_a_master_that_is_killed_and_started_again_goes_on_from_the_same_history(bench, study):
+    begin(bench, study)
+    assert pending(bench) == [(0, 0.5)]
+    master = begin(bench, study)  # the trial is open: no other is chosen
+    assert pending(bench) == [(0, 0.5)] and master.ledger.open == {0: {"x": 0.5}}, (
+        "settings are facts: read, not chosen"
+    )
+    train(bench)
+    begin(bench, study)
+    assert pending(bench) == [(1, 0.25)]
+    while train(bench):
+        master = begin(bench, study)
+    assert master.is_done()
+    master.conclude()
+    again = Master(open_folder(bench.logs, study), study, lease=60, max_attempts=2)
+    again.take_stock()
+    assert again.is_done(), "it knows at once that nothing is left, and starts no worker"
+
+
+def test_settings_chosen_from_results_are_synced_and_never_chosen_again(bench, study, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    master = begin(bench, study)
+    assert any("trial-00000-1.jsonl" in path for path in synced)
+    train(bench)
+    settle(master)
+    with open(bench.folder.locate(TrialName(1, 1)), "w") as file:
+        file.write("torn")
+    os.rename(bench.folder.locate(TrialName(1, 1)), bench.folder.locate(TrialName(1, 1, "done")))
+    Bisection.asked.clear()
+    settle(master)
+    assert pending(bench) == [(1, 0.25)] and bench.names("pending")[0].attempt == 2
+    assert 1 not in Bisection.asked
+
+
+def test_settings_that_are_lost_with_their_file_are_chosen_when_there_is_an_answer(bench, study):
+    begin(bench, study)
+    os.rename(bench.folder.locate(TrialName(0, 1)), bench.folder.locate(TrialName(0, 1, "lost")))
+    with open(bench.folder.locate(TrialName(0, 1, "lost")), "w") as file:
+        file.write("torn")
+    begin(bench, study)
+    assert pending(bench) == [(0, 0.5)]
+
+
+def test_reproducible_settings_are_not_synced(bench, study, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    begin(bench, replace(study, strategy="random"))
+    assert len(pending(bench)) == 8 and not any("trial-" in path for path in synced)
+
+
+def test_no_further_ahead_of_results_than_the_strategy_may_be_asked(bench, study):
+    master = begin(bench, replace(study, strategy="careful"))
+    assert [number for number, _ in pending(bench)] == [0, 1]
+    train(bench)
+    settle(master)
+    assert len(bench.names("pending")) == 2 and len(bench.names("seen")) == 1
+    while train(bench):
+        settle(master)
+    assert master.is_done() and len(bench.names("seen")) == 10
+
+
+def test_checkpoints_that_a_strategy_needs_are_kept(bench, study):
+    master = begin(bench, study)
+    for _ in range(2):
+        train(bench)
+        settle(master)
+    for number in (0, 1):
+        (bench.folder.checkpoints / f"trial-{number:05d}-1.checkpoint").write_bytes(b"")
+    master._next_check = 0.0
+    master.step()
+    assert [path.name for path in bench.folder.checkpoints.iterdir()] == ["trial-00001-1.checkpoint"]
+    master.conclude()
+    assert not list(bench.folder.checkpoints.iterdir())
+
+
+def test_a_trial_queued_by_hand_counts_although_the_strategy_has_nothing_left(bench, study):
+    master = begin(bench, study)
+    while train(bench):
+        settle(master)
+    (bench.logs / "trial-00500-1.jsonl").write_text('{"settings": {"x": 0.75}}\n')
+    settle(master)
+    assert not master.is_done() and master.asked == 5
+    train(bench)
+    settle(master)
+    assert master.is_done() and sorted(master.ledger.counted) == [0, 1, 2, 3, 500]

@@ -1,0 +1,146 @@
+"""The command `foldertune`: its commands, its help, and the one place that handles errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from foldertune import __version__, cli, text
+from foldertune.errors import StudyError, UserError
+from tests.conftest import ROOT
+
+
+def complaint(capsys):
+    """The one line on stderr; nothing else was said."""
+    said = capsys.readouterr()
+    assert not said.out and said.err.startswith("error: ") and said.err.count("\n") == 1, said
+    return said.err
+
+
+def test_without_arguments_it_says_what_there_is(capsys):
+    assert cli.main([]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Search hyperparameters") and "python master.py" in said
+    for name, what in cli.COMMANDS.items():
+        assert any(line.split()[:1] == [name] and line.endswith(what) for line in said.splitlines())
+    assert max(map(len, said.splitlines())) < 80
+    for option in ("--help", "-h", "help"):
+        assert cli.main([option]) == 0 and capsys.readouterr().out == said
+
+
+def test_the_version(capsys):
+    assert cli.main(["--version"]) == 0 and capsys.readouterr().out == f"foldertune {__version__}\n"
+
+
+def test_an_unknown_command(capsys):
+    assert cli.main(["mastr", "--logs", "x"]) == 2
+    assert "mastr: no such command (did you mean 'master'?)" in complaint(capsys)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_an_option_that_there_is_not_is_one_line(capsys, name):
+    with pytest.raises(SystemExit) as end:
+        cli.run(name, ["--lgos"])
+    assert end.value.code == 2
+    said = complaint(capsys)
+    assert "--lgos: unknown (did you mean '--logs'?)" in said and said.endswith("--help\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "wanted"),
+    [
+        (["master", "quikstart"], "no such study (did you mean 'quickstart'?)"),
+        (["worker", "--objective", "mine"], "write MODULE:FUNCTION"),
+        (["worker", "--logs", "HERE/file"], "is not a directory"),
+        (["status", "--logs", "HERE"], "no study there"),
+        (["results", "--logs", "HERE"], "no study there"),
+        (["report", "--logs", "HERE"], "no study there"),
+        (["doctor", "--wait", "9999"], "must be 0 to 3600 seconds"),
+    ],
+)
+def test_what_a_command_can_not_do_is_one_line(capsys, monkeypatch, tmp_path, argv, wanted):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    assert cli.main([word.replace("HERE", str(tmp_path)) for word in argv]) == 2
+    assert wanted in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("a.toml: no"), 2, "error: a.toml: no\n"),
+        (StudyError("a.toml: no"), 2, "error: a.toml: no\n"),
+        (OSError(errno.EACCES, "Permission denied", "/x"), 2, "error: /x: Permission denied\n"),
+        (OSError(errno.EXDEV, "Invalid cross-device link", "/x", None, "/y"), 2, "error: /y: Invalid cross-device"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: output: No space left on device\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_errors_and_exit_codes(capsys, error, code, line):
+    def main():
+        raise error
+
+    assert cli.guard(main) == code
+    said = capsys.readouterr().err
+    assert said.startswith(line) and said.count("\n") == bool(line)
+
+
+def test_a_reader_that_went_away_is_no_error():
+    code = "import sys; from foldertune import cli; sys.exit(cli.guard(lambda: print('x' * 10**6) or 3))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert process.wait(60) == 0 and process.stderr.read() == ""
+
+
+def test_a_mistake_of_ours_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        cli.guard(lambda: 1 // 0)
+
+
+# ---- what to type
+
+
+def test_commands_in_a_checkout_and_where_it_is_installed(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["master.py"])
+    assert text.command("worker", "--logs", "/a b") == "python worker.py --logs '/a b'"
+    assert text.command("results") == "python -m foldertune results"
+    monkeypatch.setattr(sys, "argv", ["/home/me/.venv/bin/foldertune"])  # installed from this checkout
+    assert text.command("worker", "--logs", "/a b") == "foldertune worker --logs '/a b'"
+    monkeypatch.setattr(sys, "argv", ["master.py"])
+    monkeypatch.setattr(text, "HOME", tmp_path)
+    assert text.command("worker") == "foldertune worker" and text.command("doctor") == "foldertune doctor"
+
+
+def test_help_says_what_to_type_here(monkeypatch, tmp_path, capsys):
+    for home, program in ((ROOT, "python worker.py"), (tmp_path, "foldertune worker")):
+        monkeypatch.setattr(text, "HOME", home)
+        with pytest.raises(SystemExit):
+            cli.run("master", ["--help"])
+        said = capsys.readouterr().out
+        assert f"    {program} --logs /shared/me/lr" in said and "{" not in said.partition("usage:")[0]
+
+
+def test_examples_stand_in_columns():
+    lines = ["Text.  Two blanks.", "    a  one", "    a longer one  two", "", "    b    " + "x" * 80]
+    assert cli.align(lines) == [
+        "Text.  Two blanks.",
+        "    a             one",
+        "    a longer one  two",
+        "",
+        "    b",
+        "        " + "x" * 80,
+    ]
+
+
+def test_a_worker_starts_without_any_library(bench):
+    """Python's `-S`: there are no site-packages."""
+    options = ["--logs", str(bench.logs), "--objective", "tests.objectives:quick", "--idle-timeout", "0"]
+    command, environment = [sys.executable, "-S", "worker.py", *options], {**os.environ, "PYTHONPATH": ""}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 0 and "0 trials trained" in done.stdout, done.stderr
