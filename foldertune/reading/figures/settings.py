@@ -175,7 +175,7 @@ def draw_parallel_coordinates(results: Results) -> Figure:
     axes.set(xlim=(-0.1, len(heights) - 0.6), ylim=(-0.03, 1.03), yticks=[])
     titles = [wrapped(study.quantity(name), 16) for name in (*names, study.metric)]
     axes.set_xticks(range(len(heights)), titles, fontsize=TEXT)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, pad=7)
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
     add_rank_bar(figure, axes, study.quantity(study.metric), [value for _, value in scored])
