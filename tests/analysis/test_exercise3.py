@@ -36,6 +36,11 @@ def test_every_figure_that_is_shown_is_drawn_and_none_is_left_over(searches):
     assert {path.name for path in (KEPT / "figures").glob("*.png")} == drawn
 
 
+def test_no_picture_is_there_twice():
+    pictures = list((KEPT / "figures").glob("*.png"))
+    assert len({picture.read_bytes() for picture in pictures}) == len(pictures) > 15
+
+
 @pytest.mark.parametrize(("name", "combinations", "runs"), [
     ("scenario1", 8, 3), ("scenario2", 9, 3), ("scenario3", 9, 3), ("scenario4", 9, 1),
 ])  # fmt: skip

@@ -88,8 +88,8 @@ def _explain(importance: Importance) -> str:
     return (
         f"Importance over {trials}, of the ranks of their results. Left: Optuna's fANOVA. Right: the share of the "
         f"variance (R²) that a random forest told only these predicts for trials it has not seen; below 0 it predicts "
-        f"worse than the mean rank. These are out-of-bag estimates, and noisy ones: some sets stand above all together "
-        f"because what says little disturbs the forest."
+        f"worse than the mean rank. These are out-of-bag estimates, and noisy ones: a set can stand above all together "
+        f"because what says little misleads the forest."
     )
 
 

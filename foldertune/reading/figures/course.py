@@ -17,9 +17,9 @@ from foldertune.reading.figures.style import (
     SMALL,
     TEXT,
     TITLE,
+    cut,
     dress,
     new_figure,
-    plain,
 )
 from foldertune.reading.results import Results
 from foldertune.reading.spans import Span
@@ -103,7 +103,7 @@ def draw_timeline(results: Results) -> Figure:
     figure, (axes,) = new_figure(PAGE, 1.1 + (0.34 if len(workers) < 20 else 0.2) * max(len(workers), 2))
     for line, worker in enumerate(workers):
         _draw_worker(axes, line, [s for s in spans if s.worker == worker], start, seconds, length, len(spans))
-    axes.set_yticks(range(len(workers)), [plain(worker) for worker in workers], fontsize=TEXT)
+    axes.set_yticks(range(len(workers)), [cut(worker, 32) for worker in workers], fontsize=TEXT)
     axes.set_ylim(len(workers) - 0.4, -0.6)
     axes.set_xlim(-0.01 * length / seconds, 1.01 * length / seconds)
     axes.grid(axis="y", visible=False)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 APART = 0.11  # of an axis, between ticks at values
 CROWDED = 24  # curves of a panel, beyond which single runs are thin and their median is thick
 MOST_MEASURES = 4
+MOST_LETTERS = 110  # in a line of a legend
 
 
 # ---------------------------------------------------------------- groups of equal settings
@@ -215,4 +216,5 @@ def _described(results: Results, trial: Trial) -> str:
     study, value = results.study, results.value(trial)
     metric = study.quantity(study.metric)
     shown = "" if value is None else metric.show(value)
-    return plain(f"trial {trial.name.number}: {metric.label} {shown} ({described(trial.settings, study.space)})")
+    text = f"trial {trial.name.number}: {metric.label} {shown} ({described(trial.settings, study.space)})"
+    return cut(text, MOST_LETTERS)

@@ -175,7 +175,7 @@ def draw_parallel_coordinates(results: Results) -> Figure:
     axes.set(xlim=(-0.1, len(heights) - 0.6), ylim=(-0.03, 1.03), yticks=[])
     titles = [wrapped(study.quantity(name), 16) for name in (*names, study.metric)]
     axes.set_xticks(range(len(heights)), titles, fontsize=TEXT)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, pad=7)
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
     add_rank_bar(figure, axes, study.quantity(study.metric), [value for _, value in scored])
@@ -191,6 +191,7 @@ def _add_scale(axes: Axes, x: int, study: Study, name: str, scored: Sequence[tup
     if min(there) == max(there):
         there = [there[0] - 0.5, there[0] + 0.5]
     scale.set_ylim(min(there), max(there))
+    scale.vlines(x, min(there), max(there), color=INK, linewidth=0.8)
     scale.set_ylabel("")
     scale.spines[["left", "top", "bottom"]].set_visible(False)
     scale.spines["right"].set(position=("data", x), color=INK)

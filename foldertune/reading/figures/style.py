@@ -241,5 +241,5 @@ def place(axes: Axes, which: str, study: Study, name: str, values: Sequence[Any]
     step = math.ceil(len(ticks) / MOST_TICKS)
     shown = range(0, len(ticks), step)
     slanted = {"rotation": 30, "ha": "right"} if which == "x" and len(ticks) > 4 else {}
-    getattr(axes, f"set_{which}ticks")(list(shown), [cut(ticks[k]) for k in shown], **slanted)
+    getattr(axes, f"set_{which}ticks")(list(shown), [cut(ticks[k], 14) for k in shown], **slanted)
     return places
