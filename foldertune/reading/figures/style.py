@@ -145,6 +145,7 @@ def add_rank_bar(figure: Figure, axes: Axes, metric: Quantity, values: Sequence[
     bar.ax.tick_params(labelsize=TEXT, colors=INK, length=2)
     bar.ax.invert_yaxis()
     bar.set_label(plain(f"rank: {metric.label}"), fontsize=TEXT, color=INK)
+    bar.solids.set_edgecolor("face")  # else an SVG shows seams
     bar.outline.set_visible(False)
 
 
@@ -164,6 +165,7 @@ def add_colour_bar(figure: Figure, drawn: Any, axes: Axes, quantity: Quantity, v
     """The values that the colours stand for."""
     bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=28)
     bar.ax.tick_params(labelsize=TEXT, colors=INK)
+    bar.solids.set_edgecolor("face")  # else an SVG shows seams
     bar.outline.set_visible(False)
     dress(bar.ax, "y", quantity, values)
 
