@@ -14,7 +14,7 @@ help:
 
 search: .venv/installed data/fetched
 	$(BIN)/python master.py quickstart --logs $(LOGS)
-	$(BIN)/python -m analysis.report --logs $(LOGS)
+	$(BIN)/python -m foldertune report --logs $(LOGS)
 
 test: .venv/installed-dev data/fetched
 	$(BIN)/python -m pytest -n 4   # they mostly wait for one another

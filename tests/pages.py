@@ -120,7 +120,8 @@ def said_of(*logs):
     found = [find(search, searches) for search in searches.values()]
     for findings in found:
         for picture in findings.pictures:
-            shown = [axes for axes in picture.draw().axes if axes.get_visible()]
+            areas = [axes for axes in picture.draw().axes if axes.get_visible()]
+            shown = [axes for axes in areas if axes.patch.get_visible()]  # an axis on top of another area is a scale
             assert shown and all(axes.has_data() for axes in shown), picture.name
     return [answer for findings in found for answer in findings.answers]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import shutil
+import subprocess
 
 import pytest
 
@@ -259,3 +262,74 @@ def test_what_cant_be_done_is_said_in_a_line(bench):
     blocked.write_text("")
     said, _ = make(bench, write_other(bench.path / "logs", trials=1), out=blocked, code=2)
     assert str(blocked) in said and "--out" in said and said.count("\n") == 1
+
+
+RICH = {
+    **OTHER,
+    "metrics": {"score": {"label": "hit rate", "unit": "%"}, "seconds": {"label": "time", "unit": "s"}},
+    "derived": {
+        "area": {"value": "rate * width", "label": "area R·W"},
+        "miss": {"value": "1 - score", "unit": "%"},
+        "unknown": "rate * nobody",
+    },
+}
+
+
+def table_of(page, id):
+    """The headings of a table, and each row by them: the class and the text of a cell."""
+    table = page.split(f'<table id="{id}"')[1].split("</table>")[0]
+    headings = re.findall(r'<th scope="col"( class="n")?><button type="button">(.*?)</button>', table)
+    rows = [re.findall(r"<td([^>]*)>(.*?)</td>", row) for row in table.split("<tbody>")[1].split("</tr>")[:-1]]
+    names = [name for _, name in headings]
+    return {name: kind for kind, name in headings}, [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def test_shares_are_in_per_cent_and_derived_quantities_are_columns(bench):
+    logs = write_other(bench.path / "logs", trials=7)
+    Folder(logs).study.write_text(json.dumps(RICH))
+    page, _ = make(bench, logs)
+    headings, rows = table_of(page, "s1-trials")
+    assert {"hit rate", "area R·W", "miss", "time (s)", "epochs trained"} <= headings.keys()
+    assert "unknown" not in headings  # it has no value anywhere
+    best, failed = rows[0], rows[-1]
+    assert best["hit rate"][1] == "85.71 %" and best["miss"][1] == "14.29 %" and best["time (s)"][1] == "30"
+    assert failed["status"][1] == "failed" and failed["hit rate"][1] == "–"
+    for name in ("hit rate", "area R·W", "miss", "time (s)", "rate"):
+        assert headings[name] == ' class="n"' and all(row[name][0].startswith(' class="n"') for row in rows), name
+    assert headings["status"] == "" and best["worker"][0] == ""
+    assert "Best hit rate: 85.71 % in trial 6" in page
+
+
+def test_the_command_that_queues_the_best_again_works_on_any_machine(bench):
+    logs = write_other(bench.path / "logs", trials=4)
+    queued = TrialName(90_001, 1)
+    Folder(logs).publish(queued, {"rate": 0.1, "width": 1, "kind": "relu"}, lease=180)
+    page, _ = make(bench, logs)
+    command = html.unescape(re.search(r'id="s1-command">(.*?)</pre>', page)[1])
+    assert (
+        command.startswith("echo '{") and command.endswith("> trial-90002-1.jsonl") and str(bench.path) not in command
+    )
+    subprocess.run(["bash", "-c", command], cwd=logs, check=True)
+    assert Folder(logs).read(TrialName(90_002, 1)).settings["width"] == 3  # trial 2: the last one has no score
+
+
+def test_any_study_has_its_page_without_the_exercise(bench):
+    logs = write_other(bench.path / "logs", trials=7)
+    one, _ = make(bench, logs)
+    out = bench.path / "other"
+    bench.finish(bench.start("-m", "foldertune", "report", "--logs", logs, "--out", out))
+    other = (out / "report.html").read_text()
+    assert re.sub(r"<code>.*?</code>", "", one) == re.sub(r"<code>.*?</code>", "", other)
+    assert f"Made with <code>python -m foldertune report --logs {logs} --out {out}</code>" in other
+
+
+def test_a_missing_library_is_one_line_with_the_command_that_installs_it(bench):
+    logs = write_other(bench.path / "logs", trials=1)
+    without = (
+        "import importlib.util as util, sys; find = util.find_spec;"
+        "util.find_spec = lambda name, *rest: None if name == 'jinja2' else find(name, *rest);"
+        f"from foldertune.cli import run; sys.exit(run('report', ['--logs', {str(logs)!r}]))"
+    )
+    said = bench.finish(bench.start("-c", without), code=2)
+    assert said == "error: jinja2 is not installed; install it with: pip install 'foldertune[report]'\n"
+    assert not (logs / "report").exists()
