@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
 
 from foldertune.protocol import Trial, TrialName
@@ -196,9 +197,12 @@ def test_all_markers_of_a_figure_have_one_size(search):
         draw_pair(search, ("width", "rate")),
         draw_points(points, Quantity("x"), Quantity("y"), "group"),
     ):
-        lines = [line for axes in figure.axes for line in axes.get_children() if hasattr(line, "get_markersize")]
-        marked = [line for line in lines if line.get_marker() not in ("", "None", None) and line.get_zorder()]
-        assert len({line.get_markersize() for line in marked}) == 1 and len(marked) > 1
+        parts = [part for axes in figure.axes for part in axes.get_children()]
+        lines = [part for part in parts if getattr(part, "get_marker", str)() not in ("", "None", None)]
+        sizes = [line.get_markersize() for line in lines]
+        clouds = [part for part in parts if isinstance(part, PathCollection)]
+        sizes += [size**0.5 for cloud in clouds for size in cloud.get_sizes()]
+        assert len(set(sizes)) == 1 and len(sizes) > 1
 
 
 def test_points_that_would_lie_on_each_other_are_set_apart():
@@ -262,6 +266,26 @@ def test_parallel_coordinates_have_a_colour_bar_and_texts_that_do_not_collide(se
     (lines,) = figure.axes[0].collections
     for line, (trial, _) in zip(lines.get_segments()[::-1], search.scored, strict=True):
         assert math.isclose(line[1][1], math.log(trial.settings["rate"] / 0.001) / math.log(1.3**23), abs_tol=1e-6)
+
+
+def test_of_more_trials_than_are_drawn_the_colours_are_ranks_among_all():
+    trials = [
+        trial_of(k, {"width": 1 + k % 64, "rate": 0.001 * 1.005**k, "kind": "a"}, [0.01 + k / 2000]) for k in range(900)
+    ]
+    results = Results.of(study_from_record(SEARCH, "test"), trials)
+    for figure in (draw_pair(results, ("width", "rate")), draw_parallel_coordinates(results)):
+        (bar,) = (axes for axes in figure.axes if axes.get_ylabel() == "rank: share missed")
+        assert [label.get_text() for label in bar.get_yticklabels()][::4] == ["1: 1.00 %", "900: 45.95 %"]
+        cloud = figure.axes[0].collections[0]
+        colours = cloud.get_facecolors() if isinstance(cloud, PathCollection) else cloud.get_colors()
+        assert len(colours) == 504 and np.ptp(colours[:, 1]) > 0.8
+
+
+def test_a_grid_of_which_everything_collapsed_says_so():
+    settings = [{"width": width, "rate": rate} for width in (1, 2) for rate in (0.1, 0.2)]
+    study = study_from_record({**SEARCH, "strategy": "grid", "space": {"width": [1, 2], "rate": [0.1, 0.2]}}, "test")
+    results = Results.of(study, [trial_of(k, each, [0.9 + k / 100], broken=True) for k, each in enumerate(settings)])
+    assert [text.get_text() for text in draw_pair(results, ("width", "rate")).axes[0].texts] == ["collapsed"] * 4
 
 
 # ---------------------------------------------------------------- importance

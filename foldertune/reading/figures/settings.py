@@ -102,27 +102,33 @@ def draw_pair(results: Results, pair: tuple[str, str]) -> Figure:
     study = results.study
     if all(isinstance(study.space.get(name), Categorical) for name in pair):
         return _draw_table(results, pair)
-    scored = results.scored[:HIGHLIGHTED] + sample_of(results.scored[HIGHLIGHTED:])
+    scored, colours = _coloured(results)
     figure, (axes,) = new_figure(4.6, 3.3)
     xs, ys = (
         place(axes, which, study, name, [results.setting(trial, name) for trial, _ in scored])
         for which, name in zip("xy", pair, strict=True)
     )
-    points = list(zip(xs, ys, rank_colours(len(scored)), strict=True))[::-1]  # the best on top
-    bad = [results.has_collapsed(trial) for trial, _ in scored][::-1]
-    for x, y, colour in (point for point, collapsed in zip(points, bad, strict=True) if not collapsed):
-        axes.plot(x, y, "o", color=colour, markersize=MARKER + 1, markeredgecolor="white", markeredgewidth=0.4)
-    crosses = [(x, y) for (x, y, _), collapsed in zip(points, bad, strict=True) if collapsed]
-    if crosses:
-        look = {"color": INK, "markersize": MARKER + 1, "linestyle": "", "zorder": 4}
-        axes.plot(*zip(*crosses, strict=True), marker="x", label="collapsed", **look)
+    points = list(zip(xs, ys, colours, (results.has_collapsed(trial) for trial, _ in scored), strict=True))[::-1]
+    size, many = (MARKER + 1) ** 2, len(points) > MANY
+    if trained := [point[:3] for point in points if not point[3]]:  # the best on top
+        across, up, shades = zip(*trained, strict=True)
+        axes.scatter(across, up, size, list(shades), edgecolors="white", linewidths=0.4, zorder=3, rasterized=many)
+    if crosses := [point[:2] for point in points if point[3]]:
+        axes.scatter(*zip(*crosses, strict=True), size, INK, marker="x", linewidths=1.2, zorder=4, label="collapsed")
         axes.legend(fontsize=TEXT, frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
     axes.annotate(
         "best", (xs[0], ys[0]), (7, 7), textcoords="offset points", fontsize=TEXT, color=KINDS[1], zorder=6,
         arrowprops={"arrowstyle": "-", "color": KINDS[1], "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3},
     )  # fmt: skip
-    add_rank_bar(figure, axes, study.quantity(study.metric), [value for _, value in scored])
+    add_rank_bar(figure, axes, study.quantity(study.metric), [value for _, value in results.scored])
     return figure
+
+
+def _coloured(results: Results) -> tuple[list[tuple[Trial, float]], list[Any]]:
+    """The trials with a value, best first, as many as a figure can show, and the colours of their ranks."""
+    ranked = list(zip(results.scored, rank_colours(len(results.scored)), strict=True))
+    chosen = ranked[:HIGHLIGHTED] + sample_of(ranked[HIGHLIGHTED:])
+    return [pair for pair, _ in chosen], [colour for _, colour in chosen]
 
 
 def _draw_table(results: Results, pair: tuple[str, str]) -> Figure:
@@ -133,7 +139,7 @@ def _draw_table(results: Results, pair: tuple[str, str]) -> Figure:
     samples = {group.key: group.sample_of_results(study.metric) for group in results.groups(*pair)}
     means = {key: sample.mean for key, sample in samples.items() if sample.values}
     figure, (axes,) = new_figure(min(2.0 + 0.75 * len(columns), PAGE), 1.2 + 0.4 * len(rows))
-    norm = norm_of(metric, list(means.values()))
+    norm = norm_of(metric, list(means.values()) or [0.0, 1.0])
     cells = [[means.get((x, y), math.nan) for x in columns] for y in rows]
     image = axes.imshow(cells, norm=norm, cmap=best_is_dark(study), aspect="auto")
     for (j, x), (i, y) in ((across, down) for across in enumerate(columns) for down in enumerate(rows)):
@@ -148,7 +154,8 @@ def _draw_table(results: Results, pair: tuple[str, str]) -> Figure:
         dress(axes, which, quantity_of(study, name), [])
         getattr(axes, f"set_{which}ticks")(range(len(choices)), [cut(choice) for choice in choices])
     axes.grid(visible=False)
-    add_colour_bar(figure, image, axes, metric, list(means.values()))
+    if means:
+        add_colour_bar(figure, image, axes, metric, list(means.values()))
     return figure
 
 
@@ -165,12 +172,12 @@ def draw_parallel_coordinates(results: Results) -> Figure:
     from matplotlib.collections import LineCollection
 
     study = results.study
-    scored = results.scored[:HIGHLIGHTED] + sample_of(results.scored[HIGHLIGHTED:])
+    scored, shades = _coloured(results)
     names = [name for name in study.space if len({short(trial.settings.get(name)) for trial, _ in scored}) > 1]
     figure, (axes,) = new_figure(max(PAGE, 1.1 * (len(names) + 2)), 3.4)
     heights = [_add_scale(axes, k, study, name, scored) for k, name in enumerate([*names, study.metric])]
     lines = [list(enumerate(column)) for column in zip(*heights, strict=True)]
-    colours = [(*colour[:3], 0.9 - 0.5 * k / len(lines)) for k, colour in enumerate(rank_colours(len(lines)))]
+    colours = [(*colour[:3], 0.9 - 0.5 * k / len(lines)) for k, colour in enumerate(shades)]
     axes.add_collection(LineCollection(lines[::-1], colors=colours[::-1], linewidths=1.1))  # the best on top
     axes.set(xlim=(-0.1, len(heights) - 0.6), ylim=(-0.03, 1.03), yticks=[])
     titles = [wrapped(study.quantity(name), 16) for name in (*names, study.metric)]
@@ -178,7 +185,7 @@ def draw_parallel_coordinates(results: Results) -> Figure:
     axes.tick_params(length=0, pad=7)
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
-    add_rank_bar(figure, axes, study.quantity(study.metric), [value for _, value in scored])
+    add_rank_bar(figure, axes, study.quantity(study.metric), [value for _, value in results.scored])
     return figure
 
 
@@ -187,7 +194,7 @@ def _add_scale(axes: Axes, x: int, study: Study, name: str, scored: Sequence[tup
     values: list[Any] = [value if name == study.metric else trial.settings.get(name) for trial, value in scored]
     scale = axes.twinx()
     places = place(scale, "y", study, name, values)
-    there = [value for value in places if math.isfinite(value)]
+    there = [value for value in places if math.isfinite(value)] or [0.0]
     if min(there) == max(there):
         there = [there[0] - 0.5, there[0] + 0.5]
     scale.set_ylim(min(there), max(there))

@@ -127,23 +127,25 @@ def rank_colours(count: int) -> list[tuple[float, ...]]:
     """A colour for each rank, best first: the better, the darker."""
     from matplotlib import colormaps
 
-    return [colormaps["viridis"](0.95 * k / max(count - 1, 1)) for k in range(count)]
+    shades = colormaps["viridis"]
+    return [shades(0.95 * k / max(count - 1, 1)) for k in range(count)]
 
 
 def add_rank_bar(figure: Figure, axes: Axes, metric: Quantity, values: Sequence[float]) -> None:
     """The ranks that the colours stand for, with some of the values that have them; `values` are best first."""
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import BoundaryNorm, ListedColormap
+    from matplotlib.colors import ListedColormap, Normalize
 
-    edges = [k + 0.5 for k in range(len(values) + 1)]
-    drawn = ScalarMappable(BoundaryNorm(edges, len(values)), ListedColormap(rank_colours(len(values))))
-    bar = figure.colorbar(drawn, ax=axes, pad=0.03, aspect=28, spacing="proportional")
+    shades = ListedColormap(rank_colours(min(len(values), 256)))
+    drawn = ScalarMappable(Normalize(0.5, len(values) + 0.5), shades)
+    bar = figure.colorbar(drawn, ax=axes, pad=0.03, aspect=28)
     ranks = sorted({round(share * (len(values) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)})
     bar.set_ticks([k + 1 for k in ranks], labels=[f"{k + 1}: {metric.show(values[k])}" for k in ranks])
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=TEXT, colors=INK, length=2)
     bar.ax.invert_yaxis()
     bar.set_label(plain(f"rank: {metric.label}"), fontsize=TEXT, color=INK)
+    bar.solids.set_edgecolor("face")  # else an SVG shows seams
     bar.outline.set_visible(False)
 
 
@@ -163,6 +165,7 @@ def add_colour_bar(figure: Figure, drawn: Any, axes: Axes, quantity: Quantity, v
     """The values that the colours stand for."""
     bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=28)
     bar.ax.tick_params(labelsize=TEXT, colors=INK)
+    bar.solids.set_edgecolor("face")  # else an SVG shows seams
     bar.outline.set_visible(False)
     dress(bar.ax, "y", quantity, values)
 
