@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from foldertune.reading.findings import Table
-from foldertune.reading.groups import Group
-from foldertune.reading.results import Results
+from foldertune.reading.results import Group, Results
 from foldertune.study import Quantity
 from foldertune.tables import finite
 

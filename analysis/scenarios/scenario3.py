@@ -20,8 +20,7 @@ from analysis.scenarios.common import (
 from foldertune.reading.facts import median_curve
 from foldertune.reading.figures import draw_groups, draw_points
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
-from foldertune.reading.groups import Group
-from foldertune.reading.results import Results
+from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import SIGNIFICANT, chance_of_difference, verdict
 from foldertune.reading.words import count, listed
 from foldertune.tables import short

@@ -18,8 +18,7 @@ from analysis.scenarios.common import (
 from foldertune.protocol import Trial
 from foldertune.reading.figures import draw_groups, draw_points
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
-from foldertune.reading.groups import Group
-from foldertune.reading.results import Results
+from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import Sample
 from foldertune.reading.words import count, duration, listed
 from foldertune.tables import short

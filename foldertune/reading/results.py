@@ -14,7 +14,6 @@ from typing import Any
 
 from foldertune.protocol import Record, Trial, TrialName
 from foldertune.reading.facts import Course, Curve, Host, Setback, Silence, find_hosts, why_lost
-from foldertune.reading.groups import Group
 from foldertune.reading.importance import Importance, measure_importance
 from foldertune.reading.samples import Sample
 from foldertune.reading.spans import Span, elapsed, find_spans, most_at_once, parse_time
@@ -23,6 +22,43 @@ from foldertune.tables import finite
 
 YEAR = 365 * 86400.0  # seconds; what seems to take longer is a clock that was set
 NOT_MEASURES = ("epoch", "seconds")
+
+
+@dataclass(frozen=True)
+class Group:
+    """The trials of equal settings; `key` holds the values that they share."""
+
+    key: tuple[Any, ...]
+    trials: list[Trial]
+    results: Results = field(repr=False)
+
+    @cached_property
+    def trained(self) -> list[Trial]:
+        """The trials that did not collapse."""
+        return [trial for trial in self.trials if not self.results.has_collapsed(trial)]
+
+    @property
+    def collapsed(self) -> int:
+        """The number of trials that collapsed."""
+        return len(self.trials) - len(self.trained)
+
+    def sample(self, measure: str) -> Sample:
+        """A measure after the last epoch. Trials that collapsed say little of the others, and are left out."""
+        values = [self.results.at_end(trial, measure) for trial in self.trained]
+        return Sample.of([*values, *[None] * self.collapsed])
+
+    def sample_of_all(self, measure: str) -> Sample:
+        """A measure after the last epoch of all trials, with those that collapsed."""
+        return Sample.of(self.results.at_end(trial, measure) for trial in self.trials)
+
+    def sample_of_results(self, metric: str) -> Sample:
+        """A metric of the results of the trials that did not collapse."""
+        return Sample.of(self.results.value(trial, metric) for trial in self.trained)
+
+    @cached_property
+    def seconds(self) -> float:
+        """The mean training time; infinite where none is known."""
+        return Sample.of((trial.result or {}).get("seconds") for trial in self.trials).mean
 
 
 @dataclass(frozen=True)
@@ -183,7 +219,7 @@ class Results:
                 found.setdefault(key, []).append(trial)
         with contextlib.suppress(TypeError):  # numbers among texts keep their order
             found = dict(sorted(found.items()))
-        return [Group(key, trials, known=self) for key, trials in found.items()]
+        return [Group(key, trials, self) for key, trials in found.items()]
 
     # ---- learning curves
 

@@ -28,8 +28,7 @@ from foldertune.reading.figures.style import (
     sample_of,
     tick,
 )
-from foldertune.reading.groups import Group
-from foldertune.reading.results import Results
+from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import Sample
 from foldertune.reading.words import described
 from foldertune.study import Quantity
