@@ -128,33 +128,18 @@ def draw_points(lines: Mapping[Any, Sequence[tuple[float, Sample]]], x: Quantity
     Args:
         title: what the names of the lines are values of.
     """
-    from matplotlib.collections import LineCollection
-    from matplotlib.lines import Line2D
-    from matplotlib.transforms import offset_copy
-
     figure, (axes,) = new_figure(COLUMN, 2.8)
     styles = looks(list(lines))
     drawn: tuple[list[float], list[float]] = ([], [])
     ends = []
     for k, (name, points) in enumerate(lines.items()):
-        there = sorted(((at, sample) for at, sample in points if sample.values), key=lambda pair: pair[0])
-        if not there:
-            continue
-        look = styles[name]
-        shift = 3 * (k - (len(lines) - 1) / 2)  # points
-        aside = offset_copy(axes.transData, figure, x=shift, units="points")
-        xs, ys = [at for at, _ in there], [sample.mean for _, sample in there]
-        spreads = [sample.deviation or 0.0 for _, sample in there]
-        low = [y - spread if y > spread else y for y, spread in zip(ys, spreads, strict=True)]
-        high = [y + spread for y, spread in zip(ys, spreads, strict=True)]
-        bars = [[(x, a), (x, b)] for x, a, b in zip(xs, low, high, strict=True)]
-        axes.add_artist(LineCollection(bars, colors=[look.colour], linewidths=1, transform=aside))
-        mark = {"marker": look.marker, "markersize": MARKER, "linewidth": 1.2}
-        axes.add_artist(Line2D(xs, ys, **look.line, **mark, transform=aside))
-        axes.update_datalim([end for bar in bars for end in bar])
-        ends.append(End(cut(name), xs[-1], ys[-1], look.colour, shift))
-        drawn[0].extend(xs)
-        drawn[1].extend([*low, *high])
+        known = sorted(((at, sample) for at, sample in points if sample.values), key=lambda pair: pair[0])
+        if known:
+            aside = 3 * (k - (len(lines) - 1) / 2)  # points
+            reach = _draw_means(axes, known, styles[name], aside)
+            drawn[0].extend(at for at, _ in known)
+            drawn[1].extend(reach)
+            ends.append(End(cut(name), known[-1][0], known[-1][1].mean, styles[name].colour, aside))
     dress(axes, "x", x, drawn[0])
     dress(axes, "y", y, drawn[1])
     axes.autoscale_view()
@@ -165,6 +150,26 @@ def draw_points(lines: Mapping[Any, Sequence[tuple[float, Sample]]], x: Quantity
     else:
         add_legend(figure, styles, plain(title))
     return figure
+
+
+def _draw_means(axes: Axes, points: Sequence[tuple[float, Sample]], look: Look, aside: float) -> list[float]:
+    """Draw one line, this many points to the right, and tell where its bars end."""
+    from matplotlib.collections import LineCollection
+    from matplotlib.lines import Line2D
+    from matplotlib.transforms import offset_copy
+
+    bars = []
+    for at, sample in points:
+        mean, spread = sample.mean, sample.deviation or 0.0
+        bars.append([(at, mean - spread if mean > spread else mean), (at, mean + spread)])
+    ends = [end for bar in bars for end in bar]
+    style = {"transform": offset_copy(axes.transData, axes.get_figure(), x=aside, units="points")}
+    axes.add_artist(LineCollection(bars, colors=[look.colour], linewidths=1, **style))
+    mark = {"marker": look.marker, "markersize": MARKER, "linewidth": 1.2}
+    means = [sample.mean for _, sample in points]
+    axes.add_artist(Line2D([at for at, _ in points], means, **look.line, **mark, **style))
+    axes.update_datalim(ends)
+    return [height for _, height in ends]
 
 
 def _mark_values(axes: Axes, quantity: Quantity, values: Sequence[float]) -> None:
