@@ -111,6 +111,15 @@ class Bench:
         assert not list(self.logs.glob(".*.tmp")) and not list(self.folder.seen.glob(".*.tmp"))
 
 
+@pytest.fixture(autouse=True)
+def environment():
+    """What a program that runs in the tests' own process sets is set for that test alone: a worker's threads."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture
 def bench(tmp_path):
     """A folder, and the end of every process started in it."""

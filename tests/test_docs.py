@@ -11,53 +11,87 @@ import sys
 import pytest
 
 from bench.training import to_markdown
+from foldertune.cli import COMMANDS
 from foldertune.shipped import STUDIES
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
+SPEED = (ROOT / "docs" / "speed.md").read_text()
+OBJECTIVES = (ROOT / "docs" / "objectives.md").read_text()
 
 
-def test_the_tree_lists_every_file_and_none_that_is_not_there():
-    tree = README.split("## The tree")[1].split("```")[1]
-    listed, folder = set(), ""
-    for line in tree.strip().splitlines():
-        name = line.split()[0]
-        if not line.startswith(" "):
-            folder = name if name.endswith("/") else ""
-        listed.add(name if not line.startswith(" ") else folder + name)
-    for entry in listed:
-        assert (ROOT / entry).exists(), entry
-    files = [*ROOT.glob("*.py"), *(p for d in ("training", "analysis") for p in (ROOT / d).glob("*.py"))]
-    assert {str(f.relative_to(ROOT)) for f in files if f.name != "__init__.py"} <= listed
+DOCS = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+PROGRAMS = {
+    **{f"{name}.py": [f"{name}.py"] for name in ("master", "worker", "exercise3")},
+    **{f"foldertune {name}": ["-m", "foldertune", name] for name in COMMANDS},
+    **{f"-m {name}": ["-m", name] for name in ("analysis.report", "bench.coordination", "bench.reading")},
+}
+
+
+def listed_in_the_tree():
+    """The files and folders that README's tree names, as paths from the root."""
+    folder, paths = "", set()
+    for line in README.split("## The tree")[1].split("```")[1].strip("\n").splitlines():
+        indent = len(line) - len(line.lstrip())
+        names = [name for name in re.split(r" {2,}", line.strip()) if name.endswith((".py", "/"))]
+        if indent == 0 and names and names[0].endswith("/"):
+            folder, inner = names[0], ""
+        elif indent == 0:
+            folder, inner = "", ""
+        elif indent == 2 and names[0].endswith("/"):
+            inner = names[0]
+        for name in names:
+            place = folder + (inner if indent == 4 else "") if indent else ""
+            paths.add(place + name)
+    return paths
+
+
+def test_the_tree_names_what_is_there_and_all_of_it():
+    listed = listed_in_the_tree()
+    assert [path for path in listed if not (ROOT / path).exists()] == []
+    package = ROOT / "foldertune"
+    wanted = [*ROOT.glob("*.py"), *package.glob("*.py"), *(package / "protocol").glob("*.py")]
+    wanted += [path for path in (*ROOT.iterdir(), *package.iterdir()) if path.is_dir() and path.name[0] not in "._"]
+    names = {f"{path.relative_to(ROOT)}{'/' * path.is_dir()}" for path in wanted if not path.name.startswith("__")}
+    assert names - listed <= {"data/", "dist/", "build/"}, names - listed
+
+
+def test_the_studies_are_those_that_are_told_of():
     assert {path.stem for path in STUDIES.glob("*.toml")} == {"quickstart", *(f"scenario{k}" for k in range(1, 7))}
 
 
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 150
+
+
 def test_every_option_in_the_documentation_exists():
-    programs = {"master.py": ["master.py"], "worker.py": ["worker.py"], "exercise3.py": ["exercise3.py"]}
-    programs |= {f"foldertune {name}": ["-m", "foldertune", name] for name in ("results", "status", "report")}
-    programs |= {"foldertune doctor": ["-m", "foldertune", "doctor"]}
-    programs |= {"bench.coordination": ["-m", "bench.coordination"]}
     found = 0
-    for program, command in programs.items():
+    for program, command in PROGRAMS.items():
         text = subprocess.check_output([sys.executable, *command, "--help"], cwd=ROOT, text=True)
-        for line in README.splitlines():
-            if program in line and "#" not in line.partition(program)[2].partition("--")[0]:
-                for option in re.findall(r"(--[a-z-]+)", line.partition(program)[2].partition("#")[0]):
-                    assert option in text, f"{program} has no {option}: {line}"
-                    found += 1
-    assert found > 5
+        for path, line in ((path, line) for path, words in DOCS.items() for line in words.splitlines()):
+            if program not in line:
+                continue
+            for option in re.findall(r"(?<!\S)(--[a-z-]+)", re.split(r" #|`", line.partition(program)[2])[0]):
+                assert option in text, f"{path.name}: {program} has no {option}: {line}"
+                found += 1
+    assert found > 15
+
+
+def test_every_command_is_documented():
+    assert [name for name in COMMANDS if f"foldertune {name}" not in README and f"{name}.py" not in README] == []
 
 
 def test_links_and_pictures_are_there():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("http") or (ROOT / target).exists(), target
+    for path, text in DOCS.items():
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            assert target.startswith("http") or (path.parent / target).exists(), f"{path.name}: {target}"
     for name in ("CHANGELOG.md", "CONTRIBUTING.md", "LOG.md", "LICENSE"):
         assert (ROOT / name).read_text().strip()
 
 
 @pytest.mark.parametrize("module", ["mine", "patient"])
 def test_the_examples_of_an_objective_work_as_they_stand(bench, module):
-    code = {text.split()[1]: text for text in re.findall(r"```(?:python|toml)\n(.*?)```", README, re.S)}
+    code = {text.split()[1]: text for text in re.findall(r"```(?:python|toml)\n(.*?)```", OBJECTIVES, re.S)}
     assert len(code["mine.py"].strip().splitlines()) <= 10
     (bench.path / f"{module}.py").write_text(code[f"{module}.py"])
     (bench.path / "mine.toml").write_text(code["mine.toml"].replace("mine:train", f"{module}:train"))
@@ -69,7 +103,7 @@ def test_the_examples_of_an_objective_work_as_they_stand(bench, module):
 
 def test_the_figures_in_the_readme_are_those_that_were_measured():
     record = json.loads((ROOT / "bench/results/coordination.json").read_text())
-    section = README.split("## What coordination costs")[1].split("##")[0]
+    section = SPEED.split("## What coordination costs")[1].split("##")[0]
     assert record["command"] in section and f"{record['trials']:,} trials" in section
     for rates in record["trials per second"].values():
         assert f"| {statistics.median(rates):,.0f} |" in section
@@ -79,13 +113,13 @@ def test_the_figures_in_the_readme_are_those_that_were_measured():
 
 def test_the_table_of_trials_an_hour_is_what_was_measured():
     record = json.loads((ROOT / "bench/results/training.json").read_text())
-    section = README.split("## How fast it trains")[1].split("##")[0]
+    section = SPEED.split("## How fast it trains")[1].split("##")[0]
     assert to_markdown(record["raw"], record["peaks"]) in section and record["command"] in section
 
 
 def test_the_seconds_of_the_start_are_what_was_measured():
     record = json.loads((ROOT / "bench/results/startup.json").read_text())
-    section = README.split("## How fast it trains")[1].split("##")[0]
+    section = SPEED.split("## How fast it trains")[1].split("##")[0]
     medians = [
         statistics.median(each[name] for each in record["raw"]) for name in ("first claim", "import torch", "load")
     ]
@@ -96,7 +130,7 @@ def test_the_seconds_of_the_start_are_what_was_measured():
 
 def test_the_seconds_of_reading_are_what_was_measured():
     record = json.loads((ROOT / "bench/results/reading.json").read_text())
-    section = README.split("## What reading costs")[1].split("##")[0]
+    section = SPEED.split("## What reading costs")[1].split("##")[0]
     table, page = (statistics.median(each["wall"] for each in record["raw"][name]) for name in ("results", "report"))
     assert f"the table takes {table:.2f} seconds, the page {page:.1f}" in section and record["command"] in section
     assert f"{record['trials']:,} trials" in section

@@ -1,4 +1,4 @@
-"""The results of a study: its trials as a table, filtered, sorted, grouped, in many formats.
+"""Show the trials of a study: filtered, sorted, grouped, in many formats.
 
     {program} --logs /shared/me/lr  the best ten trials
     {program} --best 3
