@@ -132,7 +132,7 @@ def test_the_seconds_of_reading_are_what_was_measured():
     record = json.loads((ROOT / "bench/results/reading.json").read_text())
     section = SPEED.split("## What reading costs")[1].split("##")[0]
     table, page = (statistics.median(each["wall"] for each in record["raw"][name]) for name in ("results", "report"))
-    assert f"the table takes {table:.2f} seconds, the page {page:.1f}" in section and record["command"] in section
+    assert f"the table takes {table:.2f} seconds and the page {page:.1f}" in section and record["command"] in section
     assert f"{record['trials']:,} trials" in section
 
 

@@ -248,13 +248,3 @@ def test_style_and_types(tool):
         pytest.skip(f"{tool[0]} is not installed: pip install -r requirements-dev.txt")
     done = subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_coordination_benchmark_runs(tmp_path):
-    if importlib.util.find_spec("optuna") is None:
-        pytest.skip("optuna is not installed: pip install -r requirements-dev.txt")
-    from bench.coordination import time_optuna, time_ours
-
-    for name, measure in (("ours", time_ours), ("optuna", time_optuna)):
-        (tmp_path / name).mkdir()
-        assert measure(tmp_path / name, 2, 40) > 0

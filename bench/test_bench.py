@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -24,3 +25,13 @@ def test_both_sides_train(side):
 
 def test_arithmetic_of_an_image():
     assert round(flops(32) / 1e6, 1) == 13.4
+
+
+def test_the_coordination_benchmark_runs(tmp_path):
+    if importlib.util.find_spec("optuna") is None:
+        pytest.skip("optuna is not installed: pip install -r requirements-dev.txt")
+    from bench.coordination import time_optuna, time_ours
+
+    for name, measure in (("ours", time_ours), ("optuna", time_optuna)):
+        (tmp_path / name).mkdir()
+        assert measure(tmp_path / name, 2, 40) > 0
