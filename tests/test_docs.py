@@ -1,4 +1,4 @@
-"""The documentation says what is so."""
+"""The documentation is true: its commands run, its examples work, its links and its tree exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies: what is searched, and every way to write it wrongly."""
+"""Study files, and every way to write one wrongly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials, or groups of them, as a table on a terminal."""
+"""Prints trials, or groups of them, as a table in a terminal."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from foldertune.tables import Cells, is_number, short
 if TYPE_CHECKING:
     from rich.table import Table
 
-MOST = 5  # trials that a master shows at its end
+MOST = 5  # a master shows the best five trials at its end
 
 
 def main_columns(study: Study, rows: Sequence[Row], chosen: Sequence[Cells]) -> list[str]:
-    """What a table on a screen has room for: the metric, what was searched, and what is derived of it."""
+    """The columns that fit on a screen: the metric, the search space, and quantities derived from it."""
     searched, metric = searched_and_metric(study)
     derived = [name for name in study.derived if study.parts(name) <= study.space.keys()]
     wanted = ["trial", metric, *searched, *derived, "seconds", "host"]
@@ -30,20 +30,20 @@ def main_columns(study: Study, rows: Sequence[Row], chosen: Sequence[Cells]) -> 
 
 
 def shown(study: Study, key: str, value: Any) -> str:
-    """A cell for a person: a share in per cent, a number with four digits."""
+    """A value for people: a share in per cent, a number with four digits."""
     name = key.removesuffix("_mean").removesuffix("_deviation")
     return study.quantity(name).show(value, 4) if is_number(value) and study.quantity(name).unit else short(value)
 
 
 def to_table(study: Study, keys: Sequence[str], cells: Sequence[Cells], *, in_order: bool = True) -> Table:
-    """A table for the terminal. What failed is red; if the best comes first (`in_order`), it is green."""
+    """A table for the terminal. Failed trials are red. If the best trial comes first (`in_order`), it is green."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for key in keys:
-        words = printable(key).replace("_", " ").split() or [""]  # a long name breaks into lines there
+        words = printable(key).replace("_", " ").split() or [""]  # a long name breaks at its underscores
         justify: Literal["left", "right"] = "left" if key == "host" else "right"
         table.add_column(Text(" ".join(words)), justify=justify, min_width=max(map(len, words)), vertical="bottom")
     for position, row in enumerate(cells):
@@ -62,7 +62,7 @@ def print_table(
     title: str = "",
     in_order: bool = True,
 ) -> None:
-    """Print the chosen ones of these rows, and where the rest is."""
+    """Print the chosen rows, and say where to find the others."""
     from rich.console import Console
     from rich.text import Text
 
@@ -73,9 +73,9 @@ def print_table(
         console.print(Text(printable(f"{study.name}: {title}"), style="bold"))
         table = to_table(study, keys or main_columns(study, rows, chosen), chosen, in_order=in_order)
         needed = console.measure(table).maximum
-        console.print(table, width=max(needed, console.width), crop=False)  # half a number would be another
+        console.print(table, width=max(needed, console.width), crop=False)  # never cut a number short
     else:
-        print(printable(study.name) + (": no trial is like that" if rows else ": no trial has ended yet"))
+        print(printable(study.name) + (": no such trial" if rows else ": no trial has ended yet"))
     if failed:
         what = f"their files in {folder.seen}/ say why" if folder.seen.is_dir() else "the column 'error' says why"
         print(f"{failed} failed; {what}")
