@@ -79,7 +79,7 @@ class Results:
 
     @classmethod
     def of(cls, study: Study, attempts: Iterable[Trial], **facts: Any) -> Results:
-        """The results of these attempts, in any order. If a trial has two `.seen` files, the first one counts."""
+        """The results of these attempts, in any order. If a trial has two `.seen` files, the first counts."""
         ordered = sorted(attempts, key=lambda trial: (trial.name.number, trial.name.attempt))
         counted = {trial.name.number: trial for trial in reversed(ordered) if trial.name.state == "seen"}
         return cls(

@@ -103,7 +103,7 @@ def test_every_step_is_that_of_plain_pytorch(filters, batch_size, dropout, monke
 
 
 def assert_close(ours, theirs):
-    """As a whole: of two pixels that are as good as equal, rounding decides which is the largest of its window."""
+    """Compare as a whole: if two pixels are nearly equal, rounding decides which is the largest of its window."""
     assert (ours - theirs).norm() <= 1e-3 * theirs.norm() + 1e-6
 
 
