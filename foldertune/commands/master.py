@@ -9,7 +9,7 @@ Without --workers it starts one worker per GPU, or one per core if there is
 none. You can stop it at any time (Ctrl-C, even kill -9). Start it again with
 the same command, and the search continues: its whole state is in the folder.
 
-To see the results: `{results}`, or results.csv in the folder.
+The results: `{results}`, and results.csv in the folder.
 """
 
 from __future__ import annotations

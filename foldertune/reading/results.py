@@ -204,7 +204,7 @@ class Results:
 
     @cached_property
     def importance(self) -> Importance | None:
-        """The importance of hyperparameters; None if the data can't tell. Needs the extra `report`, and some seconds."""
+        """The importance of hyperparameters; None if the data can't tell. Needs the extra `report` and some seconds."""
         trials = [trial for trial in self.ended if self.study.contains(trial.settings)]
         return measure_importance(self.study, trials, [self.value(trial) for trial in trials], self.setting)
 
