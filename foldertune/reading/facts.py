@@ -49,7 +49,7 @@ class Host:
     name: str
     workers: int  # at work now
     finished: int  # trials
-    rate: float | None  # trials an hour
+    rate: float | None  # trials per hour
     silence: Silence | None  # the longest silence of its workers, as a share of the lease
 
 

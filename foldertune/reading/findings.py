@@ -14,7 +14,7 @@ from foldertune.reading.words import count, described, duration, listed, words
 __all__ = ["NOT_ENOUGH", "Findings", "Picture", "Table", "find"]
 
 NOT_ENOUGH = "not enough data"
-FEW = 5  # a sentence tells how close the best five trials are
+FEW = 5  # the best trials; a sentence tells how close they are
 MOST_COMPLAINTS = 3
 
 

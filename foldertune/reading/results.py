@@ -111,7 +111,7 @@ class Results:
 
     @cached_property
     def collapsed(self) -> list[Trial]:
-        """The trials whose result says that training collapsed."""
+        """The trials that collapsed, as the study defines it."""
         return [trial for trial in self.ended if self.has_collapsed(trial)]
 
     @cached_property
@@ -126,7 +126,7 @@ class Results:
         return finite((trial.result or {}).get(metric or self.study.metric))
 
     def has_collapsed(self, trial: Trial) -> bool:
-        """Does the result say that training collapsed?"""
+        """Did this trial's training collapse, as the study defines it?"""
         return trial.result is not None and self.study.has_collapsed(trial.settings, trial.result)
 
     def setting(self, trial: Trial, name: str) -> Any:
@@ -318,7 +318,7 @@ class Results:
 
     @cached_property
     def machines(self) -> list[str]:
-        """The names of all hosts whose workers left a trace, in the order of their first claims."""
+        """The names of all hosts with a worker that left a trace, in the order of their first claims."""
         return list(dict.fromkeys(span.host for span in self.spans))
 
     @cached_property

@@ -82,7 +82,7 @@ def _explain(importance: Importance) -> str:
     trials = f"{count(importance.trials, 'trial')}{of}"
     if importance.predicts_nothing:
         return (
-            f"Importance can't be told from {trials}: no matter which hyperparameters a random forest knows, it predicts "
+            f"Importance can't be told from {trials}: whichever hyperparameters a random forest knows, it predicts "
             f"the ranks of unseen trials no better than their mean does. So the shares on the left mean nothing."
         )
     return (

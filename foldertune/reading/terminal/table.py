@@ -15,7 +15,7 @@ from foldertune.tables import Cells, is_number, short
 if TYPE_CHECKING:
     from rich.table import Table
 
-MOST = 5  # a master shows the best five trials at its end
+MOST = 5  # the best trials, which a master shows at its end
 
 
 def main_columns(study: Study, rows: Sequence[Row], chosen: Sequence[Cells]) -> list[str]:
