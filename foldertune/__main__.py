@@ -1,4 +1,4 @@
-"""`python -m foldertune COMMAND …`."""
+"""Runs the command `foldertune` as `python -m foldertune COMMAND …`."""
 
 import sys
 

@@ -26,7 +26,7 @@ WIDTH = 79  # characters in a line of `--help`
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`foldertune COMMAND …`: run that command, or say which commands there are."""
+    """Run `foldertune COMMAND …`, or print which commands there are. Returns the exit code."""
     name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in ("-h", "--help", "help"):
         print(overview())
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def overview() -> str:
-    """What `foldertune --help` says."""
+    """The text of `foldertune --help`."""
     examples = [
         f"    {text.command('master')}  a first search: two minutes, in logs/",
         f"    {text.command('worker', '--logs', 'DIR')}  help it from any machine that mounts DIR",
@@ -57,10 +57,10 @@ def run(
     """Run one command and return its exit code.
 
     Args:
-        name: of a module in `foldertune.commands`. It has a docstring, `add_arguments(parser)` and `main(arguments)`.
-        argv: the command line; `arguments.argv` keeps it, for messages that repeat it.
-        program: how the user called it, where `foldertune NAME` is not the answer; `arguments.program` keeps it.
-        options: handed on to the command's `main`.
+        name: a module in `foldertune.commands`. It has a docstring, `add_arguments(parser)` and `main(arguments)`.
+        argv: the command line. Messages that repeat it take it from `arguments.argv`.
+        program: how the user called the command, if not as `foldertune NAME`. `arguments.program` keeps it.
+        options: passed on to the command's `main`.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     module = importlib.import_module(f"foldertune.commands.{name}")
@@ -80,7 +80,7 @@ def guard(main: Callable[[], int]) -> int:
     except UserError as error:
         return complain(str(error))
     except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the rest to /dev/null
         return 0
     except OSError as error:
         return complain(f"{error.filename2 or error.filename or 'output'}: {error.strerror or error}")
@@ -90,7 +90,7 @@ def guard(main: Callable[[], int]) -> int:
 
 
 def complain(message: str) -> int:
-    """Say what the user can't have, and return the exit code for that."""
+    """Print an error message and return the exit code for bad usage, 2."""
     print(f"error: {message}", file=sys.stderr)
     return 2
 
@@ -99,10 +99,10 @@ def complain(message: str) -> int:
 
 
 class Parser(argparse.ArgumentParser):
-    """Its help begins with what the program does and a first command, and its complaints are one line."""
+    """A parser with help that begins with a description and a first command, and error messages of one line."""
 
     def format_help(self) -> str:
-        """Description, usage, options, epilog."""
+        """The help text: description, usage, options, epilog."""
         formatter = self._get_formatter()
         formatter.add_text(self.description)
         formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
@@ -115,7 +115,7 @@ class Parser(argparse.ArgumentParser):
         return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
-        """End with one line and exit code 2."""
+        """Print one line and end the program with exit code 2."""
         _, unknown, rest = message.partition("unrecognized arguments: ")
         if unknown:
             message = f"{rest}: unknown{did_you_mean(rest.split()[0], self._option_string_actions)}"
@@ -123,10 +123,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def new_parser(doc: str | None, program: str | None = None) -> Parser:
-    """A parser whose help is a program's docstring.
+    """A parser that shows a program's docstring as its help.
 
-    Its first two paragraphs, what it does and how to call it, stand above the options, the rest below. In it
-    `{program}` is replaced by how the user called the program, and `{worker}`, `{status}` … by how to call those.
+    The first two paragraphs (what the program does and how to call it) stand above the options, the rest below.
+    `{program}` becomes the way in which the user called the program; `{worker}`, `{status}` … become the commands
+    that call those programs.
     """
     doc = str(doc).replace("{program}", program or "{program}")
     for name in COMMANDS:
@@ -141,7 +142,7 @@ def new_parser(doc: str | None, program: str | None = None) -> Parser:
 
 
 def align(lines: Iterable[str]) -> list[str]:
-    """Indented lines `    command  what it does`, with what they do in one column of each block."""
+    """The lines, with each block of indented lines `    command  what it does` aligned in two columns."""
     aligned: list[str] = []
     for is_example, block in groupby(lines, lambda line: line.startswith("    ")):
         if not is_example:

@@ -32,12 +32,12 @@ FUNCTIONS: dict[str, Callable[..., float]] = {
 
 
 def _of_numbers(operation: Callable[[float, float], float]) -> Callable[[Any, Any], float]:
-    """The operation, for numbers alone: `text * 1e9` and `text % 5` mean something else in Python."""
+    """The operation, restricted to numbers: for text, Python gives `text * 1e9` and `text % 5` another meaning."""
 
     def checked(a: Any, b: Any) -> float:
         if isinstance(a, str) or isinstance(b, str):
             raise TypeError("not a number")
-        return operation(float(a), float(b))  # a huge power of a float overflows at once, one of an int takes for ever
+        return operation(float(a), float(b))  # a huge power overflows at once for floats, but takes for ever for ints
 
     return checked
 
@@ -65,16 +65,16 @@ _ALLOWED = (*_PARTS, *_OPERATORS)
 
 
 def names_in(expression: str) -> set[str]:
-    """The settings and metrics that an expression names. Raises ValueError, which says what is wrong with it."""
+    """The settings and metrics that an expression names. Raises ValueError that says what is wrong with it."""
     tree = _parse(expression)
     functions = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in functions}
 
 
 def evaluate(expression: str, values: Mapping[str, Any]) -> float | None:
-    """The expression's value for these values of its names.
+    """The value of an expression, given the values of its names.
 
-    None where there is none: a name without a number or text, a division by 0, a result that is not finite.
+    None if it has no value: a name has neither a number nor text, it divides by 0, or its result is not finite.
     """
     if expression.isidentifier():
         value = values.get(expression)
@@ -91,7 +91,7 @@ def evaluate(expression: str, values: Mapping[str, Any]) -> float | None:
 
 
 def needs_library(expression: str) -> bool:
-    """Does it take simpleeval to evaluate this? A bare name has its value by itself."""
+    """Does this expression need simpleeval? A bare name does not."""
     return not expression.isidentifier()
 
 
@@ -103,13 +103,13 @@ def library_is_there() -> bool:
 def _is_finite(value: Any) -> TypeGuard[int | float]:
     try:
         return isinstance(value, int | float) and math.isfinite(value)
-    except OverflowError:  # a whole number beyond all floats
+    except OverflowError:  # a whole number too large for a float
         return False
 
 
 @functools.lru_cache(maxsize=1000)
 def _parse(expression: str) -> ast.expr:
-    """The syntax tree. Raises ValueError if anything is in it that an expression must not have."""
+    """The syntax tree. Raises ValueError if it has a part that expressions may not have."""
     if len(expression) > LONGEST:
         raise ValueError(f"is longer than {LONGEST} characters")
     try:
@@ -125,7 +125,7 @@ def _parse(expression: str) -> ast.expr:
                 f"and the functions {', '.join(FUNCTIONS)}"
             )
         if isinstance(node, ast.Constant) and not isinstance(node.value, int | float | str):
-            raise ValueError(f"has {ast.unparse(node)} in it, which is neither a number nor text")
+            raise ValueError(f"contains {ast.unparse(node)}, which is neither a number nor text")
     return tree
 
 
@@ -135,12 +135,12 @@ def _check_call(node: ast.Call) -> None:
         hint = did_you_mean(name, FUNCTIONS) or f"; there are {', '.join(FUNCTIONS)}"
         raise ValueError(f"has no function '{name}'{hint}")
     if node.keywords or not node.args:
-        raise ValueError(f"calls {name} without a value, or with one that has a name; write {name}(x)")
+        raise ValueError(f"calls {name} without a value, or with a named one; write {name}(x)")
 
 
 @functools.cache
 def _evaluator() -> Any:
-    """Simpleeval's evaluator with nothing in it but our operators and functions; None if it is not installed."""
+    """Simpleeval's evaluator, restricted to our operators and functions; None if simpleeval is not installed."""
     try:
         from simpleeval import SimpleEval
     except ImportError:

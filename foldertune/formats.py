@@ -1,4 +1,4 @@
-"""How tables are written: for people, papers and programs."""
+"""Writes tables as CSV, JSON, Markdown, LaTeX and Parquet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from foldertune.protocol import printable, to_line
 from foldertune.tables import Cells, TableError, as_text, short
 
-Show = Callable[[str, Any], str]  # how a person is shown a column's value; programs get it as it is
+Show = Callable[[str, Any], str]  # formats a value of a column for people; programs get the value as it is
 
 
 def _short(key: str, value: Any) -> str:
@@ -19,7 +19,7 @@ def _short(key: str, value: Any) -> str:
 
 
 def to_csv(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
-    """A table with a header; what has no value is empty, a list or an object is JSON."""
+    """CSV with a header. A missing value is empty; a list or an object is JSON."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(keys)
@@ -30,13 +30,13 @@ def to_csv(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> 
 
 
 def to_json(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
-    """A list of objects, one a line."""
+    """A JSON list of objects, one per line."""
     rows = [to_line({key: row.get(key) for key in keys}).decode().rstrip("\n") for row in cells]
     return "[" + ",\n ".join(rows) + "]\n"
 
 
 def to_markdown(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
-    """A table for a README or an issue."""
+    """A Markdown table, for a README or an issue."""
     lines = [
         list(map(printable, keys)),
         ["---:"] * len(keys),
@@ -54,7 +54,7 @@ _LATEX = str.maketrans(
 
 
 def to_latex(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
-    r"""A table for a paper; needs \usepackage{booktabs}."""
+    r"""A LaTeX table, for a paper; it needs \usepackage{booktabs}."""
 
     def line(texts: Iterable[str]) -> str:
         return " & ".join(text.translate(_LATEX) for text in texts) + r" \\" + "\n"
@@ -66,10 +66,10 @@ def to_latex(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -
 
 
 def to_parquet(keys: Sequence[str], cells: Sequence[Cells]) -> bytes:
-    """A table for other programs, one type a column. Raises TableError if pandas can't write it here."""
+    """A Parquet file, with one type per column. Raises TableError if pandas or pyarrow is not installed."""
     try:
         import pandas
-        import pyarrow  # noqa: F401  # pandas finds out late
+        import pyarrow  # noqa: F401  # pandas would only notice later that it is missing
     except ImportError:
         raise TableError("--format parquet: needs pandas and pyarrow: pip install pandas pyarrow") from None
     columns = {}
@@ -94,7 +94,7 @@ def _parquet_type(values: Sequence[Any]) -> str:
 
 
 def _whole(text: str) -> str:
-    """The text, with half a surrogate pair written out."""
+    """The text, with a lone half of a surrogate pair written as an escape."""
     return text.encode(errors="backslashreplace").decode()
 
 

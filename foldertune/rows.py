@@ -1,4 +1,4 @@
-"""From counted trials to rows of a table: one row a trial, as they stand in results.csv."""
+"""Turns counted trials into the rows of results.csv, one row per trial."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Row:
     """One counted trial. Times are UTC in ISO 8601, by the clock of the worker's host."""
 
     trial: int
-    status: str  # succeeded, or failed: no attempt had a result
+    status: str  # succeeded; or failed, if no attempt had a result
     settings: dict[str, Any]
     metrics: dict[str, Any] = field(default_factory=dict)
     worker: str | None = None
@@ -38,7 +38,7 @@ class Row:
 
     @classmethod
     def from_trial(cls, trial: Trial) -> Row:
-        """What a table says of a counted trial."""
+        """The row of a counted trial."""
         succeeded = trial.result is not None
         return cls(
             trial=trial.name.number,
@@ -54,7 +54,7 @@ class Row:
         )
 
     def cells(self) -> Cells:
-        """The row by columns; a number that is not finite is no value."""
+        """The row's values by column. A number that is not finite becomes None, no value."""
         settings, metrics = column_names(tuple(self.settings), tuple(self.metrics))
         cells = dict(zip(settings, self.settings.values(), strict=True))
         cells.update(zip(metrics, self.metrics.values(), strict=True))
@@ -65,24 +65,24 @@ class Row:
 
 @functools.lru_cache
 def column_names(settings: tuple[str, ...], metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The columns of settings and metrics with these names: no other column has the same name."""
+    """The columns of these settings and metrics, renamed where another column has the same name."""
     settings = tuple(f"setting_{name}" if name in _OTHERS else name for name in settings)
     taken = {*_OTHERS, *settings}
     return settings, tuple(f"result_{name}" if name in taken else name for name in metrics)
 
 
 def columns(rows: Iterable[Row]) -> list[str]:
-    """All columns of these rows: trial and status, the settings, the metrics, who and when."""
+    """All columns of these rows: trial and status, the settings, the metrics, then worker, host and times."""
     settings: dict[str, None] = {}
     metrics: dict[str, None] = {}
-    for names in dict.fromkeys((tuple(row.settings), tuple(row.metrics)) for row in rows):  # mostly there is one
+    for names in dict.fromkeys((tuple(row.settings), tuple(row.metrics)) for row in rows):  # usually only one
         for known, mine in zip((settings, metrics), column_names(*names), strict=True):
             known.update(dict.fromkeys(mine))
     return [*_BEFORE, *dict.fromkeys([*settings, *metrics]), *_AFTER]
 
 
 def results_csv(rows: Sequence[Row]) -> str:
-    """What stands in results.csv, if these are the counted trials in the order of their numbers."""
+    """The contents of results.csv for these counted trials, which come in the order of their numbers."""
     return to_csv(columns(rows), (row.cells() for row in rows))
 
 
@@ -93,7 +93,10 @@ def searched_and_metric(study: Study) -> tuple[list[str], str]:
 
 
 def with_derived(study: Study, rows: Sequence[Row]) -> list[Row]:
-    """The same rows, with the study's derived quantities after the metrics; a metric that a trial really has wins."""
+    """The same rows, with the study's derived quantities after the metrics.
+
+    Where a trial reports a metric of the same name, the metric is kept.
+    """
     if not study.derived:
         return list(rows)
     derived = ((row, study.derive(row.settings, row.metrics)) for row in rows)

@@ -1,7 +1,7 @@
-"""Where the studies and the example objective lie that come with foldertune.
+"""Finds the studies and the example objective that come with foldertune.
 
-In a checkout that is its root. In an installed wheel it is `foldertune/exercise/`, which pyproject.toml fills with
-the same `studies/`, `exercise3.py` and `training/`.
+In a checkout they are at its root. In an installed wheel they are in `foldertune/exercise/`, which pyproject.toml
+fills with the same `studies/`, `exercise3.py` and `training/`.
 """
 
 from __future__ import annotations

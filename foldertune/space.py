@@ -1,4 +1,4 @@
-"""The search space: a dimension for each hyperparameter, and the values it may take."""
+"""The search space: one dimension per hyperparameter, with the values it may take."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Float:
     log: bool = False
 
     def contains(self, value: Any) -> bool:
-        """Is it one of the range's values?"""
+        """Is `value` a number in the range?"""
         return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
 
     def at(self, u: float) -> float:
-        """The value at the share u of the range, 0 <= u < 1: 10^(-2 + 1.5u) for 0.01 … 0.316 on a log scale."""
+        """The value at the share u of the range, 0 <= u < 1: for 0.01 … 0.316 on a log scale, 10^(-2 + 1.5u)."""
         value = self.low * (self.high / self.low) ** u if self.log else self.low + (self.high - self.low) * u
         return min(max(value, self.low), self.high)
 
@@ -35,11 +35,14 @@ class Int:
     log: bool = False
 
     def contains(self, value: Any) -> bool:
-        """Is it one of the range's values?"""
+        """Is `value` a whole number in the range?"""
         return isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
 
     def at(self, u: float) -> int:
-        """The value at the share u, 0 <= u < 1: int(2^(4 + 4u)) for 16 … 255 log, 10 + int(90u) for 10 … 99."""
+        """The value at the share u of the range, 0 <= u < 1.
+
+        For 16 … 255 on a log scale this is int(2^(4 + 4u)); for 10 … 99 it is 10 + int(90u).
+        """
         end = self.high + 1
         value: int
         if self.log:
@@ -56,11 +59,11 @@ class Categorical:
     choices: tuple[Any, ...]
 
     def contains(self, value: Any) -> bool:
-        """Is it one of the choices?"""
+        """Is `value` one of the choices? 1 and true are not the same choice."""
         return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in self.choices)
 
     def at(self, u: float) -> Any:
-        """The value at the share u, 0 <= u < 1."""
+        """The choice at the share u of the list, 0 <= u < 1."""
         return self.choices[min(int(u * len(self.choices)), len(self.choices) - 1)]
 
 

@@ -1,6 +1,6 @@
-"""A study: what is searched, how, how much of it, and what its numbers mean.
+"""A study: the search space, the strategy, the budget, and the meaning of the metrics.
 
-`study_file.py` reads one; `strategies/` says which settings its trials have.
+`study_file.py` reads a study; `strategies/` choose the settings of its trials.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from foldertune.derived import evaluate, library_is_there, names_in, needs_libra
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.space import Categorical, Dimension
 
-SEED = "seed"  # every trial has this setting, its own unless the study fixes it
+SEED = "seed"  # every trial has this setting, with a value of its own unless the study fixes it
 PERCENT = "%"
 SCALES = ("auto", "linear", "log")
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """How a setting, a metric or a derived quantity is written and drawn."""
+    """How tables and figures show a setting, a metric or a derived quantity."""
 
     label: str
     unit: str = ""  # "%": the value is a share from 0 to 1, and shown in per cent
@@ -28,7 +28,7 @@ class Quantity:
 
     @property
     def factor(self) -> float:
-        """What an axis multiplies values with: 100 for a share."""
+        """The factor by which an axis multiplies values: 100 for a share, otherwise 1."""
         return 100.0 if self.unit == PERCENT else 1.0
 
     @property
@@ -37,24 +37,24 @@ class Quantity:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     def show(self, value: float, digits: int = 3) -> str:
-        """The value as it stands in text: `0.71 %` for a share, otherwise `digits` significant digits: `0.0753`."""
+        """The value in text: `0.71 %` for a share, otherwise `digits` significant digits, such as `0.0753`."""
         if self.unit == PERCENT:
             return f"{100 * value:.2f} %"
         return f"{value:.{digits}g} {self.unit}".rstrip()
 
 
 def label_of(name: str) -> str:
-    """What a quantity is called if the study gives it no label: `training loss` for `training_loss`."""
+    """The label of a quantity to which the study gives none: `training loss` for `training_loss`."""
     return name.replace("_", " ")
 
 
 @dataclass(frozen=True)
 class Study:
-    """One search. What follows `space` only describes: it never changes what is searched."""
+    """One search. The fields after `space` only describe it: they never change what is searched."""
 
     name: str
     strategy: str
-    trials: int  # the budget: exactly this many results; 0: as many as the strategy has, see strategies.plan
+    trials: int  # the budget, exactly this many results; 0: as many as the strategy has, see strategies.plan
     metric: str
     direction: str = "minimize"
     description: str = ""
@@ -65,8 +65,8 @@ class Study:
     space: dict[str, Dimension] = field(default_factory=dict)
     quantities: dict[str, Quantity] = field(default_factory=dict)
     derived: dict[str, str] = field(default_factory=dict)  # name -> expression over settings and metrics
-    collapsed: str | None = None  # an expression that is true for a result that collapsed
-    program: str | None = None  # trains once, with settings as options
+    collapsed: str | None = None  # an expression; a result has collapsed if it is true
+    program: str | None = None  # a command that trains once, with the settings as options
 
     def contains(self, settings: Mapping[str, Any]) -> bool:
         """Could a trial of this study have these settings? One queued by hand may have others."""
@@ -79,14 +79,14 @@ class Study:
         return value < other if self.direction == "minimize" else value > other
 
     def quantity(self, name: str) -> Quantity:
-        """How this setting, metric or derived quantity is written and drawn."""
+        """How tables and figures show this setting, metric or derived quantity."""
         return self.quantities.get(name) or Quantity(label_of(name))
 
     def derive(self, settings: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, float | None]:
-        """All derived quantities of a trial, or of one of its epochs; None where one can't be computed.
+        """All derived quantities of a trial, or of one of its epochs. One that can't be computed is None.
 
-        A name in an expression means the setting, then the metric, then what was derived before. Where a result has a
-        metric of a derived quantity's name, the metric counts.
+        A name in an expression means a setting; if there is none, a metric; if there is none, a quantity derived
+        earlier. If a result has a metric with the name of a derived quantity, the metric counts.
         """
         known: dict[str, Any] = {**metrics, **settings}
         values = {}
@@ -96,21 +96,21 @@ class Study:
         return values
 
     def derive_one(self, name: str, settings: Mapping[str, Any], metrics: Mapping[str, Any]) -> float | None:
-        """One of them."""
+        """One derived quantity of a trial; None if it can't be computed."""
         return self.derive(settings, metrics)[name]
 
     def parts(self, name: str) -> frozenset[str]:
-        """The settings and metrics that a derived quantity is made of."""
+        """The settings and metrics from which a derived quantity is computed."""
         parts = names_in(self.derived[name])
         below = [self.parts(part) for part in parts if part in self.derived and part != name]
         return frozenset(part for part in parts if part not in self.derived).union(*below)
 
     def has_collapsed(self, settings: Mapping[str, Any], metrics: Mapping[str, Any]) -> bool:
-        """Did this result collapse, as the study defines it? Not if that can't be computed."""
+        """Did this result collapse, as the study defines it? False if that can't be computed."""
         return bool(self.collapsed and evaluate(self.collapsed, {**metrics, **settings}))
 
     def missing_library(self) -> str | None:
-        """A line that says which derived quantities have no value because simpleeval isn't installed, else None."""
+        """A line that names the derived quantities that need simpleeval, if it is not installed; otherwise None."""
         asked = {**self.derived, **({"collapsed": self.collapsed} if self.collapsed else {})}
         names = [name for name, expression in asked.items() if needs_library(expression)]
         if not names or library_is_there():
@@ -118,7 +118,7 @@ class Study:
         return f"without simpleeval there is no {', '.join(names)}; install it with: pip install 'foldertune[report]'"
 
     def to_record(self) -> dict[str, Any]:
-        """The definition as it stands in study.json, in the form of a study's file."""
+        """The study's definition for study.json; it has the form of a study's file."""
         record: dict[str, Any] = {key: getattr(self, key) for key in _PLAIN if getattr(self, key) is not None}
         if not self.trials:
             del record["trials"]
@@ -138,11 +138,11 @@ _PLAIN = (
     "name", "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction",
     "collapsed",
 )  # fmt: skip
-_SEARCHED = ("objective", "strategy", "seed", "metric", "direction")  # with [fixed] and [space], what is searched
+_SEARCHED = ("objective", "strategy", "seed", "metric", "direction")  # these, [fixed] and [space] define the search
 
 
 def differences(old: Study, new: Study) -> list[str]:
-    """What makes these two different searches, a phrase each. Budget and descriptions do not."""
+    """The differences that make these two different searches, one phrase each. Budget and descriptions don't count."""
     a, b = _flat(old), _flat(new)
     missing = "not there"
     return [

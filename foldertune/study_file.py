@@ -1,6 +1,6 @@
 """Reads a study from a TOML file or from study.json. `studies/quickstart.toml` shows every part of the format.
 
-What depends on the strategy is not checked here: `strategies.load` reads a file and checks that too.
+This file does not check what depends on the strategy: `strategies.load` reads a file and checks that too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from foldertune.shipped import DEFAULT_OBJECTIVE, STUDIES
 from foldertune.space import Categorical, Dimension, Float, Int
 from foldertune.study import SCALES, SEED, Quantity, Study, label_of
 
-LARGEST = 1e300  # of a bound: beyond, floats overflow
+LARGEST = 1e300  # of a bound; with larger ones, floats overflow
 _KEYS = (
     "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
     "fixed", "space", "metrics", "derived",
@@ -33,7 +33,7 @@ _Scalar = int | float | str | bool
 
 
 def load_study(name_or_path: str) -> Study:
-    """The study of that name in studies/, or in that TOML file. Raises StudyError."""
+    """The study with this name in studies/, or in this TOML file. Raises StudyError."""
     path = Path(name_or_path)
     if path.suffix != ".toml" and not path.is_file():
         path = STUDIES / f"{name_or_path}.toml"
@@ -95,7 +95,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
 
 @dataclass
 class _Reader:
-    """Reads values out of a definition; every complaint names the file, the key and the remedy."""
+    """Reads values from a definition. Each StudyError names the file and the key, and says what to do."""
 
     record: dict[str, Any]
     source: str
@@ -115,7 +115,7 @@ class _Reader:
         return value if isinstance(value, dict) else self.fail(key, f"must be a table, [{key}], not {value!r}")
 
     def parts(self, key: str, value: dict[str, Any], known: tuple[str, ...], of: str) -> None:
-        """Refuse parts of a table within a line that are not among the known ones."""
+        """Refuse unknown keys in an inline table."""
         for part in value:
             if part not in known:
                 self.fail(key, f"unknown key '{part}'{did_you_mean(part, known)}; known for {of}: {', '.join(known)}")
@@ -192,7 +192,7 @@ class _Reader:
     # ------------------------------------------------------------ metrics and derived quantities
 
     def quantity(self, key: str, name: str, value: Any) -> Quantity:
-        """How a metric, setting or derived quantity is shown."""
+        """The label, unit and scale that a table gives to a metric or a derived quantity."""
         if not isinstance(value, dict):
             example = '{ label = "validation loss", unit = "s", scale = "log" }'
             self.fail(key, f"must be a table such as {example}, not {value!r}")
@@ -204,7 +204,7 @@ class _Reader:
         return Quantity(value.get("label") or label_of(name), value.get("unit", ""), scale)
 
     def derived(self, settings: tuple[str, ...]) -> tuple[dict[str, str], dict[str, Quantity]]:
-        """The expressions of [derived], and how those are shown that say so."""
+        """The expressions in [derived], and the label, unit and scale of those that have any."""
         expressions: dict[str, str] = {}
         quantities: dict[str, Quantity] = {}
         table = self.table("derived")
@@ -225,7 +225,7 @@ class _Reader:
         return expressions, quantities
 
     def expression(self, key: str, text: str) -> set[str]:
-        """The names in an expression, once it is one."""
+        """The names in an expression. Raises StudyError if it is not valid."""
         try:
             return names_in(text.strip())
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Tables of anything: rows of cells, chosen, sorted, grouped, and written for people, papers and programs."""
+"""Chooses, sorts and groups the rows of a table."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 from foldertune.errors import UserError, did_you_mean
 from foldertune.protocol import printable
 
-LONGEST = 400  # characters of a value that a person is shown
-Cells = dict[str, Any]  # a row by columns; None: no value
+LONGEST = 400  # characters of a value that people are shown
+Cells = dict[str, Any]  # a row's values by column; None: no value
 
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
@@ -29,24 +29,24 @@ _COMPARISON = re.compile(rf"\s*({'|'.join(COMPARISONS)})\s*(.*?)\s*\Z", re.DOTAL
 
 
 class TableError(UserError):
-    """What an option asks of a table can't be done. The message names the option and the remedy."""
+    """An option asks for something that the table can't give. The message names the option and says what to do."""
 
 
 # ---------------------------------------------------------------- values
 
 
 def is_number(value: Any) -> bool:
-    """Is it a finite number, and not true or false?"""
+    """Is `value` a finite number? True and False are not numbers here."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def finite(value: Any) -> float | None:
-    """The number that `value` is; None if it is none, not finite, or true or false."""
+    """`value` as a float; None if it is not a finite number."""
     return float(value) if is_number(value) else None
 
 
 def short(value: Any) -> str:
-    """A value as a person wants it in a table."""
+    """A value as people read it in a table: four significant digits, control characters escaped, `–` for None."""
     if value is None:
         return "–"
     text = f"{value:.4g}" if isinstance(value, float) else printable(str(value))
@@ -54,7 +54,7 @@ def short(value: Any) -> str:
 
 
 def as_text(value: Any) -> str:
-    """A value as a text: a list, an object, true or false as JSON."""
+    """A value as text; anything that is not text becomes JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -75,19 +75,19 @@ def _to_number(text: str) -> int | float | None:
 
 
 def choose_columns(option: str, text: str, known: Sequence[str]) -> list[str]:
-    """The columns that `a,b,"c,d"` names, each once; a name that has a comma stands in quotes.
+    """The columns that `a,b,"c,d"` names, each once. A name with a comma stands in quotes.
 
-    Raises TableError, naming the option, if there is no such column.
+    Raises TableError, naming the option, if a column does not exist.
     """
     keys = [key.strip() for line in csv.reader([text], skipinitialspace=True) for key in line]
     if not keys or not all(keys):
-        raise TableError(f"{option} {text!r}: must be columns, with commas between them")
+        raise TableError(f"{option} {text!r}: must be names of columns, separated by commas")
     check_columns(option, keys, known)
     return list(dict.fromkeys(keys))
 
 
 def check_columns(option: str, keys: Iterable[str], known: Sequence[str]) -> None:
-    """Raise TableError, naming the option, if one of the keys is no known column."""
+    """Raise TableError, naming the option, if one of the keys is not a known column."""
     for key in keys:
         if key not in known:
             raise TableError(
@@ -99,14 +99,14 @@ def check_numbers(option: str, keys: Iterable[str], cells: Sequence[Cells]) -> N
     """Raise TableError, naming the option, if one of the keys can't be averaged."""
     for key in keys:
         if any(row.get(key) is not None for row in cells) and not any(is_number(row.get(key)) for row in cells):
-            raise TableError(f"{option}: {printable(key)} holds no numbers, and with --group these are averaged")
+            raise TableError(f"{option}: {printable(key)} holds no numbers, so --group can't average it")
 
 
 def where(cells: Iterable[Cells], condition: str, known: Sequence[str]) -> list[Cells]:
-    """The rows for which a condition such as `width<50` holds; a row without that value is none of them.
+    """The rows for which a condition such as `width<50` holds. Rows without a value in that column are left out.
 
-    `error=` asks for the rows without a value, `error!=` for those with one. Texts and numbers of one column are not
-    compared with each other. Raises TableError, naming the condition, if it can't be understood.
+    `error=` selects the rows without a value, `error!=` those with one. If a column has numbers and texts, they are
+    not compared with each other. Raises TableError, naming the condition, if it is not a valid one.
     """
     key, sign, text = _parse_condition(condition, known)
     if not text:
@@ -118,9 +118,9 @@ def where(cells: Iterable[Cells], condition: str, known: Sequence[str]) -> list[
     fits = {"numbers": number is not None, "true or false": text.lower() in ("true", "false"), "texts": True}
     if there and not any(fits[kind] for kind in kinds):
         raise TableError(
-            f"--where {condition!r}: {printable(key)} holds {' and '.join(sorted(kinds))}, and {text!r} is none"
+            f"--where {condition!r}: {printable(key)} holds {' and '.join(sorted(kinds))}; {text!r} is something else"
         )
-    only_equal = number is not None and "numbers" in kinds  # then order is that of the numbers
+    only_equal = number is not None and "numbers" in kinds  # then < and > compare numbers only
 
     def holds(value: Any) -> bool:
         kind, compare = _kind(value), COMPARISONS[sign]
@@ -134,9 +134,9 @@ def where(cells: Iterable[Cells], condition: str, known: Sequence[str]) -> list[
 
 
 def _parse_condition(condition: str, known: Sequence[str]) -> tuple[str, str, str]:
-    """Column, comparison and value."""
+    """Split a condition into column, comparison and value. Raises TableError."""
     text = condition.strip()
-    for key in sorted(known, key=len, reverse=True):  # a column's name may hold a sign itself
+    for key in sorted(known, key=len, reverse=True):  # a column's name may itself contain a comparison sign
         if text.startswith(key) and (match := _COMPARISON.match(text, len(key))):
             return key, match[1], match[2]
     name = re.split("[<>!=]", text)[0].strip()
@@ -153,7 +153,7 @@ def _kind(value: Any) -> str:
 
 
 def sort_by(cells: Iterable[Cells], key: str, *, descending: bool = False) -> list[Cells]:
-    """By one column; numbers before texts, what has no value last, equal ones in the order they had."""
+    """The rows sorted by one column: numbers, then texts, then rows without a value. The sort is stable."""
     numbers: list[Cells] = []
     texts: list[Cells] = []
     rest: list[Cells] = []
@@ -168,10 +168,10 @@ def sort_by(cells: Iterable[Cells], key: str, *, descending: bool = False) -> li
 def group_by(
     cells: Iterable[Cells], keys: Sequence[str], values: Sequence[str], counts: Callable[[Cells], bool]
 ) -> list[Cells]:
-    """One row for all that agree in `keys`, under `group_columns`; in the order of the first of each.
+    """One row for each group of rows that agree in `keys`, in the order in which the groups first appear.
 
-    Averaged are the numbers of the rows for which `counts` holds. The deviation is that of a sample (n − 1), and None
-    for a single value.
+    `group_columns` names the columns. Means and deviations are those of the rows for which `counts` is true. The
+    deviation is that of a sample (n − 1), and None for a single value.
     """
     groups: dict[tuple[Any, ...], list[Cells]] = {}
     for row in cells:
@@ -181,9 +181,10 @@ def group_by(
 
 
 def group_columns(keys: Sequence[str], values: Sequence[str]) -> list[str]:
-    """The columns of groups: the keys, how many, how many are left out of the means, mean and deviation of each value.
+    """The columns of grouped rows: the keys, the number of trials, the number left out of the means, and the mean and
+    deviation of each value.
 
-    Each has a name that is none of the keys.
+    A column that would have the name of a key gets `_` appended.
     """
     others = ["trials", "left_out", *(f"{value}_{what}" for value in values for what in ("mean", "deviation"))]
     return [*keys, *(_unlike(name, keys) for name in others)]

@@ -1,4 +1,4 @@
-"""How values, counts and commands are written in messages, and how text from files is shown."""
+"""Writes values, counts and commands in messages, and makes text from files safe to print."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def in_a_line(error: BaseException) -> str:
-    """`ValueError: what it says`, without line breaks."""
+    """An error as `ValueError: its message`, without line breaks."""
     text = " ".join(str(error).split())
     kind = type(error).__name__
     return f"{kind}: {text}" if text else kind
@@ -36,7 +36,7 @@ def settings_in_a_line(settings: Mapping[str, Any]) -> str:
 
 
 def command(name: str, *arguments: object) -> str:
-    """What to type for that command: `python worker.py …` in a checkout, `foldertune worker …` if it is installed."""
+    """The command line that a user types: `python worker.py …` in a checkout, otherwise `foldertune worker …`."""
     in_checkout = (HOME / "worker.py").is_file() and Path(sys.argv[0]).stem != "foldertune"
     words = ["foldertune", name]
     if in_checkout:

@@ -1,1 +1,1 @@
-"""The programs, one a file."""
+"""The commands, one per file."""

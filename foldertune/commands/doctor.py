@@ -1,22 +1,22 @@
-"""Is this folder fit for a search? And which lease should the master give?
+"""Find out whether a folder is fit for a search, and which lease to use.
 
     {program} --logs /shared/me/lr
     {program} --logs /shared/me/lr --answer
-                on another machine, and then the first here: how soon does one
-                machine see what another did?
+                on another machine first, then the command above here: measures
+                how soon one machine sees the changes of another
     {program} --logs /shared/me/lr --second-mount /mnt/lr
 
-It tries what a search does (claim, append, hand in, …) with trials of its own.
-They are in a hidden folder inside yours, which it removes again. `echo` is the
-time until a change (a new name, a rename, a file's time, a line) is seen and
-answered. Your trials are only looked at, so it may run during a search. It
-ends with a verdict, and with exit code 0 if the folder can be used, 1 if it
-can't, 2 for bad usage.
+It does what a search does (claim, append, hand in, …), with trials of its own
+in a hidden folder inside yours, and removes that folder at the end. `echo` is
+the time until another process sees and answers a change (a new name, a rename,
+a file's time, a line). It only looks at your trials, so it may run during a
+search. It ends with a verdict. The exit code is 0 if the folder can be used, 1
+if it can't, and 2 for bad usage.
 
-It can't know how machines that do not --answer see the folder, whether claims
-of two machines exclude each other (it only races those of this machine and its
---second-mount), your quota, or whether data that the file server reports as
-stored survives a power failure.
+It can't find out how machines that do not --answer see the folder, whether two
+machines can claim the same trial (it only tries this with processes of this
+machine and its --second-mount), your quota, or whether data survives a power
+failure once the file server has reported it as stored.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LONGEST_WAIT = 3600.0  # seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
+    """Add the options of this command."""
     add_logs(parser)
     parser.add_argument(
         "--second-mount", type=Path, metavar="DIR", help="where this machine mounts the same folder again"
@@ -47,7 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Examine the folder, or answer doctors on other machines. Raises UserError and OSError."""
+    """Examine the folder, or answer doctors on other machines.
+
+    Returns the exit code: 0 if the folder can be used, otherwise 1. Raises UserError and OSError.
+    """
     if arguments.wait > LONGEST_WAIT:
         raise UserError(f"--wait {arguments.wait:g}: must be 0 to {LONGEST_WAIT:g} seconds")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -1,4 +1,4 @@
-"""Search hyperparameters: publish trials, collect results, try lost ones again.
+"""Search hyperparameters: publish trials, collect results, retry lost trials.
 
     {program}                           the study quickstart, in logs/
     {program} mine.toml --trials 100    a study of your own; see README.md
@@ -6,10 +6,10 @@
     {worker} --logs /shared/me/lr       on any machine, as many as you like
 
 Without --workers it starts one worker per GPU, or one per core if there is
-none. Stop it whenever you like (Ctrl-C, even kill -9) and start it again with
-the same command: the search goes on, for everything it knows is in the folder.
+none. You can stop it at any time (Ctrl-C, even kill -9). Start it again with
+the same command, and the search continues: its whole state is in the folder.
 
-What came out: `{results}`, and results.csv in the folder.
+To see the results: `{results}`, or results.csv in the folder.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Terminated(BaseException):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
+    """Add the options of this command."""
     group = parser.add_argument_group("what to search")
     group.add_argument(
         "study", nargs="?", default="quickstart", metavar="STUDY",
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trials", type=whole_number(1), metavar="N", help="the budget: N results (default: what the study says)"
     )
     group.add_argument(
-        "--repeats", type=whole_number(1), metavar="N", help="try each combination of a grid N times, with other seeds"
+        "--repeats", type=whole_number(1), metavar="N", help="try each combination of a grid N times, with new seeds"
     )
     group.add_argument(
         "--seed", type=whole_number(), metavar="N", help="another search in the same space (default: the study's)"
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start N workers; 0: none, you start them yourself (default: one per GPU, or one per core if there is "
         "none)",
     )  # fmt: skip
-    group.add_argument("--device", default="all", help="what they train on, as for the worker (default: all)")
+    group.add_argument("--device", default="all", help="the workers' device: see worker --help (default: all)")
     group.add_argument(
         "--threads", type=whole_number(1), default=1, metavar="N", help="CPU threads of each worker (default: 1)"
     )
@@ -78,8 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("lost workers")
     group.add_argument(
         "--lease", type=seconds(), default=DEFAULT_LEASE, metavar="SECONDS",
-        help="give a worker's trial to another after this long without a sign of life (default: %(default)g, as NFS "
-        "caches need)",
+        help="give a worker's trial to another after this long without a heartbeat (default: %(default)g, long enough "
+        "for NFS caches)",
     )  # fmt: skip
     group.add_argument(
         "--max-attempts", type=whole_number(1), default=3, metavar="N",
@@ -103,7 +103,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def check_settings(study: Study, source: str) -> None:
-    """Refuse what the shipped objective can't train with, before a worker finds out. Raises StudyError."""
+    """Raise StudyError if the shipped objective can't train with the study's settings, before a worker fails."""
     if study.objective != DEFAULT_OBJECTIVE:
         return
     check = shipped_check()
@@ -121,7 +121,7 @@ def check_settings(study: Study, source: str) -> None:
 
 
 def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
-    """Publish, collect and follow up until the budget is spent, while the user watches."""
+    """Publish, collect and follow up until the budget is spent, and show the progress. Returns the exit code."""
     signal.signal(signal.SIGTERM, _terminate)
     with open_view() as view:
         master = Master(folder, study, arguments.lease, arguments.max_attempts, arguments.trial_timeout, view.say)
@@ -151,14 +151,14 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
         view.update(read, last=True)
     print_best(folder, read())
     if code:
-        print(f"Not complete. Go on with: {command('master', *arguments.argv)}")
+        print(f"Not complete. Continue with: {command('master', *arguments.argv)}")
     return code
 
 
 def new_workers(
     folder: Folder, study: Study, arguments: argparse.Namespace, say: Callable[[str], None]
 ) -> LocalWorkers:
-    """The workers of this machine, perhaps none, after a word on what they will do and how to help them."""
+    """The workers of this machine, perhaps none. Prints what they will do and how to add more."""
     devices = []
     if arguments.workers != 0:
         devices = choose_devices(arguments.device, workers=arguments.workers)
@@ -169,7 +169,7 @@ def new_workers(
 
 
 def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int) -> str:
-    """What the search is, who works on it, and how to help it."""
+    """A line that describes the search, its workers on this machine, and how to add more."""
     local, wanted, cores = "", len(devices) * threads, count_cores()
     if devices:
         crowd = f" (they want {wanted} cores, there are {cores})" if wanted > cores else ""
@@ -184,7 +184,7 @@ def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int) -> 
 
 
 def run(master: Master, workers: Launcher | None, show: Callable[[], None]) -> int:
-    """The loop: one step after another, with longer pauses while nothing happens. Returns the exit code."""
+    """Take one step after another, with longer pauses while nothing happens. Returns the exit code, 0 or 1."""
     wait, trouble = SHORTEST_WAIT, Trouble(master.say)
     longest_wait = min(LONGEST_WAIT, master.lease / LOOKS_PER_LEASE)
     while True:
@@ -198,9 +198,9 @@ def run(master: Master, workers: Launcher | None, show: Callable[[], None]) -> i
             if workers:
                 workers.look_after(lambda: master.ledger.ended)
             trouble.is_over()
-        except OSError as error:  # a full disk, a server that restarts: it passes, and the step can be done again
+        except OSError as error:  # a full disk or a restarting server: the step can be repeated
             trouble.is_there(error)
-        quiet = not moved and wait >= longest_wait  # for some seconds, not between two trials
+        quiet = not moved and wait >= longest_wait  # nothing has happened for some seconds
         if workers and quiet and workers.all_gone and not master.someone_works():
             master.say("no worker is left on this machine, and none works elsewhere")
             return 1

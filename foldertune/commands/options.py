@@ -1,4 +1,4 @@
-"""Options that several commands have, and the kinds of numbers they take."""
+"""Options that several commands share, and the types of their numbers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def add_logs(parser: argparse._ActionsContainer) -> None:
-    """The option that names the shared folder."""
+    """Add the option --logs, the shared folder."""
     help = "the shared folder (default: logs)"
     parser.add_argument("--logs", type=Path, default=Path("logs"), metavar="DIR", help=help)
 
 
 def add_checkpoint_every(parser: argparse._ActionsContainer) -> None:
-    """The option that says how much of a training a kill -9 may cost."""
+    """Add the option --checkpoint-every, which limits how much training a kill -9 can cost."""
     parser.add_argument(
         "--checkpoint-every", type=seconds(0), default=300.0, metavar="SECONDS",
         help="save the state of a training every SECONDS; 0: only when stopped (default: %(default)g)",
@@ -23,7 +23,7 @@ def add_checkpoint_every(parser: argparse._ActionsContainer) -> None:
 
 
 def whole_number(least: int | None = None) -> Callable[[str], int]:
-    """The type of an option that takes a whole number, `least` or more."""
+    """The type of an option that takes a whole number, at least `least`."""
 
     def read(text: str) -> int:
         try:
@@ -38,7 +38,7 @@ def whole_number(least: int | None = None) -> Callable[[str], int]:
 
 
 def seconds(least: float | None = None) -> Callable[[str], float]:
-    """The type of an option that takes seconds: `least` or more; None: more than 0."""
+    """The type of an option that takes seconds: at least `least`, or more than 0 if that is None."""
 
     def read(text: str) -> float:
         try:

@@ -1,11 +1,11 @@
-"""Make one page that shows what came out: answers, figures, and every trial.
+"""Make one page of results: answers, figures, and every trial.
 
     {program}                              writes logs/report/report.html
     {program} --logs /shared/me/lr
     {program} --logs one two --out page    both studies on one page
 
-The page is one file that needs no network. Each of its figures also lies beside
-it as PNG and SVG. The study may still be running.
+The page is one file and needs no network. Each figure is also saved beside it,
+as PNG and as SVG. The study may still be running.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from foldertune.reading.page import Find, check_libraries, make_page, read_all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
+    """Add the options of this command."""
     parser.add_argument(
         "--logs", type=Path, nargs="+", default=[Path("logs")], metavar="DIR",
         help="shared folders, kept ones, or directories that hold such folders (default: logs)",
@@ -33,10 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace, find: Find = lambda results, others: findings.find(results)) -> int:
-    """Read the studies and make the page.
+    """Read the studies, make the page, and print its path. Returns the exit code. Raises UserError and OSError.
 
     Args:
-        find: what is asked of each study; by default the questions for any study.
+        find: computes the findings of a study; by default, those of any study.
     """
     check_libraries()
     out = arguments.out or arguments.logs[0] / "report"

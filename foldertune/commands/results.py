@@ -7,13 +7,13 @@
     {program} --sort seconds --descending
     {program} --group  mean and deviation over trials of equal settings
     {program} --group width --columns loss --out t.tex
-    {program} --keep kept  all of it, in a small form
+    {program} --keep kept  save the whole study in a small form
 
-CONDITION is a column, one of = != < <= > >=, and a value. A share may be given
-in per cent: 'error_rate<1%'. 'error=' asks for the trials that have none,
-'error!=' for the others. With --group, --columns are those to average (else
-the metric and the seconds). A trial that failed, that collapsed or that has no
-metric is counted, but left out of the means. The deviation is that of a sample.
+CONDITION is a column, one of = != < <= > >=, and a value. You can write a share
+in per cent: 'error_rate<1%'. 'error=' selects the trials without an error,
+'error!=' the others. With --group, --columns names the columns to average
+(default: the metric and the seconds). Trials that failed, collapsed or have no
+metric are counted, but left out of the means. The deviation is that of a sample.
 
 In a notebook: from foldertune import load; load("logs") is a DataFrame.
 
@@ -57,56 +57,58 @@ WHOLE = ("csv", "json", "parquet")  # formats for programs: with all columns
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
+    """Add the options of this command."""
     add_logs(parser)
     group = parser.add_argument_group("which trials")
     number = group.add_mutually_exclusive_group()
-    number.add_argument("--best", type=int, metavar="N", help="the first N (default: 10)")
-    number.add_argument("--all", action="store_true", help="all of them")
+    number.add_argument("--best", type=int, metavar="N", help="the first N trials (default: 10)")
+    number.add_argument("--all", action="store_true", help="all trials")
     group.add_argument(
         "--where", action="append", metavar="CONDITION",
-        help="only trials for which it holds, such as 'width<50'; may be given again",
+        help="only trials that meet CONDITION, such as 'width<50'; may be repeated",
     )  # fmt: skip
     group.add_argument("--sort", metavar="COLUMN", help="smallest first (default: the best trial first)")
     group.add_argument("--descending", action="store_true", help="with --sort: largest first")
-    group = parser.add_argument_group("what of them")
+    group = parser.add_argument_group("which columns")
     group.add_argument("--columns", metavar="A,B,…", help="these columns, in this order")
     group.add_argument(
         "--group", nargs="?", const="", metavar="A,B,…",
-        help="mean and deviation of trials that agree in these columns (default: in all that was searched)",
+        help="mean and deviation over trials that agree in these columns (default: the search space)",
     )  # fmt: skip
-    group = parser.add_argument_group("how")
+    group = parser.add_argument_group("output")
     formats = ("table", *FORMATS, "parquet")
     group.add_argument(
         "--format",
         choices=formats,
         metavar="FORMAT",
-        help=f"{', '.join(formats)} (default: table, or by FILE's ending)",
+        help=f"{', '.join(formats)} (default: table, or by the ending of --out FILE)",
     )
-    group.add_argument("--out", type=Path, metavar="FILE", help="write there and not to the screen")
-    group.add_argument("--keep", type=Path, metavar="DIR", help="keep study, table and learning curves, small, in DIR")
+    group.add_argument("--out", type=Path, metavar="FILE", help="write to FILE instead of the screen")
+    group.add_argument(
+        "--keep", type=Path, metavar="DIR", help="save study, table and learning curves in DIR, in a small form"
+    )
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
-    """Complete the format. Raises TableError, naming the option, if one can't be used, or not with the others."""
+    """Set the format if it follows from --out. Raises TableError if options are invalid or contradict each other."""
     if arguments.best is not None and arguments.best < 1:
         raise TableError(f"--best {arguments.best}: must be at least 1")
     if arguments.descending and arguments.sort is None:
-        raise TableError("--descending: say by which column with --sort COLUMN")
+        raise TableError("--descending: name the column with --sort COLUMN")
     if arguments.keep:
         for option in ("best", "all", "where", "sort", "columns", "group", "format", "out"):
             if getattr(arguments, option) not in (None, False):
-                raise TableError(f"--{option}: --keep keeps all of a study; leave one of them out")
+                raise TableError(f"--{option}: --keep saves the whole study; leave out one of the two options")
     if arguments.out and not arguments.format:
         arguments.format = ENDINGS.get(arguments.out.suffix)
     if arguments.out and arguments.format in (None, "table"):
         raise TableError(f"--out {arguments.out}: choose a --format for files ({', '.join(ENDINGS.values())})")
     if arguments.format == "parquet" and not arguments.out:
-        raise TableError("--format parquet: say where to with --out FILE")
+        raise TableError("--format parquet: name the file with --out FILE")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print the best trials, or do with them what is asked for."""
+    """Print the best trials, or do what the options ask for. Returns the exit code. Raises StudyError, TableError."""
     check_arguments(arguments)
     results = read_results(arguments.logs, epochs=bool(arguments.keep))
     for complaint in results.complaints:
@@ -122,7 +124,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def mend_table(folder: Folder, rows: Sequence[Row]) -> None:
-    """Write results.csv again if it is gone."""
+    """Write results.csv again if it is gone. If that fails, say so and continue."""
     if not folder.results.exists():
         try:
             folder.write_results(results_csv(rows))
@@ -131,7 +133,7 @@ def mend_table(folder: Folder, rows: Sequence[Row]) -> None:
 
 
 def keep(results: Results, logs: Path, out: Path) -> None:
-    """Write the small form of a study. Raises StudyError if it can't be written there."""
+    """Write the small form of a study to `out`. Raises StudyError if it can't be written there."""
     if out.resolve() == logs.resolve():
         raise StudyError(f"--keep {out}: is the study's own folder; choose another")
     try:
@@ -146,7 +148,7 @@ def keep(results: Results, logs: Path, out: Path) -> None:
 
 
 def show(results: Results, arguments: argparse.Namespace) -> None:
-    """Show the trials, or groups of them, with the columns and in the format that were asked for."""
+    """Show the trials, or groups of them, with the columns and in the format that the options name."""
     study = results.study
     rows = with_derived(study, [Row.from_trial(trial) for trial in results.ranking])
     known, cells = known_columns(study, rows), [row.cells() for row in rows]
@@ -175,7 +177,7 @@ def show(results: Results, arguments: argparse.Namespace) -> None:
 
 
 def known_columns(study: Study, rows: Sequence[Row]) -> list[str]:
-    """All columns of these rows, and those that the study promises but no trial may have yet."""
+    """All columns of these rows, and those of the study that no trial may have yet."""
     searched, metric = searched_and_metric(study)
     return [*dict.fromkeys([*columns(rows), *searched, metric])]
 
@@ -185,8 +187,8 @@ def groups(
 ) -> tuple[list[str], list[Cells]]:
     """The columns and rows of groups that agree in `by`, the best mean of the metric first.
 
-    If the metric is not among what is `averaged`, the groups are in the order of their best trials. A trial that failed
-    or collapsed says little of the others, and is in no mean.
+    If the metric is not `averaged`, the groups come in the order of their best trials. Trials that failed or collapsed
+    say little about the others, so no mean includes them.
     """
     metric = searched_and_metric(study)[1]
     check_numbers("--columns", averaged, cells)
@@ -204,7 +206,7 @@ def groups(
 
 
 def to_text(format: str, study: Study, keys: Sequence[str], cells: Sequence[Cells]) -> str:
-    """The table in one of the text formats."""
+    """The table in one of the text formats, a key of FORMATS."""
     return FORMATS[format](keys, cells, lambda key, value: shown(study, key, value))
 
 

@@ -1,10 +1,10 @@
-"""The state of a search: how far it is, who trains what, what is best so far.
+"""Show the state of a search: its progress, workers and best trial so far.
 
     {program}
     {program} --logs /shared/me/lr --watch     until the end
 
-Any number of people may look, from any machine that mounts the folder:
-looking changes nothing.
+It changes nothing, so any number of people can watch, from any machine that
+mounts the folder.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ SHORTEST_WAIT, LONGEST_WAIT = 1.0, 10.0  # seconds between two looks
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
+    """Add the options of this command."""
     add_logs(parser)
     parser.add_argument(
         "--watch",
         action="store_true",
-        help="go on looking until the study is complete; on a terminal on its whole screen",
+        help="keep showing it until the study is complete; in a terminal, on the whole screen",
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Show the state once, or again and again."""
+    """Show the state once, or again and again. Returns the exit code. Raises StudyError and OSError."""
     if is_archive(arguments.logs):
         show(read_archive(arguments.logs))
         return 0
@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def show(results: Results) -> None:
-    """Print the state."""
+    """Print the state of a search."""
     from rich.console import Console
 
     Console(highlight=False).print(render(results))
@@ -69,4 +69,4 @@ def watch(reader: Reader) -> None:
                 if results.complete:
                     return
             took = time.monotonic() - start
-            view.wait(min(max(SHORTEST_WAIT, 10 * took), LONGEST_WAIT))  # however many trials, little of a machine
+            view.wait(min(max(SHORTEST_WAIT, 10 * took), LONGEST_WAIT))  # so even many trials load the machine little

@@ -1,4 +1,4 @@
-"""Take trials from a shared folder, train them, hand in their results.
+"""Take trials from a shared folder, train them, and hand in their results.
 
     {program}                          the folder logs/
     {program} --logs /shared/me/lr     on any machine that mounts it
@@ -6,9 +6,9 @@
     {program} --objective mine:train   your own training code, mine.py
 
 Start workers before or after the master, as many as you like. A worker waits
-when there is no work and ends when the study is complete. Ctrl-C, SIGTERM and
-SIGUSR1 (Slurm's warning) save the trial in hand and give it back: another
-worker resumes it.
+while there is no work, and ends when the study is complete. Ctrl-C, SIGTERM
+and SIGUSR1 (Slurm's warning) make it save its trial and give it back, so that
+another worker resumes it.
 
 --objective names a function `train(settings, report)` that calls
 `report(epoch=…, …)` after every epoch and returns a dict of metrics. README.md
@@ -36,7 +36,7 @@ SECONDS_AFTER_GRACE = 5.0  # for a worker to put its trial down
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options."""
+    """Add the options of this command."""
     group = parser.add_argument_group("what to work on")
     add_logs(group)
     group.add_argument(
@@ -50,13 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("machine")
     group.add_argument(
         "--device", default="auto",
-        help="auto, cpu, cuda or cuda:1, for the objective; all: starts one worker per GPU, or one per core if there "
-        "is none (default: auto, the GPU if there is one)",
+        help="auto, cpu, cuda or cuda:1, passed to the objective; all: start one worker per GPU, or one per core if "
+        "there is none (default: auto, the GPU if there is one)",
     )  # fmt: skip
     group.add_argument(
         "--trials-per-gpu", type=_number_or_auto, default=1, metavar="N",
-        help="start N workers per GPU, each a process with its share of the memory; auto: as many as memory and "
-        "cores allow (default: 1)",
+        help="start N workers per GPU, which share its memory; auto: as many as memory and cores allow (default: 1)",
     )  # fmt: skip
     group.add_argument(
         "--threads", type=whole_number(1), default=1, metavar="N", help="CPU threads of each worker (default: 1)"
@@ -64,20 +63,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint_every(group)
     group.add_argument(
         "--grace", type=seconds(0), default=20.0, metavar="SECONDS",
-        help="how long a training may take to save its state when told to stop (default: 20; Slurm kills after 30)",
+        help="time that a training has to save its state when told to stop (default: 20; Slurm kills after 30)",
     )  # fmt: skip
-    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # a process with which this worker ends, too
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # when this process ends, so does the worker
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Work until there is nothing left to do. Returns the exit code: 0, or 128 + the signal that stopped it."""
     if arguments.trials_per_gpu != 1 and arguments.device not in ("auto", "all") and "cuda" not in arguments.device:
-        raise UserError(f"--trials-per-gpu: '{arguments.device}' is no GPU; use --device all, auto, cuda or cuda:1")
+        raise UserError(f"--trials-per-gpu: '{arguments.device}' is not a GPU; use --device all, auto, cuda or cuda:1")
     if arguments.logs.exists() and not arguments.logs.is_dir():
         raise UserError(f"--logs {arguments.logs}: is not a directory")
     if arguments.device == "all" or arguments.trials_per_gpu != 1:
         return supervise(arguments)
-    for variable in THREADS:  # more than one per worker, and the workers of a machine stand in each other's way
+    for variable in THREADS:  # with more than one each, the workers of a machine compete for its cores
         os.environ[variable] = str(arguments.threads)
     worker = Worker(
         Folder(arguments.logs),
@@ -93,7 +92,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def supervise(arguments: argparse.Namespace) -> int:
-    """Start several workers and look after them until all have ended or a signal stops them."""
+    """Start several workers and look after them until all have ended or a signal stops them. Returns the exit code."""
     stopped: list[int] = []
     for number in STOPPING:
         signal.signal(number, lambda number, frame: stopped.append(number))

@@ -1,1 +1,1 @@
-"""Is a folder fit for a search? `checkup.py` makes all checks; `verdict.py` says which lease to use."""
+"""Finds out whether a folder is fit for a search. `checkup.py` makes all checks; `verdict.py` recommends a lease."""

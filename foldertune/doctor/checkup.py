@@ -1,4 +1,4 @@
-"""A checkup: every check in turn, its findings as they come, and the verdict."""
+"""A checkup makes every check in turn, shows the findings as they come, and gives the verdict."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ CHECKS: list[tuple[str, Callable[[Visit], Iterator[Finding]]]] = [
 
 
 def examine(logs: Path, second_mount: Path | None = None, wait: float = 0.0) -> bool:
-    """Make every check and give the verdict: can the folder be used? Raises UserError if --second-mount is wrong."""
+    """Make every check and print the verdict. True if the folder can be used.
+
+    Raises UserError if --second-mount is not the same folder.
+    """
     checkup = Checkup()
     checkup.say(f"{logs}, seen from {host_name()}")
     checkup.make("folder", lambda: check_folder(logs))
@@ -64,7 +67,7 @@ def examine(logs: Path, second_mount: Path | None = None, wait: float = 0.0) -> 
 
 
 class Checkup:
-    """Makes checks, shows what they find as it comes, and remembers why the folder can't be used."""
+    """Makes checks, shows their findings as they come, and keeps the reasons why the folder can't be used."""
 
     def __init__(self) -> None:
         from rich.console import Console  # here, so that --help is quick
@@ -73,7 +76,7 @@ class Checkup:
         self.reasons: list[str] = []
 
     def make(self, title: str, check: Callable[[], Iterator[Finding]]) -> None:
-        """Make one check and show its findings. Trouble with the filesystem is a finding, too."""
+        """Make one check and show its findings. An error of the filesystem is also a finding."""
         if self._console.is_terminal:
             self._console.print(f"  …     {title}", end="\r")
         try:
@@ -108,7 +111,7 @@ class Checkup:
 
 def _explain(error: Exception) -> Finding:
     if isinstance(error, LeaseLost | BrokenFile):
-        return Finding("bad", "a trial got lost or broken although nobody touched it", "use another filesystem")
+        return Finding("bad", "a trial was lost or broken although nobody touched it", "use another filesystem")
     number = error.errno if isinstance(error, OSError) else None
     remedies = {
         errno.EACCES: "ask its owner for the right to read, write and enter it",
@@ -116,8 +119,8 @@ def _explain(error: Exception) -> Finding:
         errno.EROFS: "mount it for writing",
         errno.ENOSPC: "make room",
         errno.EDQUOT: "make room, or ask for more: your quota is used up",
-        errno.ETIMEDOUT: "is the file server down? Then ls hangs, too; ask who runs it",
-        errno.EXDEV: "put plain directories where others are mounted: renames must reach all of it",
+        errno.ETIMEDOUT: "check whether the file server is down (then ls hangs, too); ask its administrator",
+        errno.EXDEV: "replace mounts inside the folder by plain directories: renames must work across all of it",
     }
     what = os.strerror(number) if number else str(error)
-    return Finding("bad", what[:1].lower() + what[1:], remedies.get(number or 0, "ask who runs the file server"))
+    return Finding("bad", what[:1].lower() + what[1:], remedies.get(number or 0, "ask the file server's administrator"))

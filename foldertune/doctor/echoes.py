@@ -1,6 +1,6 @@
-"""How soon do others see a change? The doctor makes a change, and processes here and on other machines repeat it.
+"""Measures how soon others see a change: the doctor makes it, and processes here and on other machines repeat it.
 
-No clocks are compared: the doctor measures, by its own clock, the time from its change to their answer.
+The doctor measures the time from its change to their answer by its own clock, so no clocks are compared.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from foldertune.doctor.visit import Finding, Visit, is_left_over, scratch_in
 from foldertune.protocol import BrokenFile, Claim, Folder, TrialName, new_owner
 
 ANSWERING = 600.0  # seconds
-WAYS = ("name", "rename", "time", "line")  # in which a trial changes
+WAYS = ("name", "rename", "time", "line")  # the four ways in which a trial changes
 
 
 class Voice:
-    """One side of a conversation: a trial that changes in every way in which a search changes one."""
+    """Makes the changes: it changes a trial in every way in which a search does."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self._claim: Claim | None = None
 
     def say(self, way: str) -> None:
-        """Change it in that way."""
+        """Change the trial in this way, one of WAYS."""
         if way == "name":
             self.folder.publish(TrialName(1, 1), {}, lease=1.0)
         elif way == "rename" or self._claim is None:
@@ -38,20 +38,20 @@ class Voice:
         elif way == "time":
             before, deadline = os.lstat(self._claim.path).st_mtime_ns, time.monotonic() + COARSE
             while os.lstat(self._claim.path).st_mtime_ns == before and time.monotonic() < deadline:
-                self._claim.beat()  # again, where times are coarse
+                self._claim.beat()  # where times are coarse, one heartbeat may change nothing
         else:
             self._claim.append({"epoch": 1})
 
 
 class Ear:
-    """The other side: has the trial in that folder changed, as far as can be seen from here?"""
+    """Notices the changes of the trial in a folder, as seen from here."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self._time = 0
 
     def hears(self, way: str) -> bool:
-        """Has it changed in that way? To be asked in the order of WAYS."""
+        """Has the trial changed in this way? Ask in the order of WAYS."""
         try:
             names = self.folder.names()
             if way == "name" or not names:
@@ -84,9 +84,9 @@ def _echo_here(theirs: Folder, ours: Folder, parent: int) -> None:
 
 
 def check_visibility(visit: Visit) -> Iterator[Finding]:
-    """How long until others see a change?
+    """Measures the time until others see a change.
 
-    This measures the way there and back, just now. A file that has not changed for long may be cached for longer.
+    It is the time there and back, measured now. A file that has not changed for long may be cached for longer.
     """
     theirs = visit.rooms("voice")
     ours = visit.rooms("echo-folders")
@@ -110,11 +110,13 @@ def check_visibility(visit: Visit) -> Iterator[Finding]:
             yield Finding("bad", f"{who} did not see a changed {way} in {PATIENCE:g} s", remedy)
     for host in silent:
         yield Finding(
-            "note", f"{host} did not answer in {PATIENCE:g} s", "is a doctor still answering there, for this folder?"
+            "note",
+            f"{host} did not answer in {PATIENCE:g} s",
+            "check that a doctor still answers there, in this folder",
         )
     if not partners and not silent:
         remedy = "there: python -m foldertune doctor --logs DIR --answer"
-        yield Finding("note", "no other machine answers, so what they see is not known", remedy)
+        yield Finding("note", "no other machine answers, so their view of the folder is unknown", remedy)
 
 
 def _in_one_unit(delays: dict[str, float]) -> str:
@@ -123,7 +125,7 @@ def _in_one_unit(delays: dict[str, float]) -> str:
 
 
 def find_partners(visit: Visit) -> tuple[dict[str, Folder], list[str]]:
-    """The machines that answer, each with its folder; and those that announced themselves but do not answer."""
+    """The machines that answer, each with its folder; and the machines that came but do not answer."""
     ours = visit.mounts[0].name
     while True:
         there = [path for path in visit.logs.path.glob(".doctor-*.answers") if not is_left_over(path)]

@@ -1,4 +1,4 @@
-"""The folder itself: is it there, what is it on, and is there room?"""
+"""Checks the folder itself: whether it exists, its filesystem, and the room in it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ def mount_of(path: Path) -> tuple[str, str, str]:
 
 
 def check_folder(logs: Path) -> Iterator[Finding]:
-    """Is it there, can we write, what is it on? Another process looks first, because a dead server never answers."""
+    """Checks that the folder exists and is writable, and names its filesystem.
+
+    Another process looks first, because a dead server never answers.
+    """
     try:
         together([functools.partial(os.listdir, logs)])
         with scratch_in(logs):
             pass
     except FileNotFoundError:
-        yield Finding("bad", "there is no such folder", f"if nothing is to be mounted there: mkdir -p {logs}")
+        yield Finding("bad", "there is no such folder", f"mount it, or if it is not a mount: mkdir -p {logs}")
         return
     except NotADirectoryError:
         yield Finding("bad", "it is not a directory", "choose another --logs")
@@ -50,10 +53,10 @@ def check_folder(logs: Path) -> Iterator[Finding]:
         yield Finding("ok", f"writable; {where}, on the network")
     elif kind == "tmpfs":
         remedy = "fine to try things out; to keep results, choose a folder on a disk"
-        yield Finding("note", "writable; tmpfs, memory of this machine: gone when it restarts", remedy)
+        yield Finding("note", "writable; tmpfs, memory of this machine: lost when it restarts", remedy)
     elif kind == "overlay":
         remedy = "mount a folder of the host into the container, and use that"
-        yield Finding("note", "writable; overlay, a container's own: may vanish with the container", remedy)
+        yield Finding("note", "writable; overlay, inside a container: may vanish with it", remedy)
     elif kind.startswith("fuse"):
         remedy = "try --second-mount and --answer: only they show what other machines see"
         yield Finding("note", f"writable; {where}, a filesystem made by a program", remedy)
@@ -61,11 +64,13 @@ def check_folder(logs: Path) -> Iterator[Finding]:
         yield Finding("note", f"writable; {where if kind else 'its filesystem'} is unknown to this doctor")
     seen = logs / "seen"
     if os.path.lexists(seen) and (seen.is_symlink() or not seen.is_dir() or os.path.ismount(seen)):
-        yield Finding("bad", "seen/ leads to another place", "put a plain directory there: files are renamed into it")
+        yield Finding(
+            "bad", "seen/ leads to another place", "replace it by a plain directory: files are renamed into it"
+        )
 
 
 def check_space(visit: Visit) -> Iterator[Finding]:
-    """Is there room for files? A quota can't be seen from here."""
+    """Checks that there is room for files. It can't see a quota."""
     status = os.statvfs(visit.logs.path)
     free, inodes = status.f_bavail * status.f_frsize, status.f_favail if status.f_files else None
     what = f"{free / 2**30:,.1f} GiB" + (f" and {inodes:,} inodes free" if inodes is not None else " free")

@@ -1,6 +1,6 @@
-"""The doctor's probes: they do what a search does, with trials of their own, in several processes.
+"""The doctor's probes do what a search does, in several processes, with trials of their own.
 
-They use the protocol's own claims, hand-ins and lines, so what they prove is what a search relies on.
+They use the protocol's own claims, hand-ins and lines, so they test exactly what a search relies on.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from foldertune.protocol import (
 )
 
 PROCESSES, TRIALS, LINES, REPLACEMENTS, SYNCS = 8, 100, 300, 200, 15
-PATIENCE = 90.0  # seconds; a network's caches show by default after 60 what they hide
+PATIENCE = 90.0  # seconds; by default, a network filesystem's caches are at most 60 s old
 COARSE = 3.0  # seconds; the coarsest times of files are 2 s apart
 
 
 def check_claims(visit: Visit) -> Iterator[Finding]:
-    """Exactly one of several processes that claim a trial must get it."""
+    """Checks that exactly one of several processes that claim a trial gets it."""
     rooms, names = visit.rooms("claims"), [TrialName(number, 1) for number in range(TRIALS)]
     for name in names:
         rooms[0].publish(name, {}, lease=1.0)
@@ -57,7 +57,7 @@ def _claim_all(folder: Folder, names: Sequence[TrialName], line: StartLine, who:
 
 
 def check_hand_ins(visit: Visit) -> Iterator[Finding]:
-    """When a worker hands in a trial that the master gives up, exactly one of the two renames must succeed."""
+    """Checks that exactly one rename succeeds when a worker hands in a trial while the master gives it up."""
     rooms = visit.rooms("hand-ins")
     names = [take(rooms[0], number).name for number in range(TRIALS)]
     line = StartLine(2)
@@ -90,7 +90,7 @@ def _hand_in_all(folder: Folder, names: Sequence[TrialName], line: StartLine) ->
 
 
 def _each_once(what: str, movers: Counter[int], files: Sequence[TrialName]) -> Finding:
-    """Each trial must have one mover and one file. A listing may be out of date and show fewer files, but not more."""
+    """Checks that each trial has one mover and one file. A listing out of date may show fewer files, but not more."""
     copies = Counter(name.number for name in files)
     wrong = sum(movers[number] != 1 or copies[number] > 1 for number in range(TRIALS))
     if not wrong:
@@ -100,7 +100,7 @@ def _each_once(what: str, movers: Counter[int], files: Sequence[TrialName]) -> F
 
 
 def check_replacing(visit: Visit) -> Iterator[Finding]:
-    """A process that reads a file while it is replaced must see the old file or the new one, whole."""
+    """Checks that a process that reads a file while it is replaced sees the old file or the new one, whole."""
     rooms = visit.rooms("replacing")
     path = rooms[0].path / "table"
     _replace(path, 1)
@@ -140,7 +140,7 @@ def _read_until_last(path: str) -> str:
 
 
 def check_lines(visit: Visit) -> Iterator[Finding]:
-    """A reader must see lines whole and in order; and an owner can't bring back a trial that was taken from it."""
+    """Checks that readers see lines whole and in order, and that an owner can't bring back a trial it has lost."""
     rooms = visit.rooms("lines")
     claim = take(rooms[0], 1)
     reader = functools.partial(_follow, Claim(rooms[-1], claim.name))
@@ -148,7 +148,7 @@ def check_lines(visit: Visit) -> Iterator[Finding]:
     descriptor = os.open(claim.path, os.O_WRONLY | os.O_APPEND)  # a worker in the middle of an append
     try:
         together([functools.partial(rooms[-1].lose, claim.name)])
-        with contextlib.suppress(OSError):  # ESTALE is as good
+        with contextlib.suppress(OSError):  # ESTALE is also fine
             os.write(descriptor, b"{}\n")
     finally:
         os.close(descriptor)
@@ -158,11 +158,11 @@ def check_lines(visit: Visit) -> Iterator[Finding]:
     except LeaseLost:
         pass
     if os.path.lexists(claim.path):
-        trouble.append("a name came back that was taken away")
+        trouble.append("a file that was taken away came back under its old name")
     for what in filter(None, trouble):
         yield Finding("bad", what, "use a folder on another filesystem")
     if not any(trouble):
-        yield Finding("ok", f"{LINES} lines were read whole as they came; a name that is gone stays gone")
+        yield Finding("ok", f"{LINES} lines were read whole as they came; a lost name stays gone")
 
 
 def _append_all(claim: Claim) -> None:
@@ -176,7 +176,7 @@ def _follow(claim: Claim) -> str:
         try:
             epochs = [record["epoch"] for record in claim.read().epochs]
         except (BrokenFile, LeaseLost) as error:
-            return f"a file that grows was seen broken ({type(error).__name__})"
+            return f"a growing file looked broken ({type(error).__name__})"
         if epochs != list(range(1, len(epochs) + 1)) or len(epochs) < count:
             return "lines were seen out of order"
         count = len(epochs)
@@ -184,7 +184,7 @@ def _follow(claim: Claim) -> str:
 
 
 def check_sync(visit: Visit) -> Iterator[Finding]:
-    """A worker hands in a result once it is on stable storage. How long does that take?"""
+    """Measures how long it takes to put a result on stable storage, which a worker does before it hands it in."""
     claim, seconds = take(visit.rooms("sync")[0], 1), []
     for number in range(SYNCS):
         start = time.monotonic()
@@ -196,17 +196,17 @@ def check_sync(visit: Visit) -> Iterator[Finding]:
 
 
 def check_times(visit: Visit) -> Iterator[Finding]:
-    """A sign of life changes a file's time. It does not matter by whose clock, so a wrong clock is not a fault."""
+    """Checks that a heartbeat changes a file's time. Any machine's clock will do, so a wrong clock is not a fault."""
     claim, times = take(visit.rooms("times")[0], 1), set[int]()
     deadline = time.monotonic() + COARSE
     while len(times) < 6 and time.monotonic() < deadline:
         claim.beat()
         times.add(os.lstat(claim.path).st_mtime_ns)
     if len(times) < 2:
-        yield Finding("bad", f"a sign of life did not change a file's time in {COARSE:g} s", "use another filesystem")
+        yield Finding("bad", f"a heartbeat did not change a file's time in {COARSE:g} s", "use another filesystem")
         return
     step = min(later - earlier for earlier, later in itertools.pairwise(sorted(times))) / 1e9
-    yield Finding("ok" if step <= 1 else "note", f"signs of life change a file's time, in steps of {in_words(step)}")
+    yield Finding("ok" if step <= 1 else "note", f"heartbeats change a file's time, in steps of {in_words(step)}")
     difference = visit.server_time() - time.time()
     if abs(difference) > 2:
         side = "ahead of" if difference > 0 else "behind"
@@ -215,14 +215,14 @@ def check_times(visit: Visit) -> Iterator[Finding]:
 
 
 def check_locks(visit: Visit) -> Iterator[Finding]:
-    """Locks keep a second master out, and do nothing else here. They are tried in another process: they can hang."""
+    """Checks that locks keep a second master out; nothing else uses them. Another process tries them: they may hang."""
     rooms = visit.rooms("locks")
     remedy = "make sure yourself that only one master runs"
     try:
         free = together([functools.partial(_locks, rooms[0].path / "lock", rooms[-1].path / "lock")])[0]
     except TimeoutError:
-        remedy = "is the lock service running (NFS: rpc.statd, or mount with nolock)?"
-        yield Finding("bad", f"a lock hangs, for more than {STUCK:g} s: so would the master", remedy)
+        remedy = "start the lock service (NFS: rpc.statd), or mount with nolock"
+        yield Finding("bad", f"a lock hangs for more than {STUCK:g} s, and so would the master", remedy)
         return
     except (OSError, NotImplementedError) as error:
         yield Finding("note", f"locks do not work here ({error})", remedy)

@@ -1,4 +1,4 @@
-"""Processes of the doctor's own that act at the same moment. None of them outlives the doctor."""
+"""The doctor's own processes, which act at the same moment. None of them outlives the doctor."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-STUCK = 20.0  # seconds for what takes milliseconds
+STUCK = 20.0  # seconds; the work itself takes milliseconds
 
 
 @contextlib.contextmanager
 def processes(works: Sequence[Callable[[], Any]]) -> Iterator[list[Connection]]:
-    """Run each work in a process of its own. It begins when it is sent something, and ends with the block at last."""
+    """Run each work in a process of its own. It begins when its pipe gets an object; it is killed with the block's end."""
     import multiprocessing
 
     context, pipes, started = multiprocessing.get_context("fork"), [], []
@@ -56,7 +56,7 @@ def _work(work: Callable[[], Any], pipe: Connection) -> None:
 
 
 def together(works: Sequence[Callable[[], Any]], seconds: float = STUCK) -> list[Any]:
-    """Run all works at the same moment and return their results. Raises what one of them raises, or TimeoutError."""
+    """Run all works at the same moment and return their results. Raises the first error of a work, or TimeoutError."""
     from multiprocessing.connection import Connection, wait
 
     deadline, results = time.monotonic() + seconds, dict[Connection, Any]()
@@ -78,14 +78,14 @@ def together(works: Sequence[Callable[[], Any]], seconds: float = STUCK) -> list
 
 
 class StartLine:
-    """Makes processes wait for each other before every step. Else the first is done before the last begins."""
+    """Makes processes wait for each other before every step. Without it, the first would end before the last begins."""
 
     def __init__(self, count: int) -> None:
         self._deadline = time.monotonic() + STUCK
-        self._steps = mmap.mmap(-1, count)  # the step that each has reached, shared with the processes
+        self._steps = mmap.mmap(-1, count)  # the step that each process has reached; all processes share it
 
     def wait(self, who: int, step: int) -> None:
-        """Return when all have reached this step."""
+        """Return when all processes have reached this step. Raises TimeoutError."""
         self._steps[who] = step + 1
         while min(self._steps[:]) <= step:
             os.sched_yield()

@@ -1,4 +1,4 @@
-"""The search in the folder: its study, master, workers and leftovers. The doctor looks, and changes nothing."""
+"""Checks the search in the folder: its study, master, workers and leftovers. It changes nothing."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from foldertune.doctor.visit import Finding, Visit, in_words, is_left_over
 from foldertune.protocol import DEFAULT_LEASE, BrokenFile, TrialName, has_died, host_name, writer_of
 from foldertune.text import printable
 
-SHOWN, LOOKED_INTO = 3, 1000  # trials: shown in lines of their own; whose files are read
+SHOWN, LOOKED_INTO = 3, 1000  # the most trials that get a line of their own, and the most that are read
 
 
 def check_master(visit: Visit) -> Iterator[Finding]:
-    """Who is the master? We don't try its lock: a master that starts just now would find it taken."""
+    """Names the master. It does not try the lock: a master that starts at this moment would find it taken."""
     holder, lock = visit.logs.path / ".master.json", visit.logs.path / ".master.lock"
     try:
         who = json.loads(holder.read_text())
@@ -28,17 +28,19 @@ def check_master(visit: Visit) -> Iterator[Finding]:
         yield Finding("note", ".master.json can't be read", "nothing: the next master writes it again")
         return
     if host != host_name():
-        yield Finding("ok", f"{what}, or it has ended: that can only be seen there")
+        yield Finding("ok", f"{what}; only that machine can tell whether it still runs")
     elif _is_locked(lock):
         yield Finding("ok", f"{what}")
     elif visit.logs.is_complete() or not visit.names():
         yield Finding("ok", "none runs on this machine, and none is needed")
     else:
-        yield Finding("note", f"none runs on this machine; the last was {what}", "start it again with the same command")
+        yield Finding(
+            "note", f"none runs on this machine; the last was {what}", "start it again, with the same command"
+        )
 
 
 def _is_locked(path: Path) -> bool:
-    """Does a process of this machine hold a lock on that file? Asked of the kernel, without trying it."""
+    """Does a process of this machine hold a lock on that file? The kernel knows; the lock is not tried."""
     try:
         inode = path.stat().st_ino
         return any(f":{inode} " in line for line in Path("/proc/locks").read_text().splitlines())
@@ -47,17 +49,17 @@ def _is_locked(path: Path) -> bool:
 
 
 def check_running(visit: Visit) -> Iterator[Finding]:
-    """Who works on what, and when was the last sign of life, by the clock that stamps the files?"""
+    """Lists the workers that have been silent longest, by the clock that stamps the files."""
     now, running = visit.server_time(), []
     for name in visit.names():
         if name.state == "taken":
-            with contextlib.suppress(OSError):  # it has moved on
+            with contextlib.suppress(OSError):  # it was renamed meanwhile
                 running.append((now - os.lstat(visit.logs.locate(name)).st_mtime, name))
     for silence, name in sorted(running, key=lambda pair: -pair[0])[:SHOWN]:
         yield _judge(visit, name, max(silence, 0.0))
     if len(running) != 0 and len(running) <= SHOWN:
         return
-    yield Finding("ok", f"and {len(running) - SHOWN} more, silent for less long" if running else "no trial")
+    yield Finding("ok", f"and {len(running) - SHOWN} more, silent for less time" if running else "no trial")
 
 
 def _judge(visit: Visit, name: TrialName, silence: float) -> Finding:
@@ -65,18 +67,18 @@ def _judge(visit: Visit, name: TrialName, silence: float) -> Finding:
     try:
         trial = visit.logs.read(name)
     except (OSError, BrokenFile):
-        return Finding("ok", what)  # it is gone, or `check_leftovers` names it
+        return Finding("ok", what)  # the file is gone; if it is broken, `check_leftovers` names it
     if has_died(trial.claim):
         return Finding(
             "note", f"trial {name.label}: its worker {name.owner} died", "nothing: the master tries it again"
         )
     if silence > (trial.lease or DEFAULT_LEASE):
-        return Finding("note", f"{what}, longer than its lease", "nothing: the master, when it runs, tries it again")
+        return Finding("note", f"{what}, longer than its lease", "nothing: a running master tries it again")
     return Finding("ok", what)
 
 
 def check_leftovers(visit: Visit) -> Iterator[Finding]:
-    """What lies in the folder and is no part of a search: what it is, and what to do with it."""
+    """Names the files in the folder that are not part of a search, and says what to do with them."""
     found: dict[tuple[str, str], list[str]] = {}
     for parent in (visit.logs.path, visit.logs.seen):
         with contextlib.suppress(FileNotFoundError), os.scandir(parent) as entries:
@@ -105,24 +107,24 @@ def _complain(entry: os.DirEntry[str], visit: Visit) -> tuple[str, str] | None:
         if writer_of(entry.name):
             return "half written", "nothing: the master removes it once its writer is gone"
         if entry.name.startswith(".doctor-") and is_left_over(Path(entry.path)):
-            return "of a doctor that was killed", "rm -r it"
+            return "left by a doctor that was killed", "rm -r it"
         if entry.name.lower().startswith("trial-"):
             return "is not a trial's name, so no worker takes it", "mv it to a name such as trial-00007-1.jsonl"
         return None
     if not entry.is_file(follow_symlinks=False):
-        return "is not a plain file", "move it away; else the master sets it aside when it meets it"
+        return "is not a plain file", "move it away, or let the master set it aside"
     if Path(visit.logs.locate(name)).parent != place:
         return "lies in the wrong directory", f"mv it to {os.path.relpath(visit.logs.locate(name), visit.logs.path)}"
     return None
 
 
 def check_study(visit: Visit) -> Iterator[Finding]:
-    """study.json must be there, unless all trials are pending: those a person may have queued before any master."""
+    """Checks that study.json is there. It may be missing while all trials are pending: a person may have queued them."""
     try:
         study = visit.logs.read_study()
     except BrokenFile:
         remedy = "put a good copy back, or use another --logs to start afresh"
-        yield Finding("bad", "study.json is broken: no master starts", remedy)
+        yield Finding("bad", "study.json is broken: no master can start", remedy)
         return
     if study is not None:
         name = printable(str(study.get("name", "")))
@@ -130,4 +132,4 @@ def check_study(visit: Visit) -> Iterator[Finding]:
     elif any(name.state != "pending" for name in (*visit.names(), *visit.logs.settled())):
         yield Finding("bad", "study.json is missing while trials are there", "put it back, or use another --logs")
     else:
-        yield Finding("ok", "none yet: the first master brings it")
+        yield Finding("ok", "none yet: the first master writes it")

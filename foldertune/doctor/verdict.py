@@ -1,4 +1,4 @@
-"""The verdict: which lease should the master give?"""
+"""The verdict recommends a lease."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def is_local(visit: Visit) -> bool:
 def recommend(visit: Visit) -> float:
     """The lease in seconds.
 
-    A worker shows signs of life twelve times a lease, and at least every 15 s. The master sees each sign after the
-    delay of the filesystem's caches, so it may see silence for delay + lease/12 although all is well. With a lease of
-    three delays, that is less than half of it. The rest is for pauses: a server that restarts, a machine that swaps.
+    A worker sends a heartbeat twelve times per lease, and at least every 15 s. The master sees each heartbeat after
+    the delay of the filesystem's caches, so it may see silence for delay + lease/12 although all is well. With a lease
+    of three delays, that is less than half the lease. The rest is for pauses: a server that restarts, a machine that
+    swaps.
 
     The default of 180 s is three times the 60 s for which an NFS client caches a file that seems not to change. A
-    measured delay can be shorter, because new files are cached for 3 s only. So a measured delay or a mount option
-    can make the lease longer, but not shorter. On a disk of this machine nothing is cached, and a dead worker is known
-    at once by its process: the 30 s there are for a worker that hangs or is stopped.
+    measured delay can be shorter, because new files are cached for only 3 s. So a measured delay or a mount option
+    can make the lease longer, but not shorter. A disk of this machine needs no cache, and the master sees at once that
+    a process has died: there, 30 s are enough for a worker that hangs or is stopped.
     """
     caches = [float(n) for n in re.findall(r"\b(?:actimeo|ac(?:reg|dir)max)=(\d+)", mount_of(visit.logs.path)[2])]
     least = LOCAL_LEASE if is_local(visit) else DEFAULT_LEASE
@@ -35,11 +36,11 @@ def recommend(visit: Visit) -> float:
 
 
 def verdict(visit: Visit) -> str:
-    """The sentence for a folder that can be used: with which lease."""
+    """The sentence for a folder that can be used, with the lease to use."""
     lease = recommend(visit)
     if lease == DEFAULT_LEASE:
         return f"This folder can be used; lease: {lease:g} s (the default)."
     text = f"This folder can be used; lease: {lease:g} s (master.py --lease {lease:g})"
     return text + (
-        f" if all workers run on this machine, else {DEFAULT_LEASE:g} s (the default)." if is_local(visit) else "."
+        f" if all workers run on this machine, otherwise {DEFAULT_LEASE:g} s (the default)." if is_local(visit) else "."
     )

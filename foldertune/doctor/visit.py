@@ -1,4 +1,4 @@
-"""One visit to a folder: what the checks share, and what they find."""
+"""One visit of the doctor to a folder: the values that the checks share, and their findings."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ class Finding:
 
 @dataclass
 class Visit:
-    """The folder, the doctor's own folder inside it, and what the checks have learnt so far."""
+    """The folder, the doctor's own folder inside it, and what earlier checks have measured."""
 
     logs: Folder
-    mounts: Sequence[Path]  # the doctor's own folder, and the same as seen through --second-mount
-    wait: float = 0.0  # seconds from the start in which machines that answer may still turn up
+    mounts: Sequence[Path]  # the doctor's own folder; then the same folder through --second-mount, if given
+    wait: float = 0.0  # seconds from the start in which answering machines may still appear
     started: float = field(default_factory=time.monotonic)
     delay: float = 0.0  # the longest time until a change was seen and answered, in seconds
-    far: bool = False  # has another machine, or another mount, answered?
+    far: bool = False  # has another machine or another mount answered?
 
     def rooms(self, name: str) -> list[Folder]:
-        """A new folder for the trials of one check, as each mount shows it."""
+        """A new folder for the trials of one check, once for each mount."""
         (self.mounts[0] / name / "seen").mkdir(parents=True)
         return [Folder(mount / name) for mount in self.mounts]
 
     def server_time(self) -> float:
-        """The time now by the clock that stamps files, in seconds."""
+        """The time now, in seconds since 1970, by the clock that stamps files."""
         path = self.mounts[0] / "clock"
         path.touch()
         os.utime(path)
         return path.stat().st_mtime
 
     def names(self) -> list[TrialName]:
-        """The work in hand of the search; empty where none has begun."""
+        """The search's pending, taken and done trials; empty if no search has begun here."""
         try:
             return sorted(self.logs.names(), key=str)
         except FileNotFoundError:
@@ -75,7 +75,7 @@ def in_words(seconds: float) -> str:
 
 @contextlib.contextmanager
 def scratch_in(logs: Path, suffix: str = "") -> Iterator[Path]:
-    """A folder for the doctor's own trials, removed at the end. Other programs ignore it because of its name."""
+    """A folder for the doctor's own trials, removed at the end. Other programs ignore its name."""
     owner = new_owner()
     scratch = logs / f".doctor-{owner}{suffix}"
     try:

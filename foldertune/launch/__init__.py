@@ -7,17 +7,17 @@ from typing import Protocol
 
 
 class Launcher(Protocol):
-    """Starts workers, looks after them, stops them: on this machine (`local.py`), or wherever the next one does."""
+    """Starts workers, looks after them, and stops them. `local.py` does so on this machine."""
 
     def start(self) -> None:
         """Start all workers."""
 
     def look_after(self, count_progress: Callable[[], int]) -> None:
-        """Start again the workers that died. Called again and again; it does not wait.
+        """Restart the workers that died. The caller calls this again and again; it does not wait.
 
         Args:
-            count_progress: a number that grows whenever a trial or an attempt comes to an end. It tells a worker that
-                its trials kill from one that can't work at all.
+            count_progress: returns a number that grows whenever a trial or an attempt ends. It tells a worker that is
+                killed by its trials from a worker that can't work at all.
         """
 
     def stop(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Several workers on this machine, each a process of its own: kept alive while there is work, stopped together."""
+"""Starts several workers on this machine, each in its own process, keeps them alive, and stops them together."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 from foldertune.protocol import SAFE
 from foldertune.shipped import HOME
 
-RESTARTS = 3  # of one worker, in a row without any trial coming to an end; more would not mend it
+RESTARTS = 3  # of one worker while no trial ends; more restarts would not help
 STOP_SECONDS = 25.0  # longer than a worker gives its training to save its state
-BAD_USAGE = 2  # the worker's exit code for what a restart would not change
+BAD_USAGE = 2  # the worker's exit code for an error that a restart can't repair
 
 
 def worker_command() -> list[str]:
-    """What starts a worker: the checkout's worker.py, or the installed package.
+    """The command that starts a worker: the checkout's worker.py, or the installed package.
 
     `-P` keeps the current directory off the path until the worker looks for its objective there.
     """
@@ -38,19 +38,19 @@ class _Slot:
     log: Path | None
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
-    progress: int = 0  # of the search when the worker was last started
-    start_at: float | None = None  # when to start a dead one again, by our monotonic clock
+    progress: int = 0  # of the search, when `restarts` was last set to 0
+    start_at: float | None = None  # when to restart a dead worker, by our monotonic clock
     over: bool = False
 
 
 class LocalWorkers:
-    """Worker processes on this machine, so that each has memory of its own and its death takes no other along.
+    """Worker processes on this machine. Each has memory of its own, and can die without harm to the others.
 
     Args:
-        devices: what each worker trains on. Workers that share a GPU find their number in the environment variable
-            TRIALS_PER_GPU.
-        options: the command line that all of them get.
-        logs: where `worker-K.log` keeps what worker K says; None: they write to our own output.
+        devices: the device of each worker. The environment variable TRIALS_PER_GPU tells workers how many of them
+            share their GPU.
+        options: the command line that each worker gets.
+        logs: the folder of `worker-K.log`, the output of worker K; None: workers write to our own output.
         say: called with a line about each worker that dies.
     """
 
@@ -76,7 +76,7 @@ class LocalWorkers:
         environment = {**os.environ, "TRIALS_PER_GPU": str(self.devices.count(slot.device))}
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(open(slot.log, "ab", opener=_open_safely)) if slot.log else None
-            # In a session of its own a worker does not get the terminal's Ctrl-C: `stop` ends it in good order.
+            # In its own session, a worker does not get the terminal's Ctrl-C: `stop` ends it in good order.
             slot.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment
             )
@@ -94,7 +94,7 @@ class LocalWorkers:
         return max((abs(code or 0) for code in ended), default=0)
 
     def look_after(self, count_progress: Callable[[], int]) -> None:
-        """Start again the workers that died, after a pause that grows with every restart."""
+        """Restart the workers that died, after a pause that grows with every restart."""
         for slot in self._slots:
             code = slot.process.poll() if slot.process else None
             if code is None or slot.over:
@@ -105,7 +105,7 @@ class LocalWorkers:
                 self._start(slot)
 
     def _bury(self, slot: _Slot, code: int, progress: int) -> None:
-        """A worker has ended: plan another start, or none."""
+        """Decide whether a worker that has ended is started again, and when."""
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         if progress > slot.progress:
             slot.restarts, slot.progress = 0, progress

@@ -1,4 +1,4 @@
-"""What this machine offers, and which worker trains where."""
+"""Counts the cores and GPUs of this machine, and chooses the device of each worker."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-MEMORY_PER_TRIAL = 4096  # MiB of a GPU: a context of half a gigabyte, the full data set, activations of large batches
+MEMORY_PER_TRIAL = 4096  # MiB of a GPU: half a gigabyte of context, the full data set, activations of large batches
 MOST_PER_GPU = 8
 
 
 def count_cores(groups: Path = Path("/sys/fs/cgroup"), own_groups: Path = Path("/proc/self/cgroup")) -> int:
-    """The cores this process may use: those of its affinity, or fewer if a control group's quota says so.
+    """The number of cores that this process may use: those of its affinity, or fewer if a control group has a quota.
 
     Slurm and `taskset` set the affinity, Docker and Kubernetes the quota.
     """
@@ -25,9 +25,9 @@ def count_cores(groups: Path = Path("/sys/fs/cgroup"), own_groups: Path = Path("
 
 
 def _quotas(groups: Path, own_groups: Path) -> Iterator[float]:
-    """How many cores' time the control groups allow that this process is in, version 2 (one tree) or 1 (`cpu`).
+    """The CPU quotas, in cores, of this process's control groups, in version 2 (one tree) or version 1 (`cpu`).
 
-    A group's parents limit it as well. In a container its own group is the root of what it sees, whatever its name.
+    A group's parents limit it as well. A container sees its own group as the root, under whatever name.
     """
     try:
         lines = own_groups.read_text().splitlines()
@@ -39,7 +39,7 @@ def _quotas(groups: Path, own_groups: Path) -> Iterator[float]:
         top = groups / "cpu" if controllers else groups
         own = top / path.lstrip("/")
         for group in (own, *own.parents):
-            with contextlib.suppress(OSError, ValueError):  # without a quota there is no file, or "max", or -1
+            with contextlib.suppress(OSError, ValueError):  # without a quota the file is missing, or says "max" or -1
                 if controllers:
                     quota, period = (int((group / f"cpu.cfs_{part}_us").read_text()) for part in ("quota", "period"))
                 else:
@@ -62,10 +62,10 @@ def list_gpus() -> list[int]:
     if visible is None or not memories:
         return memories
     seen = []
-    for name in visible.split(","):  # of a number or, for parts of a GPU too, an identifier
+    for name in visible.split(","):  # a number, or an identifier of a GPU or of a part of one
         known = name.strip().isdigit() and int(name) < len(memories)
         if not known and not name.strip().startswith(("GPU-", "MIG-")):
-            break  # as CUDA does: what comes after a wrong one is not seen either
+            break  # CUDA, too, ignores an invalid entry and all after it
         seen.append(memories[int(name)] if known else min(memories))
     return seen
 
@@ -74,9 +74,9 @@ def choose_devices(wish: str, trials_per_gpu: int | None = 1, workers: int | Non
     """The device of each worker to be started on this machine.
 
     Args:
-        wish: a device; "auto", the first GPU if there is one; "all", every GPU. Without a GPU, both mean the CPU.
-        trials_per_gpu: None: as many as memory and cores allow, not more than 8.
-        workers: how many in all; None: `trials_per_gpu` on each GPU, or one per core if there is none.
+        wish: a device; "auto", the first GPU; or "all", every GPU. Without a GPU, "auto" and "all" mean the CPU.
+        trials_per_gpu: workers per GPU; None: as many as memory and cores allow, but at most 8.
+        workers: the number of all workers; None: `trials_per_gpu` on each GPU, or one per core if there is none.
     """
     devices = [wish]
     if wish.startswith("cuda") or wish in ("auto", "all"):
@@ -99,5 +99,5 @@ def describe_devices(devices: Sequence[str]) -> str:
 
 
 def mps_is_running() -> bool:
-    """Does NVIDIA's Multi-Process Service run? Without it processes on one GPU take turns of some milliseconds."""
+    """Is NVIDIA's Multi-Process Service running? Without it, processes on one GPU take turns of some milliseconds."""
     return os.path.exists(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps") + "/control")

@@ -41,12 +41,13 @@ The rules (`docs/protocol.md` is the full argument, and says how each is tested)
     from a cache. Only ENOENT means "not there".
  8. Each trial is counted once. There are exactly as many results as trials were asked for.
  9. Workers use no locks. `filelock` is only for rare things: one master a study, one download of a data set.
-10. The files hold everything the master knows. A master that is killed and started again continues from them.
+10. The files hold everything that the master knows. If it is killed and started again, it continues from them.
 11. Files from the folder are data: no pickle, no eval, no code named by a trial.
 12. A worker needs the Python standard library, and what its objective imports.
 
-Where to read on: `folder.py` has every rename and who makes it; `names.py` the names; `trial.py` the lines;
-`files.py` how bytes get to the disk and back; `leases.py` and `owners.py` who is alive; `checkpoints.py`.
+Where to read on: `folder.py` has every rename and says which process makes it; `names.py` has the names; `trial.py`
+the lines; `files.py` writes bytes safely and reads them back; `leases.py` and `owners.py` find out who is alive;
+`checkpoints.py` keeps the checkpoints.
 """
 
 from foldertune.protocol.checkpoints import MAX_CHECKPOINT, MAX_LOOK_BACK

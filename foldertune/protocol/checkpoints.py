@@ -19,7 +19,7 @@ from foldertune.protocol.names import TrialName
 from foldertune.protocol.trial import Record, to_line
 
 MAX_CHECKPOINT = 2 * 2**30  # bytes
-MAX_LOOK_BACK = 100  # attempts whose checkpoints are looked for
+MAX_LOOK_BACK = 100  # this many attempts are searched for a checkpoint
 
 _PATTERN = re.compile(r"\.?trial-(\d{5,12})-\d{1,9}\.checkpoint", re.ASCII)  # also of half-written ones
 

@@ -20,7 +20,7 @@ class BrokenFile(UserError):
 
 
 def read_bytes(path: str, limit: int | None = None) -> bytes:
-    """What is in a regular file of at most `limit` bytes (default: MAX_BYTES).
+    """The contents of a regular file of at most `limit` bytes (default: MAX_BYTES).
 
     Raises BrokenFile if it is not such a file, OSError if it can't be read.
     """
@@ -39,7 +39,7 @@ def read_bytes(path: str, limit: int | None = None) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise BrokenFile(f"{path}: not a regular file")
         if status.st_size > limit:
-            raise BrokenFile(f"{path}: {status.st_size:,} bytes, more than the {limit:,} that are sensible here")
+            raise BrokenFile(f"{path}: {status.st_size:,} bytes, more than the {limit:,} allowed here")
         parts, left = [], limit
         while left > 0 and (part := os.read(descriptor, min(left, 2**20))):  # it may grow while we read
             parts.append(part)

@@ -55,7 +55,7 @@ class Folder:
         self.results = self.path / "results.csv"
 
     def locate(self, name: TrialName) -> str:
-        """The path of that name."""
+        """The path of the file with this name."""
         parent = self.seen if name.state in ("seen", "lost") else self.path
         return f"{parent}/{name}"
 
@@ -71,7 +71,7 @@ class Folder:
         return [name for name in names if name is not None and name.state in ("pending", "taken", "done")]
 
     def settled(self) -> list[TrialName]:
-        """What the master has dealt with: seen and lost."""
+        """The attempts that the master has dealt with: seen and lost."""
         names = map(TrialName.parse, list_if_there(self.seen))
         return [name for name in names if name is not None and name.state in ("seen", "lost")]
 
@@ -81,11 +81,11 @@ class Folder:
         return Trial.from_records(name, read_records(path, epochs=epochs), path)
 
     def has(self, name: TrialName) -> bool:
-        """Is there anything of that name?"""
+        """Is there a file (or anything else) with this name?"""
         return os.path.lexists(self.locate(name))
 
     def signature(self, name: TrialName) -> tuple[int, ...]:
-        """What changes when the owner of that file shows a sign of life. Raises OSError if the file is gone."""
+        """A value that changes with every heartbeat of the file's owner. Raises OSError if the file is gone."""
         return signature_of(self.locate(name))
 
     def read_study(self) -> Record | None:
@@ -151,7 +151,7 @@ class Folder:
         lost: Sequence[str] = (),
         sync: bool = False,
     ) -> None:
-        """Offer a trial to the workers. `sync`: its settings could not be written again if the power failed."""
+        """Offer a trial to the workers. Use `sync` if its settings can't be computed again after a power failure."""
         first: Record = {"settings": settings, "lease": lease}
         if timeout is not None:
             first["timeout"] = timeout
@@ -184,7 +184,7 @@ class Folder:
         return target if self._move(name, target) else None
 
     def set_aside(self, path: str) -> None:
-        """Move something that is in the way to `aside/`, whatever it is. Nothing is overwritten."""
+        """Move anything that is in the way to `aside/`. Nothing is overwritten."""
         self.aside.mkdir(exist_ok=True)
         places = (self.aside / f"{os.path.basename(path)}.{number}" for number in itertools.count(1))
         rename(path, str(next(place for place in places if not os.path.lexists(place))))
@@ -201,7 +201,7 @@ class Folder:
         rename(str(self.study), str(self.study_done))
 
     def temporary_files(self, directory: Path) -> dict[str, str]:
-        """Path -> writer of the files that are being written there, or were when their writer died."""
+        """Path -> writer of the temporary files in `directory`, including those of writers that died."""
         return {f"{directory}/{text}": writer for text in os.listdir(directory) if (writer := writer_of(text))}
 
     def remove_temporary(self, path: str) -> None:
@@ -262,7 +262,7 @@ class Claim:
             self._gone()
 
     def beat(self) -> None:
-        """Show a sign of life: change the file's time."""
+        """Give a heartbeat: change the file's time."""
         try:
             os.utime(self.path, follow_symlinks=False)
         except FileNotFoundError:
@@ -306,7 +306,7 @@ class Claim:
         checkpoints.save_checkpoint(self.folder.checkpoint(self.name), settings, data)
 
     def load_checkpoints(self, settings: Record) -> Iterator[tuple[str, bytes]]:
-        """Path and contents of what this trial's attempts have kept for the same settings, the latest first."""
+        """Path and contents of this trial's checkpoints with the same settings, the latest first."""
         return checkpoints.load_checkpoints(self.folder.checkpoints, self.name, settings)
 
     def _gone(self) -> NoReturn:
@@ -316,6 +316,6 @@ class Claim:
 
 
 def signature_of(path: str) -> tuple[int, ...]:
-    """What changes when a file is written or touched. Raises OSError if the file is gone."""
+    """A value that changes when the file is written or touched. Raises OSError if the file is gone."""
     status = os.lstat(path)
     return status.st_ino, status.st_size, status.st_mtime_ns

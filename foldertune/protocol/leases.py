@@ -1,6 +1,6 @@
-"""Who is still alive: workers show signs of life, and the master watches for them.
+"""Which workers are alive: workers send heartbeats, and the master watches for them.
 
-A worker touches its trial's file every few seconds. It does so from a thread of the training process, so the signs
+A worker touches its trial's file every few seconds. It does so from a thread of the training process, so heartbeats
 continue through a long epoch and stop with the process. The master never reads the times in the files: it compares
 each file with what it saw before, and measures the silence with its own monotonic clock. So no two machines' clocks
 are ever compared (Gray and Cheriton's leases, SOSP 1989, with the clock on one side only).
@@ -82,7 +82,7 @@ class Leftovers:
         self._in_seen: dict[str, str] = {}  # of earlier masters: nobody else writes there
 
     def remove(self) -> None:
-        """Look at every temporary file, and remove those that nobody writes any more."""
+        """Look at every temporary file, and remove those with a writer that is certainly gone."""
         files = self._folder.temporary_files(self._folder.path)
         self._in_seen = self._folder.temporary_files(self._folder.seen)
         self._judge(files | self._in_seen)
@@ -106,7 +106,7 @@ class Leftovers:
 
 
 class Heartbeat(threading.Thread):
-    """Shows signs of life for the claim in hand, and notices when its name is gone.
+    """Sends heartbeats for the claim in hand, and notices when its name is gone.
 
     Args:
         parent: a process that this worker must not outlive. When it has ended, the worker gets SIGTERM.
@@ -120,7 +120,7 @@ class Heartbeat(threading.Thread):
         self._interval = 1.0
 
     def hold(self, claim: Claim, lease: float) -> None:
-        """Show signs of life for this claim from now on."""
+        """Send heartbeats for this claim from now on."""
         self.lost.clear()
         self._interval = min(15.0, max(0.05, lease / SIGNS_PER_LEASE))
         self._claim = claim

@@ -18,7 +18,7 @@ _TEMPORARY = re.compile(r"\..*\.([A-Za-z0-9_-]+)\.tmp", re.ASCII | re.DOTALL)
 
 @dataclass(frozen=True)
 class TrialName:
-    """One attempt at one trial, in one state: everything that a file name says."""
+    """One attempt at one trial, in one state: everything that the name of its file says."""
 
     number: int
     attempt: int
@@ -62,13 +62,13 @@ def new_owner() -> str:
 
 
 def temporary_name(name: str) -> str:
-    """The name that a file of this name has while this process writes it: `.NAME.HOST-PID-RANDOM.tmp`."""
+    """The temporary name of a file while this process writes it: `.NAME.HOST-PID-RANDOM.tmp`."""
     stem = name.encode(errors="surrogateescape")[:MAX_STEM].decode(errors="ignore")
     return f".{stem}.{own_host()}-{os.getpid()}-{random.getrandbits(32):08x}.tmp"
 
 
 def writer_of(text: str) -> str | None:
-    """The token of the process that writes the temporary file of this name; None if it is not a temporary name."""
+    """The token of the process that writes this temporary file; None if `text` is not a temporary name."""
     match = _TEMPORARY.fullmatch(text)
     return match[1] if match else None
 

@@ -10,7 +10,7 @@ from foldertune.protocol.trial import Record, utc_now
 
 
 def identify_process() -> Record | None:
-    """What tells this process from every other one, past or present, on any machine. None where /proc is missing.
+    """An identity that no other process has, past or present, on any machine. None where /proc is missing.
 
     A pid alone is not unique: it comes back after a reboot, in another container, or when the numbers wrap. The boot,
     the pid namespace and the start time of the process (clock ticks since boot) make it unique.
@@ -58,7 +58,10 @@ def has_died(claim: Record) -> bool:
 
 
 def owner_has_died(owner: str) -> bool:
-    """Is the process with this token certainly gone? All we know of it is host and pid, so only this host's can be."""
+    """Is the process with this token certainly gone?
+
+    A token holds only host and pid, so the answer is False for processes of other hosts.
+    """
     host, pid = split_owner(owner)
     return host == own_host() and pid is not None and _is_gone(pid)
 

@@ -129,7 +129,7 @@ def _whole_number(text: str) -> int | float:
     return int(text) if len(text) <= 20 else float(text)  # a number that no float can hold becomes infinite
 
 
-_DECODER = json.JSONDecoder(parse_constant=lambda _: None, parse_int=_whole_number)  # json.loads makes one a call
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None, parse_int=_whole_number)  # json.loads makes one per call
 
 
 def read_object(path: Path) -> Record:

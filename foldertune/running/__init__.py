@@ -1,1 +1,1 @@
-"""The master and the worker, at work."""
+"""The master and the worker."""

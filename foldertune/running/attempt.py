@@ -1,4 +1,4 @@
-"""One attempt at a trial, between the training code and the folder, and what ends it from outside."""
+"""One attempt at a trial: passes reports from the training code to the folder. Also the signals that end it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from foldertune.running.report import Listener
 
 
 class Stopped(BaseException):
-    """A signal asks this worker to stop; no objective's `except Exception` swallows it."""
+    """A signal asks this worker to stop. A BaseException, so that no objective's `except Exception` swallows it."""
 
 
 class TimedOut(BaseException):
@@ -19,14 +19,14 @@ class TimedOut(BaseException):
 
 
 class Attempt(Listener):
-    """A claim in training: what its objective reports goes to the trial's file, its checkpoints go beside it.
+    """A claim in training. It writes the objective's reports to the trial's file, and keeps its checkpoints.
 
     Args:
-        checkpoint_every: seconds between two checkpoints; 0: only when the worker is to stop.
-        patiently: does something, again and again while the filesystem is in trouble.
-        say: called with a line for whoever looks at the worker's output.
+        checkpoint_every: seconds between two checkpoints; 0: only when the worker must stop.
+        patiently: performs an action, and repeats it while the filesystem is in trouble.
+        say: called with each line for the worker's output.
         is_lost: has the claim been given to another worker?
-        is_stopping: is this worker asked to stop?
+        is_stopping: has this worker been asked to stop?
     """
 
     def __init__(
@@ -46,33 +46,33 @@ class Attempt(Listener):
         self._plan_checkpoint()
 
     def epoch(self, record: Record) -> None:
-        """Add a line to the trial's file."""
+        """Add a line to the trial's file. Raises LeaseLost."""
         self._check_lease()
         self._patiently(lambda: self.claim.append(record))
 
     def checkpoints(self) -> Iterator[tuple[str, bytes]]:
-        """What this attempt and earlier ones have kept."""
+        """Path and contents of the checkpoints of this attempt and earlier ones, the latest first."""
         self.saves_state = True
         return self.claim.load_checkpoints(self.trial.settings)
 
     def checkpoint_is_due(self) -> bool:
-        """Is it time to save the state, or is the worker to stop?"""
+        """Is it time to save the state, or must the worker stop? Raises LeaseLost."""
         self.saves_state = True
         self._check_lease()
         return self._is_stopping() or time.monotonic() >= self._next_checkpoint
 
     def keep(self, data: bytes) -> None:
-        """Save the state in the folder. Raises Stopped if the worker is to stop."""
+        """Save the state in the folder. Raises Stopped if the worker must stop."""
         try:
             self.claim.save_checkpoint(self.trial.settings, data)
-        except OSError as error:  # it is no result: go on without
+        except OSError as error:  # a checkpoint is not a result: train on without it
             self.say(f"no checkpoint: {error}")
         self._plan_checkpoint()
         if self._is_stopping():
             raise Stopped
 
     def say(self, message: str) -> None:
-        """A line about this trial."""
+        """Print a line about this trial."""
         self._say(f"trial {self.claim.name.label}: {message}")
 
     def _plan_checkpoint(self) -> None:

@@ -1,4 +1,4 @@
-"""What has become of every trial of a study: bookkeeping alone, no files."""
+"""The master's books: which trials are counted, open or lost, and why. It touches no files."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ class Loss:
 
 @dataclass
 class Ledger:
-    """Each trial that there is, by its number, is either counted or open.
+    """Every known trial, by number. A trial is either counted or open.
 
-    A counted trial is one of the results. An open one has an attempt somewhere in the folder, or that attempt is lost:
-    it ended without a result, and must be followed up by the next attempt or recorded as failed.
+    A counted trial is one of the results. An open trial has an attempt in the folder, or its latest attempt is lost: it
+    ended without a result. Then the master must publish the next attempt, or record the trial as failed.
     """
 
     counted: dict[int, Trial] = field(default_factory=dict)  # without epochs
     open: dict[int, Record | None] = field(default_factory=dict)  # settings; None: not known
     attempts: dict[int, int] = field(default_factory=dict)  # the latest attempt of each open trial
-    losses: dict[int, Loss] = field(default_factory=dict)  # what must be followed up
+    losses: dict[int, Loss] = field(default_factory=dict)  # open trials that need a next attempt, or have failed
     reasons: dict[int, list[str]] = field(default_factory=dict)  # why attempts were lost, also those of counted trials
 
     @property
     def history(self) -> History:
-        """What a strategy is told."""
+        """The history that a strategy is given."""
         return History(self.counted, self.open)
 
     @property
     def ended(self) -> int:
-        """Trials counted and attempts lost, so far."""
+        """The number of trials counted and attempts lost so far."""
         return len(self.counted) + sum(map(len, self.reasons.values()))
 
     def knows(self, number: int) -> bool:
@@ -45,7 +45,7 @@ class Ledger:
         return number in self.counted or number in self.open
 
     def beyond(self, budget: int) -> int:
-        """How many trials were queued by hand, with numbers that the budget does not reach."""
+        """The number of trials that were queued by hand, with numbers outside the budget."""
         return sum(number >= budget for trials in (self.counted, self.open) for number in trials)
 
     def in_order(self) -> list[Trial]:
@@ -53,28 +53,28 @@ class Ledger:
         return [self.counted[number] for number in sorted(self.counted)]
 
     def count(self, trial: Trial) -> None:
-        """The trial's file is `.seen`: it is one of the results."""
+        """Note that this trial is one of the results: its file is `.seen`."""
         number = trial.name.number
         self.counted[number] = trial
         for entries in (self.open, self.attempts, self.losses):
             entries.pop(number, None)
 
     def is_news(self, name: TrialName) -> bool:
-        """Does a listing show an attempt that we have not heard of? Its worker gave it back, or a person queued it."""
+        """Is this an attempt that we don't know? A worker gave its trial back, or a person queued it."""
         return name.number not in self.counted and name.attempt > self.attempts.get(name.number, -1)
 
     def note(self, name: TrialName, settings: Record | None = None) -> None:
-        """This attempt is in the folder, and the latest."""
+        """Note that this attempt is in the folder, and is the trial's latest."""
         number = name.number
         self.attempts[number] = name.attempt
         self.open[number] = self.open.get(number) if settings is None else settings
         self.losses.pop(number, None)
 
     def lose(self, name: TrialName, reason: str, settings: Record | None, *, skipped: int = 0) -> None:
-        """This attempt has ended without a result. If it is the latest, the trial must be followed up.
+        """Note that this attempt has ended without a result. If it is the latest, the trial must be followed up.
 
         Args:
-            skipped: attempts to leave out, because their files may be there, unseen.
+            skipped: the number of attempts to skip, because their files may exist without being seen.
         """
         number = name.number
         if number in self.counted:
@@ -84,6 +84,6 @@ class Ledger:
             self.reopen(name, settings, skipped=skipped)
 
     def reopen(self, name: TrialName, settings: Record | None, *, skipped: int = 0) -> None:
-        """This attempt is the latest, and its trial must be followed up."""
+        """Note that this attempt is the latest, and that its trial must be followed up."""
         self.note(name, settings)
         self.losses[name.number] = Loss(name.attempt + skipped, settings)

@@ -1,8 +1,8 @@
-"""The master: publish trials, collect results, follow up what was lost.
+"""The master: publishes trials, collects results, and follows up lost attempts.
 
-All that it knows can be read from the folder again, so it may be killed and started again at any moment. `Ledger` is
-what it knows, `Supply` what it will try next, `Watch` how it learns of workers that died; `Master.step` brings them
-together.
+The master can be killed and started again at any moment, because it can read everything it knows from the folder.
+`Ledger` holds what it knows, `Supply` chooses the next trials, and `Watch` notices workers that died. `Master.step`
+brings them together.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from foldertune.strategies import Answer
 from foldertune.study import Study
 from foldertune.text import counted
 
-FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # pending trials kept ready for workers; and between those limits
-AHEAD_PER_RUNNING, AHEAD_PER_COLLECTED = 2, 4  # so many for each running trial, and for each collected in one step
-CHECKS_PER_LEASE, LONGEST_CHECK = 20, 1.0  # how often claims are looked at; seconds
-SHORTEST_PAUSE, PAUSE_PER_WRITE = 1.0, 20  # between two writes of results.csv: seconds, and times what the last took
+FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # limits of the number of pending trials kept ready for workers
+AHEAD_PER_RUNNING, AHEAD_PER_COLLECTED = 2, 4  # pending trials per running trial, and per trial collected in one step
+CHECKS_PER_LEASE, LONGEST_CHECK = 20, 1.0  # checks of the claims; the longest time between two, in seconds
+SHORTEST_PAUSE, PAUSE_PER_WRITE = 1.0, 20  # between two writes of results.csv: seconds; multiples of the last write
 
 
 class Master:
@@ -33,7 +33,7 @@ class Master:
         lease: seconds of silence after which a worker's trial is given to another.
         max_attempts: record a trial as failed after this many lost attempts.
         timeout: seconds an attempt may take, or None.
-        say: called with a line about everything that does not go as planned.
+        say: called with a line about each lost attempt and other trouble.
     """
 
     def __init__(
@@ -58,13 +58,16 @@ class Master:
 
     @property
     def asked(self) -> int:
-        """The number of results to come: the budget, or what the strategy had, and what was queued by hand beyond."""
+        """The number of results that the study will have.
+
+        It is the budget and the trials queued by hand; or, if the strategy is exhausted, the trials that there are.
+        """
         if self.supply.exhausted:
             return len(self.ledger.counted) + len(self.ledger.open)
         return self.study.trials + self.ledger.beyond(self.study.trials)
 
     def is_done(self) -> bool:
-        """Is every trial asked for counted, and nothing left in the folder?"""
+        """Are all trials counted, and is no trial's file left to handle?"""
         return not self.in_hand and not self.ledger.open and len(self.ledger.counted) >= self.asked
 
     def someone_works(self) -> bool:
@@ -74,11 +77,11 @@ class Master:
     # ---- start
 
     def take_stock(self) -> None:
-        """Learn from the folder what has happened so far, and mend what a master that died left behind."""
+        """Learn from the folder what has happened so far, and repair what a killed master left unfinished."""
         self.watch.leftovers.remove()
         first = self.folder.names()
         settled = sorted(self.folder.settled(), key=lambda name: (name.number, name.attempt))
-        self.in_hand = list({*first, *self.folder.names()})  # what moved from one to the other is in one of them
+        self.in_hand = list({*first, *self.folder.names()})  # a file that was moved meanwhile is in one of the listings
         for name in settled:
             if name.state == "seen":
                 self.recount(name)
@@ -87,13 +90,13 @@ class Master:
         for name in settled:
             if name.state == "lost" and name.number not in self.ledger.counted:
                 trial, reason = self.examine(name, "its worker died or fell silent")
-                # Its successor may be there, unseen (a directory's cache on a network): one attempt's number is left
-                # out, so that no two files ever bear the same name.
+                # Its successor may be there, hidden by a directory's cache on a network. We skip one attempt's number,
+                # so that no two files ever have the same name.
                 self.ledger.lose(name, reason, trial.settings if trial else None, skipped=1)
         self.supply.take_stock()
 
     def recount(self, name: TrialName) -> None:
-        """Count a trial that has been collected before."""
+        """Count a trial that was collected before. Set its file aside if it is broken, or counted already."""
         try:
             if name.number in self.ledger.counted:
                 raise BrokenFile(f"{self.folder.locate(name)}: trial {name.number} is counted already")
@@ -107,7 +110,7 @@ class Master:
     # ---- one step
 
     def step(self) -> bool:
-        """Look at the folder once and do what is to be done. True if anything has moved."""
+        """Look at the folder once and do everything that is due. True if anything has changed."""
         before = self.progress()
         self.in_hand = self.folder.names()
         for name in self.in_hand:
@@ -126,16 +129,16 @@ class Master:
         return before != self.progress()
 
     def progress(self) -> tuple[int, int]:
-        """What changes when anything moves: the counted trials, and all that there are."""
+        """The number of counted trials, and of all trials. One of them changes whenever something happens."""
         return len(self.ledger.counted), len(self.ledger.counted) + len(self.ledger.open)
 
     def meet(self, name: TrialName) -> None:
-        """Note an attempt that we have not heard of."""
+        """Note an attempt that we don't know yet."""
         if self.ledger.is_news(name):
             self.ledger.note(name, self.chosen_settings(name))
 
     def chosen_settings(self, name: TrialName) -> Record | None:
-        """The settings in that file, for a strategy that goes by them; None if it doesn't, or if there are none."""
+        """The settings in a file, if the strategy needs them; None if it doesn't, or if the file can't be read."""
         if self.supply.is_reproducible:
             return None
         try:
@@ -144,7 +147,7 @@ class Master:
             return None
 
     def collect(self) -> None:
-        """Count what was handed in, and set aside what is counted already."""
+        """Count the results that were handed in. Set aside files of trials that are counted already."""
         for name in self.in_hand:
             if name.number in self.ledger.counted:
                 self.lose(name, f"surplus: trial {name.number} is counted already")
@@ -152,18 +155,18 @@ class Master:
                 self.judge(name, "handed in without a result")
 
     def judge(self, name: TrialName, otherwise: str) -> None:
-        """Count what has a result; set aside, and try again, what has none."""
+        """Count an attempt that has a result. Set aside one that has none; its trial is tried again."""
         try:
             trial, reason = self.examine(name, otherwise)
         except OSError:
-            return  # it has moved on since the listing, or can't be read just now
+            return  # it was renamed since the listing, or can't be read just now
         if trial is None or reason:
             self.lose(name, reason, trial.settings if trial else None)
         elif seen := self.folder.collect(name):
             self.count(replace(trial, name=seen))
 
     def examine(self, name: TrialName, otherwise: str) -> tuple[Trial | None, str]:
-        """The trial in that file, if it can be read, and why it does not count (empty if it does)."""
+        """The trial in a file (None if it is broken), and why it does not count (empty if it does)."""
         try:
             trial = self.folder.read(name, epochs=False)
         except BrokenFile as error:
@@ -172,26 +175,26 @@ class Master:
         return trial, otherwise if unfinished else trial.shortcoming(self.study.metric) or ""
 
     def count(self, trial: Trial) -> None:
-        """Its file is `.seen`: it is one of the results."""
+        """Note that this trial is one of the results: its file is `.seen`."""
         self.ledger.count(trial)
         self.table.is_old = True
 
     def lose(self, name: TrialName, reason: str, settings: Record | None = None) -> None:
-        """Set an attempt aside that is not to be counted."""
-        if self.folder.lose(name):  # else it has gone elsewhere: we will meet it there
+        """Set aside an attempt that does not count."""
+        if self.folder.lose(name):  # if not, it was renamed meanwhile: we will meet it under its new name
             self.say(f"trial {name.label}: {reason}")
             self.ledger.lose(name, reason, settings)
 
     def check_claims(self) -> None:
-        """Give up the claims of workers that died or fell silent."""
+        """Take back the trials of workers that died or fell silent."""
         taken = [name for name in self.in_hand if name.state == "taken" and name.number not in self.ledger.counted]
         for name, reason in self.watch.gone(taken):
             self.judge(name, reason)
 
     def check_absent(self) -> None:
-        """Try again what no listing has shown for a whole lease: its file was removed, or lost by the filesystem.
+        """Try a trial again if no listing has shown it for a whole lease: its file was removed, or got lost.
 
-        Unless we have collected it ourselves, and were told that this had failed.
+        If we have collected it ourselves, although the rename seemed to fail, count it instead.
         """
         listed = {name.number for name in self.in_hand}
         absent = [n for n in self.ledger.open if n not in listed and n not in self.ledger.losses]
@@ -205,7 +208,7 @@ class Master:
                 self.ledger.lose(name, reason, None)
 
     def follow_up(self) -> None:
-        """Give lost trials back to the workers as their next attempts, or record them as failed."""
+        """Publish the next attempt of each lost trial, or record the trial as failed."""
         for number, loss in list(self.ledger.losses.items()):
             reasons = self.ledger.reasons.get(number, [])
             name = TrialName(number, loss.attempt)
@@ -218,7 +221,7 @@ class Master:
                 self.publish(name.next_attempt(), settings, lost=reasons)
 
     def publish_ahead(self, collected: int) -> None:
-        """Keep some trials ready: as many as the workers may take before we look again."""
+        """Keep enough pending trials ready for the workers until the next step."""
         pending = sum(name.state == "pending" for name in self.in_hand)
         running = sum(name.state == "taken" for name in self.in_hand)
         ahead = max(FEWEST_AHEAD, AHEAD_PER_RUNNING * running, AHEAD_PER_COLLECTED * collected)
@@ -237,30 +240,33 @@ class Master:
     # ---- the end
 
     def conclude(self) -> None:
-        """The search is over: leave nothing but what came out, and tell the workers. Can be done again."""
+        """End the search: write the results, remove checkpoints and leftovers, and tell the workers.
+
+        May be called again after an OSError.
+        """
         self.write_results()
         self.folder.remove_checkpoints(self.ledger.counted)
-        self.watch.leftovers.remove()  # also of a write of ours that the folder's trouble cut short
+        self.watch.leftovers.remove()  # also ours, if trouble with the folder interrupted a write
         self.folder.complete_study()
 
     def write_results(self) -> None:
-        """Write results.csv."""
+        """Write results.csv now."""
         self.table.write(self.ledger.in_order())
 
 
 class Table:
-    """results.csv, written again when it is old, the more rarely the longer that takes."""
+    """Keeps results.csv up to date. The longer a write takes, the longer the pause before the next."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder, self.is_old = folder, True
         self._next_write = 0.0  # by our clock
 
     def is_due(self) -> bool:
-        """Is it old, and was it written long enough ago?"""
+        """Is results.csv out of date, and is the pause over?"""
         return self.is_old and time.monotonic() >= self._next_write
 
     def write(self, trials: Iterable[Trial]) -> None:
-        """Replace the file."""
+        """Replace results.csv with these counted trials."""
         start = time.monotonic()
         self.folder.write_results(results_csv([Row.from_trial(trial) for trial in trials]))
         self.is_old = False

@@ -1,4 +1,4 @@
-"""Being the one master of a folder, and seeing that the folder is for this study."""
+"""Makes sure that a folder has only one master, and that it belongs to this study."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCK, HOLDER = ".master.lock", ".master.json"
 
 @contextmanager
 def only_master(logs: Path, say: Callable[[str], None] = print) -> Iterator[None]:
-    """Be the one master of this folder. Raises UserError, naming the other, if there is one."""
+    """Hold the folder's lock. Raises UserError, naming the other master, if there is one."""
     from filelock import FileLock, Timeout
 
     try:
@@ -49,12 +49,12 @@ def _describe(holder: Path) -> str:
 
 
 def open_folder(logs: Path, study: Study) -> Folder:
-    """The folder, ready for this study. Raises StudyError if another study has begun in it, naming what differs."""
+    """The folder, ready for this study. Raises StudyError, naming the differences, if another study has begun in it."""
     folder = Folder(logs)
     folder.prepare()
     record, names = folder.read_study(), [*folder.names(), *folder.settled()]
     if record is None:
-        if any(name.state != "pending" for name in names):  # pending: queued by hand before we came
+        if any(name.state != "pending" for name in names):  # a person may queue pending trials before the first master
             raise StudyError(f"{logs}: holds trials but no study.json; put it back, or use another --logs")
         return folder
     there = study_from_record(record, str(folder.study))
@@ -67,6 +67,6 @@ def open_folder(logs: Path, study: Study) -> Folder:
     if beyond >= study.trials:
         raise StudyError(
             f"{logs}: has begun with trial {beyond} of {there.trials} already, "
-            f"more than the {study.trials} asked for now; go on with --trials {there.trials}, or use another --logs"
+            f"more than the {study.trials} asked for now; continue with --trials {there.trials}, or use another --logs"
         )
     return folder

@@ -1,4 +1,4 @@
-"""The objective: a person's own training code, found by the name MODULE:FUNCTION."""
+"""Finds the objective, a user's own training code, by its name MODULE:FUNCTION."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Objective = Callable[[Record, Report], Record]
 
 
 def load_objective(name: str, device: str) -> Objective:
-    """The function MODULE:FUNCTION. If the module has a function `prepare(device)`, it is called first.
+    """The function MODULE:FUNCTION. If the module has a function `prepare(device)`, that is called first.
 
-    Raises UserError, with what the import or the preparation complained about.
+    Raises UserError, with the error of the import or of the preparation.
     """
     module, function_name = import_objective(name)
     objective = getattr(module, function_name, None)
@@ -35,28 +35,29 @@ def load_objective(name: str, device: str) -> Objective:
 
 
 def shipped_check() -> Callable[[Record], object]:
-    """The shipped objective's `check(settings)`: it raises ValueError for settings that it can't train with."""
+    """The shipped objective's `check(settings)`. It raises ValueError for settings with which it can't train."""
     module, _ = import_objective(DEFAULT_OBJECTIVE)
-    return getattr(module, "check", lambda settings: None)  # a person's own exercise3.py may have none
+    return getattr(module, "check", lambda settings: None)  # a user's own exercise3.py may have none
 
 
 def import_objective(name: str) -> tuple[ModuleType, str]:
-    """The module, and the name of the function in it. Raises UserError if it can't be imported."""
+    """The module of an objective, and the name of its function. Raises UserError if the import fails."""
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
         raise UserError(f"--objective {name}: write MODULE:FUNCTION, such as {DEFAULT_OBJECTIVE}")
     look_first_where_it_is(module_name)
     try:
         return importlib.import_module(module_name), function_name
-    except Exception as error:  # whatever a person's own module raises
+    except Exception as error:  # a user's own module may raise anything
         raise UserError(f"--objective {name}: can't import {module_name}: {_reason(error)}") from None
 
 
 def look_first_where_it_is(module: str) -> None:
     """Put the directory that holds this module first on `sys.path`, as Python does for a script.
 
-    That is the current directory, or else the one of the shipped objective. Where the module is not there, they come
-    last, so that a file `training.py` of the user's does not stand before the `training` that the shipped one imports.
+    That is the current directory; or, if the module is not there, the directory of the shipped objective. A directory
+    without the module comes last, so that a user's file `training.py` does not hide the `training` that the shipped
+    objective imports.
     """
     here, home = os.path.realpath(os.getcwd()), os.path.realpath(HOME)
     candidates = [here] if here == home else [here, home]
@@ -69,14 +70,14 @@ def look_first_where_it_is(module: str) -> None:
 
 
 def _holds(directory: str, module: str) -> bool:
-    """Is this module a file of that directory? Nothing is imported to find out."""
+    """Is this module a file in that directory? Nothing is imported."""
     places, found = [directory], None
     for name in module.split("."):
         found = PathFinder.find_spec(name, places)
         if found is None:
             return False
         places = list(found.submodule_search_locations or ())
-    return found is not None and found.origin is not None  # else a directory that happens to have that name
+    return found is not None and found.origin is not None  # no origin: a directory that happens to have that name
 
 
 def _reason(error: Exception) -> str:

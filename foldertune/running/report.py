@@ -1,4 +1,4 @@
-"""What an objective is given: `report(epoch=3, training_loss=0.1, …)`."""
+"""The report that an objective is given: `report(epoch=3, training_loss=0.1, …)`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 class Listener:
-    """Whom a report speaks to: all that passes between training code and the program that runs it.
+    """Receives everything that training code reports.
 
-    This one does nothing. `Attempt` writes to a trial's file for a worker; `exercise3.py` has one that prints.
+    This one does nothing. A worker's `Attempt` writes to the trial's file; `exercise3.py` has a listener that prints.
     """
 
     def epoch(self, record: Record) -> None:
-        """One epoch has ended."""
+        """Receive the metrics of an epoch that has ended."""
 
     def checkpoints(self) -> Iterator[tuple[str, bytes]]:
         """Path and contents of earlier checkpoints of the same training, the latest first."""
@@ -32,17 +32,17 @@ class Listener:
         """Keep this state for a later attempt."""
 
     def say(self, message: str) -> None:
-        """Tell whoever looks at this program's output."""
+        """Print a message to this program's output."""
 
 
 class Report:
-    """What an objective calls after every epoch: `report(epoch=3, training_loss=0.1, …)`.
+    """An objective calls it after every epoch: `report(epoch=3, training_loss=0.1, …)`.
 
     To make a training resumable, do three more things: begin with `resume`, ask `checkpoint_due` after every step,
     and call `checkpoint` when it is true.
 
     Attributes:
-        device: what `--device` said.
+        device: the value of `--device`.
     """
 
     def __init__(self, listener: Listener, device: str = "auto") -> None:
@@ -52,19 +52,20 @@ class Report:
     def __call__(self, epoch: int, **metrics: Any) -> None:
         """Add one line to the learning curve. Values are numbers, text, true/false or None.
 
-        Raises LeaseLost if the trial was given to another worker: let it pass, there is nothing left to do here.
+        Raises LeaseLost if the trial was given to another worker. Don't catch it: there is nothing left to do here.
         """
         self._listener.epoch({"epoch": epoch, **{key: as_number(value) for key, value in metrics.items()}})
 
     def resume(self, read: Callable[[bytes], T]) -> T | None:
-        """What `read` makes of the latest checkpoint of this trial that it can read; None if there is none.
+        """Pass the latest checkpoint of this trial to `read`, and return its value; None if there is no checkpoint.
 
-        The trial's file then tells this attempt's story alone: report the earlier epochs again.
+        If `read` raises an error, the checkpoint before is tried. Report the earlier epochs again: the trial's file
+        counts only what this attempt reports.
         """
         for path, data in self._listener.checkpoints():
             try:
                 state = read(data)
-            except Exception as error:  # whatever a person's own code raises over bytes it did not expect
+            except Exception as error:  # a user's own code may raise anything for unexpected bytes
                 self._listener.say(f"{path}: can't resume from it: {in_a_line(error)}")
                 continue
             self._listener.say(f"resumes from {path}")
@@ -73,16 +74,19 @@ class Report:
 
     @property
     def checkpoint_due(self) -> bool:
-        """Should `checkpoint` be called now? Cheap enough to be asked after every step. Raises LeaseLost."""
+        """Should `checkpoint` be called now? This is cheap enough to ask after every step. Raises LeaseLost."""
         return self._listener.checkpoint_is_due()
 
     def checkpoint(self, data: bytes) -> None:
-        """Keep what a later attempt needs to go on from here. Does not return if this worker is to stop."""
+        """Keep the state from which a later attempt resumes. Does not return if this worker must stop."""
         self._listener.keep(data)
 
 
 def as_number(value: Any) -> Any:
-    """A plain value for JSON from a number of numpy or torch; text, None and true/false pass. Raises TypeError."""
+    """A value that JSON can hold: numbers of numpy and torch become Python's own; text, None, true and false stay.
+
+    Raises TypeError for anything else.
+    """
     if hasattr(value, "item"):
         value = value.item()
     if value is None or isinstance(value, str | bool | int | float):

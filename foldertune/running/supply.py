@@ -1,4 +1,4 @@
-"""What is to be tried next: the strategy, asked for one trial after another."""
+"""Asks the strategy for one trial after another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Supply:
     """Names and settings of the trials to publish.
 
     Attributes:
-        exhausted: the strategy had nothing left to try when it was last asked.
+        exhausted: the strategy had nothing left to try when we last asked.
     """
 
     def __init__(self, study: Study, ledger: Ledger) -> None:
@@ -23,16 +23,16 @@ class Supply:
         self.strategy = new_strategy(study)
         self.exhausted = False
         self._next = 0  # all trials below this number are known
-        self._unseen = 0  # of trials below this number a first attempt may be there that no listing has shown us
+        self._unseen = 0  # trials below this number may have a first attempt that no listing has shown us
 
     def take_stock(self) -> None:
-        """The ledger holds what was found in the folder. If nothing is open, see whether there is anything to do."""
+        """Start from what the ledger found in the folder. If no trial is open, ask whether there is anything to do."""
         self._unseen = max((*self.ledger.counted, *self.ledger.open), default=0)
         if not self.ledger.open:
             self.next()
 
     def next(self) -> tuple[TrialName, Record] | None:
-        """The next trial; None if the budget is spent or the strategy waits for results or has nothing left."""
+        """Name and settings of the next trial; None if the budget is spent, or the strategy waits or is exhausted."""
         while self.ledger.knows(self._next):
             self._next += 1
         ahead = self.strategy.ahead
@@ -45,7 +45,10 @@ class Supply:
         return TrialName(self._next, 2 if self._next < self._unseen else 1), answer.settings
 
     def again(self, number: int) -> Record | Answer:
-        """The settings of a trial whose file could not be read: known all the same, or proposed once more."""
+        """The settings of a trial with a file that could not be read: from the ledger, or proposed once more.
+
+        EXHAUSTED if they are unknown, because a person chose them.
+        """
         known = self.ledger.open[number]
         if known is not None:
             return known
@@ -56,12 +59,12 @@ class Supply:
 
     @property
     def is_reproducible(self) -> bool:
-        """Can settings be computed again, so that the folder need not keep them at all costs?"""
+        """Can settings be computed again? Then the master need not sync them."""
         return self.strategy.is_reproducible
 
     @property
     def finished(self) -> Container[int]:
-        """The counted trials whose checkpoints no later trial goes on from."""
+        """The counted trials with checkpoints that no later trial resumes from."""
         return _Finished(self.ledger.counted, self.strategy.needs(self.ledger.history))
 
 

@@ -1,4 +1,4 @@
-"""What the master need not wait for: workers that died or fell silent, files that vanished, or were never finished."""
+"""Notices workers that died or fell silent, trials with files that vanished, and temporary files left behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from foldertune.protocol import (
 
 
 class Watch:
-    """Observes claims, temporary files, and trials that no listing shows, by its own monotonic clock.
+    """Watches claims, temporary files, and trials that no listing shows, by its own monotonic clock.
 
     Args:
         lease: seconds of silence after which a worker's trial is given to another.
@@ -32,7 +32,7 @@ class Watch:
         self._absent: dict[int, float] = {}  # since when, by our clock
 
     def gone(self, taken: list[TrialName]) -> Iterator[tuple[TrialName, str]]:
-        """The claims whose worker died (on this machine) or fell silent (anywhere), and which of it, in words."""
+        """The claims of workers that died (on this machine) or fell silent (anywhere), each with the reason in words."""
         current = set(taken)
         self.leases.look(current)
         self._claims = {name: trial for name, trial in self._claims.items() if name in current}
@@ -41,11 +41,11 @@ class Watch:
             try:
                 silence = self.leases.silence(name, self.folder.signature(name))
             except OSError:
-                continue  # it has moved on since the listing
+                continue  # it was renamed since the listing
             if is_new:
-                continue  # most have moved on by the next time
+                continue  # most are renamed before the next look
             trial = self._claim_of(name)
-            # An earlier master may have asked for signs more seldom: as seldom as the default lease does, at most.
+            # An earlier master may have given a longer lease, with rarer heartbeats. Allow it up to the default.
             lease = max(self.lease, min(trial.lease or 0.0, DEFAULT_LEASE)) if trial else self.lease
             if has_died(trial.claim) if trial else owner_has_died(name.owner):
                 yield name, f"its worker {name.owner} died"
@@ -53,7 +53,7 @@ class Watch:
                 yield name, f"no sign of life from {name.owner} for {lease:g} s"
 
     def _claim_of(self, name: TrialName) -> Trial | None:
-        """What the worker has said of itself; None before it has."""
+        """The trial, with the line in which its worker describes itself; None before that line is there."""
         if name not in self._claims:
             try:
                 trial = self.folder.read(name, epochs=False)
@@ -65,7 +65,7 @@ class Watch:
         return self._claims[name]
 
     def absences(self, numbers: Iterable[int]) -> dict[int, float]:
-        """For how many seconds each of these trials, which the last listing does not show, has been absent."""
+        """The seconds for which each of these trials, missing from the last listing, has been absent."""
         now = time.monotonic()
         self._absent = {number: self._absent.get(number, now) for number in numbers}
         return {number: now - since for number, since in self._absent.items()}

@@ -1,4 +1,4 @@
-"""Ends what does not end by itself: an attempt past its time, a training that does not heed the signal to stop."""
+"""Ends an attempt that takes too long, and a training that ignores the signal to stop."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from collections.abc import Callable, Collection
 
 
 class Watchdog(threading.Thread):
-    """At the deadline it sends this process SIGALRM, whose handler raises in the main thread.
+    """Sends this process SIGALRM at the deadline. The handler of SIGALRM raises an exception in the main thread.
 
-    A main thread that is stuck in a call that never returns to Python (a driver, a library) runs no handler. Then, a
-    little later, `last_resort` is called, in this thread. It hears of signals although the main thread does not:
+    If the main thread is stuck in a call that never returns to Python (a driver, a library), no handler runs. Then,
+    after `grace`, this thread calls `last_resort`. This thread notices signals even if the main thread is stuck:
     Python's own handler in C writes their numbers to a pipe (`signal.set_wakeup_fd`).
 
     Args:
-        stopping: the signals after which the process is to end.
+        stopping: the signals that ask the process to end.
         grace: seconds from such a signal to the alarm, and from any alarm to the last resort.
-        last_resort: ends the process; is given the signal that asked for it, or 0 for a deadline set by `allow`.
+        last_resort: ends the process. It is given the signal, or 0 for a deadline that `allow` set.
     """
 
     def __init__(self, stopping: Collection[int], grace: float, last_resort: Callable[[int], None]) -> None:
@@ -36,13 +36,13 @@ class Watchdog(threading.Thread):
         self._mouth = mouth
 
     def allow(self, seconds: float | None) -> None:
-        """From now on there is this much time; None: without limit."""
+        """Set the deadline to this many seconds from now; None: no deadline."""
         self._deadline = math.inf if seconds is None else time.monotonic() + seconds
-        with contextlib.suppress(OSError):  # full: then it wakes up all the same
+        with contextlib.suppress(OSError):  # if the pipe is full, the thread wakes up anyway
             os.write(self._mouth, b"\0")
 
     def run(self) -> None:
-        """Until the process ends."""
+        """Wait for deadlines and signals until the process ends."""
         while True:
             deadline = self._deadline
             left = deadline - time.monotonic()

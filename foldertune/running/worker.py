@@ -46,10 +46,10 @@ class Worker:
     """One worker: claim, train, finish, repeat.
 
     Args:
-        name: the objective's name, which must be the one that the study says.
+        name: the objective's name, which must be the one in the study.
         checkpoint_every: seconds between two checkpoints of a training; 0: only when stopped.
         idle_timeout: seconds without work after which the worker ends; None: when the study is complete.
-        grace: seconds in which a training must have saved its state when told to stop.
+        grace: seconds that a training has to save its state when told to stop.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Worker:
         self.idle_timeout = idle_timeout
         self.owner = new_owner()
         self.metric: str | None = None
-        self.signal = 0  # the one that asked us to stop
+        self.signal = 0  # the signal that asked us to stop
         self.watchdog = Watchdog(STOPPING, grace, self.bail_out)
         self._attempt: Attempt | None = None  # in training
         self._interruptible = False
@@ -113,7 +113,7 @@ class Worker:
             wait = min(2 * wait, LONGEST_WAIT)
 
     def try_to_claim(self) -> Claim | None:
-        """Claim one of the names that the last listing gave us; when they are used up, list anew."""
+        """Claim one of the names from the last listing; when they are used up, list the folder again."""
         if self.metric is None and not self.know_study():
             return None
         try:
@@ -122,12 +122,12 @@ class Worker:
                 self._candidates = self.folder.candidates(self.owner)
                 claim = self.folder.claim(self.owner, self._candidates)
         except OSError:
-            self._candidates = iter(())  # the claim may have succeeded all the same: a new listing will show it
+            self._candidates = iter(())  # the claim may have succeeded anyway: a new listing will show it
             raise
         return claim
 
     def know_study(self) -> bool:
-        """Read study.json once it is there. Raises UserError if its trials are not for our objective."""
+        """Read study.json. False if it is not there yet. Raises UserError if the study has another objective."""
         study = self.folder.read_study()
         if study is None:
             return False
@@ -144,7 +144,7 @@ class Worker:
     # ---- train
 
     def train(self, claim: Claim, heartbeat: Heartbeat) -> bool:
-        """One trial, from claim to hand-in. True if it was handed in with a result."""
+        """Train one trial, from claim to hand-in. True if it was handed in with a result."""
         label, start = claim.name.label, time.monotonic()
         last_word: Record | None = None
         try:
@@ -154,7 +154,7 @@ class Worker:
                 self.say(str(error))
                 self.patiently(claim.hand_in)  # as it is: the master judges it and tries again
                 return False
-            heartbeat.hold(claim, trial.lease or SIGNS_PER_LEASE)  # unknown: a sign every second
+            heartbeat.hold(claim, trial.lease or SIGNS_PER_LEASE)  # lease unknown: a heartbeat every second
             self.patiently(lambda: claim.append(describe_owner(self.owner)))
             self.say(f"trial {label}: {settings_in_a_line(trial.settings)}")
             last_word = self.evaluate(self.begin(claim, trial, heartbeat))
@@ -174,14 +174,14 @@ class Worker:
         return outcome
 
     def begin(self, claim: Claim, trial: Trial, heartbeat: Heartbeat) -> Attempt:
-        """What the training is told of us: enough to report, and to save its state."""
+        """The attempt through which the training reports and saves its state."""
         return Attempt(
             claim, trial, self.checkpoint_every, self.patiently, self.say,
             is_lost=heartbeat.lost.is_set, is_stopping=lambda: self.signal != 0,
         )  # fmt: skip
 
     def evaluate(self, attempt: Attempt) -> Record:
-        """Run the objective. Returns the last line of the trial's file: its result, or what went wrong."""
+        """Run the objective. Returns the last line of the trial's file: the result, or the error."""
         trial, self._attempt = attempt.trial, attempt
         try:
             with self.interruptible():
@@ -203,8 +203,8 @@ class Worker:
             self.watchdog.allow(None)
 
     def put_down(self, claim: Claim, last_word: Record | None) -> None:
-        """Stop with a trial in hand: hand its result in if there is one, else give it back."""
-        with contextlib.suppress(LeaseLost, OSError):  # else the master finds us gone
+        """Stop with a trial in hand: hand in its result if there is one; if not, give the trial back."""
+        with contextlib.suppress(LeaseLost, OSError):  # if it fails, the master will find this worker gone
             if last_word is not None:
                 claim.finish(last_word)
             else:
@@ -212,7 +212,10 @@ class Worker:
                 self.say(f"trial {claim.name.label}: given back")
 
     def patiently(self, action: Callable[[], T]) -> T:
-        """Do it; while the filesystem is in trouble, say so once and try again. Raises LeaseLost and Stopped."""
+        """Perform an action. While the filesystem is in trouble, say so once and try again.
+
+        Raises Stopped, and whatever the action raises except OSError.
+        """
         wait = FIRST_RETRY
         while True:
             try:
@@ -228,13 +231,13 @@ class Worker:
     # ---- stop
 
     def sleep(self, seconds: float) -> None:
-        """Wait; a signal ends it with Stopped."""
+        """Wait. Raises Stopped when a signal comes."""
         with self.interruptible():
             time.sleep(seconds)
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Where a signal may interrupt us: in training and in waiting, never between two steps of the protocol."""
+        """Let signals interrupt this block: training or waiting, but never two steps of the protocol."""
         before, self._interruptible = self._interruptible, True
         try:
             if self.signal:
@@ -244,22 +247,22 @@ class Worker:
             self._interruptible = before
 
     def listen_to_signals(self) -> None:
-        """From now on the signals in STOPPING, and the watchdog's, are for this worker. Main thread only."""
+        """Handle the signals in STOPPING, and the watchdog's, from now on. Main thread only."""
         for number in STOPPING:
             signal.signal(number, self.on_signal)
         signal.signal(signal.SIGALRM, self.on_alarm)
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """One of STOPPING: stop as soon as it is safe; the second time at once."""
+        """Stop as soon as it is safe; at a second signal, stop at once."""
         if self.signal:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.signal = number
-        if not (self._attempt and self._attempt.saves_state):  # else it stops by itself, after its next checkpoint
+        if not (self._attempt and self._attempt.saves_state):  # a training that saves its state stops after doing so
             self._interrupt(Stopped)
 
     def on_alarm(self, number: int, frame: FrameType | None) -> None:
-        """The watchdog says that time is up."""
+        """End the training or the wait: the watchdog says that time is up."""
         self._interrupt(Stopped if self.signal else TimedOut)
 
     def _interrupt(self, reason: type[BaseException]) -> None:
@@ -268,7 +271,7 @@ class Worker:
             raise reason
 
     def bail_out(self, number: int) -> None:
-        """The main thread is stuck for good: put its trial down in its place, and end the process or begin anew."""
+        """Put down the trial of a main thread that is stuck for good. Then end the process, or start it anew."""
         if attempt := self._attempt:
             with contextlib.suppress(LeaseLost, OSError):
                 if number:
@@ -277,20 +280,20 @@ class Worker:
                     attempt.claim.finish(overtime(attempt.trial))
         if number:
             os._exit(128 + number)
-        os.closerange(3, 65536)  # the device's, too
+        os.closerange(3, 65536)  # including the device's files
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
     def say(self, message: str) -> None:
-        """A line for whoever looks at this worker's output."""
+        """Print a line that begins with this worker's name."""
         say(f"{self.owner}: {printable(message)}")
 
 
 def say(message: str) -> None:
-    """A line of this process's output."""
-    with contextlib.suppress(OSError):  # it may be on the disk that is full
+    """Print a line with the time of day."""
+    with contextlib.suppress(OSError):  # the output may be on the disk that is full
         print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
 
 
 def overtime(trial: Trial) -> Record:
-    """The last word on an attempt that took too long."""
+    """The last line of an attempt that took too long."""
     return {"error": f"took longer than --trial-timeout {trial.timeout:g} s", "time": utc_now()}

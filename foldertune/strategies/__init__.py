@@ -1,8 +1,8 @@
-"""Strategies decide which settings to try.
+"""Strategies choose the settings of trials.
 
-A strategy is made for one study. The master asks it for the settings of a trial by the trial's number, and gives it
-the history: what has come out so far, and what is being tried. To add a strategy, write a file with a class like those
-in `plain.py`, and a line in STRATEGIES.
+A strategy is made for one study. The master asks it for the settings of the trial with a certain number, and gives it
+the history: the results so far, and the trials without a result. To add a strategy, write a file with a class like
+those in `plain.py`, and a line in STRATEGIES.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ STRATEGIES: dict[str, type[Strategy]] = {
 
 
 def new_strategy(study: Study) -> Strategy:
-    """The strategy that searches this study. Raises StudyError if there is no such strategy."""
+    """The strategy for this study. Raises StudyError if there is no strategy of that name."""
     return _kind(study, study.name)(study)
 
 
 def load(name_or_path: str, *, trials: int | None = None, seed: int | None = None, repeats: int | None = None) -> Study:
-    """The study of that name in studies/, or in that TOML file, ready to be searched. Raises StudyError."""
+    """The study with this name in studies/, or in this TOML file, checked by its strategy. Raises StudyError."""
     return plan(load_study(name_or_path), name_or_path, trials=trials, seed=seed, repeats=repeats)
 
 
 def plan(
     study: Study, source: str, *, trials: int | None = None, seed: int | None = None, repeats: int | None = None
 ) -> Study:
-    """The study as the command line changes it, if its strategy can search it.
+    """The study with the changes that the command line asks for.
 
-    Raises StudyError, naming `source` or the option.
+    Raises StudyError, naming `source` or the option, if its strategy can't search it.
     """
     for option, value in (("--trials", trials), ("--repeats", repeats)):
         if value is not None and value < 1:

@@ -1,4 +1,4 @@
-"""What a strategy is told, what it answers, and what it has to offer."""
+"""The interface of a strategy: what the master tells it, what it answers, and its methods."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from foldertune.study import Study
 
 @dataclass(frozen=True)
 class Proposal:
-    """A trial to publish: its settings, how far to train, and the trial whose checkpoint it goes on from."""
+    """A trial to publish: its settings, how far to train, and the trial from whose checkpoint it resumes."""
 
     settings: dict[str, Any]
     fidelity: float | None = None  # None: to the end
-    parent: int | None = None
+    parent: int | None = None  # a trial's number; None: training starts from the beginning
 
 
 class Answer(enum.Enum):
-    """Instead of a proposal."""
+    """The answer of a strategy that proposes no trial."""
 
     WAIT = "wait"  # for more results
     EXHAUSTED = "exhausted"  # there is nothing left to try
@@ -29,7 +29,7 @@ class Answer(enum.Enum):
 
 @dataclass(frozen=True)
 class History:
-    """What is known when a strategy is asked, by trial number."""
+    """What the master knows when it asks a strategy: counted and open trials, by number."""
 
     counted: Mapping[int, Trial] = field(default_factory=dict)
     open: Mapping[int, dict[str, Any] | None] = field(default_factory=dict)  # their settings; None: not read
@@ -38,9 +38,9 @@ class History:
 class Strategy(Protocol):
     """Chooses the settings of a study's trials.
 
-    is_reproducible: the settings depend on the study and the number alone, so a file that was torn can be written
-        again, and need not be synced.
-    ahead: for how many trials without a result it may be asked; None: as many as you like.
+    is_reproducible: the settings depend on the study and the number alone. Then a torn file can be written again, so
+        the master need not sync it.
+    ahead: the most trials without a result for which the master may ask; None: no limit.
     """
 
     is_reproducible: bool
@@ -50,16 +50,16 @@ class Strategy(Protocol):
 
     @classmethod
     def plan(cls, study: Study, source: str, trials: int | None, repeats: int | None) -> Study:
-        """The study with the command line's `trials` and `repeats`, and its number of trials if it had none.
+        """The study with the command line's `trials` and `repeats`, and with a number of trials in any case.
 
-        Raises StudyError, naming `source` or the option, for a study that this strategy can't search.
+        Raises StudyError, naming `source` or the option, if this strategy can't search the study.
         """
         ...
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
-        """What to try as this trial. The same number may be asked for again, if its file is lost."""
+        """The proposal for the trial with this number, or an answer. The master asks again if the trial's file is lost."""
         ...
 
     def needs(self, history: History) -> Container[int]:
-        """The counted trials whose checkpoints a later proposal may still go on from."""
+        """The counted trials from whose checkpoints a later proposal may still resume."""
         ...

@@ -1,6 +1,6 @@
-"""Grid and random search. They know the study and a trial's number, and ignore the history.
+"""Grid and random search. They use only the study and the trial's number, and ignore the history.
 
-So the settings of trial 7 are the same whoever asks, at any time, after any restart and with any number of workers.
+So the settings of trial 7 are always the same: at any time, after any restart, and with any number of workers.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ class RandomSearch:
 
     @classmethod
     def plan(cls, study: Study, source: str, trials: int | None, repeats: int | None) -> Study:
-        """The study with this number of trials. Raises StudyError if there is none, or if it is to be repeated."""
+        """The study with its number of trials. Raises StudyError if the number is missing, or if there are repeats."""
         if study.repeats != 1:
             raise StudyError(
                 f"{source}: repeats: belongs to strategy \"grid\"; for more {study.strategy} trials raise 'trials'"
             )
         if repeats is not None:
-            raise StudyError(f"--repeats {repeats}: belongs to a grid, and {source} is none; use --trials for more")
+            raise StudyError(f"--repeats {repeats}: only for a grid, and {source} is not a grid; use --trials for more")
         if not (trials or study.trials):
-            raise StudyError(f"{source}: trials: is missing; add trials = 40, say")
+            raise StudyError(f"{source}: trials: is missing; add, for example, trials = 40")
         return replace(study, trials=trials or study.trials)
 
     def settings(self, number: int) -> dict[str, Any]:
-        """The settings of a trial: the drawn ones, a seed for its training, and the fixed ones."""
+        """The settings of a trial: the chosen ones, a seed for its training, and the fixed ones."""
         rng = random.Random(f"{self.study.seed}/{number}")
         seed = rng.randrange(2**31)
         return {**self.choose(number, rng), SEED: seed, **self.study.fixed}
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
-        """The value of each hyperparameter; the generator is this trial's own."""
+        """The value of each hyperparameter, drawn from the trial's own random generator."""
         return {name: dimension.at(rng.random()) for name, dimension in self.study.space.items()}
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
-        """The settings of a trial; there are always more."""
+        """The settings of a trial. A random search is never exhausted."""
         return Proposal(self.settings(number))
 
     def needs(self, history: History) -> Container[int]:
-        """No checkpoint of any other trial."""
+        """An empty set: no trial resumes from the checkpoint of another."""
         return frozenset()
 
 
 class GridSearch(RandomSearch):
-    """Tries every combination in turn, the last hyperparameter fastest, and all of them again for each repeat."""
+    """Tries every combination in turn, the last hyperparameter changing fastest, then again for each repeat."""
 
     def __init__(self, study: Study) -> None:
         super().__init__(study)
@@ -68,7 +68,7 @@ class GridSearch(RandomSearch):
 
     @classmethod
     def plan(cls, study: Study, source: str, trials: int | None, repeats: int | None) -> Study:
-        """The study with this number of trials, or with all of the grid's. Raises StudyError if the grid has fewer."""
+        """The study with this number of trials, by default all of the grid's. Raises StudyError if the grid has fewer."""
         size = math.prod(map(len, _lists(study, source).values()))
         if study.trials > size * study.repeats:
             raise StudyError(
@@ -86,7 +86,7 @@ class GridSearch(RandomSearch):
         return replace(study, trials=trials or most)
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
-        """The combination of this number; after the last one the first again."""
+        """The combination with this number. After the last combination, the first follows again."""
         chosen, rest = {}, number % self.size
         for name, choices in reversed(self.lists.items()):
             rest, place = divmod(rest, len(choices))
@@ -94,12 +94,12 @@ class GridSearch(RandomSearch):
         return {name: chosen[name] for name in self.lists}
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
-        """The settings of a trial, until each combination has had all its repeats."""
+        """The settings of a trial; EXHAUSTED when each combination has had all its repeats."""
         return Answer.EXHAUSTED if number >= self.size * self.study.repeats else Proposal(self.settings(number))
 
 
 def _lists(study: Study, source: str) -> dict[str, tuple[Any, ...]]:
-    """The values of each hyperparameter. Raises StudyError if one has a range."""
+    """The values of each hyperparameter. Raises StudyError if one has a range instead of a list."""
     lists = {}
     for name, dimension in study.space.items():
         if not isinstance(dimension, Categorical):
