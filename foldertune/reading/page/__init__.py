@@ -6,28 +6,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from foldertune.errors import missing_extra
+from foldertune.errors import require
 from foldertune.protocol import write_whole
 from foldertune.reading.content import Findings
 from foldertune.reading.page.sections import make_section
 from foldertune.reading.page.studies import Entry, prefixes_of, read_all
 from foldertune.reading.results import Results
 
-__all__ = ["Entry", "Find", "check_libraries", "make_page", "read_all"]
+__all__ = ["Entry", "Find", "make_page", "read_all"]
 
 Find = Callable[[Results, Mapping[str, Results]], Findings]  # a study's findings; given are all studies by their names
-LIBRARIES = ("jinja2", "markupsafe", "matplotlib", "numpy", "optuna", "scipy", "simpleeval", "sklearn")
-
-
-def check_libraries() -> None:
-    """Raise UserError, with the command that installs them, if a library is missing that a page needs."""
-    for name in LIBRARIES:
-        if importlib.util.find_spec(name) is None:
-            raise missing_extra("report", ImportError(name=name))
 
 
 def make_page(entries: Sequence[Entry], out: Path, find: Find, made_with: str) -> Path:
@@ -37,7 +28,7 @@ def make_page(entries: Sequence[Entry], out: Path, find: Find, made_with: str) -
         find: what is asked of each study.
         made_with: the command that makes this page, for its foot.
     """
-    check_libraries()
+    require("report")
     from foldertune.reading.page.render import render
 
     out.mkdir(parents=True, exist_ok=True)

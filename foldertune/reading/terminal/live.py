@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN = 12  # running trials, where the view has no height of its own; more are counted in a line
 RECENT = 5  # setbacks that are told
+SHARE = 10  # a pause lasts at least this many times as long as drawing did
 
 
 # ---------------------------------------------------------------- in a line
@@ -180,8 +181,10 @@ class View:
     def update(self, read: Callable[[], Results], last: bool = False) -> None:
         """The state now, if it is time for it (`last`: in any case); else `read` is not called."""
         if last or time.monotonic() >= self._next:
-            self._next = time.monotonic() + self.interval
+            start = time.monotonic()
             self.draw(read())
+            now = time.monotonic()
+            self._next = now + max(self.interval, SHARE * (now - start))  # so even many trials load the machine little
 
     def draw(self, results: Results) -> None:
         """One line, if there is news."""
