@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, NoReturn
 
-from foldertune import __version__, text
+from foldertune import __version__
 from foldertune.errors import UserError, did_you_mean
+from foldertune.shipped import command
 
 COMMANDS = {
     "master": "search: publish trials, collect results, try lost trials again",
@@ -42,12 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def overview() -> str:
     """The text of `foldertune --help`."""
     examples = [
-        f"    {text.command('master')}  a first search: two minutes, in logs/",
-        f"    {text.command('worker', '--logs', 'DIR')}  help it from any machine that mounts DIR",
+        f"    {command('master')}  a first search: two minutes, in logs/",
+        f"    {command('worker', '--logs', 'DIR')}  help it from any machine that mounts DIR",
     ]
     commands = [f"    {name}  {what}" for name, what in COMMANDS.items()]
     first = "Search hyperparameters with any number of machines that share a folder."
-    last = f"Each command explains itself: {text.command('master', '--help')}"
+    last = f"Each command explains itself: {command('master', '--help')}"
     return "\n".join([first, "", *align(examples), "", "Commands:", *align(commands), "", last])
 
 
@@ -64,7 +65,7 @@ def run(
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     module = importlib.import_module(f"foldertune.commands.{name}")
-    program = program or text.command(name)
+    program = program or command(name)
     parser = new_parser(module.__doc__, program)
     module.add_arguments(parser)
     arguments = parser.parse_args(argv, argparse.Namespace(argv=argv, program=program))
@@ -74,6 +75,7 @@ def run(
 def guard(main: Callable[[], int]) -> int:
     """Call a program's `main` and turn its errors into one line and an exit code."""
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names come from files
+    code = 0
     try:
         code = main()
         sys.stdout.flush()
@@ -81,7 +83,6 @@ def guard(main: Callable[[], int]) -> int:
         return complain(str(error))
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the rest to /dev/null
-        return 0
     except OSError as error:
         return complain(f"{error.filename2 or error.filename or 'output'}: {error.strerror or error}")
     except KeyboardInterrupt:
@@ -131,7 +132,7 @@ def new_parser(doc: str | None, program: str | None = None) -> Parser:
     """
     doc = str(doc).replace("{program}", program or "{program}")
     for name in COMMANDS:
-        doc = doc.replace(f"{{{name}}}", text.command(name))
+        doc = doc.replace(f"{{{name}}}", command(name))
     paragraphs = "\n".join(align(doc.split("\n"))).split("\n\n", 2)
     return Parser(
         prog=program,
@@ -150,7 +151,7 @@ def align(lines: Iterable[str]) -> list[str]:
             continue
         pairs = [re.split(r"(?<=\S) {2,}(?=\S)", line, maxsplit=1) for line in block]
         width = max(len(pair[0]) for pair in pairs)
-        for command, *what in pairs:
-            line = "  ".join([command.ljust(width), *what]).rstrip()
-            aligned += [line] if len(line) <= WIDTH else [command, f"        {what[0]}"] if what else [command]
+        for example, *what in pairs:
+            line = "  ".join([example.ljust(width), *what]).rstrip()
+            aligned += [line] if len(line) <= WIDTH else [example, f"        {what[0]}"] if what else [example]
     return aligned

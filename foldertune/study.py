@@ -107,7 +107,12 @@ class Study:
 
     def has_collapsed(self, settings: Mapping[str, Any], metrics: Mapping[str, Any]) -> bool:
         """Did this result collapse, as the study defines it? False if that can't be computed."""
-        return bool(self.collapsed and evaluate(self.collapsed, {**metrics, **settings}))
+        if self.collapsed is None:
+            return False
+        values = {**metrics, **settings}
+        if names_in(self.collapsed) & self.derived.keys():
+            values = {**self.derive(settings, metrics), **values}
+        return bool(evaluate(self.collapsed, values))
 
     def missing_library(self) -> str | None:
         """A line that names the derived quantities that need simpleeval, if it is not installed; otherwise None."""

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from foldertune.derived import names_in
 from foldertune.errors import StudyError, did_you_mean
-from foldertune.shipped import DEFAULT_OBJECTIVE, STUDIES
+from foldertune.shipped import DEFAULT_OBJECTIVE, STUDIES, shipped_studies
 from foldertune.space import Categorical, Dimension, Float, Int
 from foldertune.study import SCALES, SEED, Quantity, Study, label_of
 
@@ -41,7 +41,7 @@ def load_study(name_or_path: str) -> Study:
         with open(path, "rb") as file:
             record = tomllib.load(file)
     except FileNotFoundError:
-        known = sorted(file.stem for file in STUDIES.glob("*.toml"))
+        known = shipped_studies()
         raise StudyError(
             f"{name_or_path}: no such study{did_you_mean(name_or_path, known)}; "
             f"give a TOML file or one of {', '.join(known)}"

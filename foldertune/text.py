@@ -1,14 +1,9 @@
-"""Writes values, counts and commands in messages, and makes text from files safe to print."""
+"""Writes values and counts in messages, and makes text from files safe to print."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-
-from foldertune.shipped import HOME
 
 
 def printable(text: str) -> str:
@@ -18,7 +13,7 @@ def printable(text: str) -> str:
 
 def counted(number: int, noun: str) -> str:
     """`1 trial`, `3 trials`."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def in_a_line(error: BaseException) -> str:
@@ -33,12 +28,3 @@ def settings_in_a_line(settings: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.items()
     )
-
-
-def command(name: str, *arguments: object) -> str:
-    """The command line that a user types: `python worker.py …` in a checkout, otherwise `foldertune worker …`."""
-    in_checkout = (HOME / "worker.py").is_file() and Path(sys.argv[0]).stem != "foldertune"
-    words = ["foldertune", name]
-    if in_checkout:
-        words = ["python", f"{name}.py"] if (HOME / f"{name}.py").is_file() else ["python", "-m", *words]
-    return shlex.join([*words, *map(str, arguments)])

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from foldertune import __version__, cli, text
+from foldertune import __version__, cli, shipped
 from foldertune.errors import StudyError, UserError
 from tests.conftest import ROOT
 
@@ -108,18 +108,20 @@ def test_a_mistake_of_ours_is_not_hidden():
 
 def test_commands_in_a_checkout_and_where_it_is_installed(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["master.py"])
-    assert text.command("worker", "--logs", "/a b") == "python worker.py --logs '/a b'"
-    assert text.command("results") == "python -m foldertune results"
+    assert shipped.command("worker", "--logs", "/a b") == "python worker.py --logs '/a b'"
+    assert shipped.command("results") == "python -m foldertune results"
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "worker.py")])  # called from another directory
+    assert shipped.command("master", "x.toml") == f"python {ROOT / 'master.py'} x.toml"
     monkeypatch.setattr(sys, "argv", ["/home/me/.venv/bin/foldertune"])  # installed from this checkout
-    assert text.command("worker", "--logs", "/a b") == "foldertune worker --logs '/a b'"
+    assert shipped.command("worker", "--logs", "/a b") == "foldertune worker --logs '/a b'"
     monkeypatch.setattr(sys, "argv", ["master.py"])
-    monkeypatch.setattr(text, "HOME", tmp_path)
-    assert text.command("worker") == "foldertune worker" and text.command("doctor") == "foldertune doctor"
+    monkeypatch.setattr(shipped, "HOME", tmp_path)
+    assert shipped.command("worker") == "foldertune worker" and shipped.command("doctor") == "foldertune doctor"
 
 
 def test_help_says_what_to_type_here(monkeypatch, tmp_path, capsys):
     for home, program in ((ROOT, "python worker.py"), (tmp_path, "foldertune worker")):
-        monkeypatch.setattr(text, "HOME", home)
+        monkeypatch.setattr(shipped, "HOME", home)
         with pytest.raises(SystemExit):
             cli.run("master", ["--help"])
         said = capsys.readouterr().out

@@ -22,8 +22,9 @@ from foldertune.reading.figures import draw_groups
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
 from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import Sample, verdict
-from foldertune.reading.words import count, listed
+from foldertune.reading.words import listed
 from foldertune.tables import short
+from foldertune.text import counted
 
 CHANCE_LOSS = math.log(10)  # ten digits, all equally likely
 
@@ -71,16 +72,16 @@ def say_course(group: Group) -> str:
     """Tell the course of training at one rate, from the first epoch to the last."""
     sample, everything, runs = group.sample(LOSS), group.sample_of_all(LOSS), len(group.trials)
     if not everything.values:
-        return f"the loss is not finite in the end, in all of {count(runs, 'run')}."
+        return f"the loss is not finite in the end, in all of {counted(runs, 'run')}."
     if group.collapsed == runs:
         return (
-            f"all of {count(runs, 'run')} collapse to a constant training loss of {everything.mean:.3f}; "
+            f"all of {counted(runs, 'run')} collapse to a constant training loss of {everything.mean:.3f}; "
             f"that of chance is ln 10 = {CHANCE_LOSS:.3f}."
         )
     epochs = max(len(trial.epochs) for trial in group.trained)
     first = Sample.of(_loss_after(group, trial, 1) for trial in group.trained)
     before = Sample.of(_loss_after(group, trial, epochs - max(epochs // 5, 1)) for trial in group.trained)
-    text = f"the training loss goes from {first.mean:.3g} to {shown(group, LOSS)} in {count(epochs, 'epoch')}"
+    text = f"the training loss goes from {first.mean:.3g} to {shown(group, LOSS)} in {counted(epochs, 'epoch')}"
     if before.values and before.mean > 0:
         share = 100 * (1 - sample.mean / before.mean)
         text += f", {'falling' if share > 0 else 'rising'} by {abs(share):.1f} % over the last fifth of them"
@@ -97,7 +98,7 @@ def say_collapsed(groups: Sequence[Group]) -> str:
     collapsed = [group for group in groups if group.collapsed]
     if not collapsed:
         return "No setting collapses to a constant loss."
-    each = [f"{short(group.key[0])} ({group.collapsed} of {count(len(group.trials), 'run')})" for group in collapsed]
+    each = [f"{short(group.key[0])} ({group.collapsed} of {counted(len(group.trials), 'run')})" for group in collapsed]
     infinite = [short(group.key[0]) for group in collapsed if group.sample_of_all(LOSS).left_out]
     overflow = f" At {listed(infinite)} the loss is not finite in the end." if infinite else ""
     return f"Learning rates that collapse to a constant loss: {listed(each)}.{overflow}"
@@ -117,7 +118,7 @@ def say_differences(groups: Sequence[Group]) -> list[str]:
     return [
         f"Runs of equal settings differ in nothing but their seed, which draws the initial weights, the order of the "
         f"examples and the dropout masks. By that alone their final validation errors deviate by "
-        f"{100 * statistics.median(spread.values()):.2f} percentage points (median over {count(len(spread), 'rate')}), "
+        f"{100 * statistics.median(spread.values()):.2f} percentage points (median over {counted(len(spread), 'rate')}), "
         f"most at rate {short(largest)}: {100 * spread[largest]:.2f} points. Which of the three it is they can't tell, "
         f"for each seed draws all of them. Besides, the {validation_images(groups[0]):,} validation images, the same "
         f"for all, leave an error uncertain by {100 * standard_error(error, groups[0]):.2f} points."

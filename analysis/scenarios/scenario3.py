@@ -22,8 +22,9 @@ from foldertune.reading.figures import draw_groups, draw_points
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
 from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import SIGNIFICANT, chance_of_difference, verdict
-from foldertune.reading.words import count, listed
+from foldertune.reading.words import listed
 from foldertune.tables import short
+from foldertune.text import counted
 
 NAMES = ("momentum", "learning_rate")
 
@@ -68,7 +69,7 @@ def _combination(group: Group) -> str:
 
 
 def _collapses(group: Group) -> str:
-    return f"{group.collapsed} of {count(len(group.trials), 'run')}"
+    return f"{group.collapsed} of {counted(len(group.trials), 'run')}"
 
 
 def say_order(groups: Sequence[Group]) -> list[str]:

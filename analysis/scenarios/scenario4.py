@@ -20,8 +20,9 @@ from foldertune.reading.figures import draw_groups, draw_points
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
 from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import Sample
-from foldertune.reading.words import count, duration, listed
+from foldertune.reading.words import duration, listed
 from foldertune.tables import short
+from foldertune.text import counted
 
 SHORT_BUDGET = 10.0  # seconds of training
 
@@ -99,7 +100,7 @@ def say_budget(groups: Sequence[Group], budget: Budget) -> str:
     origin = f", {budget.origin}" if budget.origin else ""
     found = {group.key[0]: sample for group in groups if (sample := budget.sample(group)).values}
     if len(found) < 2:
-        networks = count(len(found), "network")
+        networks = counted(len(found), "network")
         return f"Filters for {budget.name}{origin}: {NOT_ENOUGH}; {networks} ended an epoch in that time."
     best = min(found, key=lambda number: found[number].mean)
     margin = 2 * standard_error(found[best].mean, groups[0])

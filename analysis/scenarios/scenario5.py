@@ -11,8 +11,9 @@ from analysis.scenarios.common import EFFECTIVE_RATE
 from foldertune.reading import figures, findings
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture, Table
 from foldertune.reading.results import Results
-from foldertune.reading.words import count, listed
+from foldertune.reading.words import listed
 from foldertune.tables import finite
+from foldertune.text import counted
 
 SIMULATED, DRAWN = 1000, 20  # simulated searches; the number of them in the figure
 FEWEST_SIMULATED = 5  # results; with fewer, no searches are simulated
@@ -91,7 +92,7 @@ def say_collapse(results: Results) -> list[str]:
     if not results.ended:
         return []
     share = 100 * len(results.collapsed) / len(results.ended)
-    text = f"Collapsed: {len(results.collapsed)} of {count(len(results.ended), 'trial')} ({share:.0f} %)"
+    text = f"Collapsed: {len(results.collapsed)} of {counted(len(results.ended), 'trial')} ({share:.0f} %)"
     trained = [trial for trial in results.ended if not results.has_collapsed(trial)]
     bad, good = (
         [rate for trial in trials if (rate := finite(results.setting(trial, EFFECTIVE_RATE))) is not None]

@@ -8,8 +8,9 @@ from foldertune.reading import figures, findings
 from foldertune.reading.findings import NOT_ENOUGH, Findings
 from foldertune.reading.results import Results
 from foldertune.reading.spans import elapsed, most_at_once
-from foldertune.reading.words import count, duration, listed
+from foldertune.reading.words import duration, listed
 from foldertune.study import SEED
+from foldertune.text import counted
 
 
 def answer(results: Results, others: Mapping[str, Results]) -> Findings:
@@ -41,8 +42,8 @@ def say_once(name: str, results: Results) -> str:
     settings = {str(sorted((k, v) for k, v in trial.settings.items() if k != SEED)) for trial in results.trials}
     workers = {span.worker for span in results.counted_spans}
     text = (
-        f"{name}: {count(len(results.trials), 'settings file')}, {len(settings)} different settings, "
-        f"{len(results.ended)} results by {count(len(workers), 'worker')}"
+        f"{name}: {counted(len(results.trials), 'settings file')}, {len(settings)} different settings, "
+        f"{len(results.ended)} results by {counted(len(workers), 'worker')}"
     )
     if len(settings) == len(results.trials) and not results.lost and not results.surplus:
         return f"{text}: each evaluated exactly once."
@@ -68,7 +69,7 @@ def say_gain(searches: Mapping[str, Results]) -> str:
         return f"One worker against several: {NOT_ENOUGH}; it takes two searches."
     if not are_comparable(searches):
         each = listed(
-            f"{name} trained {count(len(results.counted_spans), 'trial')} by {count(_workers(results), 'worker')}"
+            f"{name} trained {counted(len(results.counted_spans), 'trial')} by {counted(_workers(results), 'worker')}"
             for name, results in searches.items()
         )
         return (
@@ -78,7 +79,7 @@ def say_gain(searches: Mapping[str, Results]) -> str:
     few, many = (choose(searches.values(), key=_workers) for choose in (min, max))
     seconds = [elapsed(results.counted_spans) for results in (few, many)]
     return (
-        f"{count(_workers(many), 'worker')} trained the same {count(len(few.counted_spans), 'trial')} in "
-        f"{duration(seconds[1])} that {count(_workers(few), 'worker')} trained in {duration(seconds[0])}: "
+        f"{counted(_workers(many), 'worker')} trained the same {counted(len(few.counted_spans), 'trial')} in "
+        f"{duration(seconds[1])} that {counted(_workers(few), 'worker')} trained in {duration(seconds[0])}: "
         f"{seconds[0] / seconds[1]:.2f} times the throughput."
     )

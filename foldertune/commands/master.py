@@ -2,7 +2,7 @@
 
     {program}                           the study quickstart, in logs/
     {program} mine.toml --trials 100    a study of your own; see README.md
-    {program} scenario5 --logs /shared/me/lr --workers 0
+    {program} quickstart --logs /shared/me/lr --workers 0
     {worker} --logs /shared/me/lr       on any machine, as many as you like
 
 Without --workers it starts one worker per GPU, or one per core if there is
@@ -33,11 +33,10 @@ from foldertune.reading.terminal.table import print_best
 from foldertune.running.master import Master
 from foldertune.running.mastership import only_master, open_folder
 from foldertune.running.objective import shipped_check
-from foldertune.shipped import DEFAULT_OBJECTIVE
+from foldertune.shipped import DEFAULT_OBJECTIVE, command, shipped_studies
 from foldertune.space import Categorical
 from foldertune.strategies import load
 from foldertune.study import Study
-from foldertune.text import command
 from foldertune.trouble import Trouble
 
 SHORTEST_WAIT, LONGEST_WAIT, LOOKS_PER_LEASE = 0.01, 1.0, 20  # seconds between two looks at the folder
@@ -52,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to search")
     group.add_argument(
         "study", nargs="?", default="quickstart", metavar="STUDY",
-        help="a name in studies/ (quickstart, scenario1 … scenario6) or a TOML file of yours (default: quickstart)",
+        help=f"a TOML file of yours, or one of {', '.join(shipped_studies())} (default: quickstart)",
     )  # fmt: skip
     add_logs(group)
     group.add_argument(
@@ -130,18 +129,17 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
         def read() -> Results:
             return reader.read(master.ledger.in_order())
 
-        workers: LocalWorkers | None = None
+        workers: Launcher | None = None
         try:
             master.take_stock()
             if not master.is_done() or folder.read_study() != study.to_record():
                 folder.write_study(study.to_record())
-            if not master.is_done():
-                workers = new_workers(folder, study, arguments, view.say)
+            if not master.is_done() and (workers := new_workers(folder, study, arguments, view.say)):
                 workers.start()
             code = run(master, workers, lambda: view.update(read))
         except (KeyboardInterrupt, Terminated) as stop:
             code = 130 if isinstance(stop, KeyboardInterrupt) else 128 + signal.SIGTERM
-            view.say("stopping" + (": local workers give their trials back" if workers and workers.devices else ""))
+            view.say("stopping" + (": local workers give their trials back" if workers else ""))
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             if workers:
@@ -157,15 +155,13 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
 
 def new_workers(
     folder: Folder, study: Study, arguments: argparse.Namespace, say: Callable[[str], None]
-) -> LocalWorkers:
-    """The workers of this machine, perhaps none. Prints what they will do and how to add more."""
-    devices = []
-    if arguments.workers != 0:
-        devices = choose_devices(arguments.device, workers=arguments.workers)
+) -> Launcher | None:
+    """The workers of this machine, or None. Says what they will do, and how to help them."""
+    devices = [] if arguments.workers == 0 else choose_devices(arguments.device, workers=arguments.workers)
     say(hint(folder, study, devices, arguments.threads))
     options = ["--logs", str(folder.path), "--objective", study.objective]
     options += ["--threads", str(arguments.threads), "--checkpoint-every", str(arguments.checkpoint_every)]
-    return LocalWorkers(devices, options, folder.path, say)
+    return LocalWorkers(devices, options, folder.path, say) if devices else None
 
 
 def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int) -> str:

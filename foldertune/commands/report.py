@@ -15,10 +15,10 @@ import shlex
 import sys
 from pathlib import Path
 
-from foldertune.errors import UserError
+from foldertune.errors import UserError, require
 from foldertune.protocol import printable
 from foldertune.reading import findings
-from foldertune.reading.page import Find, check_libraries, make_page, read_all
+from foldertune.reading.page import Find, make_page, read_all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace, find: Find = lambda results, others: fin
     Args:
         find: computes the findings of a study; by default, those of any study.
     """
-    check_libraries()
+    require("report")
     out = arguments.out or arguments.logs[0] / "report"
     entries = read_all(arguments.logs)
     for complaint in (complaint for entry in entries for complaint in entry.results.complaints):

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from foldertune.commands.options import add_logs
@@ -119,7 +119,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.keep:
         keep(results, arguments.logs, arguments.keep)
     else:
-        show(results, arguments)
+        print_trials(results, arguments)
     return 0
 
 
@@ -147,7 +147,7 @@ def keep(results: Results, logs: Path, out: Path) -> None:
     print(f"{out}: {len(kept.trials)} trials, {len(kept.lost)} lost attempts{left_out}")
 
 
-def show(results: Results, arguments: argparse.Namespace) -> None:
+def print_trials(results: Results, arguments: argparse.Namespace) -> None:
     """Show the trials, or groups of them, with the columns and in the format that the options name."""
     study = results.study
     rows = with_derived(study, [Row.from_trial(trial) for trial in results.ranking])
@@ -158,7 +158,8 @@ def show(results: Results, arguments: argparse.Namespace) -> None:
     keys = choose_columns("--columns", arguments.columns, known) if arguments.columns is not None else []
     if arguments.group is not None:
         by = choose_columns("--group", arguments.group, known) if arguments.group else searched_and_metric(study)[0]
-        keys, cells = groups(study, cells, by, keys)
+        collapsed = {trial.name.number for trial in results.collapsed}
+        keys, cells = groups(study, cells, by, keys, collapsed)
         what, known = f"{len(cells)} groups of {what}", keys
     if arguments.sort is not None:
         check_columns("--sort", [arguments.sort], known)
@@ -183,7 +184,7 @@ def known_columns(study: Study, rows: Sequence[Row]) -> list[str]:
 
 
 def groups(
-    study: Study, cells: Sequence[Cells], by: Sequence[str], averaged: Sequence[str]
+    study: Study, cells: Sequence[Cells], by: Sequence[str], averaged: Sequence[str], collapsed: Container[int]
 ) -> tuple[list[str], list[Cells]]:
     """The columns and rows of groups that agree in `by`, the best mean of the metric first.
 
@@ -196,7 +197,7 @@ def groups(
     averaged = [key for key in averaged if key not in by]
 
     def counts(row: Cells) -> bool:
-        return is_number(row.get(metric)) and not study.has_collapsed(row, row)
+        return is_number(row.get(metric)) and row.get("trial") not in collapsed
 
     keys, table = group_columns(by, averaged), group_by(cells, by, averaged, counts)
     if metric in averaged:

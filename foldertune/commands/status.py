@@ -10,6 +10,7 @@ mounts the folder.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 
 from foldertune.commands.options import add_logs
@@ -36,17 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Show the state once, or again and again. Returns the exit code. Raises StudyError and OSError."""
     if is_archive(arguments.logs):
-        show(read_archive(arguments.logs))
+        print_state(read_archive(arguments.logs))
         return 0
     reader = Reader(*open_study(arguments.logs))
+    if missing := reader.study.missing_library():
+        print(missing, file=sys.stderr)
     if arguments.watch:
         watch(reader)
     else:
-        show(reader.read())
+        print_state(reader.read())
     return 0
 
 
-def show(results: Results) -> None:
+def print_state(results: Results) -> None:
     """Print the state of a search."""
     from rich.console import Console
 

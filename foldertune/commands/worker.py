@@ -30,6 +30,7 @@ from foldertune.protocol import Folder, Heartbeat
 from foldertune.running.objective import load_objective
 from foldertune.running.worker import STOPPING, Worker, say
 from foldertune.shipped import DEFAULT_OBJECTIVE
+from foldertune.trouble import Trouble
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # torch and numpy read them once
 SECONDS_AFTER_GRACE = 5.0  # for a worker to put its trial down
@@ -103,8 +104,13 @@ def supervise(arguments: argparse.Namespace) -> int:
     folder = Folder(arguments.logs)
     workers = LocalWorkers(devices, arguments.argv, None, say)
     workers.start()
+    trouble = Trouble(say)
     while not stopped and not workers.all_gone:
-        workers.look_after(lambda: len(list(folder.settled())) if folder.seen.is_dir() else 0)
+        try:
+            workers.look_after(lambda: len(folder.settled()))
+            trouble.is_over()
+        except OSError as error:  # it passes; the workers themselves wait, too
+            trouble.is_there(error)
         time.sleep(0.1)
     workers.stop(arguments.grace + SECONDS_AFTER_GRACE)
     return 128 + stopped[0] if stopped else workers.exit_code

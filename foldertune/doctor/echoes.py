@@ -17,6 +17,7 @@ from foldertune.doctor.probes import COARSE, PATIENCE
 from foldertune.doctor.processes import processes
 from foldertune.doctor.visit import Finding, Visit, is_left_over, scratch_in
 from foldertune.protocol import BrokenFile, Claim, Folder, TrialName, new_owner
+from foldertune.shipped import command
 
 ANSWERING = 600.0  # seconds
 WAYS = ("name", "rename", "time", "line")  # the four ways in which a trial changes
@@ -115,7 +116,7 @@ def check_visibility(visit: Visit) -> Iterator[Finding]:
             "check that a doctor still answers there, in this folder",
         )
     if not partners and not silent:
-        remedy = "there: python -m foldertune doctor --logs DIR --answer"
+        remedy = f"there: {command('doctor', '--logs', 'DIR', '--answer')}"
         yield Finding("note", "no other machine answers, so their view of the folder is unknown", remedy)
 
 

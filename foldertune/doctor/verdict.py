@@ -8,6 +8,7 @@ import re
 from foldertune.doctor.folder import LOCAL, mount_of
 from foldertune.doctor.visit import Visit
 from foldertune.protocol import DEFAULT_LEASE
+from foldertune.shipped import command
 
 LOCAL_LEASE, DELAYS_PER_LEASE = 30.0, 3  # see `recommend`
 
@@ -40,7 +41,7 @@ def verdict(visit: Visit) -> str:
     lease = recommend(visit)
     if lease == DEFAULT_LEASE:
         return f"This folder can be used; lease: {lease:g} s (the default)."
-    text = f"This folder can be used; lease: {lease:g} s (master.py --lease {lease:g})"
+    text = f"This folder can be used; lease: {lease:g} s ({command('master', '--lease', f'{lease:g}')})"
     return text + (
         f" if all workers run on this machine, otherwise {DEFAULT_LEASE:g} s (the default)." if is_local(visit) else "."
     )

@@ -26,7 +26,3 @@ class Launcher(Protocol):
     @property
     def all_gone(self) -> bool:
         """Has every worker ended for good?"""
-
-    @property
-    def exit_code(self) -> int:
-        """The worst exit code of the workers that have ended for good."""

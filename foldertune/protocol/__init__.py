@@ -26,9 +26,9 @@ old name never comes back.
 
 The rules (`docs/protocol.md` is the full argument, and says how each is tested):
 
- 1. Every change of state is one rename. All renames are in `folder.py`, all names in `names.py`.
+ 1. Every change of state is one rename. All of them are in `folder.py`, all names in `names.py`.
  2. A name appears whole: write under a temporary name in the same folder, then rename. The temporary name says who
-    writes. It is removed only when that process is certainly gone. Nothing is edited in place.
+    writes. It is removed when that process is gone, as far as can be told. Nothing is edited in place.
  3. To claim is to rename to a name that holds your own token. The reply to a rename can be lost on a network: on an
     error, look for your own name before you try the next file.
  4. Only the owner appends, one `write` a line. A line without its newline does not exist. An append never creates

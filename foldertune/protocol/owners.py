@@ -48,12 +48,8 @@ def has_died(claim: Record) -> bool:
         return False
     if (process.get("boot"), process.get("namespace")) != (mine["boot"], mine["namespace"]):
         return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    if _is_gone(pid):
         return True
-    except PermissionError:
-        pass  # another user's
     try:
         state, start = _state_and_start(pid)
     except OSError:
@@ -67,14 +63,17 @@ def owner_has_died(owner: str) -> bool:
     A token holds only host and pid, so the answer is False for processes of other hosts.
     """
     host, pid = split_owner(owner)
-    if host != own_host() or pid is None:
-        return False
+    return host == own_host() and pid is not None and _is_gone(pid)
+
+
+def _is_gone(pid: int) -> bool:
+    """Is there no process with this number on this machine?"""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass
+        pass  # another user's
     return False
 
 

@@ -121,11 +121,21 @@ def rate(trials: Sequence[Trial]) -> float | None:
     return sum(end > begin for end in ends) * 3600 / seconds if seconds > 0 else None
 
 
-def why_lost(trial: Trial, told: Mapping[int, Sequence[str]], study: Study) -> str:
-    """Why an attempt was lost: as its worker wrote, or as the master wrote into a later attempt, or a guess."""
-    reasons = dict(enumerate(told.get(trial.name.number, ()), start=1))
-    if trial.error or trial.name.attempt in reasons:
-        return trial.error or reasons[trial.name.attempt]
+def pair_reasons(lost: Sequence[Trial], reasons: Sequence[str]) -> list[tuple[TrialName, str]]:
+    """The lost attempts of one trial, in their order, with the reasons that the master wrote into a later attempt.
+
+    An attempt that was given back has a number but no reason. One that vanished has a reason but no file. If there are
+    more reasons than files, the result is empty, because nobody can tell which reason belongs to which attempt.
+    """
+    if len(reasons) > len(lost):
+        return []
+    return [(trial.name, reason) for trial, reason in zip(lost, reasons, strict=False)]
+
+
+def why_lost(trial: Trial, reason: str | None, study: Study) -> str:
+    """Why an attempt was lost: the worker's own reason, or the master's `reason`, or a guess from the file."""
+    if trial.error or reason:
+        return str(trial.error or reason)
     if trial.result is None:
         owner = trial.claim.get("claimed")
         return f"no result from {owner}: it died or fell silent" if owner else "no worker has said a word"

@@ -9,7 +9,8 @@ from foldertune.reading import figures
 from foldertune.reading.content import Findings, Picture, Table
 from foldertune.reading.importance import FEWEST, Importance
 from foldertune.reading.results import Results
-from foldertune.reading.words import count, described, duration, listed, words
+from foldertune.reading.words import described, duration, listed, words
+from foldertune.text import counted
 
 __all__ = ["NOT_ENOUGH", "Findings", "Picture", "Table", "find"]
 
@@ -60,7 +61,7 @@ def say_importance(results: Results) -> list[str]:
         ]
     if importance.predicts_nothing:
         return [
-            f"Which hyperparameters matter: {NOT_ENOUGH}; {count(importance.trials, 'trial')} are too few to predict "
+            f"Which hyperparameters matter: {NOT_ENOUGH}; {counted(importance.trials, 'trial')} are too few to predict "
             f"the ranks of unseen ones from any hyperparameter, alone or together with others."
         ]
     ordered = sorted(importance.shares.items(), key=lambda item: -item[1])
@@ -87,7 +88,7 @@ def _say_together(importance: Importance) -> list[str]:
     ]
     if len(everything) > 2 and all_of_them < two:
         answers.append(
-            f"All {len(everything)} predict less than these two: {count(importance.trials, 'trial')} are too few to "
+            f"All {len(everything)} predict less than these two: {counted(importance.trials, 'trial')} are too few to "
             f"learn from {len(everything)} hyperparameters at once."
         )
     return answers
@@ -121,8 +122,8 @@ def say_course(results: Results) -> list[str]:
         return []
     rate = "" if results.per_hour is None else f", {results.per_hour:.3g} trials an hour"
     answers = [
-        f"{count(len(results.trials), 'trial')} by {count(len(results.workers), 'worker')} on "
-        f"{count(len(results.machines), 'host')}, at most {results.most_at_once} at once, in {duration(seconds)}{rate}."
+        f"{counted(len(results.trials), 'trial')} by {counted(len(results.workers), 'worker')} on "
+        f"{counted(len(results.machines), 'host')}, at most {results.most_at_once} at once, in {duration(seconds)}{rate}."
     ]
     course = results.course
     if len(course.values) > 1:
@@ -141,12 +142,12 @@ def say_losses(results: Results, *, collapsed: bool = True) -> list[str]:
     if collapsed and results.collapsed:
         share = 100 * len(results.collapsed) / len(results.trials)
         answers.append(
-            f"{len(results.collapsed):,} of {count(len(results.trials), 'trial')} collapsed ({share:.0f} %), by the "
+            f"{len(results.collapsed):,} of {counted(len(results.trials), 'trial')} collapsed ({share:.0f} %), by the "
             f"study's rule: {results.study.collapsed}."
         )
     if results.failed:
         answers.append(
-            f"{count(len(results.failed), 'trial')} failed: no attempt ended with a result; the reasons are below."
+            f"{counted(len(results.failed), 'trial')} failed: no attempt ended with a result; the reasons are below."
         )
     if results.lost:
         answers.append(f"{say_lost(results)}; see the timeline.")
@@ -155,13 +156,13 @@ def say_losses(results: Results, *, collapsed: bool = True) -> list[str]:
         answers.append(f"Of trial {numbers} there is another file, which is not counted.")
     if results.complaints:
         told = "; ".join(results.complaints[:MOST_COMPLAINTS])
-        answers.append(f"{count(len(results.complaints), 'file')} could not be read: {told}.")
+        answers.append(f"{counted(len(results.complaints), 'file')} could not be read: {told}.")
     return answers
 
 
 def say_lost(results: Results) -> str:
     """`2 attempts were lost and tried again`."""
-    return f"{count(len(results.lost), 'attempt')} {'was' if len(results.lost) == 1 else 'were'} lost and tried again"
+    return f"{counted(len(results.lost), 'attempt')} {'was' if len(results.lost) == 1 else 'were'} lost and tried again"
 
 
 def setbacks_table(results: Results) -> Table:

@@ -23,7 +23,7 @@ def read_results(path: Path, *, epochs: bool = True) -> Results:
 
 
 @dataclass(frozen=True)
-class _Watched:
+class _InHand:
     """A trial in hand as last read, with the signatures of its file and its silence."""
 
     trial: Trial
@@ -47,7 +47,7 @@ class Reader:
         self._epochs = epochs
         self._leases = Leases(DEFAULT_LEASE, clock)
         self._settled: dict[TrialName, Trial] = {}  # seen and lost: they never change
-        self._in_hand: dict[TrialName, _Watched] = {}
+        self._in_hand: dict[TrialName, _InHand] = {}
         self._complaints: dict[TrialName, str] = {}
         self._met: dict[TrialName, None] = {}  # setbacks, in the order in which they were met
 
@@ -66,6 +66,7 @@ class Reader:
             self.study,
             found,
             complaints=[self._complaints[name] for name in sorted(self._complaints, key=_order)],
+            listed=frozenset(name.number for name in names),
             pending=frozenset(name.number for name in names if name.state == "pending"),
             complete=self.folder.is_complete(),
             met=list(self._met),
@@ -79,7 +80,8 @@ class Reader:
                 self._settled[name] = trial
                 if trial.result is None:
                     self._met[name] = None
-        return [self._settled[name] for name in names if name in self._settled]
+        listed = set(names)  # what was counted once stays so, even if this listing lacks its name
+        return [trial for name, trial in self._settled.items() if name.state == "seen" or name in listed]
 
     def _read_in_hand(self, names: list[TrialName]) -> list[Trial]:
         self._leases.look(set(self._in_hand))
@@ -88,7 +90,7 @@ class Reader:
         self._in_hand = watched
         return [found.trial for found in watched.values()]
 
-    def _watch(self, name: TrialName) -> _Watched | None:
+    def _watch(self, name: TrialName) -> _InHand | None:
         """A trial in hand. Its file is read if it has grown, and checked for a heartbeat in any case."""
         try:
             signature = self.folder.signature(name)
@@ -102,7 +104,7 @@ class Reader:
         if trial is None:
             return None
         first = known.first if known else signature
-        return _Watched(trial, first, signature, Silence(seconds, trial.lease or DEFAULT_LEASE, signature != first))
+        return _InHand(trial, first, signature, Silence(seconds, trial.lease or DEFAULT_LEASE, signature != first))
 
     def _read(self, name: TrialName, *, epochs: bool) -> Trial | None:
         """The trial in that file; None, and perhaps a complaint, if it can't be read."""

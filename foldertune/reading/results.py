@@ -6,6 +6,7 @@ Tables, views, sentences and figures take their facts from here, as values. They
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from foldertune.protocol import Record, Trial, TrialName
-from foldertune.reading.facts import Course, Curve, Host, Setback, Silence, find_hosts, why_lost
+from foldertune.reading.facts import Course, Curve, Host, Setback, Silence, find_hosts, pair_reasons, why_lost
 from foldertune.reading.importance import Importance, measure_importance
 from foldertune.reading.samples import Sample
 from foldertune.reading.spans import Span, elapsed, find_spans, most_at_once, parse_time
@@ -71,7 +72,8 @@ class Results:
     lost: list[Trial] = field(default_factory=list)  # attempts that ended without a result
     surplus: list[Trial] = field(default_factory=list)  # attempts at a trial that is counted already
     complaints: list[str] = field(default_factory=list)  # a line about each file that could not be read
-    pending: frozenset[int] = frozenset()  # the numbers of the trials that wait for a worker
+    listed: frozenset[int] = frozenset()  # the numbers of all trials in hand, also where a file can't be read
+    pending: frozenset[int] = frozenset()  # those that wait for a worker
     complete: bool = False
     kept: bool = False  # read from the small form of a finished study, so nobody works there
     silences: Mapping[TrialName, Silence] = field(default_factory=dict)  # of running trials, if a reader watches them
@@ -96,7 +98,7 @@ class Results:
     @cached_property
     def asked(self) -> int:
         """The number of trials asked for, including those queued by hand."""
-        numbers = {trial.name.number for trial in (*self.trials, *self.in_hand)} | self.pending
+        numbers = {trial.name.number for trial in (*self.trials, *self.in_hand)} | self.listed
         return self.study.trials + sum(number >= self.study.trials for number in numbers)
 
     @cached_property
@@ -117,7 +119,7 @@ class Results:
     @cached_property
     def running(self) -> list[Trial]:
         """The trials that are being trained."""
-        return [trial for trial in self.in_hand if trial.name.state == "taken"]
+        return [trial for trial in (*self.in_hand, *self.surplus) if trial.name.state == "taken"]
 
     # ---- values
 
@@ -139,12 +141,13 @@ class Results:
 
     @cached_property
     def ranking(self) -> list[Trial]:
-        """The counted trials, best first. Those without a value come last, in the order of their numbers."""
-        sign = 1 if self.study.direction == "minimize" else -1
+        """The counted trials, best first: those that trained, then collapsed ones, then those without a value."""
+        sign, collapsed = 1 if self.study.direction == "minimize" else -1, {t.name for t in self.collapsed}
 
-        def key(trial: Trial) -> tuple[bool, float, int]:
+        def key(trial: Trial) -> tuple[bool, bool, float, int]:
             value = self.value(trial)
-            return value is None, 0.0 if value is None else sign * value, trial.name.number
+            known = 0.0 if value is None else sign * value
+            return value is None, trial.name in collapsed, known, trial.name.number
 
         return sorted(self.trials, key=key)
 
@@ -170,15 +173,9 @@ class Results:
         groups: Iterable[list[Trial]] = [[trial] for trial in self.ended]
         if self.study.repeats > 1:
             groups = [group.trials for group in self.groups(*self.study.space)]
-        sign = 1 if self.study.direction == "minimize" else -1
-
-        def value(trial: Trial) -> float | None:
-            return None if self.has_collapsed(trial) else self.value(trial)
-
-        def order(trial: Trial) -> float:
-            return math.inf if (known := value(trial)) is None else sign * known
-
-        samples = [(sorted(trials, key=order), Sample.of(map(value, trials))) for trials in groups]
+        sign, place = 1 if self.study.direction == "minimize" else -1, {t.name: k for k, t in enumerate(self.ranking)}
+        values = {t.name: None if self.has_collapsed(t) else self.value(t) for t in self.ended}
+        samples = [(sorted(ts, key=lambda t: place[t.name]), Sample.of(values[t.name] for t in ts)) for ts in groups]
         known = [(trials, sample) for trials, sample in samples if sample.values]
         return min(known, key=lambda pair: (pair[1].left_out > 0, sign * pair[1].mean), default=None)
 
@@ -188,10 +185,11 @@ class Results:
         ended = sorted(self.ended, key=lambda trial: parse_time(trial.finished) or 0.0)
         pairs = [(trial, value) for trial in ended if (value := self.value(trial)) is not None]
         times = [parse_time(trial.finished) for trial, _ in pairs]
-        began = self.began
+        began, place = self.began, {trial.name: k for k, trial in enumerate(self.ranking)}
+        places = itertools.accumulate((place[trial.name] for trial, _ in pairs), min)
         return Course(
             values=[value for _, value in pairs],
-            best=self.best_so_far([value for _, value in pairs]),
+            best=[self.scored[position][1] for position in places],
             seconds=[None if time is None or began is None else max(time - began, 0.0) for time in times],
         )
 
@@ -332,7 +330,11 @@ class Results:
     def setbacks(self) -> list[Setback]:
         """Failed trials and lost attempts, with their reasons, in the order of trials and attempts."""
         told = {trial.name.number: trial.lost for trial in (*self.in_hand, *self.trials)}
-        lost = [self._setback(trial, why_lost(trial, told, self.study)) for trial in self.lost]
+        attempts = itertools.groupby(self.lost, key=lambda trial: trial.name.number)
+        reasons = {
+            name: text for number, lost in attempts for name, text in pair_reasons(list(lost), told.get(number, ()))
+        }
+        lost = [self._setback(trial, why_lost(trial, reasons.get(trial.name), self.study)) for trial in self.lost]
         failed = [self._setback(trial, trial.error or "") for trial in self.failed]
         return sorted((*lost, *failed), key=lambda setback: (setback.name.number, setback.name.attempt))
 

@@ -16,11 +16,6 @@ def listed(texts: Iterable[Any]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def count(number: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
 def words(name: str) -> str:
     """The name of a setting in a sentence: `step size` for `step_size`."""
     return name.replace("_", " ")

@@ -50,7 +50,7 @@ class Master:
         self.ledger = Ledger()
         self.supply = Supply(study, self.ledger)
         self.watch = Watch(folder, lease)
-        self.table = Table(folder)
+        self.results_file = ResultsFile(folder)
         self.in_hand: list[TrialName] = []  # the last listing
         self._next_check = 0.0  # of claims and absent trials, by our clock
 
@@ -100,7 +100,7 @@ class Master:
         try:
             if name.number in self.ledger.counted:
                 raise BrokenFile(f"{self.folder.locate(name)}: trial {name.number} is counted already")
-            self.count(self.folder.read(name, epochs=False))
+            self.count(self.folder.read(name))
         except BrokenFile as error:
             self.say(f"set aside: {error}")
             self.folder.lose(name)
@@ -124,7 +124,7 @@ class Master:
             self.watch.leftovers.look()
         self.follow_up()
         self.publish_ahead(collected=len(self.ledger.counted) - before[0])
-        if self.table.is_due():
+        if self.results_file.is_due():
             self.write_results()
         return before != self.progress()
 
@@ -168,7 +168,7 @@ class Master:
     def examine(self, name: TrialName, otherwise: str) -> tuple[Trial | None, str]:
         """The trial in a file (None if it is broken), and why it does not count (empty if it does)."""
         try:
-            trial = self.folder.read(name, epochs=False)
+            trial = self.folder.read(name)
         except BrokenFile as error:
             return None, str(error)
         unfinished = trial.result is None and trial.error is None
@@ -176,8 +176,8 @@ class Master:
 
     def count(self, trial: Trial) -> None:
         """Note that this trial is one of the results: its file is `.seen`."""
-        self.ledger.count(trial)
-        self.table.is_old = True
+        self.ledger.count(replace(trial, epochs=[]))  # they are checked, and not needed any more
+        self.results_file.is_old = True
 
     def lose(self, name: TrialName, reason: str, settings: Record | None = None) -> None:
         """Set aside an attempt that does not count."""
@@ -251,10 +251,10 @@ class Master:
 
     def write_results(self) -> None:
         """Write results.csv now."""
-        self.table.write(self.ledger.in_order())
+        self.results_file.write(self.ledger.in_order())
 
 
-class Table:
+class ResultsFile:
     """Keeps results.csv up to date. The longer a write takes, the longer the pause before the next."""
 
     def __init__(self, folder: Folder) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +18,7 @@ LOCK, HOLDER = ".master.lock", ".master.json"
 
 
 @contextmanager
-def only_master(logs: Path, say: Callable[[str], None] = print) -> Iterator[None]:
+def only_master(logs: Path) -> Iterator[None]:
     """Hold the folder's lock. Raises UserError, naming the other master, if there is one."""
     from filelock import FileLock, Timeout
 
@@ -31,7 +32,7 @@ def only_master(logs: Path, say: Callable[[str], None] = print) -> Iterator[None
     except Timeout:
         raise UserError(f"{logs}: {_describe(holder)}; end that master first, or use another --logs") from None
     except NotImplementedError:
-        say(f"{logs}: this filesystem has no locks; make sure that no other master runs here")
+        print(f"{logs}: this filesystem has no locks; make sure that no other master runs here", file=sys.stderr)
     try:
         who = {"pid": os.getpid(), "host": host_name(), "since": utc_now()}
         write_whole(holder, json.dumps(who).encode())

@@ -33,7 +33,8 @@ from foldertune.running.attempt import Attempt, Stopped, TimedOut
 from foldertune.running.objective import Objective
 from foldertune.running.report import Report, as_number
 from foldertune.running.watchdog import Watchdog
-from foldertune.text import command, counted, in_a_line, settings_in_a_line
+from foldertune.shipped import command
+from foldertune.text import counted, in_a_line, settings_in_a_line
 from foldertune.trouble import Trouble
 
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for work
@@ -106,8 +107,9 @@ class Worker:
             if self.idle_timeout is not None and time.monotonic() - idle_since > self.idle_timeout:
                 return None
             if wait > LONGEST_WAIT / 2 and not told:
-                there = "" if self.folder.path.is_dir() else " (there is no such directory yet: is the path right?)"
-                self.say(f"waiting for work in {self.folder.path}{there}")
+                missing = self.patiently(lambda: not self.folder.path.is_dir())
+                hint = " (there is no such directory yet: is the path right?)" if missing else ""
+                self.say(f"waiting for work in {self.folder.path}{hint}")
                 told = True
             self.sleep(wait * random.uniform(0.5, 1.5))  # not all workers at the same moment
             wait = min(2 * wait, LONGEST_WAIT)

@@ -306,7 +306,7 @@ class ModelMaster(master_module.Master):
         self.watch = ModelWatch(self.folder, 0.0)
 
     def write_results(self) -> None:
-        self.table.is_old = False
+        self.results_file.is_old = False
 
 
 class ModelWatch(watch_module.Watch):

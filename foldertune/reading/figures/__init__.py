@@ -16,8 +16,8 @@ from foldertune.reading.figures.settings import draw_hyperparameters, draw_pair,
 from foldertune.reading.figures.style import HIGHLIGHTED, MOST_DRAWN
 from foldertune.reading.importance import Importance
 from foldertune.reading.results import Results
-from foldertune.reading.words import count
 from foldertune.tables import short
+from foldertune.text import counted
 
 __all__ = [
     "draw_best_so_far", "draw_groups", "draw_hyperparameters", "draw_importance", "draw_learning_curves", "draw_pair",
@@ -34,7 +34,7 @@ def pictures(results: Results) -> list[Picture]:
     if results.measures:
         begun = [trial for trial in (*results.trials, *results.in_hand) if trial.epochs]
         best = f"; the best {min(len(scored), HIGHLIGHTED)} in colour" if scored else ""
-        caption = f"Learning curves of {count(len(begun), 'trial')}{best}{_drawn(begun)}."
+        caption = f"Learning curves of {counted(len(begun), 'trial')}{best}{_drawn(begun)}."
         found.append(Picture("learning-curves", caption, lambda: draw_learning_curves(results)))
     if len(results.course.values) > 1 and results.spans:
         caption = f"The best {metric} so far, over trials and over time."
@@ -79,7 +79,7 @@ def _drawn(lines: Sequence[Any]) -> str:
 def _explain(importance: Importance) -> str:
     """The caption of the importance figure. It explains the bars and their limits."""
     of = "" if importance.trials == importance.of else f", drawn at random from {importance.of:,}"
-    trials = f"{count(importance.trials, 'trial')}{of}"
+    trials = f"{counted(importance.trials, 'trial')}{of}"
     if importance.predicts_nothing:
         return (
             f"Importance can't be told from {trials}: whichever hyperparameters a random forest knows, it predicts "

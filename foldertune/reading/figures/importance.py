@@ -18,8 +18,8 @@ from foldertune.reading.figures.style import (
     plain,
 )
 from foldertune.reading.importance import Importance
-from foldertune.reading.words import count
 from foldertune.study import Study
+from foldertune.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def draw_importance(study: Study, importance: Importance) -> Figure:
         axes.set_ylim(bars - rows - 0.6, bars - 0.4)  # so bars of both sides are equally thick
     if doubtful:
         warning = (
-            f"{count(importance.trials, 'trial')}: too few to tell. Nothing predicts the rank of a trial not seen."
+            f"{counted(importance.trials, 'trial')}: too few to tell. Nothing predicts the rank of a trial not seen."
         )
         figure.suptitle(warning, fontsize=TITLE, color=KINDS[1])
         return figure

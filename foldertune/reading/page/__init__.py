@@ -6,28 +6,19 @@ Begin at `make_page`. `studies` finds the studies, `sections` collects the conte
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from foldertune.errors import missing_extra
+from foldertune.errors import require
 from foldertune.protocol import write_whole
 from foldertune.reading.content import Findings
 from foldertune.reading.page.sections import make_section
 from foldertune.reading.page.studies import Entry, prefixes_of, read_all
 from foldertune.reading.results import Results
 
-__all__ = ["Entry", "Find", "check_libraries", "make_page", "read_all"]
+__all__ = ["Entry", "Find", "make_page", "read_all"]
 
 Find = Callable[[Results, Mapping[str, Results]], Findings]  # (a study, all studies by name) -> the study's findings
-LIBRARIES = ("jinja2", "markupsafe", "matplotlib", "numpy", "optuna", "scipy", "simpleeval", "sklearn")
-
-
-def check_libraries() -> None:
-    """Raise UserError, with the command that installs it, if a library that a page needs is missing."""
-    for name in LIBRARIES:
-        if importlib.util.find_spec(name) is None:
-            raise missing_extra("report", ImportError(name=name))
 
 
 def make_page(entries: Sequence[Entry], out: Path, find: Find, made_with: str) -> Path:
@@ -37,7 +28,7 @@ def make_page(entries: Sequence[Entry], out: Path, find: Find, made_with: str) -
         find: computes the findings of a study, given all studies on the page.
         made_with: the command that makes this page, for its footer.
     """
-    check_libraries()
+    require("report")
     from foldertune.reading.page.render import render
 
     out.mkdir(parents=True, exist_ok=True)

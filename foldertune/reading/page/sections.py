@@ -57,7 +57,7 @@ def make_section(id: str, title: str, results: Results, found: Findings, out: Pa
 def progress(results: Results) -> str:
     """A sentence about the study's progress."""
     ended = len(results.trials)
-    asked = max(results.study.trials, ended)
+    asked = max(results.asked, ended)
     if ended == asked and not results.in_hand:
         return f"All {asked:,} trials have ended."
     in_hand = f"; {len(results.in_hand)} in hand" if results.in_hand else ""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SHOWN = 12  # running trials in a view without a height of its own; a line counts the others
 RECENT = 5  # the latest setbacks that are shown
+SHARE = 10  # the pause after a drawing lasts at least this many times as long as the drawing
 
 
 # ---------------------------------------------------------------- in one line
@@ -189,8 +190,10 @@ class View:
     def update(self, read: Callable[[], Results], last: bool = False) -> None:
         """Read and draw the state if it is time to, or if this is the `last` call. Otherwise do nothing."""
         if last or time.monotonic() >= self._next:
-            self._next = time.monotonic() + self.interval
+            start = time.monotonic()
             self.draw(read())
+            now = time.monotonic()
+            self._next = now + max(self.interval, SHARE * (now - start))  # so even many trials load the machine little
 
     def draw(self, results: Results) -> None:
         """Print one line if trials have ended since the last line."""
