@@ -156,7 +156,7 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
 def new_workers(
     folder: Folder, study: Study, arguments: argparse.Namespace, say: Callable[[str], None]
 ) -> Launcher | None:
-    """The workers of this machine, or None. Says what they will do, and how to help them."""
+    """The workers of this machine, or None. Prints what they will do, and how to add more."""
     devices = [] if arguments.workers == 0 else choose_devices(arguments.device, workers=arguments.workers)
     say(hint(folder, study, devices, arguments.threads))
     options = ["--logs", str(folder.path), "--objective", study.objective]

@@ -123,7 +123,8 @@ def say_course(results: Results) -> list[str]:
     rate = "" if results.per_hour is None else f", {results.per_hour:.3g} trials an hour"
     answers = [
         f"{counted(len(results.trials), 'trial')} by {counted(len(results.workers), 'worker')} on "
-        f"{counted(len(results.machines), 'host')}, at most {results.most_at_once} at once, in {duration(seconds)}{rate}."
+        f"{counted(len(results.machines), 'host')}, at most {results.most_at_once} at once, "
+        f"in {duration(seconds)}{rate}."
     ]
     course = results.course
     if len(course.values) > 1:

@@ -72,8 +72,10 @@ class Results:
     lost: list[Trial] = field(default_factory=list)  # attempts that ended without a result
     surplus: list[Trial] = field(default_factory=list)  # attempts at a trial that is counted already
     complaints: list[str] = field(default_factory=list)  # a line about each file that could not be read
-    listed: frozenset[int] = frozenset()  # the numbers of all trials in hand, also where a file can't be read
-    pending: frozenset[int] = frozenset()  # those that wait for a worker
+    listed: frozenset[int] = (
+        frozenset()
+    )  # the numbers of all trials in hand, including those with a file that can't be read
+    pending: frozenset[int] = frozenset()  # the numbers of the trials that wait for a worker
     complete: bool = False
     kept: bool = False  # read from the small form of a finished study, so nobody works there
     silences: Mapping[TrialName, Silence] = field(default_factory=dict)  # of running trials, if a reader watches them
