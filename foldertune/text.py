@@ -12,7 +12,7 @@ def printable(text: str) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 trial`, `3 trials`."""
+    """A number with a noun: `1 trial`, `3 trials`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
@@ -24,7 +24,7 @@ def in_a_line(error: BaseException) -> str:
 
 
 def settings_in_a_line(settings: Mapping[str, Any]) -> str:
-    """`rate 0.1, width 32`."""
+    """Settings as `rate 0.1, width 32`."""
     return ", ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.items()
     )

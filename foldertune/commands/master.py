@@ -43,7 +43,7 @@ SHORTEST_WAIT, LONGEST_WAIT, LOOKS_PER_LEASE = 0.01, 1.0, 20  # seconds between 
 
 
 class Terminated(BaseException):
-    """SIGTERM: end as on Ctrl-C."""
+    """SIGTERM came: end as on Ctrl-C."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

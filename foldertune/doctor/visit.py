@@ -65,7 +65,7 @@ class Visit:
 
 
 def in_words(seconds: float) -> str:
-    """`7 µs`, `2.1 ms`, `3.4 s`, `12 min`."""
+    """A duration as `7 µs`, `2.1 ms`, `3.4 s` or `12 min`."""
     if seconds < 0.001:
         return f"{1e6 * seconds:.0f} µs"
     if seconds < 1:

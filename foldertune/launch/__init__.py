@@ -1,4 +1,4 @@
-"""Starting workers, and keeping them alive."""
+"""Starts workers and keeps them alive."""
 
 from __future__ import annotations
 

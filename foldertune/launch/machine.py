@@ -94,7 +94,7 @@ def choose_devices(wish: str, trials_per_gpu: int | None = 1, workers: int | Non
 
 
 def describe_devices(devices: Sequence[str]) -> str:
-    """`3 on cuda:0, 3 on cuda:1`."""
+    """The numbers of workers by device: `3 on cuda:0, 3 on cuda:1`."""
     return ", ".join(f"{count} on {device}" for device, count in Counter(devices).items())
 
 

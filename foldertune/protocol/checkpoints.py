@@ -25,7 +25,7 @@ _PATTERN = re.compile(r"\.?trial-(\d{5,12})-\d{1,9}\.checkpoint", re.ASCII)  # a
 
 
 def checkpoint_path(directory: Path, number: int, attempt: int) -> str:
-    """Where that attempt keeps its checkpoint."""
+    """The path of an attempt's checkpoint."""
     return f"{directory}/trial-{number:05d}-{attempt}.checkpoint"
 
 

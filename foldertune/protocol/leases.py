@@ -130,7 +130,7 @@ class Heartbeat(threading.Thread):
         self._claim = None
 
     def run(self) -> None:
-        """Beat once an interval, until the process ends."""
+        """Send a heartbeat once per interval, until the process ends."""
         last_beat = time.monotonic()
         while True:
             time.sleep(min(1.0, self._interval))

@@ -162,7 +162,7 @@ def say_losses(results: Results, *, collapsed: bool = True) -> list[str]:
 
 
 def say_lost(results: Results) -> str:
-    """`2 attempts were lost and tried again`."""
+    """The number of lost attempts as `2 attempts were lost and tried again`."""
     return f"{counted(len(results.lost), 'attempt')} {'was' if len(results.lost) == 1 else 'were'} lost and tried again"
 
 

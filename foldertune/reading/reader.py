@@ -80,7 +80,7 @@ class Reader:
                 self._settled[name] = trial
                 if trial.result is None:
                     self._met[name] = None
-        listed = set(names)  # what was counted once stays so, even if this listing lacks its name
+        listed = set(names)  # a counted trial stays counted, even if this listing lacks its name
         return [trial for name, trial in self._settled.items() if name.state == "seen" or name in listed]
 
     def _read_in_hand(self, names: list[TrialName]) -> list[Trial]:

@@ -11,7 +11,7 @@ from foldertune.tables import short
 
 
 def listed(texts: Iterable[Any]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """A list of texts as `a`, `a and b` or `a, b and c`."""
     *most, last = [str(text) for text in texts]
     return f"{', '.join(most)} and {last}" if most else last
 
@@ -22,17 +22,17 @@ def words(name: str) -> str:
 
 
 def described(settings: Mapping[str, Any], names: Iterable[str]) -> str:
-    """`step size 0.1, width 64`."""
+    """These settings as `step size 0.1, width 64`."""
     return ", ".join(f"{words(name)} {short(settings.get(name))}" for name in names)
 
 
 def best_first(study: Study) -> str:
-    """The usual order: `lowest loss first`."""
+    """The usual order of trials, in words: `lowest loss first`."""
     return f"{'lowest' if study.direction == 'minimize' else 'highest'} {study.metric} first"
 
 
 def duration(seconds: float) -> str:
-    """`40 s`, `12.5 min`, `2.4 h`."""
+    """A duration as `40 s`, `12.5 min` or `2.4 h`."""
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
