@@ -17,7 +17,7 @@ PAGE = Path(__file__).parent
 SUBTITLE = "Hyperparameter search over a shared folder: answers computed from the trials' files."
 FOOTNOTE = (
     f"± is the standard deviation over trials of equal settings (n − 1); trials that collapsed are left out of means. "
-    f"Verdicts are Welch's t-tests at {SIGNIFICANT:g}, two-sided, each for itself."
+    f"Verdicts are two-sided Welch's t-tests at {SIGNIFICANT:g}, without correction for several tests."
 )
 
 
