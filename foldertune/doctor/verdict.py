@@ -28,8 +28,8 @@ def recommend(visit: Visit) -> float:
 
     The default of 180 s is three times the 60 s for which an NFS client caches a file that seems not to change. A
     measured delay can be shorter, because new files are cached for only 3 s. So a measured delay or a mount option
-    can make the lease longer, but not shorter. A disk of this machine needs no cache, and the master sees at once that
-    a process has died: there, 30 s are enough for a worker that hangs or is stopped.
+    can make the lease longer, but not shorter. On a disk of this machine nothing is cached, and the master sees at once
+    that a process has died: the 30 s there are for a worker that hangs or is stopped.
     """
     caches = [float(n) for n in re.findall(r"\b(?:actimeo|ac(?:reg|dir)max)=(\d+)", mount_of(visit.logs.path)[2])]
     least = LOCAL_LEASE if is_local(visit) else DEFAULT_LEASE

@@ -1,4 +1,4 @@
-"""One attempt at a trial: passes reports from the training code to the folder. Also the signals that end it."""
+"""One attempt at a trial: it passes reports from the training code to the folder. Also the exceptions that end it."""
 
 from __future__ import annotations
 
