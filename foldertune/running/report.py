@@ -59,8 +59,8 @@ class Report:
     def resume(self, read: Callable[[bytes], T]) -> T | None:
         """Pass the latest checkpoint of this trial to `read`, and return its value; None if there is no checkpoint.
 
-        If `read` raises an error, the checkpoint before that one is tried. Report the earlier epochs again, because only
-        the reports of this attempt count.
+        If `read` raises an error, the checkpoint before that one is tried. Report the earlier epochs again, because
+        only the reports of this attempt count.
         """
         for path, data in self._listener.checkpoints():
             try:
