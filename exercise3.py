@@ -26,19 +26,19 @@ from training.settings import SETTINGS, complete
 
 
 def train(settings: dict[str, Any], report: Report) -> dict[str, Any]:
-    """The objective: train with these settings, report every epoch, return the metrics (see `training.cnn.train`)."""
+    """Train with these settings, report every epoch, and return the metrics: see `training.cnn.train`."""
     from training.cnn import train as train_network  # torch takes seconds to import; `--help` must not wait for it
 
     return train_network(settings, report)
 
 
 def check(settings: dict[str, Any]) -> None:
-    """What the master asks before a search. Raises ValueError for settings that can't be trained with."""
+    """Check settings; the master does so before a search. Raises ValueError if no training is possible with them."""
     complete(settings)
 
 
 def prepare(device: str) -> None:
-    """What a worker does before its first trial: fetch the data set, import torch, see to the device."""
+    """Prepare a worker for its first trial: fetch the data set, import torch, limit the memory on a shared GPU."""
     try:
         from training.cnn import choose_device, limit_memory
         from training.data import fetch
@@ -49,7 +49,7 @@ def prepare(device: str) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line: a flag for every setting, then how to use the machine."""
+    """Parse the command line. It has an option for every setting, and options for the machine."""
     parser = new_parser(__doc__, "python exercise3.py")
     group = parser.add_argument_group("settings")
     for name, setting in SETTINGS.items():
@@ -72,7 +72,7 @@ class Printer(Listener):
     """Prints every epoch."""
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """One line of the learning curve."""
+        """Print one line of the learning curve."""
         if record["epoch"] == 1:
             print("epoch  seconds  training loss  validation loss  validation error")
         error = 1 - record["validation_accuracy"]
@@ -85,7 +85,7 @@ class Printer(Listener):
 
 
 def main() -> int:
-    """Train once and print what came out."""
+    """Train once and print the result. Returns the exit code."""
     arguments = parse_arguments()
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads or count_cores())  # before torch is imported
     try:
@@ -94,7 +94,7 @@ def main() -> int:
     except ModuleNotFoundError as error:
         raise missing_extra("exercise", error) from None
     except KeyboardInterrupt:
-        print("stopped before the end; no result", file=sys.stderr)
+        print("stopped before the end, so there is no result", file=sys.stderr)
         return 130
     print(
         f"best validation error {100 * result['validation_error']:.2f} % in epoch {result['best_epoch']}, "

@@ -1,1 +1,1 @@
-"""What came out of a study: tables, status, plots. Imports no torch."""
+"""The exercise: its six scenarios, kept results and figures. Imports no torch."""

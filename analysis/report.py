@@ -1,4 +1,4 @@
-"""The page of the exercise: as `foldertune report`, but scenarios 1 to 6 are asked their own questions.
+"""Make the page of the exercise: like `foldertune report`, but scenarios 1 to 6 have findings of their own.
 
 python -m analysis.report --logs analysis/exercise3 --out page
 """

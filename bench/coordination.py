@@ -1,15 +1,15 @@
-"""What coordination costs: no-op trials a second, by real processes, beside Optuna.
+"""Measure the cost of coordination: trials without work per second, with real processes, compared with Optuna.
 
     python -m bench.coordination                    in the temporary directory
-    python -m bench.coordination --dir /shared/me   on the filesystem you mean to use
+    python -m bench.coordination --dir /shared/me   on the filesystem you want to use
 
-For 1 and for 8 workers the same number of trials, four hyperparameters and one
-reported epoch each, by `master.py` with `worker.py` processes, then by as many
-processes that share an Optuna study in JournalStorage's file backend. Ours
-waits for every result to be on stable storage (fsync); so does Optuna's journal.
-The clock runs from the first claim to the last result collected; the start of
-the processes is left out on both sides. Repeated, the sides taking turns; the
-medians and their ratio are printed, everything goes to bench/results/.
+With 1 worker and with 8 it makes the same number of trials, each with four
+hyperparameters and one reported epoch: first with `master.py` and `worker.py`
+processes, then with as many processes that share an Optuna study in
+JournalStorage's file backend. Both wait until every result is on stable storage
+(fsync). The clock runs from the first claim to the last collected result, so the
+start of the processes does not count. The two sides take turns. It prints the
+medians and their ratio, and writes everything to bench/results/.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ m = {{ type = "int", low = 10, high = 99 }}
 
 
 def time_ours(directory: Path, workers: int, trials: int) -> float:
-    """Trials a second of a master with that many workers."""
+    """Trials per second of a master with that many workers."""
     study, logs = directory / "noop.toml", directory / "logs"
     study.write_text(STUDY.format(trials=trials))
     command = [sys.executable, "master.py", str(study), "--logs", str(logs), "--workers", str(workers)]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    end = (logs / "study.json.done").stat().st_ctime  # its rename: when the last result had been collected
+    end = (logs / "study.json.done").stat().st_ctime  # the time of its rename, after the last result was collected
     seen = list((logs / "seen").glob("*.seen"))
     assert len(seen) == trials, f"{len(seen)} of {trials}"
     claims = (json.loads(file.read_text().splitlines()[1])["time"] for file in seen)
@@ -58,7 +58,7 @@ def time_ours(directory: Path, workers: int, trials: int) -> float:
 
 
 def time_optuna(directory: Path, workers: int, trials: int) -> float:
-    """Trials a second of that many processes with one journal file."""
+    """Trials per second of that many processes with one journal file."""
     context = multiprocessing.get_context("spawn")
     journal, barrier = str(directory / "journal.log"), context.Barrier(workers + 1)
     shares = [trials // workers + (number < trials % workers) for number in range(workers)]
@@ -98,11 +98,13 @@ def _optimize(journal: str, trials: int, barrier) -> None:  # type: ignore[no-un
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print the medians, and write bench/results/."""
     parser = new_parser(__doc__)
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where to measure (default: the temporary directory)")
-    parser.add_argument("--trials", type=int, default=4000, metavar="N", help="of each measurement (default: 4000)")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="(default: 3)")
+    parser.add_argument(
+        "--trials", type=int, default=4000, metavar="N", help="trials of each measurement (default: 4000)"
+    )
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds (default: 3)")
     arguments = parser.parse_args()
     import optuna
 

@@ -1,4 +1,4 @@
-"""An objective that costs nothing: what is left is the cost of coordination."""
+"""An objective that costs nothing, so that only the cost of coordination remains."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def train(settings: dict[str, Any], report: Callable[..., None]) -> dict[str, Any]:
-    """One epoch, no work."""
+    """Report one epoch without any work, and return a metric."""
     report(epoch=1, validation_error=settings["x"])
     return {"validation_error": settings["x"]}

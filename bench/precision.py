@@ -1,14 +1,14 @@
-"""Is bfloat16 as good as float32? The same trainings in both, seed by seed, compared.
+"""Compare bfloat16 with float32: the same trainings in both precisions, seed by seed.
 
     python -m bench.precision                20 to 60 seeds of four settings (about 25 minutes on two cores)
-    python -m bench.precision --logs DIR     keep the four folders there; a second call goes on with them
+    python -m bench.precision --logs DIR     keep the four folders there; a second call resumes them
 
 Each setting is a grid study over precision and seed, searched by `master.py` with
 its own workers. For the final training loss and the validation error it prints
 mean ± standard deviation in both precisions, their difference with its 95 %
 confidence interval (Welch), and p of the Mann-Whitney test, which asks whether one
 tends to be larger than the other. For the number of diverged trainings it prints p
-of Fisher's exact test. Everything goes to bench/results/.
+of Fisher's exact test. It writes everything to bench/results/.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def search(name: str, logs: Path) -> dict[str, list[dict[str, float]]]:
 
 
 def compare(name: str, runs: dict[str, list[dict[str, float]]]) -> list[str]:
-    """Lines of a Markdown table: a metric each."""
+    """Lines of a Markdown table, one per metric."""
     from scipy import stats
 
     lines = []
@@ -81,7 +81,7 @@ def compare(name: str, runs: dict[str, list[dict[str, float]]]) -> list[str]:
 
 
 def main() -> None:
-    """Train, compare, print."""
+    """Train, compare, print the table, and write bench/results/."""
     parser = new_parser(__doc__)
     parser.add_argument("--logs", type=Path, metavar="DIR", help="where to search (default: a temporary directory)")
     arguments = parser.parse_args()

@@ -1,12 +1,12 @@
-"""How long reading takes: the results of 10,000 trials, and the page that shows them.
+"""Measure the time to read 10,000 trials: for the table of results, and for the page.
 
     python -m bench.reading [--trials 10000] [--rounds 5]
 
-Makes a study's folder of synthetic trials, each counted and with the lines of ten
-epochs, in the temporary directory. Then real processes read it, in turns. The
-first round warms up and is left out. Wall seconds are what a person waits, CPU
-seconds (user and system) what it takes on a machine that is busy otherwise.
-Everything goes to bench/results/.
+Makes a study's folder of synthetic trials in the temporary directory. Each trial
+is counted and has the lines of ten epochs. Then real processes read the folder,
+in turns. The first round warms up and is left out. Wall seconds are the time that
+a person waits; CPU seconds (user and system) show the work on a busy machine.
+It writes everything to bench/results/.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PROGRAMS = {
 
 
 def new_study(trials: int) -> Study:
-    """A random search as scenario 6's, over four hyperparameters."""
+    """A random search over four hyperparameters, like that of scenario 6."""
     space = {
         "learning_rate": {"type": "float", "low": 0.001, "high": 1.0, "log": True},
         "momentum": {"type": "float", "low": 0.0, "high": 0.99},
@@ -59,7 +59,7 @@ def new_study(trials: int) -> Study:
 
 
 def make_folder(path: Path, trials: int) -> Study:
-    """A folder as a master leaves it, every trial with a learning curve; the same one for the same number."""
+    """Make a folder as a master leaves it, every trial with a learning curve. It depends only on `trials`."""
     folder, study = Folder(path), new_study(trials)
     folder.prepare()
     folder.write_study(study.to_record())
@@ -70,7 +70,7 @@ def make_folder(path: Path, trials: int) -> Study:
 
 
 def story(study: Study, number: int) -> bytes:
-    """The lines of one trial."""
+    """The lines of one trial's file."""
     chance = random.Random(number)
     worker, limit, start = f"gpu{number % 8:02d}-4711-k3f9", chance.uniform(0.01, 0.5), 60 * number
     curve = [
@@ -102,12 +102,12 @@ def story(study: Study, number: int) -> bytes:
 
 
 def clock(second: int) -> str:
-    """That second of a year, as trials tell the time."""
+    """A time, this many seconds after the start of a year, as trials write it."""
     return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(1767225600 + second))
 
 
 def seconds_of(command: list[str]) -> dict[str, float]:
-    """Wall and CPU seconds of this Python program."""
+    """Run a Python program and return its wall and CPU seconds."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -129,10 +129,10 @@ def measure(trials: int, rounds: int) -> dict[str, list[dict[str, float]]]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print the medians, and write bench/results/."""
     parser = new_parser(__doc__)
-    parser.add_argument("--trials", type=int, default=10_000, metavar="N", help="(default: 10000)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(default: 5)")
+    parser.add_argument("--trials", type=int, default=10_000, metavar="N", help="trials in the folder (default: 10000)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds (default: 5)")
     arguments = parser.parse_args()
     raw = measure(arguments.trials, arguments.rounds)
     print(f"{arguments.trials:,} trials, median seconds     wall     CPU")

@@ -1,11 +1,10 @@
-"""How long a worker takes to its first claim, beside importing torch alone, and the data set to load.
+"""Measure the time to a worker's first claim, to import torch alone, and to load the data set.
 
     python -m bench.startup [--rounds 5]
 
-In turns: a process that imports torch and says so; a worker that says what it has
-claimed, in a folder with a trial for it; a process that has torch and loads the
-full data set. The first round warms up and is left out. Everything goes to
-bench/results/.
+Three kinds of processes take turns: one imports torch; a worker claims the only
+trial of a folder; one has imported torch and loads the full data set. The first
+round warms up and is left out. It writes everything to bench/results/.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ print(time.perf_counter() - start)
 
 
 def seconds_until(word: str, *command: str) -> float:
-    """From the start of this Python program until it says a line with this word; then it is stopped."""
+    """Seconds from the start of a Python program until it prints a line with this word. Then it is stopped."""
     start = time.perf_counter()
     with subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
@@ -49,7 +48,7 @@ def seconds_until(word: str, *command: str) -> float:
 
 
 def claim_once() -> float:
-    """A worker's first claim: of the one trial of a new folder."""
+    """Seconds until a worker claims the only trial of a new folder."""
     with tempfile.TemporaryDirectory() as directory:
         folder = Folder(Path(directory))
         folder.seen.mkdir()
@@ -59,9 +58,9 @@ def claim_once() -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print the medians, and write bench/results/."""
     parser = new_parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="(default: 5)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds (default: 5)")
     rounds = parser.parse_args().rounds
     raw = []
     for _ in range(rounds + 1):

@@ -1,7 +1,7 @@
 """The exercise's training as most people would write it: torchvision's transforms, a DataLoader, PyTorch's defaults.
 
-What `bench/training.py` compares with. Equal in what it computes: network, initial weights' distribution, SGD, dropout,
-data, evaluation after every epoch.
+`bench/training.py` compares ours with it. Both compute the same: network, distribution of initial weights, SGD,
+dropout, data, and evaluation after every epoch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from training.data import PARTS, directory
 
 
 class Net(nn.Module):  # type: ignore[misc]
-    """Images (n, 1, 28, 28) to logits (n, 10)."""
+    """Maps images (n, 1, 28, 28) to logits (n, 10)."""
 
     def __init__(self, filters: int, dropout: float) -> None:
         super().__init__()
@@ -42,8 +42,11 @@ class Net(nn.Module):  # type: ignore[misc]
 
 
 def train(settings: Mapping[str, Any], begin: Callable[[], None], after_epoch: Callable[[float, float], bool]) -> None:
-    """Train with complete settings; `begin()` is called when all is prepared, and `after_epoch(training seconds,
-    accuracy)` says when it is enough.
+    """Train with complete settings.
+
+    Args:
+        begin: called when everything is prepared.
+        after_epoch: called with the training seconds and the accuracy of an epoch; True ends the training.
     """
     torch.manual_seed(settings["seed"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""The benchmarks run, and count what they say."""
+"""The benchmarks run, and count what they claim to count."""
 
 from __future__ import annotations
 

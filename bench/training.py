@@ -1,16 +1,16 @@
-"""Trials an hour: the stock recipe and ours, side by side.
+"""Measure trials per hour with the stock recipe and with ours, side by side.
 
     python -m bench.training                 all settings, three rounds (50 minutes on two cores)
     python -m bench.training --rounds 1 --seconds 5
 
-Each measurement is as many one-thread processes at once as there are cores, or
-one alone, training for some seconds from a start together; the sides take turns.
-Images a second count training only; trials an hour count scenario 2's 50 epochs
-of 5,000 images, the validation after each, and what precedes them: in the stock
-recipe the start of a process, its imports and its data, in ours, where a worker
-did that long ago, making the network. Peak is that of a matrix product of 1024 ×
-1024, the best precision's, measured in the same round. Medians of the rounds;
-everything goes to bench/results/.
+Each measurement runs one process alone, or as many at once as there are cores,
+each with one thread. They start together and train for some seconds; the two
+sides take turns. Images per second count training only. Trials per hour count
+scenario 2's 50 epochs of 5,000 images, the validation after each, and the set-up:
+in the stock recipe that is the start of a process, its imports and its data; in
+ours only the network, because the worker did the rest long before. The peak is
+that of a 1024 × 1024 matrix product in the faster precision, measured in the same
+round. It prints medians of the rounds, and writes everything to bench/results/.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "training.json"
 SHAPES = [(10, 16), (32, 20), (32, 100), (64, 64), (99, 250), (256, 500)]  # filters, batch size
 EPOCHS, TRAINING_IMAGES = 50, 5_000
-SETTLED = 12.0  # seconds, longer than any takes to set itself up
+SETTLED = 12.0  # seconds; longer than any process needs for its set-up
 SIDES = ("stock", "float32", "auto")
 
 
 def flops(filters: int) -> int:
-    """Arithmetic of an image, forward and backward: two a multiply-add, three times forward."""
+    """Operations per image, forward and backward: two per multiply-add, three times those of the forward pass."""
     forward = 24 * 24 * 25 * filters + 8 * 8 * 25 * filters**2 + 16 * filters * 256 + 2560
     return 3 * 2 * forward
 
 
 def train_for(side: str, filters: int, batch_size: int, seconds: float, born: float) -> dict[str, Any]:
-    """In a process of its own, started at `born` (time.time): train; what a trial's start and its epochs take.
+    """Train, in a process that was started at `born` (time.time). Returns the times of set-up and epochs.
 
-    Begins SETTLED seconds after `born`, when all that started together have set themselves up.
+    Training begins SETTLED seconds after `born`, when all processes have finished their set-up.
     """
     import torch
 
     torch.set_num_threads(1)
     settings = complete({"filters": filters, "batch_size": batch_size, "learning_rate": 0.05})
-    epochs: list[tuple[float, float]] = []  # seconds of training, and from the last epoch's end to this one's
+    epochs: list[tuple[float, float]] = []  # seconds of training; seconds since the end of the last epoch
     last = preparing = 0.0
 
     def after_epoch(training_seconds: float) -> bool:
@@ -104,7 +104,7 @@ def train_for(side: str, filters: int, batch_size: int, seconds: float, born: fl
 
 
 def measure(side: str, shape: tuple[int, int], processes: int, seconds: float) -> list[dict[str, float]]:
-    """What each of so many processes at once measured."""
+    """The measurements of this many processes that train at once."""
     command = [sys.executable, "-m", "bench.training", "--child", side, *map(str, shape), str(seconds)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     born = str(time.time())
@@ -119,7 +119,7 @@ def measure(side: str, shape: tuple[int, int], processes: int, seconds: float) -
 
 
 def measure_peak(precision: str) -> float:
-    """FLOPS of one thread multiplying two matrices of 1024 × 1024."""
+    """The FLOPS of one thread that multiplies two 1024 × 1024 matrices."""
     import torch
 
     torch.set_num_threads(1)
@@ -134,7 +134,7 @@ def measure_peak(precision: str) -> float:
 
 
 def to_markdown(raw: list[dict[str, Any]], peaks: list[dict[str, float]]) -> str:
-    """Medians of trials an hour, of each side, and ours in images a second; a line a shape and number of processes."""
+    """A table of medians: trials per hour of each side, images per second of ours; a line per shape and processes."""
     lines = ["| filters, batch | at once | stock | float32 | auto | ratio | images/s | of peak |"]
     lines.append("|---|---:|---:|---:|---:|---:|---:|---:|")
     for shape in SHAPES:
@@ -159,10 +159,12 @@ def to_markdown(raw: list[dict[str, Any]], peaks: list[dict[str, float]]) -> str
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print the medians, and write bench/results/."""
     parser = new_parser(__doc__)
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="(default: 3)")
-    parser.add_argument("--seconds", type=float, default=5, metavar="S", help="of each measurement (default: 5)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds (default: 3)")
+    parser.add_argument(
+        "--seconds", type=float, default=5, metavar="S", help="seconds of each measurement (default: 5)"
+    )
     parser.add_argument("--child", nargs=5, help=argparse.SUPPRESS)  # side, filters, batch size, seconds, born
     arguments = parser.parse_args()
     if arguments.child:

@@ -1,4 +1,4 @@
-"""Real processes in a folder of their own, and the rule that CI skips nothing."""
+"""Runs real processes in a folder of their own, and makes sure that CI skips nothing."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ class Bench:
         return str(file)
 
     def start(self, *command, **options):
-        """A program in the background, with what it says kept."""
+        """Start a program in the background, and keep its output."""
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT} | options
         process = subprocess.Popen([sys.executable, *map(str, command)], **options)
         self.processes.append(process)
         return process
 
     def master(self, *arguments, **options):
-        """Without workers, if the arguments don't say how many."""
+        """Start a master, without workers unless the arguments give a number."""
         if "--workers" not in arguments:
             arguments = (*arguments, "--workers", 0)
         return self.start("master.py", *arguments, "--logs", self.logs, **options)
@@ -72,14 +72,14 @@ class Bench:
         return self.start(*command, **options)
 
     def finish(self, process, code=0):
-        """What the program said until it ended; its exit code must be the expected one."""
+        """Wait until the program ends with the expected exit code, and return its output."""
         said = process.communicate(timeout=PATIENCE)[0] or ""
         assert process.returncode == code, f"exit code {process.returncode}, not {code}:\n{said}"
         assert "Traceback" not in said, said
         return said
 
     def search(self, *arguments, code=0, **options):
-        """A master, from start to end."""
+        """Run a master from start to end."""
         return self.finish(self.master(*arguments, **options), code)
 
     def close(self):
@@ -102,7 +102,7 @@ class Bench:
         return [Row.from_trial(trial) for trial in results.trials]
 
     def assert_complete(self, trials):
-        """Every trial asked for is counted once, nothing is left, and results.csv says the same."""
+        """Every trial asked for is counted once, no file is left over, and results.csv agrees."""
         assert sorted(name.number for name in self.names("seen")) == list(range(trials))
         assert self.folder.names() == []
         assert (self.logs / "study.json.done").exists() and not (self.logs / "study.json").exists()
@@ -113,7 +113,7 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def environment():
-    """What a program that runs in the tests' own process sets is set for that test alone: a worker's threads."""
+    """Undo changes of environment variables after each test: a program in the tests' own process may make some."""
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -122,7 +122,7 @@ def environment():
 
 @pytest.fixture
 def bench(tmp_path):
-    """A folder, and the end of every process started in it."""
+    """A folder. Every process started in it is ended after the test."""
     bench = Bench(tmp_path)
     yield bench
     bench.close()
@@ -155,7 +155,7 @@ class Curve(Listener):
 
 
 def wait_for(condition, what=""):
-    """What `condition` returns, as soon as it is true."""
+    """Wait until `condition` returns something true, and return that."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if value := condition():

@@ -8,13 +8,13 @@ import time
 
 
 def quick(settings, report):
-    """Nothing but the protocol."""
+    """Does no work: exercises only the protocol."""
     report(epoch=1, validation_error=settings["x"])
     return {"validation_error": settings["x"]}
 
 
 def brief(settings, report):
-    """A twentieth of a second: longer than it takes a waiting worker to wake up for forty of them."""
+    """Takes a twentieth of a second, so that forty of them last longer than a waiting worker sleeps."""
     time.sleep(0.05)
     return {"validation_error": settings["x"]}
 
@@ -35,7 +35,7 @@ def stuck(settings, report):
 
 
 def moody(settings, report):
-    """Fails on the upper half of x, returns something else than a number, or no metric, at the very top."""
+    """Fails on the upper half of x. At the very top it returns no metric, or one that is not a number."""
     x = settings["x"]
     if x > 0.9:
         return {"something": 1}
@@ -54,7 +54,7 @@ def deadly(settings, report):
 
 
 def diverging(settings, report):
-    """Numbers that JSON does not have, and those of numpy."""
+    """Reports numbers that JSON does not have, and numbers of numpy."""
     import numpy
 
     report(epoch=1, training_loss=float("inf"), validation_error=numpy.float32(0.5))
@@ -62,7 +62,7 @@ def diverging(settings, report):
 
 
 def resumable(settings, report):
-    """Ten epochs that can be gone on with, in a few lines."""
+    """Ten epochs that can be resumed, in a few lines."""
     began_at = report.resume(int) or 0
     for epoch in range(began_at + 1, 11):
         time.sleep(0.1)
@@ -79,7 +79,7 @@ def heedless(settings, report):
 
 
 def hanging(settings, report):
-    """On the upper half of x hangs for good: in Python, or, at the top, in a call that never returns to it."""
+    """Hangs for good on the upper half of x: in Python or, at the top, in a call that never returns to Python."""
     x = settings["x"]
     report(epoch=1, validation_error=x)
     if x > 0.75:
@@ -109,12 +109,12 @@ def greedy(settings, report):
 
 
 def quitting(settings, report):
-    """Calls sys.exit, as a script turned into an objective may."""
+    """Calls sys.exit, as an objective made from a script may."""
     raise SystemExit("no data here" if settings["x"] > 0.5 else 0)
 
 
 def no_gpu_memory(settings, report):
-    """What PyTorch raises when a GPU's memory is used up; there is no GPU to do it for real."""
+    """Raises what PyTorch raises when a GPU's memory is used up, because there is no GPU to do it for real."""
     if settings["x"] > 0.5:
         import torch
 
@@ -129,20 +129,20 @@ def hung(settings, report):
 
 
 def unpretentious(settings, report):
-    """Takes any settings, also those that a spoilt file holds."""
+    """Accepts any settings, even those of a damaged file."""
     report(epoch=1, validation_error=0.5)
     return {"validation_error": 0.5}
 
 
 def talkative(settings, report):
-    """A twentieth of a second, and lines that need room on the disk."""
+    """Takes a twentieth of a second, and reports lines that need room on the disk."""
     time.sleep(0.05)
     report(epoch=1, validation_error=settings["x"], note="x" * 5000)
     return {"validation_error": settings["x"]}
 
 
 def placed(settings, report):
-    """Where it was asked to train, and in what company."""
+    """Returns the device on which it was asked to train, and the number of trials that share it."""
     time.sleep(0.1)
     threads = int(os.environ["OMP_NUM_THREADS"])
     return {

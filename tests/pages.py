@@ -1,4 +1,4 @@
-"""Studies for tests of figures, sentences and pages, written as workers leave them; and what a page says."""
+"""Studies for tests of figures, sentences and pages, written as workers leave them; and helpers that read a page."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def write_grid(path, scenario, loss, seconds=lambda settings: 30.0, repeats=3, c
 
 
 def write_search(path, workers, trials=24, name="scenario5", slow=1.0):
-    """A random search of scenario 5 in which the effective rate decides, by so many workers at once."""
+    """A random search of scenario 5 by this many workers at once, in which the effective rate decides."""
     folder, study = Folder(path), load("scenario5", trials=trials)
     folder.prepare()
     folder.write_study({**study.to_record(), "name": name})
@@ -86,7 +86,7 @@ def write_search(path, workers, trials=24, name="scenario5", slow=1.0):
 
 
 def write_other(path, trials=30):
-    """A study of another objective, with all that can go wrong: lost, failed, diverged, running, hostile texts."""
+    """A study of another objective, with everything that can go wrong: lost, failed, diverged, running, hostile texts."""
     folder = Folder(path)
     folder.prepare()
     folder.write_study(OTHER)
@@ -105,7 +105,7 @@ def write_other(path, trials=30):
 
 
 def make(bench, *logs, code=0, out=None):
-    """Make the page; its text, and where it is."""
+    """Make the page. Returns its text and its path."""
     out = out or bench.path / "page"
     said = bench.finish(bench.start("-m", "analysis.report", "--logs", *logs, "--out", out), code)
     if code:
@@ -127,7 +127,7 @@ def said_of(*logs):
 
 
 def answers(page):
-    """What the data say, one text a sentence."""
+    """The sentences about a study, one text each."""
     main = page.split('<main id="main">')[1]
     return [
         html.unescape(text)
@@ -159,7 +159,7 @@ ODD = [[1], {"a": 1}, None, True, "0.1", -1, 0, 1, 10**30, 1e-300, HOSTILE]
 
 
 def add_odd_trials(folder, study):
-    """What a person may queue by hand, and a worker may answer; returns how many."""
+    """Add odd trials that a person may queue by hand, with odd results. Returns their number."""
     names = [*study.space, "data", "epochs"]
     for k, (value, name) in enumerate(itertools.product(ODD, names), start=90_000):
         settings = {**settings_of(study, 0), name: value}

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 
 def complaint(capsys):
-    """The one line on stderr; nothing else was said."""
+    """The one line on stderr. There must be no other output."""
     said = capsys.readouterr()
     assert not said.out and said.err.startswith("error: ") and said.err.count("\n") == 1, said
     return said.err
@@ -141,7 +141,7 @@ def test_examples_stand_in_columns():
 
 
 def test_a_worker_starts_without_any_library(bench):
-    """Python's `-S`: there are no site-packages."""
+    """With Python's option `-S` there are no site-packages."""
     options = ["--logs", str(bench.logs), "--objective", "tests.objectives:quick", "--idle-timeout", "0"]
     command, environment = [sys.executable, "-S", "worker.py", *options], {**os.environ, "PYTHONPATH": ""}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=60)

@@ -60,7 +60,7 @@ POISON = 'raise RuntimeError("this file is a person\'s own and has nothing to do
 
 
 def call(*command, code=0, **options):
-    """What a program said, on stdout and on stderr."""
+    """Run a program and return its stdout and its stderr."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MNIST", "XDG"))}
     environment |= {"COLUMNS": "200", **options.pop("env", {})}
     done = subprocess.run(
@@ -106,7 +106,7 @@ def worker_id(request):
 
 @pytest.fixture
 def own(tmp_path):
-    """A person's directory: an objective, and files with the names of ours."""
+    """A user's directory, with an objective and with files that have the same names as ours."""
     files = {
         "search/__init__.py": "",
         "search/model.py": MODEL,
@@ -190,7 +190,7 @@ def test_the_default_objective_without_its_extra_is_one_line(installed, own):
 
 
 def test_a_worker_imports_the_standard_library_and_its_objective_alone(installed, own):
-    """In an environment without filelock and rich, isolated from everything else."""
+    """The worker runs in an environment without filelock and rich, isolated from everything else."""
     logs, model = own / "logs", own / "search" / "model.py"
     model.write_text(MODEL + TELL)
     master = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What may import what, whose words stand where, how quick a program answers, and the checks of style and types."""
+"""Imports, forbidden words, lengths of files, quick answers of programs, and the checks of style and types."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ MODULES = dict(modules(*PACKAGES)) | {name: ROOT / f"{name}.py" for name in SCRI
 
 
 def imported_by(path):
-    """The dotted names that a file imports, anywhere in it: a module of ours where there is one of that name."""
+    """The dotted names that a file imports, anywhere in it; for names inside our modules, the module."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -168,7 +168,7 @@ def test_only_strategies_know_strategies():
 
 
 def reachable(start):
-    """The modules of ours that are imported when this one is, or while it runs."""
+    """Our modules that are imported with this one, or while it runs."""
     found, ahead = set(), [start]
     while ahead:
         name = ahead.pop()
@@ -181,7 +181,7 @@ def reachable(start):
 
 
 def test_a_worker_needs_the_standard_library_alone():
-    """Nothing that a worker's process may ever import from foldertune asks for a library."""
+    """No module of foldertune that a worker's process may import needs a library."""
     for name in reachable("foldertune.commands.worker") | reachable("foldertune.cli"):
         others = {top(other) for other in imported_by(MODULES[name])} - {"foldertune"}
         assert others <= sys.stdlib_module_names, MODULES[name]
@@ -216,7 +216,7 @@ def test_files_are_data():
 
 
 def test_files_are_short():
-    """300 lines; more only where one reads on without a break: those are named here, with their reason."""
+    """A file has at most 300 lines. Longer files are named here, with the reason."""
     long = {
         "foldertune.protocol.folder": "every rename, and why it is safe",
         "foldertune.reading.results": "one object, one fact after another",

@@ -1,1 +1,1 @@
-"""How the network of the exercise is trained. Knows nothing of trial files."""
+"""Trains the network of the exercise. It knows nothing of trial files."""

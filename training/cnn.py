@@ -1,7 +1,7 @@
 """The training loop: from settings to a learning curve.
 
-Data set, order of the examples, weights and losses stay on the device; the host waits for it once an epoch. On a GPU
-the steps are recorded in CUDA graphs, several in one, so that the host never holds the device up.
+Data set, order of the examples, weights and losses stay on the device; the host waits for it once per epoch. On a GPU
+the steps are recorded in CUDA graphs, several in each, so that the device never waits for the host.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from training.network import Network
 from training.settings import SettingsError, complete
 
 EVALUATION_BATCH = 500
-CHANCE = 0.15  # an accuracy below this is chance: always answering the most frequent digit is right for 11 %
-GRAPH_STEPS = 16  # of training in one CUDA graph
+CHANCE = 0.15  # an accuracy below this is chance level: the most frequent digit as the only answer reaches 11 %
+GRAPH_STEPS = 16  # training steps in one CUDA graph
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def draw_order(examples: int, batch_size: int, device: str) -> Tensor:
-    """Indices (steps, batch_size) of an epoch's minibatches, in a random order; an incomplete last one is dropped."""
+    """Indices (steps, batch_size) of an epoch's minibatches, in random order. An incomplete last batch is dropped."""
     steps = examples // batch_size
     return torch.randperm(examples, device=device)[: steps * batch_size].view(steps, batch_size)
 
 
 @torch.inference_mode()
 def evaluate(network: Network, part: Part) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy on a part, dropout off."""
+    """Mean cross-entropy and accuracy on a part of the data, without dropout."""
     loss = torch.zeros((), device=part.images.device)
     correct = torch.zeros((), dtype=torch.long, device=part.images.device)
     for images, labels in zip(part.images.split(EVALUATION_BATCH), part.labels.split(EVALUATION_BATCH), strict=True):
@@ -56,7 +56,7 @@ def choose_device(wish: str = "auto") -> str:
     try:
         device = torch.device(wish)
     except RuntimeError:
-        raise SettingsError(f"device: '{wish}' is no device; use auto, cpu, cuda or cuda:1") from None
+        raise SettingsError(f"device: '{wish}' is not a device; use auto, cpu, cuda or cuda:1") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SettingsError(
             f"device: there is no {wish} here ({torch.cuda.device_count()} GPUs seen by PyTorch); use cpu"
@@ -65,20 +65,22 @@ def choose_device(wish: str = "auto") -> str:
 
 
 def count_sharers(device: str) -> int:
-    """How many trials train at once on this device: what several workers of a GPU are told in TRIALS_PER_GPU."""
+    """The number of trials that train at once on this device: TRIALS_PER_GPU on a GPU, otherwise 1."""
     return 1 if device == "cpu" else int(os.environ.get("TRIALS_PER_GPU", "1"))
 
 
 def limit_memory(device: str) -> None:
-    """Ask for more than a fair share of the GPU's memory, and fail alone, before others must."""
+    """Limit this process to its share of the GPU's memory, so that a trial that needs more fails alone."""
     sharers = count_sharers(device)
-    if sharers > 1:  # a tenth is for what PyTorch does not count: contexts and libraries
+    if sharers > 1:  # a tenth is left for memory that PyTorch does not count: contexts and libraries
         torch.cuda.set_per_process_memory_fraction(0.9 / sharers, torch.device(device).index or 0)
 
 
 def choose_precision(wish: str, device: str) -> torch.dtype:
-    """The precision for "auto", "float32" or "bfloat16": lower than float32 by itself only where that was seen to give
-    the same results (docs/precision.md): on CPUs with instructions for it.
+    """The precision for "auto", "float32" or "bfloat16".
+
+    "auto" means bfloat16 on CPUs with instructions for it, where it was seen to give the same results
+    (docs/precision.md), and float32 everywhere else.
     """
     if wish == "auto":
         wish = "bfloat16" if device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
@@ -87,11 +89,11 @@ def choose_precision(wish: str, device: str) -> torch.dtype:
 
 @functools.cache
 def set_up_process() -> None:
-    """What is the same for all trainings of a process."""
+    """Set PyTorch's and glibc's options for all trainings of this process."""
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32
-    # A step frees and asks for the same few megabytes again and again. By default glibc hands them back to the system
-    # each time, and each page of them costs a fault: up to a fifth of the time.
+    # Every step frees and allocates the same few megabytes. By default glibc returns them to the system each time, and
+    # then each page costs a fault: up to a fifth of the time.
     m_trim_threshold, m_mmap_threshold = -1, -3  # from malloc.h
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
@@ -100,14 +102,14 @@ def set_up_process() -> None:
 
 
 class Training:
-    """One training, and all that is needed to go on with it between any two of its steps.
+    """One training, with all the state that is needed to resume it between any two steps.
 
     Args:
         values: complete settings.
-        data: on the device.
+        data: the data set, on the device.
 
     Attributes:
-        history: the epochs so far, as they are reported.
+        history: the reports of the epochs so far.
     """
 
     def __init__(self, values: Mapping[str, Any], data: Dataset, device: str) -> None:
@@ -119,9 +121,9 @@ class Training:
         self._images = data.training.images.to(precision)  # exact: a pixel is n/256
         self._steps = len(data.training) // values["batch_size"]
         self._order = torch.zeros((self._steps, values["batch_size"]), dtype=torch.long, device=device)
-        self._position = 0  # of the epoch's next step
-        self._row = torch.zeros(1, dtype=torch.long, device=device)  # the same, for the device
-        self._total = torch.zeros((), device=device)  # of its training losses
+        self._position = 0  # the epoch's next step
+        self._row = torch.zeros(1, dtype=torch.long, device=device)  # the same number, on the device
+        self._total = torch.zeros((), device=device)  # the sum of the epoch's training losses
         self._graphs = record_graphs(self._step, self._state, self._steps) if device != "cpu" else {1: self._step}
         self.network.round()
         self._start = time.perf_counter()
@@ -138,7 +140,7 @@ class Training:
         return len(self.history) >= self.values["epochs"] or overtime
 
     def advance(self) -> bool:
-        """Train on the next minibatch, or the next few in one go. False if the epoch has none left."""
+        """Train on the next minibatch, or on the next few at once. False if the epoch has none left."""
         if self._position == 0:
             self._order.copy_(draw_order(len(self.data.training), self.values["batch_size"], self.device))
             self._row.zero_()
@@ -169,7 +171,7 @@ class Training:
         }
 
     def end_epoch(self) -> dict[str, Any]:
-        """Validate. Returns what is to be reported."""
+        """Validate, and return the epoch's report."""
         validation_loss, accuracy = evaluate(self.network, self.data.validation)
         epoch = {
             "epoch": len(self.history) + 1,
@@ -198,10 +200,10 @@ class Training:
 
     @classmethod
     def restore(cls, saved: bytes, values: Mapping[str, Any], data: Dataset, device: str) -> Training:
-        """The training that saved this. Raises ValueError, or what torch raises, if it is no such checkpoint."""
+        """The training that saved this checkpoint. Raises ValueError or torch's errors if it is not one of ours."""
         with zipfile.ZipFile(BytesIO(saved)) as archive:
             if sum(part.file_size for part in archive.infolist()) > len(saved):
-                raise ValueError("not a checkpoint: it is compressed")  # to what size, only memory would tell
+                raise ValueError("not a checkpoint: it is compressed")  # it could expand to any size
         state = torch.load(BytesIO(saved), map_location="cpu", weights_only=True)
         training = cls(values, data, device)
         for name, tensor in training._state.items():
@@ -211,9 +213,9 @@ class Training:
         training.network.round()
         training.history, training._position = list(state["history"]), state["position"]
         if not 0 <= training._position <= training._steps or training._position != training._row:
-            raise ValueError("not a checkpoint of this training: its position is out of the epoch")
+            raise ValueError("not a checkpoint of this training: its position is outside the epoch")
         if not 0 <= training._order.min() <= training._order.max() < len(data.training):
-            raise ValueError("not a checkpoint of this training: its examples are not ours")
+            raise ValueError("not a checkpoint of this training: its examples are others")
         torch.set_rng_state(state["generator"])
         if device != "cpu" and state["device_generator"] is not None:
             torch.cuda.set_rng_state(state["device_generator"], device)
@@ -222,10 +224,10 @@ class Training:
 
 
 def record_graphs(step: Callable[[], None], state: Mapping[str, Tensor], steps: int) -> dict[int, Callable[[], None]]:
-    """One CUDA graph of several steps and one of a single step, by their number of steps; the state stays as it is.
+    """A CUDA graph of several steps and one of a single step, by their number of steps. The state does not change.
 
-    What is recorded runs only when it is replayed, but each kernel must have run before: it may ask for memory or
-    choose an algorithm then. As in PyTorch's documentation: CUDA semantics, CUDA graphs.
+    Recorded steps run only when they are replayed. But each kernel must have run once before, because it may then
+    allocate memory or choose an algorithm (PyTorch's documentation: CUDA semantics, CUDA graphs).
     """
     device = state["weights"].device
     before = {name: tensor.clone() for name, tensor in state.items()}
@@ -254,19 +256,19 @@ def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """Train one network and measure it.
 
     Args:
-        settings: as in `training.settings`; what is missing takes its default.
+        settings: as in `training.settings`; missing ones take their defaults.
         report: called after every epoch with epoch, seconds, training_loss, validation_loss, validation_accuracy.
-            Seconds count from the start of training, validation included, set-up and data loading excluded. It also
-            keeps checkpoints, and says on which device to train (see `choose_device`).
+            Seconds count from the start of training. They include validation, but not set-up and data loading. The
+            report also keeps checkpoints, and names the device (see `choose_device`).
 
     Returns:
         validation_error (1 − best accuracy: the score), best_epoch, test_loss, test_accuracy, training_loss (of the
-        last epoch), seconds, epochs_trained, parameters, diverged (loss not finite, or ended at chance level),
-        precision, device, trials_on_device (with how many others, itself counted, it shared the device: the seconds
-        are those of the clock on the wall, however many they are).
+        last epoch), seconds, epochs_trained, parameters, diverged (loss not finite, or accuracy at chance level in the
+        end), precision, device, trials_on_device (the number of trials that shared the device, including this one;
+        seconds are wall-clock seconds, whatever this number is).
 
     Raises SettingsError and DataError. The same settings on the same machine and number of threads give the same
-    bits, however often the training was interrupted and gone on with.
+    bits, no matter how often the training was interrupted and resumed.
     """
     values = complete(settings)
     device = choose_device(report.device)
@@ -284,7 +286,7 @@ def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
         report(**training.end_epoch())
 
     last = training.history[-1]
-    best = max(training.history, key=lambda epoch: epoch["validation_accuracy"])  # the first of equals
+    best = max(training.history, key=lambda epoch: epoch["validation_accuracy"])  # the first, if several are equal
     test_loss, test_accuracy = evaluate(training.network, data.test)
     return {
         "validation_error": round(1 - best["validation_accuracy"], 6),

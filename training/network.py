@@ -1,15 +1,15 @@
 """The network of the exercise, its gradient and its update, written out: a training step without autograd.
 
-Networks this small spend their time between the operations. So each step is a short list of PyTorch's own kernels:
+Networks this small spend most of their time between the operations. So each step is a short list of PyTorch's kernels:
 
 - All weights are one vector, and so are their gradients and velocities: the update is two operations.
-- Activations lie channels-last, the layout that the convolutions are fastest in.
+- Activations are channels-last, the layout in which the convolutions are fastest.
 - Pooling comes before ReLU: the same function, a quarter of the work.
-- Dropout takes 16 random bits a unit, four units from one 64-bit draw.
-- In bfloat16 the operations see a rounded copy of the weights; weights, velocities and losses stay float32
+- Dropout takes 16 random bits per unit, four units from one 64-bit draw.
+- In bfloat16 the operations use a rounded copy of the weights; weights, velocities and losses stay float32
   (Micikevicius et al., Mixed Precision Training, ICLR 2018; Kalamkar et al., A Study of BFLOAT16, 2019).
 
-Nothing depends on values, allocates on the host or waits for the device: a GPU can record steps in a CUDA graph.
+No operation depends on values, allocates on the host or waits for the device, so CUDA graphs can record the steps.
 `tests/test_network.py` compares it with the same network in plain PyTorch.
 """
 
@@ -30,24 +30,24 @@ aten = torch.ops.aten
 
 
 class Network:
-    """Images (n, 1, 28, 28) to logits (n, 10): two 5×5 convolutions, each with 2×2 max pooling and ReLU, and
+    """Maps images (n, 1, 28, 28) to logits (n, 10): two 5×5 convolutions, each with 2×2 max pooling and ReLU, then
     two fully connected layers, each behind dropout.
 
     Weights start Glorot uniform, biases zero (Glorot and Bengio, AISTATS 2010), drawn from PyTorch's default generator.
     There are 25·F² + 4123·F + 2826 of them for F filters.
 
     Args:
-        filters: F, of each convolution.
+        filters: F, the number of filters of each convolution.
         dropout: share of inputs dropped before each fully connected layer.
-        precision: torch.float32 or torch.bfloat16, of activations and gradients.
+        precision: torch.float32 or torch.bfloat16, for activations and gradients.
 
     Attributes:
-        weights, velocities: float32 vectors, all that a training changes.
+        weights, velocities: float32 vectors. A training changes nothing else.
     """
 
     def __init__(self, filters: int, dropout: float, precision: torch.dtype, device: str) -> None:
         self.filters, self.precision, self.device = filters, precision, device
-        # What to compare 16 random bits with, and the expectation's correction: for exactly the share that is kept.
+        # The threshold for 16 random bits, and the factor that keeps the expectation. Both fit the share really kept.
         self._first_kept = round(dropout * 2**16) - 2**15
         self._scale = 2**16 / (2**15 - self._first_kept)
         self._sizes = [25 * filters, 25 * filters**2, HIDDEN * 16 * filters, CLASSES * HIDDEN]
@@ -63,14 +63,14 @@ class Network:
         self._gradient_views = self.split(self._gradients)
         self._classes = torch.arange(CLASSES, device=device)
         for weight in self.split(self.weights)[:LAYERS]:
-            # On the CPU, so that a seed means the same start on every device.
+            # On the CPU, so that a seed gives the same start on every device.
             weight.copy_(nn.init.xavier_uniform_(torch.empty(weight.shape)))
         self.round()
 
     def split(self, vector: Tensor) -> list[Tensor]:
-        """A vector of all weights as the layers' weights, then their biases; the convolutions' are channels-last.
+        """Split a vector of all weights into the layers' weights, then their biases.
 
-        The third layer's inputs come in the order row, column, channel.
+        The weights of convolutions are channels-last. The third layer's inputs have the order row, column, channel.
         """
         parts, filters = list(vector.split(self._sizes)), self.filters
         # With one channel both layouts have the same bytes; these strides say channels-last.
@@ -81,12 +81,12 @@ class Network:
         return parts
 
     def round(self) -> None:
-        """After `weights` have changed: bring the copy that the operations see up to date."""
+        """Update the rounded copy that the operations use. Call it after `weights` have changed."""
         if self._rounded is not self.weights:
             self._rounded.copy_(self.weights)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits, float32, dropout off. Images must have the network's precision."""
+        """The logits in float32, without dropout. Images must have the network's precision."""
         w1, w2, w3, w4, b1, b2, b3, b4 = self._views
         hidden = functional.max_pool2d(functional.conv2d(images, w1, b1), 2).relu_()
         hidden = functional.max_pool2d(functional.conv2d(hidden, w2, b2), 2).relu_()
@@ -94,7 +94,7 @@ class Network:
         return torch.addmm(b4, hidden, w4.t()).float()
 
     def step(self, images: Tensor, labels: Tensor, learning_rate: float, momentum: float) -> Tensor:
-        """One step of SGD with classical momentum, dropout on. Returns the mean cross-entropy that it started from."""
+        """Make one step of SGD with classical momentum and dropout. Returns the mean cross-entropy before the step."""
         loss = self.compute_gradients(images, labels)
         if momentum:
             self.velocities.mul_(momentum).add_(self._gradients)
@@ -105,7 +105,7 @@ class Network:
         return loss
 
     def compute_gradients(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Forward and backward. Returns the mean cross-entropy, a scalar."""
+        """Run forward and backward. Returns the mean cross-entropy, a scalar."""
         w1, w2, w3, w4, b1, b2, b3, b4 = self._views
         examples, filters = len(images), self.filters
 
@@ -122,7 +122,7 @@ class Network:
         log_p = torch.addmm(b4, drop3, w4.t()).float().log_softmax(1)
         loss = functional.nll_loss(log_p, labels)
 
-        # From here on `gradient` is the loss's with respect to what the line before computed, and so backwards.
+        # From here on `gradient` is the gradient of the loss with respect to ever earlier values of the forward pass.
         g1, g2, g3, g4, h1, h2, h3, h4 = self._gradient_views
         gradient = log_p.exp().sub_((labels[:, None] == self._classes).float()).div_(examples).to(self.precision)
         for drop, keep, relu, w, g, h in (drop3, keep3, relu3, w4, g4, h4), (drop2, keep2, relu2, w3, g3, h3):
@@ -145,11 +145,11 @@ class Network:
         return loss
 
     def _flatten(self, hidden: Tensor) -> Tensor:
-        """(n, F, 4, 4), channels-last, to (n, 16·F) without moving a byte."""
+        """Reshape (n, F, 4, 4), channels-last, to (n, 16·F) without moving a byte."""
         return hidden.permute(0, 2, 3, 1).reshape(len(hidden), 16 * self.filters)
 
     def _draw_dropout(self, examples: int) -> tuple[Tensor | None, Tensor | None]:
-        """Factors for the inputs of the two fully connected layers: 0, or what makes up for those that are 0."""
+        """Factors for the inputs of the two fully connected layers: 0 for dropped ones, 1 / share kept for others."""
         if self._scale == 1:
             return None, None
         sizes = [examples * 16 * self.filters, examples * HIDDEN]

@@ -1,4 +1,4 @@
-"""The settings of one training: names, meaning, defaults, limits. Imports no torch, so that `--help` is quick."""
+"""The settings of one training: names, meanings, defaults and limits. Imports no torch, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from foldertune.errors import UserError, did_you_mean
 
 
 class SettingsError(UserError, ValueError):
-    """A setting that can't be trained with. The message names the setting, what is wrong and what to do."""
+    """A setting has a value with which no training is possible. The message names it and says what to do."""
 
 
 @dataclass(frozen=True)
@@ -29,27 +29,27 @@ class Setting:
 SETTINGS: dict[str, Setting] = {
     "learning_rate": Setting(0.1, float, "step size of SGD", low=0),
     "momentum": Setting(0.0, float, "classical momentum, 0 for plain SGD", low=0, high=1),
-    "batch_size": Setting(64, int, "examples a step", low=1, high=50_000),
+    "batch_size": Setting(64, int, "examples per step", low=1, high=50_000),
     "filters": Setting(32, int, "output channels of each of the two convolutions", low=1, high=4096),
     "dropout": Setting(0.5, float, "share of inputs dropped before each fully connected layer", low=0, high=0.99),
     "data": Setting(
         "small", str, "small: 5,000 / 1,000 / 1,000 images; full: 50,000 / 10,000 / 10,000", choices=("small", "full")
     ),
     "epochs": Setting(10, int, "passes over the training examples", low=1),
-    "time_limit": Setting(None, float, "seconds after which the epoch under way is the last", low=0),
+    "time_limit": Setting(None, float, "seconds; training ends with the epoch in which they run out", low=0),
     "precision": Setting(
         "auto",
         str,
-        "of the arithmetic; auto: bfloat16 on a CPU made for it, else float32; weights are float32 always",
+        "for arithmetic; auto: bfloat16 on a CPU with instructions for it, otherwise float32; weights are float32",
         choices=("auto", "float32", "bfloat16"),
     ),
-    "seed": Setting(0, int, "of the initial weights, the shuffling and the dropout", low=0, high=2**63 - 1),
+    "seed": Setting(0, int, "for initial weights, shuffling and dropout", low=0, high=2**63 - 1),
 }
 TRAINING_EXAMPLES = {"small": 5_000, "full": 50_000}
 
 
 def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings, the defaults where none is given, each checked. Raises SettingsError."""
+    """All settings, checked; missing ones get their defaults. Raises SettingsError."""
     for name in settings:
         if name not in SETTINGS:
             hint = did_you_mean(name, SETTINGS)
@@ -58,7 +58,7 @@ def complete(settings: Mapping[str, Any]) -> dict[str, Any]:
     if values["batch_size"] > TRAINING_EXAMPLES[values["data"]]:
         raise SettingsError(
             f"batch_size: {values['batch_size']} is more than the {TRAINING_EXAMPLES[values['data']]:,} training "
-            f'examples of data "{values["data"]}": not one whole batch; choose a smaller one'
+            f'examples of data "{values["data"]}"; choose a smaller one'
         )
     return values
 

@@ -1,4 +1,4 @@
-"""The six scenarios of the exercise: each file puts the questions of one scenario to the measured data."""
+"""The six scenarios of the exercise. Each file answers the questions of one scenario from the measured data."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ QUESTIONS: dict[str, Question] = {
 
 
 def scenario_of(results: Results) -> str | None:
-    """The scenario that this study is, by its name and the hyperparameters it searches; None for another study."""
+    """The scenario of a study, recognised by its name and its search space; None for any other study."""
     needed = NEEDED.get(results.study.name)
     return results.study.name if needed is not None and set(needed) == set(results.study.space) else None
 
 
 def find(results: Results, others: Mapping[str, Results]) -> Findings:
-    """The answers to the questions of this scenario, or to the general ones of any other study.
+    """The findings of a scenario, or the general findings if the study is not a scenario.
 
     Args:
-        others: all studies on the page by their names; scenario 6 compares them.
+        others: all studies on the page, by name. Scenario 6 compares them.
     """
     name = scenario_of(results)
     if name is None:

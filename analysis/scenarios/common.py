@@ -1,4 +1,4 @@
-"""What several scenarios share: their measures, groups of equal settings, and the table of these groups."""
+"""Measures, groups of equal settings, and tables that several scenarios share."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from foldertune.study import Quantity
 from foldertune.tables import finite
 
 LOSS, ERROR = "training_loss", "epoch_error"  # after an epoch
-BEST_ERROR = "validation_error"  # of a trial: the best over its epochs
+BEST_ERROR = "validation_error"  # a trial's best error over its epochs
 EFFECTIVE_RATE = "effective_rate"
 TRAINING_IMAGES = {"small": 5_000, "full": 50_000}
 VALIDATION_IMAGES = {"small": 1_000, "full": 10_000}
-BARS = "bars: standard deviation over runs"
+BARS = "bars: standard deviation over runs; points that would cover each other stand a little apart"
 EVERY_RUN = "every run drawn"
 
 
@@ -25,20 +25,20 @@ EVERY_RUN = "every run drawn"
 
 
 def groups_of(results: Results, *names: str) -> list[Group]:
-    """The trials with a learning curve by their values of these settings; values that make no sense are left out."""
+    """The trials with a learning curve, grouped by these settings. Values that make no sense are left out."""
     sensible = [group for group in results.groups(*names) if all(map(is_sensible, names, group.key))]
     groups = [replace(group, trials=[trial for trial in group.trials if trial.epochs]) for group in sensible]
     return [group for group in groups if group.trials]
 
 
 def is_sensible(name: str, value: Any) -> bool:
-    """Can one reckon with this value of a setting of the exercise?"""
+    """Is this a possible value of a setting of the exercise?"""
     number = finite(value)
     return number is not None and (0 <= number < 1 if name == "momentum" else number > 0)
 
 
 def by_loss(groups: Sequence[Group]) -> list[Group]:
-    """The lowest final training loss first; groups with collapsed runs last."""
+    """The groups sorted by final training loss, lowest first. Groups with collapsed runs come last."""
     return sorted(groups, key=lambda group: (group.collapsed > 0, group.sample(LOSS).mean))
 
 
@@ -48,7 +48,7 @@ def shown(group: Group, measure: str) -> str:
 
 
 def final(quantity: Quantity) -> Quantity:
-    """The same after the last epoch, for an axis."""
+    """The same quantity, labelled as the value after the last epoch, for an axis."""
     return replace(quantity, label=f"final {quantity.label}")
 
 
@@ -66,7 +66,7 @@ def validation_images(group: Group) -> int:
 
 
 def standard_error(error: float, group: Group) -> float:
-    """The standard error of an error, from the number of images on which it was measured: a binomial share's."""
+    """The standard error of a measured error: that of a binomial share of the validation images."""
     return math.sqrt(max(error * (1 - error), 0.0) / validation_images(group))
 
 
@@ -74,7 +74,7 @@ def standard_error(error: float, group: Group) -> float:
 
 
 def summary_table(groups: Sequence[Group], names: Sequence[str]) -> Table:
-    """One row per group: its settings, final loss and error, best error, runs and time."""
+    """A table with one row per group: settings, final loss and error, best error, runs and time."""
     study = groups[0].results.study
     settings = [*names, EFFECTIVE_RATE] if "momentum" in names else list(names)
     quantities = {name: study.quantity(name) for name in settings}

@@ -1,4 +1,4 @@
-"""Scenario 1, the learning rate: what small and large rates do, and what makes runs of equal settings differ."""
+"""Scenario 1, the learning rate: the effect of small and large rates, and the differences between equal runs."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from foldertune.reading.words import listed
 from foldertune.tables import short
 from foldertune.text import counted
 
-CHANCE_LOSS = math.log(10)  # ten digits, each as likely as the others
+CHANCE_LOSS = math.log(10)  # ten digits, all equally likely
 
 
 def answer(results: Results) -> Findings:
-    """The best rate, the smallest and the largest, the rates that collapse, and how much equal runs differ."""
+    """The findings: the best rate, the smallest and the largest, rates that collapse, differences of equal runs."""
     groups = groups_of(results, "learning_rate")
     if len(groups) < 2:
         answers = [f"How the learning rate acts: {NOT_ENOUGH}; fewer than two rates have been tried."]
@@ -49,7 +49,7 @@ def answer(results: Results) -> Findings:
 
 
 def pictures_of(groups: Sequence[Group]) -> list[Picture]:
-    """Loss and error over epochs, with every run, by learning rate."""
+    """The pictures of loss and error over epochs, with every run, by learning rate."""
     pictures = []
     for name, measure in (("training loss", LOSS), ("validation loss", "validation_loss"), ("validation error", ERROR)):
         caption = f"{name.capitalize()} over epochs, every run drawn, by learning rate."
@@ -59,7 +59,7 @@ def pictures_of(groups: Sequence[Group]) -> list[Picture]:
 
 
 def say_best_rate(groups: Sequence[Group]) -> str:
-    """The rate with the lowest final training loss, and the runner-up."""
+    """Tell the rate with the lowest final training loss, and the second best."""
     best, second, *_ = by_loss(groups)
     a, b = best.sample(LOSS), second.sample(LOSS)
     if not a.values:
@@ -69,7 +69,7 @@ def say_best_rate(groups: Sequence[Group]) -> str:
 
 
 def say_course(group: Group) -> str:
-    """How training goes at one rate, from the first epoch to the last."""
+    """Tell the course of training at one rate, from the first epoch to the last."""
     sample, everything, runs = group.sample(LOSS), group.sample_of_all(LOSS), len(group.trials)
     if not everything.values:
         return f"the loss is not finite in the end, in all of {counted(runs, 'run')}."
@@ -94,7 +94,7 @@ def _loss_after(group: Group, trial: Trial, epochs: int) -> float | None:
 
 
 def say_collapsed(groups: Sequence[Group]) -> str:
-    """The rates that end at chance level."""
+    """Tell the rates that end at chance level."""
     collapsed = [group for group in groups if group.collapsed]
     if not collapsed:
         return "No setting collapses to a constant loss."
@@ -105,7 +105,7 @@ def say_collapsed(groups: Sequence[Group]) -> str:
 
 
 def say_differences(groups: Sequence[Group]) -> list[str]:
-    """By how much runs of equal settings differ."""
+    """Tell how much runs of equal settings differ."""
     spread = {
         group.key[0]: deviation
         for group in groups
@@ -118,8 +118,9 @@ def say_differences(groups: Sequence[Group]) -> list[str]:
     return [
         f"Runs of equal settings differ in nothing but their seed, which draws the initial weights, the order of the "
         f"examples and the dropout masks. By that alone their final validation errors deviate by "
-        f"{100 * statistics.median(spread.values()):.2f} percentage points (median over {counted(len(spread), 'rate')}), "
-        f"most at rate {short(largest)}: {100 * spread[largest]:.2f} points. Which of the three it is they can't tell, "
+        f"{100 * statistics.median(spread.values()):.2f} percentage points "
+        f"(median over {counted(len(spread), 'rate')}), most at rate {short(largest)}: "
+        f"{100 * spread[largest]:.2f} points. Which of the three it is they can't tell, "
         f"for each seed draws all of them. Besides, the {validation_images(groups[0]):,} validation images, the same "
         f"for all, leave an error uncertain by {100 * standard_error(error, groups[0]):.2f} points."
     ]

@@ -1,4 +1,4 @@
-"""Scenario 2, batch size and learning rate: the best rate for each batch size, and what a batch size costs."""
+"""Scenario 2, batch size and learning rate: the best rate for each batch size, and the time each one takes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Sizes = Mapping[Any, Sequence[Group]]  # the groups by batch size
 
 
 def answer(results: Results) -> Findings:
-    """The best rate for each batch size, how the two depend on each other, and the training times."""
+    """The findings: the best rate for each batch size, how the two depend on each other, and the training times."""
     groups = groups_of(results, *NAMES)
     if len(groups) < 2:
         return Findings([f"How batch size and learning rate depend on each other: {NOT_ENOUGH}."])
@@ -43,7 +43,7 @@ def answer(results: Results) -> Findings:
 
 
 def pictures_of(groups: Sequence[Group], sizes: Sizes) -> list[Picture]:
-    """The loss over epochs and over time, and the final loss over the rate."""
+    """The pictures of the loss over epochs and over time, and of the final loss over the rate."""
     pictures = [
         Picture(
             name,
@@ -83,7 +83,7 @@ def say_best_rates(sizes: Sizes) -> list[str]:
 
 
 def say_dependence(sizes: Sizes) -> str:
-    """How the best rate moves with the batch size."""
+    """Tell how the best rate changes with the batch size."""
     ordered = {size: by_loss(members) for size, members in sizes.items()}
     best = {size: groups[0].key[1] for size, groups in ordered.items() if groups[0].sample(LOSS).values}
     if len(best) < 2:
@@ -98,7 +98,7 @@ def say_dependence(sizes: Sizes) -> str:
 
 
 def _trend(rates: Sequence[Any]) -> str:
-    """How the best rates of growing batches go."""
+    """The trend of the best rates, in the order of growing batch sizes, in words."""
     strict = len(set(rates)) == len(rates)
     if len(set(rates)) == 1:
         return "it is the same for all batch sizes tried"
@@ -110,7 +110,7 @@ def _trend(rates: Sequence[Any]) -> str:
 
 
 def _is_decided(ordered: Sequence[Group]) -> bool:
-    """Is the first of these ahead of the second by more than chance, or the only one that did not collapse?"""
+    """Is the first group better than the second by more than chance, or the only one that did not collapse?"""
     if len(ordered) < 2 or ordered[1].collapsed:
         return True
     chance = chance_of_difference(ordered[0].sample(LOSS), ordered[1].sample(LOSS))
@@ -118,7 +118,7 @@ def _is_decided(ordered: Sequence[Group]) -> bool:
 
 
 def say_times(sizes: Sizes) -> list[str]:
-    """What the same number of epochs costs, and why not in the ratio of the batch sizes."""
+    """Tell the time of equal numbers of epochs, and why it is not proportional to the batch size."""
     means = {size: Sample.of(group.seconds for group in members) for size, members in sizes.items()}
     seconds = {size: sample.mean for size, sample in means.items() if sample.values and sample.mean > 0}
     groups = [group for members in sizes.values() for group in members]

@@ -30,7 +30,7 @@ NAMES = ("momentum", "learning_rate")
 
 
 def answer(results: Results) -> Findings:
-    """The order of the combinations, what momentum does at each rate, and what the effective rate explains."""
+    """The findings: the order of the combinations, the effect of momentum at each rate, and of the effective rate."""
     groups = groups_of(results, *NAMES)
     if len(groups) < 2:
         return Findings([f"How momentum acts: {NOT_ENOUGH}."])
@@ -39,7 +39,7 @@ def answer(results: Results) -> Findings:
 
 
 def pictures_of(groups: Sequence[Group]) -> list[Picture]:
-    """The loss over epochs, and the final loss over the effective rate."""
+    """The pictures of the loss over epochs, and of the final loss over the effective rate."""
     study = groups[0].results.study
     lines = {
         rate: [(effective_rate(group), group.sample_of_all(LOSS)) for group in groups if group.key[1] == rate]
@@ -73,7 +73,7 @@ def _collapses(group: Group) -> str:
 
 
 def say_order(groups: Sequence[Group]) -> list[str]:
-    """All combinations, the best first, and the neighbours that can't be told apart."""
+    """Tell all combinations, best first, and the neighbours that can't be told apart."""
     ordered = by_loss(groups)
     each = [
         f"{k}. {_combination(group)}: {f'collapsed in {_collapses(group)}' if group.collapsed else shown(group, LOSS)}"
@@ -99,7 +99,7 @@ def say_order(groups: Sequence[Group]) -> list[str]:
 
 
 def say_momentum(groups: Sequence[Group]) -> list[str]:
-    """For each learning rate: does momentum help, and does it make training diverge?"""
+    """Tell, for each learning rate, whether momentum helps and whether it makes training diverge."""
     answers = []
     for rate in sorted({group.key[1] for group in groups}):
         plain, *others = sorted((g for g in groups if g.key[1] == rate), key=lambda group: group.key[0])
@@ -123,13 +123,13 @@ def say_momentum(groups: Sequence[Group]) -> list[str]:
 
 
 def rises(group: Group) -> bool:
-    """Does the median of the runs end at more than 1.5 times the lowest loss that it has had?"""
+    """Does the median of the runs end at more than 1.5 times its lowest loss?"""
     losses = median_curve(group.results.curve(trial, LOSS) for trial in group.trials).ys
     return not group.collapsed and bool(losses) and losses[-1] > 1.5 * min(losses)
 
 
 def say_effective_rate(groups: Sequence[Group]) -> list[str]:
-    """How far LR/(1−M) alone explains the order."""
+    """Tell how far LR/(1−M) alone explains the order."""
     from scipy.stats import spearmanr
 
     trained = [group for group in groups if not group.collapsed and group.sample(LOSS).values]

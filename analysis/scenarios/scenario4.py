@@ -1,4 +1,4 @@
-"""Scenario 4, filters: how many to choose, for a number of epochs and for a time."""
+"""Scenario 4, filters: the number to choose for a number of epochs, and for a training time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Budget:
 
     name: str
     seconds: float
-    origin: str = ""  # where the number comes from
+    origin: str = ""  # the reason for this time
 
     def sample(self, group: Group) -> Sample:
         """The best validation error of each of the group's trials within the budget."""
@@ -41,7 +41,7 @@ class Budget:
 
 
 def answer(results: Results) -> Findings:
-    """The number of filters to choose for each budget, and what filters cost."""
+    """The findings: the number of filters to choose for each budget, and the cost of filters."""
     groups = groups_of(results, "filters")
     if len(groups) < 2:
         return Findings([f"How many filters to choose: {NOT_ENOUGH}."])
@@ -51,7 +51,7 @@ def answer(results: Results) -> Findings:
 
 
 def budgets_of(groups: Sequence[Group]) -> list[Budget]:
-    """All epochs; ten seconds; and an equal share of the time that all networks took."""
+    """The budgets: all epochs, ten seconds, and an equal share of the time that all networks took."""
     epochs = max(len(trial.epochs) for group in groups for trial in group.trials)
     total = sum(group.seconds for group in groups if math.isfinite(group.seconds))
     share = total / len(groups)
@@ -67,7 +67,7 @@ def budgets_of(groups: Sequence[Group]) -> list[Budget]:
 
 
 def pictures_of(groups: Sequence[Group], budgets: Sequence[Budget]) -> list[Picture]:
-    """Loss and error over epochs and time, and the best error within each budget."""
+    """The pictures of loss and error over epochs and time, and of the best error within each budget."""
     study = groups[0].results.study
     pictures = [
         Picture(name, f"{caption}, by the number of filters.", partial(draw_groups, groups, ["filters"], measure, over))
@@ -88,7 +88,7 @@ def pictures_of(groups: Sequence[Group], budgets: Sequence[Budget]) -> list[Pict
 
 
 def best_within(results: Results, trial: Trial, seconds: float) -> float | None:
-    """The lowest validation error of the epochs that ended within this time of training."""
+    """The lowest validation error of the epochs that ended within this training time; None if none did."""
     curve = results.curve(trial, ERROR, over="seconds")
     if math.isinf(seconds):
         curve = results.curve(trial, ERROR)
@@ -96,7 +96,7 @@ def best_within(results: Results, trial: Trial, seconds: float) -> float | None:
 
 
 def say_budget(groups: Sequence[Group], budget: Budget) -> str:
-    """The number of filters to choose for a budget, and the others that are as good for all we can tell."""
+    """Tell the number of filters to choose for a budget, and those that can't be told apart from it."""
     origin = f", {budget.origin}" if budget.origin else ""
     found = {group.key[0]: sample for group in groups if (sample := budget.sample(group)).values}
     if len(found) < 2:
@@ -114,7 +114,7 @@ def say_budget(groups: Sequence[Group], budget: Budget) -> str:
 
 
 def say_cost(groups: Sequence[Group]) -> str:
-    """What more filters cost and gain."""
+    """Tell the cost and the gain of more filters."""
     few, many = groups[0], groups[-1]
     if not (0 < few.seconds < math.inf and 0 < many.seconds < math.inf):
         return f"What filters cost: {NOT_ENOUGH}."

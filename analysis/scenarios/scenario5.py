@@ -1,4 +1,4 @@
-"""Scenario 5, random search: the best settings, how long a search has to be, and which hyperparameters matter."""
+"""Scenario 5, random search: the best settings, the length a search needs, and the important hyperparameters."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from foldertune.reading.words import listed
 from foldertune.tables import finite
 from foldertune.text import counted
 
-SIMULATED, DRAWN = 1000, 20  # searches; how many of them are drawn
-FEWEST_SIMULATED = 5  # results from which searches are simulated
+SIMULATED, DRAWN = 1000, 20  # simulated searches; the number of them in the figure
+FEWEST_SIMULATED = 5  # results; with fewer, no searches are simulated
 TEST_ERROR = "test_error"
 
 
 def answer(results: Results) -> Findings:
-    """The best trials, simulated searches, importance, and the share that collapsed."""
+    """The findings: the best trials, simulated searches, importance, and the share that collapsed."""
     searches = simulate(results)
     answers = [
         *findings.say_best(results),
@@ -36,7 +36,7 @@ def answer(results: Results) -> Findings:
 
 
 def simulated_picture(results: Results, searches: Sequence[Sequence[float]]) -> Picture:
-    """The best so far of some simulated searches, and of their median."""
+    """The picture of the best so far, for some simulated searches and their median."""
     metric = results.study.quantity(results.study.metric)
     caption = (
         f"Best {metric.label} so far over the number of evaluations: {DRAWN} simulated searches (the results of this "
@@ -48,7 +48,7 @@ def simulated_picture(results: Results, searches: Sequence[Sequence[float]]) -> 
 
 
 def table_of_best(results: Results) -> Table:
-    """The ten best trials, with their errors and settings."""
+    """A table of the ten best trials, with their errors and settings."""
     study = results.study
     settings = [*study.space, EFFECTIVE_RATE]
     quantities = {name: study.quantity(name) for name in (study.metric, TEST_ERROR, *settings, "seconds")}
@@ -61,7 +61,7 @@ def table_of_best(results: Results) -> Table:
 
 
 def simulate(results: Results) -> list[list[float]]:
-    """The best so far of searches that meet these results in another order; none where there are too few."""
+    """The best so far of searches that get these results in random orders. Empty if there are too few results."""
     values = [value for _, value in results.scored]
     if len(values) < FEWEST_SIMULATED:
         return []
@@ -75,7 +75,7 @@ def median_of(searches: Sequence[Sequence[float]]) -> list[float]:
 
 
 def say_searches(results: Results, searches: Sequence[Sequence[float]]) -> str:
-    """How soon a random search is nearly as good as it gets."""
+    """Tell how soon a random search is nearly as good as it gets."""
     if not searches:
         return f"How long a search has to be: {NOT_ENOUGH}."
     median, show = median_of(searches), results.study.quantity(results.study.metric).show
@@ -88,7 +88,7 @@ def say_searches(results: Results, searches: Sequence[Sequence[float]]) -> str:
 
 
 def say_collapse(results: Results) -> list[str]:
-    """The share of the trials that collapsed, and their effective rates."""
+    """Tell the share of the trials that collapsed, and their effective rates."""
     if not results.ended:
         return []
     share = 100 * len(results.collapsed) / len(results.ended)

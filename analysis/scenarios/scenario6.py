@@ -1,4 +1,4 @@
-"""Scenario 6, the distributed search: each settings file evaluated once, and one worker against several."""
+"""Scenario 6, the distributed search: whether each settings file is evaluated once, and one worker against several."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from foldertune.text import counted
 
 
 def answer(results: Results, others: Mapping[str, Results]) -> Findings:
-    """Was each settings file evaluated exactly once; who trained what when; and what do several workers gain?
+    """The findings: whether each settings file was evaluated exactly once, the timeline, and the gain of more workers.
 
     Args:
-        others: by name, the searches that are to be compared, this one among them.
+        others: the searches to compare, by name, including this one.
     """
     same = {name: o for name, o in others.items() if _is_same_search(results, o) and o.counted_spans}
     if not same:
@@ -38,7 +38,7 @@ def _workers(results: Results) -> int:
 
 
 def say_once(name: str, results: Results) -> str:
-    """Was each settings file evaluated exactly once?"""
+    """Tell whether each settings file was evaluated exactly once."""
     settings = {str(sorted((k, v) for k, v in trial.settings.items() if k != SEED)) for trial in results.trials}
     workers = {span.worker for span in results.counted_spans}
     text = (
@@ -57,14 +57,14 @@ def say_once(name: str, results: Results) -> str:
 
 
 def are_comparable(searches: Mapping[str, Results]) -> bool:
-    """Have two or more searches trained the same trials, by different numbers of workers?"""
+    """Have two or more searches trained the same trials, with different numbers of workers?"""
     trained = {frozenset(span.number for span in results.counted_spans) for results in searches.values()}
     took_time = all(elapsed(results.counted_spans) > 0 for results in searches.values())
     return len(trained) == 1 and took_time and len({_workers(results) for results in searches.values()}) > 1
 
 
 def say_gain(searches: Mapping[str, Results]) -> str:
-    """What several workers gain over fewer, where they have trained the same trials."""
+    """Tell the gain of more workers over fewer, if they have trained the same trials."""
     if len(searches) < 2:
         return f"One worker against several: {NOT_ENOUGH}; it takes two searches."
     if not are_comparable(searches):

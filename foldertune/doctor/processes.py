@@ -19,7 +19,7 @@ STUCK = 20.0  # seconds; the work itself takes milliseconds
 
 @contextlib.contextmanager
 def processes(works: Sequence[Callable[[], Any]]) -> Iterator[list[Connection]]:
-    """Run each work in a process of its own. It begins when its pipe gets an object; it is killed with the block's end."""
+    """Run each work in a process of its own. A work begins when its pipe gets an object. The block's end kills it."""
     import multiprocessing
 
     context, pipes, started = multiprocessing.get_context("fork"), [], []

@@ -119,7 +119,7 @@ def _complain(entry: os.DirEntry[str], visit: Visit) -> tuple[str, str] | None:
 
 
 def check_study(visit: Visit) -> Iterator[Finding]:
-    """Checks that study.json is there. It may be missing while all trials are pending: a person may have queued them."""
+    """Checks that study.json is there. It may be missing while all trials are pending: someone may have queued them."""
     try:
         study = visit.logs.read_study()
     except BrokenFile:

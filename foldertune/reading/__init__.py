@@ -1,1 +1,1 @@
-"""What a study has found, for people."""
+"""Reads the results of a study and shows them to people."""

@@ -1,7 +1,7 @@
-"""The small form in which a finished study is kept: study.json, results.csv, and trials.jsonl, a line a trial.
+"""The small form of a finished study: study.json, results.csv, and trials.jsonl with one line per trial.
 
 `foldertune results --logs /shared/me/lr --keep kept/lr` writes it, with each learning curve in columns. All programs
-that read a study's folder read such a folder, too.
+that read a study's folder also read this form.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from foldertune.errors import StudyError
 from foldertune.protocol import BrokenFile, Folder, Record, Trial, TrialName, read_records, to_line, write_whole
 from foldertune.reading.results import Results
 from foldertune.rows import Row, results_csv
+from foldertune.shipped import command
 from foldertune.study import Study, differences
 from foldertune.study_file import study_from_record
 
-ARCHIVE = "trials.jsonl"
-FILES = {"study.json", "results.csv", ARCHIVE, "report"}  # and what a report puts beside them
+FILES = {"study.json", "results.csv", "trials.jsonl", "report"}  # `report` is the folder of a report
 LIMIT = 2**31  # bytes of trials.jsonl: some hundred thousand trials
-DIGITS = 5  # significant ones of what an epoch reported
+DIGITS = 5  # significant digits of an epoch's metrics
 
 
 def open_study(path: Path) -> tuple[Folder, Study]:
-    """The folder and its study. Raises StudyError if there is none that can be read."""
+    """The folder and its study. Raises StudyError if there is no study, or if it can't be read."""
     folder = Folder(path)
     try:
         folder.check_parts()
@@ -38,24 +38,19 @@ def open_study(path: Path) -> tuple[Folder, Study]:
     except OSError as error:
         raise StudyError(f"{error.filename or path}: {error.strerror}") from None
     if record is None:
-        raise StudyError(f"{path}: no study there (no study.json); start one with: python master.py --logs {path}")
+        raise StudyError(f"{path}: no study there (no study.json); start one with: {command('master', '--logs', path)}")
     return folder, study_from_record(record, str(folder.study))
 
 
-def is_archive(path: Path) -> bool:
-    """Is it one of ours, and not a folder in which a search goes on?"""
-    return (path / ARCHIVE).is_file() and not (path / "seen").exists()
-
-
 def read_archive(path: Path) -> Results:
-    """The results that are kept there. Raises StudyError if they can't be read."""
+    """The results in the small form at `path`. Raises StudyError if they can't be read."""
     _, study = open_study(path)
-    results = Results.of(study, _read_trials(path / ARCHIVE), kept=True)
+    results = Results.of(study, _read_trials(Folder(path).kept), kept=True)
     return replace(results, complete=len(results.trials) >= results.asked)
 
 
 def write_archive(results: Results, out: Path) -> None:
-    """Keep what is counted or lost; what is in hand is left out.
+    """Save the counted trials and the lost attempts. Trials in hand are left out.
 
     Raises OSError, and StudyError if `out` holds anything but an earlier archive of this study.
     """
@@ -63,7 +58,7 @@ def write_archive(results: Results, out: Path) -> None:
     kept = sorted([*results.trials, *results.lost], key=lambda trial: (trial.name.number, trial.name.attempt))
     study = json.dumps(results.study.to_record(), ensure_ascii=False, indent=1) + "\n"
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / ARCHIVE, b"".join(to_line(_pack(trial)) for trial in kept))
+    write_whole(Folder(out).kept, b"".join(to_line(_pack(trial)) for trial in kept))
     write_whole(out / "study.json", study.encode(errors="backslashreplace"))
     write_whole(
         out / "results.csv",
@@ -72,15 +67,15 @@ def write_archive(results: Results, out: Path) -> None:
 
 
 def _check_target(results: Results, out: Path) -> None:
-    """Raise StudyError if anything would be lost that is in `out`."""
+    """Raise StudyError if writing to `out` would destroy anything."""
     try:
         names = {name for name in os.listdir(out) if not (name.startswith(".") and name.endswith(".tmp"))}
     except FileNotFoundError:
         return
     if not names:
         return
-    if not names <= FILES or ARCHIVE not in names:
-        raise StudyError(f"{out}: there is something else in it; choose a new folder, or one that --keep made")
+    if not names <= FILES or Folder(out).kept.name not in names:
+        raise StudyError(f"{out}: holds other files; choose a new folder, or one that --keep made")
     if "study.json" not in names:
         return  # --keep was stopped here before its end
     there = read_archive(out)
@@ -112,7 +107,7 @@ def _read_trials(path: Path) -> Iterator[Trial]:
 
 
 def _pack(trial: Trial) -> Record:
-    """A trial as one line; what it has not got is left out."""
+    """A trial as one line. Missing values are left out."""
     story: Record = {
         "settings": trial.settings,
         "lease": trial.lease,
@@ -128,7 +123,7 @@ def _pack(trial: Trial) -> Record:
 
 
 def _pack_epochs(epochs: Iterable[Record]) -> list[dict[str, list[Any]]]:
-    """The learning curve as columns: one object for all epochs in a row that report the same (mostly there is one)."""
+    """The learning curve as columns: one object for each series of epochs with the same metrics (usually one)."""
     blocks = []
     for keys, group in itertools.groupby(epochs, key=tuple):
         members = list(group)
@@ -141,7 +136,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _unpack(record: Record) -> Iterable[Record]:
-    """The lines of a trial's file again."""
+    """The lines of a trial's file, from its packed line."""
     yield {key: record[key] for key in ("settings", "lease", "timeout", "lost") if key in record}
     if record.get("claim"):
         yield {"claimed": None, **record["claim"]}

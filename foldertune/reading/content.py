@@ -1,4 +1,4 @@
-"""The values that a page is made of: answers, pictures and tables."""
+"""The parts of a page: answers, pictures and tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, drawn when it is asked for; its name is that of its files."""
+    """A figure that is drawn on request. Its files have its name."""
 
     name: str
     caption: str
@@ -23,7 +23,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: rows by columns. A column is headed by its name, or by the label of its quantity."""
+    """A table. Each row maps columns to values. A column's heading is the label of its quantity, or its name."""
 
     caption: str
     rows: list[dict[str, Any]]
@@ -32,12 +32,12 @@ class Table:
 
 @dataclass
 class Findings:
-    """The answers to a study's questions, and what shows them."""
+    """The answers to a study's questions, with pictures and tables that show them."""
 
     answers: list[str] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    headline: str = ""  # one sentence for a list of studies; else the first answer
+    headline: str = ""  # one sentence for a list of studies; if empty, the first answer is used
 
     @property
     def summary(self) -> str:

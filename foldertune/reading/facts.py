@@ -1,4 +1,4 @@
-"""The values that make up a study's facts: what `Results` hands on to tables, views, sentences and figures."""
+"""The types of a study's facts, which `Results` passes to tables, views, sentences and figures."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ RATE_WINDOW = 3600.0  # seconds over which a host's rate is taken
 
 @dataclass(frozen=True)
 class Silence:
-    """For how long a claim has shown no sign of life, by the observer's own clock."""
+    """The time since a claim's last heartbeat, by the observer's own clock."""
 
     seconds: float
     lease: float
-    heard: bool = True  # False: no sign has been seen yet, it may have been silent for longer
+    heard: bool = True  # False: no heartbeat has been seen yet, so the silence may be longer
 
     @property
     def share(self) -> float:
-        """Its share of the lease: from 1 on the lease has expired."""
+        """The silence as a share of the lease. At 1 the lease has expired."""
         return self.seconds / self.lease
 
 
@@ -34,11 +34,11 @@ class Setback:
     name: TrialName
     reason: str
     worker: str | None
-    epochs: int  # the last one that was reported
+    epochs: int  # the last epoch that was reported
 
     @property
     def is_final(self) -> bool:
-        """Has the trial itself failed?"""
+        """Has the trial itself failed, and not only this attempt?"""
         return self.name.state == "seen"
 
 
@@ -50,7 +50,7 @@ class Host:
     workers: int  # at work now
     finished: int  # trials
     rate: float | None  # trials an hour
-    silence: Silence | None  # the longest of its workers', measured by their leases
+    silence: Silence | None  # the longest silence of its workers, as a share of the lease
 
 
 @dataclass(frozen=True)
@@ -58,25 +58,25 @@ class Course:
     """The metric of the counted trials in the order in which they ended."""
 
     values: list[float]
-    best: list[float]  # of the first, of the first two, …
+    best: list[float]  # the best of the first value, of the first two values, …
     seconds: list[float | None]  # since the first claim
 
     @property
     def best_after(self) -> int:
-        """The number of trials that had ended when the best was there."""
+        """The number of trials that had ended when the best value was found."""
         return self.best.index(self.best[-1]) + 1 if self.best else 0
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A measure after each epoch that has it."""
+    """A measure after each epoch that reports it."""
 
     xs: list[float]
     ys: list[float]
 
 
 def find_hosts(trials: Iterable[Trial], running: Iterable[Trial], silences: Mapping[TrialName, Silence]) -> list[Host]:
-    """The machines that have taken part, those at work first."""
+    """The machines that have taken part. Those at work come first."""
     at_work: Counter[str] = Counter()
     finished: dict[str, list[Trial]] = defaultdict(list)
     silent: dict[str, list[Silence]] = defaultdict(list)
@@ -101,16 +101,16 @@ def find_hosts(trials: Iterable[Trial], running: Iterable[Trial], silences: Mapp
 
 
 def _host_of(trial: Trial) -> str:
-    """The name of a worker's machine, also before the worker has said it."""
+    """The name of a worker's machine. Before the worker has written it, it is taken from the worker's token."""
     said = trial.claim.get("host")
     owner = str(trial.claim.get("claimed") or trial.name.owner)
     return said if isinstance(said, str) else owner.rsplit("-", 2)[0]
 
 
 def rate(trials: Sequence[Trial]) -> float | None:
-    """Trials an hour of one host: those that ended in the hour before its last one did, or since its first claim.
+    """The trials per hour of one host, over the hour before its last trial ended, or since its first claim.
 
-    All times are by that host's own clock.
+    All times are by that host's own clock. None if they can't tell.
     """
     ends = [end for trial in trials if (end := parse_time(trial.finished))]
     starts = [start for trial in trials if (start := parse_time(trial.claim.get("time")))]
@@ -124,8 +124,8 @@ def rate(trials: Sequence[Trial]) -> float | None:
 def pair_reasons(lost: Sequence[Trial], reasons: Sequence[str]) -> list[tuple[TrialName, str]]:
     """The lost attempts of one trial, in their order, with the reasons that the master wrote into a later attempt.
 
-    An attempt that was given back has a number, but no reason. One that vanished has a reason, but no file: then nothing
-    is said, because it can't be told which reason belongs to which attempt.
+    An attempt that was given back has a number, but no reason. One that vanished has a reason, but no file: then the
+    result is empty, because nothing tells which reason belongs to which attempt.
     """
     if len(reasons) > len(lost):
         return []
@@ -143,7 +143,7 @@ def why_lost(trial: Trial, reason: str | None, study: Study) -> str:
 
 
 def median_curve(curves: Iterable[Curve]) -> Curve:
-    """The median of several curves at each epoch that all of them have reached."""
+    """The median of several curves, up to the last epoch that all of them have reached."""
     import statistics  # takes a tenth of a second
 
     known = [curve for curve in curves if curve.xs]

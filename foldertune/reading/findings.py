@@ -1,6 +1,6 @@
-"""What the data of any study say, in sentences: they quote facts of `Results`, and compute none.
+"""Sentences about the results of any study. They quote facts of `Results`, and compute none.
 
-Where the trials can't answer a question, the sentence says so.
+If the trials can't answer a question, the sentence says so.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from foldertune.text import counted
 __all__ = ["NOT_ENOUGH", "Findings", "Picture", "Table", "find"]
 
 NOT_ENOUGH = "not enough data"
-FEW = 5  # the best trials, of which a sentence tells how close they are
+FEW = 5  # a sentence tells how close the best five trials are
 MOST_COMPLAINTS = 3
 
 
 def find(results: Results) -> Findings:
-    """The answers to the questions that any study is asked."""
+    """The answers, pictures and tables for any study."""
     answers = [*say_best(results), *say_importance(results), *say_course(results), *say_losses(results)]
     tables = [setbacks_table(results)] if results.setbacks else []
     return Findings(answers, figures.pictures(results), tables)
@@ -30,7 +30,7 @@ def find(results: Results) -> Findings:
 
 
 def say_best(results: Results) -> list[str]:
-    """The best settings, and how far ahead they are."""
+    """Tell the best settings, and how far ahead they are."""
     study, best = results.study, results.best
     quantity = study.quantity(study.metric)
     if best is None:
@@ -53,7 +53,7 @@ def say_best(results: Results) -> list[str]:
 
 
 def say_importance(results: Results) -> list[str]:
-    """Which hyperparameters matter, alone and together."""
+    """Tell which hyperparameters matter, alone and together."""
     importance = results.importance
     if importance is None:
         return [
@@ -74,7 +74,7 @@ def say_importance(results: Results) -> list[str]:
 
 
 def _say_together(importance: Importance) -> list[str]:
-    """How much more two hyperparameters tell than one, and all more than two."""
+    """Tell how much better two hyperparameters predict than one, and all of them than two."""
     pair = importance.best_pair
     if pair is None:
         return []
@@ -95,7 +95,7 @@ def _say_together(importance: Importance) -> list[str]:
 
 
 def _say_derived(results: Results, importance: Importance) -> list[str]:
-    """How much a derived quantity tells, and what it is made of."""
+    """Tell how much derived quantities predict, and how much the settings in them do."""
     answers = []
     for name, parts in importance.derived.items():
         each = [
@@ -116,14 +116,15 @@ def _share(value: float) -> str:
 
 
 def say_course(results: Results) -> list[str]:
-    """Who trained, for how long, and when the best was found."""
+    """Tell the numbers of trials and workers, the time they took, and when the best trial was found."""
     seconds = results.elapsed()
     if seconds is None or not results.trials:
         return []
     rate = "" if results.per_hour is None else f", {results.per_hour:.3g} trials an hour"
     answers = [
-        f"{counted(len(results.trials), 'trial')} by {counted(len(results.workers), 'worker')} on "
-        f"{counted(len(results.machines), 'host')}, at most {results.most_at_once} at once, in {duration(seconds)}{rate}."
+        f"{counted(len(results.trials), 'trial')} by {counted(len(results.workers), 'worker')} "
+        f"on {counted(len(results.machines), 'host')}, at most {results.most_at_once} at once, "
+        f"in {duration(seconds)}{rate}."
     ]
     course = results.course
     if len(course.values) > 1:
@@ -133,10 +134,10 @@ def say_course(results: Results) -> list[str]:
 
 
 def say_losses(results: Results, *, collapsed: bool = True) -> list[str]:
-    """What collapsed, failed, was lost, or could not be read.
+    """Tell which trials collapsed, failed, were lost, or could not be read.
 
     Args:
-        collapsed: whether the trials that collapsed are told; a study may have said that already.
+        collapsed: whether to tell the trials that collapsed; other sentences may have done so already.
     """
     answers = []
     if collapsed and results.collapsed:
@@ -166,7 +167,7 @@ def say_lost(results: Results) -> str:
 
 
 def setbacks_table(results: Results) -> Table:
-    """A row for each attempt that was lost and each trial that failed."""
+    """A table with a row for each lost attempt and each failed trial."""
     rows = [
         {
             "trial": setback.name.number,

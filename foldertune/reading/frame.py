@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 def load(logs: Path | str) -> DataFrame:
-    """A row for each counted trial, with all columns of results.csv and the derived quantities; times are timestamps.
+    """A DataFrame with a row per counted trial, all columns of results.csv, and the derived quantities.
 
-    Warns of files that could not be read. Raises StudyError if there is no study in `logs`, UserError without pandas.
+    Times are timestamps in UTC. Warns about files that could not be read. Raises StudyError if there is no study in
+    `logs`, UserError without pandas.
     """
     try:
         import pandas

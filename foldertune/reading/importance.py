@@ -1,4 +1,4 @@
-"""Which hyperparameters matter: one at a time, and together."""
+"""Measures which hyperparameters matter, one at a time and together."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from foldertune.space import Categorical, Int
 from foldertune.study import Study
 from foldertune.tables import finite
 
-FEWEST = 8  # trials with a value, below which nothing is said
-MOST = 200  # trials that are looked at; of more, this many drawn at random: fANOVA's time grows with the square
+FEWEST = 8  # trials; with fewer, there is no importance
+MOST = 200  # trials; if there are more, 200 are drawn at random, because fANOVA's time grows with the square
 TREES = 100
-MOST_PAIRED = 5  # hyperparameters whose pairs are looked at, the most important ones
+MOST_PAIRED = 5  # pairs are formed of the five most important hyperparameters
 
 
 @dataclass(frozen=True)
 class Importance:
-    """What is known of it.
+    """The importance of the hyperparameters of a study.
 
-    shares: of the variance of the trials' ranks, by hyperparameter; they add up to 1.
-    predicted: the share of that variance which a forest of trees that is told only these hyperparameters predicts for
-        trials that it has not seen (R² out of bag). Below 0 it predicts worse than the mean rank does.
-    derived: the quantities among them that are derived from settings, each with the settings it is made of.
+    shares: each hyperparameter's share of the variance of the trials' ranks; the shares add up to 1.
+    predicted: for a set of hyperparameters, the share of that variance that a random forest predicts for unseen trials
+        if it knows only this set (R² out of bag). Below 0 it predicts worse than the mean rank does.
+    derived: the quantities in `predicted` that are derived from settings, each with those settings.
     """
 
-    trials: int  # that were looked at
-    of: int  # that there are
+    trials: int  # the number of trials that were used
+    of: int  # the number of all trials
     shares: dict[str, float]
     predicted: dict[tuple[str, ...], float] = field(default_factory=dict)
     derived: dict[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def best_pair(self) -> tuple[str, str] | None:
-        """The two that together predict best (one may be derived), else those with the largest shares.
+        """The pair that predicts best (one of the two may be derived).
 
-        None if there are no two.
+        If no pair predicts anything, it is the pair with the largest shares. None if there is no pair.
         """
         pairs = [names for names in self.predicted if len(names) == 2]
         ordered = sorted(self.shares, key=lambda name: -self.shares[name])
@@ -52,7 +52,7 @@ class Importance:
 
     @property
     def predicts_nothing(self) -> bool:
-        """Is there nothing from which a forest predicts better than by the mean rank? Then there are too few trials."""
+        """Does no set of hyperparameters predict better than the mean rank? Then there are too few trials."""
         return all(share <= 0 for names, share in self.predicted.items() if not {*names} <= self.derived.keys())
 
 
@@ -69,15 +69,16 @@ def measure_importance(
     values: Sequence[float | None],
     setting: Callable[[Trial, str], Any],
 ) -> Importance | None:
-    """Importance by Optuna's fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014), and what a forest predicts.
+    """Importance by Optuna's fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014), and by a random forest's predictions.
 
-    Of ranks, not values: else a few diverged trials would be all of the variance. A trial without a value ranks last.
-    None with fewer than `FEWEST` trials, or if no hyperparameter varies, or all results are equal.
+    Both use ranks instead of values, because a few diverged trials would make up nearly all the variance of the values.
+    A trial without a value ranks last. None with fewer than `FEWEST` trials, or if no hyperparameter varies, or if all
+    results are equal.
 
     Args:
         trials: the ended trials of the study's own space.
-        values: the metric of each; None where there is no finite one.
-        setting: gives the value of a setting, or of a quantity derived from settings, of a trial.
+        values: the metric of each trial; None where there is no finite one.
+        setting: returns a trial's value of a setting, or of a quantity derived from settings.
     """
     pairs, count = list(zip(trials, values, strict=True)), len(trials)
     if count > MOST:
@@ -103,7 +104,7 @@ def measure_importance(
 def _sets(
     names: Sequence[str], shares: dict[str, float], derived: dict[str, frozenset[str]], columns: dict[str, list[Any]]
 ) -> list[tuple[str, ...]]:
-    """What a forest is told: each by itself, pairs of the most important ones, and all."""
+    """The sets that a forest is told: single hyperparameters, pairs of the most important ones, and all."""
     most = sorted(names, key=lambda name: -shares[name])[:MOST_PAIRED]
     pairs = itertools.combinations([name for name in names if name in most], 2)
     with_derived = [(quantity, name) for quantity, parts in derived.items() for name in most if name not in parts]
@@ -137,7 +138,7 @@ def _fanova(study: Study, columns: dict[str, list[Any]], targets: list[float]) -
 
 
 def _predicted(columns: dict[str, list[Any]], chosen: Sequence[str], targets: list[float]) -> float:
-    """The coefficient of determination out of bag: of trees that have not seen the trial."""
+    """The coefficient of determination out of bag: each trial is predicted by the trees that have not seen it."""
     import numpy as np
     from sklearn.ensemble import RandomForestRegressor
 
@@ -149,7 +150,7 @@ def _predicted(columns: dict[str, list[Any]], chosen: Sequence[str], targets: li
 
 
 def _numbers(column: list[Any]) -> Any:
-    """One column of numbers, or one of zeros and ones for each choice that is no number."""
+    """A column of numbers; if some values are not numbers, a column of zeros and ones for each choice."""
     import numpy as np
 
     if all(finite(value) is not None for value in column):

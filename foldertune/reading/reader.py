@@ -1,4 +1,4 @@
-"""From a folder to its results: reads nothing twice that has not changed."""
+"""Reads the results of a study from its folder. It reads no file twice that has not changed."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foldertune.protocol import DEFAULT_LEASE, BrokenFile, Folder, Leases, Trial, TrialName
-from foldertune.reading.archive import is_archive, open_study, read_archive
+from foldertune.reading.archive import open_study, read_archive
 from foldertune.reading.facts import Silence
 from foldertune.reading.results import Results
 from foldertune.study import Study
 
 
 def read_results(path: Path, *, epochs: bool = True) -> Results:
-    """What lies in a study's folder, or in the small form that is kept; several times as fast without the `epochs`.
+    """The results in a study's folder, or in its small form. Without `epochs` it is several times as fast.
 
-    Raises StudyError if there is no study that can be read, and OSError if the folder can't be.
+    Raises StudyError if there is no study, or if it can't be read; OSError if the folder can't be read.
     """
-    return read_archive(path) if is_archive(path) else Reader(*open_study(path), epochs=epochs).read()
+    return read_archive(path) if Folder(path).is_kept() else Reader(*open_study(path), epochs=epochs).read()
 
 
 @dataclass(frozen=True)
 class _InHand:
-    """A trial in hand as it was read last, and what was watched of its file."""
+    """A trial in hand as last read, with the signatures of its file and its silence."""
 
     trial: Trial
     first: tuple[int, ...]  # its signature when we saw it first
@@ -36,8 +36,8 @@ class Reader:
     """Looks at a study's folder again and again.
 
     Args:
-        epochs: whether the learning curves of trials that have ended are read, too. Those of running trials always are.
-        clock: the observer's own monotonic clock, in seconds, by which silence is measured.
+        epochs: whether to read the learning curves of ended trials. Those of running trials are always read.
+        clock: the observer's own monotonic clock, in seconds. It measures the silence of workers.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Reader:
         """The results now. Raises OSError while the folder is in trouble.
 
         Args:
-            counted: the counted trials, by someone who knows them; None: they are read from their files.
+            counted: the counted trials, if the caller knows them; None: they are read from their files.
         """
-        names = self.folder.names()  # before the settled ones: what is collected meanwhile is in one of the two
+        names = self.folder.names()  # before the settled ones: a file collected meanwhile is in one of the two
         settled = [name for name in self.folder.settled() if counted is None or name.state == "lost"]
         known = {*names, *settled}
         self._complaints = {name: text for name, text in self._complaints.items() if name in known}
@@ -91,11 +91,11 @@ class Reader:
         return [found.trial for found in watched.values()]
 
     def _watch(self, name: TrialName) -> _InHand | None:
-        """A trial in hand: its file is read if it has grown, and looked at for a sign of life in any case."""
+        """A trial in hand. Its file is read if it has grown, and checked for a heartbeat in any case."""
         try:
             signature = self.folder.signature(name)
         except OSError:
-            return None  # it has moved on since the listing
+            return None  # it was renamed since the listing
         seconds, known = self._leases.silence(name, signature), self._in_hand.get(name)
         if known is not None and known.last[:2] == signature[:2]:
             trial: Trial | None = known.trial
@@ -113,10 +113,10 @@ class Reader:
             return self.folder.read(name, epochs=epochs)
         except BrokenFile as error:
             self._complaints[name] = str(error)
-            if name.state == "lost":  # it is one all the same
+            if name.state == "lost":  # even a broken file is a lost attempt
                 return Trial(name, {}, error=str(error))
         except FileNotFoundError:
-            pass  # it has moved on since the listing
+            pass  # it was renamed since the listing
         except OSError as error:
             self._complaints[name] = f"{self.folder.locate(name)}: {error.strerror}"
         return None

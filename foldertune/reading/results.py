@@ -1,4 +1,4 @@
-"""What a study has found so far: one object with all its trials, on which every fact is computed once.
+"""The results of a study so far: one object holds all trials and computes every fact once.
 
 Tables, views, sentences and figures take their facts from here, as values. They compute none themselves.
 """
@@ -21,13 +21,13 @@ from foldertune.reading.spans import Span, elapsed, find_spans, most_at_once, pa
 from foldertune.study import Study
 from foldertune.tables import finite
 
-YEAR = 365 * 86400.0  # seconds; what seems to take longer is a clock that was set
+YEAR = 365 * 86400.0  # seconds; if a trial seems to take longer, someone has set the clock
 NOT_MEASURES = ("epoch", "seconds")
 
 
 @dataclass(frozen=True)
 class Group:
-    """The trials of equal settings; `key` holds the values that they share."""
+    """Trials with equal values of some settings; `key` holds these values."""
 
     key: tuple[Any, ...]
     trials: list[Trial]
@@ -44,12 +44,12 @@ class Group:
         return len(self.trials) - len(self.trained)
 
     def sample(self, measure: str) -> Sample:
-        """A measure after the last epoch. Trials that collapsed say little of the others, and are left out."""
+        """A measure after the last epoch. Trials that collapsed say little about the others, and are left out."""
         values = [self.results.at_end(trial, measure) for trial in self.trained]
         return Sample.of([*values, *[None] * self.collapsed])
 
     def sample_of_all(self, measure: str) -> Sample:
-        """A measure after the last epoch of all trials, with those that collapsed."""
+        """A measure after the last epoch, of all trials, including those that collapsed."""
         return Sample.of(self.results.at_end(trial, measure) for trial in self.trials)
 
     def sample_of_results(self, metric: str) -> Sample:
@@ -58,7 +58,7 @@ class Group:
 
     @cached_property
     def seconds(self) -> float:
-        """The mean training time; infinite where none is known."""
+        """The mean training time; infinite if no trial has one."""
         return Sample.of((trial.result or {}).get("seconds") for trial in self.trials).mean
 
 
@@ -67,7 +67,7 @@ class Results:
     """A study and what its trials have reported so far. Each list is in the order of trials and attempts."""
 
     study: Study
-    trials: list[Trial]  # those that are counted, with those that failed
+    trials: list[Trial]  # the counted trials, including those that failed
     in_hand: list[Trial] = field(default_factory=list)  # being trained, or waiting to be counted
     lost: list[Trial] = field(default_factory=list)  # attempts that ended without a result
     surplus: list[Trial] = field(default_factory=list)  # attempts at a trial that is counted already
@@ -75,13 +75,13 @@ class Results:
     listed: frozenset[int] = frozenset()  # the numbers of all trials in hand, also where a file can't be read
     pending: frozenset[int] = frozenset()  # those that wait for a worker
     complete: bool = False
-    kept: bool = False  # read from the small form of a finished study: nobody works there
-    silences: Mapping[TrialName, Silence] = field(default_factory=dict)  # of running trials, where they are watched
-    met: Sequence[TrialName] = ()  # of setbacks, in the order in which whoever watches has met them
+    kept: bool = False  # read from the small form of a finished study, so nobody works there
+    silences: Mapping[TrialName, Silence] = field(default_factory=dict)  # of running trials, if a reader watches them
+    met: Sequence[TrialName] = ()  # setbacks, in the order in which the reader has met them
 
     @classmethod
     def of(cls, study: Study, attempts: Iterable[Trial], **facts: Any) -> Results:
-        """The results that these attempts make, which come in any order. Of each trial the first one seen counts."""
+        """The results of these attempts, in any order. If a trial has two `.seen` files, the first counts."""
         ordered = sorted(attempts, key=lambda trial: (trial.name.number, trial.name.attempt))
         counted = {trial.name.number: trial for trial in reversed(ordered) if trial.name.state == "seen"}
         return cls(
@@ -93,7 +93,7 @@ class Results:
             **facts,
         )
 
-    # ---- how far it is
+    # ---- progress
 
     @cached_property
     def asked(self) -> int:
@@ -108,7 +108,7 @@ class Results:
 
     @cached_property
     def failed(self) -> list[Trial]:
-        """The counted trials that have none: they used up their attempts."""
+        """The counted trials without a result: they used up their attempts."""
         return [trial for trial in self.trials if trial.result is None]
 
     @cached_property
@@ -124,7 +124,7 @@ class Results:
     # ---- values
 
     def value(self, trial: Trial, metric: str | None = None) -> float | None:
-        """The study's metric (or another one) of a trial; None if it has no finite one."""
+        """A trial's value of a metric, by default the study's; None if it has no finite value."""
         return finite((trial.result or {}).get(metric or self.study.metric))
 
     def has_collapsed(self, trial: Trial) -> bool:
@@ -153,7 +153,7 @@ class Results:
 
     @cached_property
     def scored(self) -> list[tuple[Trial, float]]:
-        """The trials that have a value, with it, best first."""
+        """The trials that have a value, each with its value, best first."""
         pairs = ((trial, self.value(trial)) for trial in self.ranking)
         return [(trial, value) for trial, value in pairs if value is not None]
 
@@ -166,9 +166,9 @@ class Results:
 
     @cached_property
     def best(self) -> tuple[list[Trial], Sample] | None:
-        """The trials of the best settings, the best first, and their metric: a mean where settings are repeated.
+        """The trials of the best settings, best first, and the sample of their metric: several values for repeats.
 
-        Settings with a trial that collapsed come after those without. None if no trial has a value.
+        Settings with a collapsed trial rank after settings without one. None if no trial has a value.
         """
         groups: Iterable[list[Trial]] = [[trial] for trial in self.ended]
         if self.study.repeats > 1:
@@ -181,7 +181,7 @@ class Results:
 
     @cached_property
     def course(self) -> Course:
-        """How the metric and the best so far went as trials ended."""
+        """The metric, and the best so far, as trials ended."""
         ended = sorted(self.ended, key=lambda trial: parse_time(trial.finished) or 0.0)
         pairs = [(trial, value) for trial in ended if (value := self.value(trial)) is not None]
         times = [parse_time(trial.finished) for trial, _ in pairs]
@@ -194,7 +194,7 @@ class Results:
         )
 
     def best_so_far(self, values: Iterable[float]) -> list[float]:
-        """The best of the first value, of the first two, …"""
+        """The best of the first value, of the first two values, …"""
         found: list[float] = []
         for value in values:
             found.append(value if not found or self.study.is_better(value, found[-1]) else found[-1])
@@ -202,14 +202,14 @@ class Results:
 
     @cached_property
     def importance(self) -> Importance | None:
-        """Which hyperparameters matter; None where the data can't tell. Needs the extra `report`, and some seconds."""
+        """The importance of hyperparameters; None if the data can't tell. Takes seconds, and the extra `report`."""
         trials = [trial for trial in self.ended if self.study.contains(trial.settings)]
         return measure_importance(self.study, trials, [self.value(trial) for trial in trials], self.setting)
 
     # ---- groups of equal settings
 
     def groups(self, *names: str) -> list[Group]:
-        """The ended trials of the study's own space by their values of these settings, in the order of the values."""
+        """The ended trials of the study's own space, grouped by these settings, in the order of their values."""
         found: dict[tuple[Any, ...], list[Trial]] = {}
         for trial in self.ended:
             key = tuple(trial.settings.get(name) for name in names)
@@ -223,9 +223,9 @@ class Results:
 
     @cached_property
     def measures(self) -> list[str]:
-        """What a learning curve can show: the numbers that trials report after an epoch, and what is derived of them.
+        """The measures of learning curves: numbers that trials report after an epoch, and quantities derived from them.
 
-        A measure that a derived one is made of is left to that one.
+        If a measure is part of a derived one, only the derived one is included.
         """
         trials = [trial for trial in (*self.trials, *self.in_hand) if trial.epochs]
         reported: dict[str, None] = {}
@@ -239,7 +239,7 @@ class Results:
         return [name for name in (*reported, *derived) if name not in hidden]
 
     def measure(self, trial: Trial, epoch: Record, name: str) -> float | None:
-        """A measure of one epoch; None if it is not finite, or not there."""
+        """A measure of one epoch; None if it is not finite or missing."""
         value = finite(epoch.get(name))
         if value is None and name in self.study.derived:
             return self.study.derive_one(name, trial.settings, epoch)
@@ -250,12 +250,12 @@ class Results:
         return self.measure(trial, trial.epochs[-1], name) if trial.epochs else None
 
     def curve(self, trial: Trial, name: str, over: str = "epoch") -> Curve:
-        """A measure over the epochs, or over another measure such as the seconds; a point where both are known."""
+        """A measure over the epochs, or over another measure such as the seconds. Points lack no coordinate."""
         points = [(self.measure(trial, e, over), self.measure(trial, e, name)) for e in trial.epochs]
         known = [(x, y) for x, y in points if x is not None and y is not None]
         return Curve([x for x, _ in known], [y for _, y in known])
 
-    # ---- who and when
+    # ---- workers and times
 
     @cached_property
     def spans(self) -> list[Span]:
@@ -273,7 +273,7 @@ class Results:
         return min((span.start for span in self.spans), default=None)
 
     def elapsed(self, now: float | None = None) -> float | None:
-        """Seconds from the first claim to the last sign of work, or to `now` while trials run; None before a claim."""
+        """Seconds from the first claim to the last report, or to `now` while trials run; None before a claim."""
         if self.began is None:
             return None
         if now is not None and self.running:
@@ -282,12 +282,15 @@ class Results:
 
     @cached_property
     def per_hour(self) -> float | None:
-        """Counted trials an hour, over the whole search; None before it has taken any time."""
+        """Counted trials per hour, over the whole search; None before it has taken any time."""
         seconds = self.elapsed()
         return 3600 * len(self.trials) / seconds if seconds else None
 
     def remaining(self, now: float) -> float | None:
-        """Expected seconds to the end: the trials left at the mean duration, by as many workers as run now."""
+        """Expected seconds to the end, if the trials left take the mean duration and no worker comes or goes.
+
+        None if no trial runs, none is left, or no duration is known.
+        """
         durations = [span.seconds for span in self.counted_spans if 0 < span.seconds < YEAR]
         left = self.asked - len(self.trials)
         if not durations or not self.running or left <= 0:
@@ -297,7 +300,7 @@ class Results:
         return min((left * mean - begun) / len(self.running), 10 * YEAR)
 
     def age(self, trial: Trial, now: float) -> float | None:
-        """Seconds since a trial was claimed, if its worker's clock is right."""
+        """Seconds since a trial was claimed, if its worker's clock is right; None if the time is unknown."""
         start = parse_time(trial.claim.get("time"))
         return max(now - start, 0.0) if start else None
 
@@ -318,14 +321,14 @@ class Results:
 
     @cached_property
     def hosts(self) -> list[Host]:
-        """The machines that take part, those at work first."""
+        """The machines that take part. Those at work come first."""
         return find_hosts(self.trials, self.running, self.silences)
 
     # ---- what went wrong
 
     @cached_property
     def setbacks(self) -> list[Setback]:
-        """Trials that failed and attempts that were lost, with their reasons, in the order of trials and attempts."""
+        """Failed trials and lost attempts, with their reasons, in the order of trials and attempts."""
         told = {trial.name.number: trial.lost for trial in (*self.in_hand, *self.trials)}
         attempts = itertools.groupby(self.lost, key=lambda trial: trial.name.number)
         reasons = {
@@ -336,7 +339,7 @@ class Results:
         return sorted((*lost, *failed), key=lambda setback: (setback.name.number, setback.name.attempt))
 
     def latest_setbacks(self, most: int) -> list[Setback]:
-        """The last few as they were met, latest first; of a trial that failed, not each of its attempts."""
+        """The `most` latest setbacks, latest first. A failed trial appears once, without its lost attempts."""
         failed = {trial.name.number for trial in self.failed}
         place = {name: k for k, name in enumerate(self.met)}
         told = [setback for setback in self.setbacks if setback.is_final or setback.name.number not in failed]

@@ -1,4 +1,4 @@
-"""Numbers of repeated runs: what they are on average, how far apart, and what that decides."""
+"""Samples of repeated runs: their mean, their deviation, and tests of their difference."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from foldertune.study import Quantity
 from foldertune.tables import finite
 
-SIGNIFICANT = 0.05  # a difference that chance alone makes less often than this is called one
+SIGNIFICANT = 0.05  # the largest p-value at which a difference counts as more than chance
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The values of one measure over runs of equal settings; `left_out` more had none (they diverged, or failed)."""
+    """The values of one measure over runs of equal settings. `left_out` counts runs without one (diverged, failed)."""
 
     values: tuple[float, ...]
     left_out: int = 0
 
     @classmethod
     def of(cls, values: Iterable[Any]) -> Sample:
-        """The finite ones of these values."""
+        """The sample of the finite values; the others are counted as left out."""
         numbers = [finite(value) for value in values]
         return cls(tuple(n for n in numbers if n is not None), numbers.count(None))
 
     @property
     def mean(self) -> float:
-        """The arithmetic mean; infinite if there is no value, so that such a sample is never the lowest."""
+        """The arithmetic mean; infinite without a value, so that an empty sample is never the lowest."""
         return math.fsum(self.values) / len(self.values) if self.values else math.inf
 
     @property
@@ -51,9 +51,9 @@ class Sample:
 
 
 def chance_of_difference(a: Sample, b: Sample) -> float | None:
-    """How often runs that don't differ would seem to differ this much: Welch's t-test, two-sided.
+    """The probability that equal settings differ this much by chance: p of Welch's t-test, two-sided.
 
-    None where it can't be said, with fewer than two runs on a side.
+    None if one of the samples has fewer than two values.
     """
     if len(a.values) < 2 or len(b.values) < 2:
         return None
@@ -65,7 +65,7 @@ def chance_of_difference(a: Sample, b: Sample) -> float | None:
 
 
 def verdict(a: Sample, b: Sample) -> str:
-    """Whether `a` differs from `b`, in words that follow a comma."""
+    """Whether `a` differs from `b`, in words that can follow a comma."""
     chance = chance_of_difference(a, b)
     if chance is None:
         return "too few runs to tell whether that is more than chance"

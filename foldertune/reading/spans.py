@@ -1,7 +1,7 @@
-"""Who trained what when.
+"""The times at which workers trained their trials.
 
-Times are those that the workers' hosts wrote down. They are for people: no decision is made by them, and a host whose
-clock is wrong stands at the wrong place.
+They are the times that the workers' hosts wrote down. They are for people: nothing is decided by them, and if a host's
+clock is wrong, its trials appear at the wrong time.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from foldertune.protocol import Trial
 from foldertune.tables import finite
 
-INSTANT = 1e-3  # seconds; times are told in milliseconds
+INSTANT = 1e-3  # seconds; times are written in milliseconds
 
 
 @dataclass(frozen=True)
 class Span:
-    """One attempt at one trial by one worker, in seconds since 1970; a lost one ends with the last that it reported."""
+    """One attempt at one trial by one worker, in seconds since 1970. A lost attempt ends with its last report."""
 
     worker: str
     host: str
@@ -32,16 +32,16 @@ class Span:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """The time that the attempt took."""
         return self.end - self.start
 
 
 def parse_time(text: Any) -> float | None:
-    """Seconds since 1970 of a UTC time in ISO 8601; None if it is none."""
+    """A UTC time in ISO 8601 as seconds since 1970; None if `text` is not such a time."""
     return _parse_time(text) if isinstance(text, str) else None
 
 
-@functools.lru_cache(maxsize=2**16)  # a view that stays open asks for the same ones at every look
+@functools.lru_cache(maxsize=2**16)  # an open view parses the same times again and again
 def _parse_time(text: str) -> float | None:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
@@ -50,7 +50,7 @@ def _parse_time(text: str) -> float | None:
 
 
 def span_of(trial: Trial) -> Span | None:
-    """When and by whom an attempt was made; None if nobody wrote that down."""
+    """The span of an attempt; None if its file does not name the worker and the time."""
     start, worker = parse_time(trial.claim.get("time")), trial.claim.get("claimed")
     if start is None or not isinstance(worker, str):
         return None
@@ -61,7 +61,7 @@ def span_of(trial: Trial) -> Span | None:
 
 
 def find_spans(trials: Iterable[Trial]) -> list[Span]:
-    """All attempts that left a trace, in the order of their starts; those in hand last until the latest time known."""
+    """All attempts that left a trace, in the order of their starts. Attempts in hand end at the latest known time."""
     found = [span for span in map(span_of, trials) if span is not None]
     latest = max((span.end for span in found), default=0.0)
     found = [replace(span, end=latest) if span.state in ("taken", "done") else span for span in found]
@@ -71,7 +71,7 @@ def find_spans(trials: Iterable[Trial]) -> list[Span]:
 def most_at_once(spans: Sequence[Span]) -> int:
     """The largest number of workers that worked at the same time."""
     ends = [(max(span.end, span.start + INSTANT), -1) for span in spans]
-    events = sorted([(span.start, 1) for span in spans] + ends)  # an end before a start at that time
+    events = sorted([(span.start, 1) for span in spans] + ends)  # at equal times, ends come before starts
     now, most = 0, 0
     for _, change in events:
         now += change
@@ -80,5 +80,5 @@ def most_at_once(spans: Sequence[Span]) -> int:
 
 
 def elapsed(spans: Sequence[Span]) -> float:
-    """Seconds from the first start to the last end; 0.0 for none."""
+    """Seconds from the first start to the last end; 0.0 without spans."""
     return max(span.end for span in spans) - min(span.start for span in spans) if spans else 0.0

@@ -1,4 +1,4 @@
-"""How facts are said: numbers, times and lists as parts of a sentence or of a line."""
+"""Writes facts as words: numbers, times and lists as parts of a sentence or of a line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def duration(seconds: float) -> str:
 
 
 def clock(seconds: float | None) -> str:
-    """`1:05`, or `2:01:05` from an hour on."""
+    """A duration as `1:05`, or as `2:01:05` if it is an hour or more."""
     if seconds is None:
         return "–"
     minutes, rest = divmod(round(max(seconds, 0.0)), 60)

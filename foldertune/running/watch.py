@@ -32,7 +32,7 @@ class Watch:
         self._absent: dict[int, float] = {}  # since when, by our clock
 
     def gone(self, taken: list[TrialName]) -> Iterator[tuple[TrialName, str]]:
-        """The claims of workers that died (on this machine) or fell silent (anywhere), each with the reason in words."""
+        """The claims of workers that died (on this machine) or fell silent (anywhere), each with a reason in words."""
         current = set(taken)
         self.leases.look(current)
         self._claims = {name: trial for name, trial in self._claims.items() if name in current}

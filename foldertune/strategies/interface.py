@@ -57,7 +57,7 @@ class Strategy(Protocol):
         ...
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
-        """The proposal for the trial with this number, or an answer. The master asks again if the trial's file is lost."""
+        """The proposal for the trial with this number, or an answer. If the trial's file is lost, it is asked again."""
         ...
 
     def needs(self, history: History) -> Container[int]:

@@ -68,7 +68,7 @@ class GridSearch(RandomSearch):
 
     @classmethod
     def plan(cls, study: Study, source: str, trials: int | None, repeats: int | None) -> Study:
-        """The study with this number of trials, by default all of the grid's. Raises StudyError if the grid has fewer."""
+        """The study with its number of trials, by default the whole grid. Raises StudyError if the grid has fewer."""
         size = math.prod(map(len, _lists(study, source).values()))
         if study.trials > size * study.repeats:
             raise StudyError(

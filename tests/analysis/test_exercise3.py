@@ -1,4 +1,4 @@
-"""The exercise's results that are kept: whole, and what their README says of them is what they say."""
+"""The kept results of the exercise are whole, and their README quotes them correctly."""
 
 from __future__ import annotations
 

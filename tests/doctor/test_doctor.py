@@ -19,7 +19,7 @@ USABLE, NOT_USABLE = "This folder can be used; lease:", "This folder can NOT be 
 
 
 def examine(bench, *arguments, code=0, logs=None, others=0, **options):
-    """What the doctor says, as one line; it must leave nothing behind."""
+    """Run the doctor and return its output as one line. It must leave nothing behind."""
     logs = logs or bench.logs
     said = bench.finish(bench.start(*DOCTOR, logs, "--wait", 0, *arguments, **options), code)
     assert code == 2 or max(map(len, said.splitlines())) <= 80
@@ -28,12 +28,12 @@ def examine(bench, *arguments, code=0, logs=None, others=0, **options):
 
 
 def contents(path):
-    """Everything in a folder, with what would change if somebody touched it."""
+    """Everything in a folder, with the values that change if somebody touches it."""
     return {p: (p.lstat().st_ino, p.lstat().st_size, p.lstat().st_mtime_ns) for p in path.rglob("*")}
 
 
 def broken(tmp_path, code):
-    """The environment of a program in which `code` has spoilt the protocol."""
+    """The environment of a program in which `code` has broken the protocol."""
     (tmp_path / "sitecustomize.py").write_text(
         f"import os, time\nfrom foldertune import protocol\nfrom foldertune.protocol import files, folder\n{code}"
     )
@@ -60,7 +60,7 @@ def mounted(tmp_path):
 
 
 def without_privileges():
-    """In a new process: let permissions count for root, too (a user who is not root has nothing to give away)."""
+    """Make permissions count for root, too, in a new process. Other users have no privileges to give up."""
     drop, override, read_search = 24, 1, 2  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
     for capability in (override, read_search):
         ctypes.CDLL(None).prctl(drop, capability, 0, 0, 0)
@@ -140,7 +140,7 @@ def test_a_full_disk(bench, mounted):
     ids=["a link is no rename", "nor is copy and delete", "replace", "utime", "no locks", "locks that do not lock"],
 )
 def test_a_filesystem_that_breaks_a_promise(bench, folder, tmp_path, code, complaint):
-    """Simulated in the doctor's own processes: no such filesystem can be mounted everywhere."""
+    """The broken promise is simulated in the doctor's own processes: not every machine can mount such a filesystem."""
     said = examine(bench, code=1 if complaint else 0, env=broken(tmp_path, code))
     if complaint:
         assert complaint in said and NOT_USABLE in said
@@ -259,7 +259,7 @@ def test_to_answer_where_nothing_is(bench):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_whoever_stops_it_nothing_is_left(bench, folder, tmp_path, number, code):
-    """Stopped in the middle of a check that never ends, with processes of its own running."""
+    """The doctor is stopped in the middle of a check that never ends, while its own processes run."""
     env = broken(tmp_path, "os.sched_yield = lambda: time.sleep(999)")
     doctor = bench.start(*DOCTOR, folder.path, env=env, process_group=0)
     wait_for(lambda: list(folder.path.glob(".doctor-*/claims/*-1.jsonl")))

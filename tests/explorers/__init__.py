@@ -1,1 +1,1 @@
-"""Slow explorations, each a command of its own; the suite runs a short version."""
+"""Slow explorations, each with a command of its own. The test suite runs a short version."""

@@ -3,10 +3,10 @@
     python -m tests.explorers.crashes                       every kill point, 100 seeds
     python -m tests.explorers.crashes --every 10 --seeds 3  a tenth of it
 
-A program is run once under strace to see its calls, then again for each of them, killed as it makes that call (`strace
--e inject=rename:signal=KILL:when=7`); then fresh programs are started, without a word about what happened. Each time
-every trial asked for must be counted once, with its right result, and nothing must be left over. Nobody may wait for
-the dead: the lease is longer than the patience of the test.
+A program runs once under strace to list its calls. Then it runs again for each call, and is killed at that call (`strace
+-e inject=rename:signal=KILL:when=7`). Then fresh programs are started, which know nothing of the kill. Each time
+every trial asked for must be counted once, with the right result, and nothing must be left over. Nobody may wait for
+a dead process: the lease is longer than the test waits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LEASE = 600  # seconds: whoever waited for one to expire would be too late
 
 @dataclass(frozen=True)
 class KillPoint:
-    """The `number`-th call of that name in the program's main thread."""
+    """The `number`-th call with this name in the program's main thread."""
 
     program: str
     call: str
@@ -64,7 +64,7 @@ PROGRAMS = {"worker": start_worker, "master": start_master}
 
 
 def trace(bench: Bench, program: str, *options: str) -> str:
-    """Run it to its end, whatever that is, and return what strace saw of its main thread."""
+    """Run a program to its end, of whatever kind, and return strace's lines about its main thread."""
     log = bench.path / "strace.txt"
     command = ["strace", "-y", "-qq", "-o", str(log), "-e", f"trace={CALLS}", *options, sys.executable]
     subprocess.run([*command, *PROGRAMS[program](bench)], cwd=ROOT, capture_output=True, timeout=60)
@@ -72,7 +72,7 @@ def trace(bench: Bench, program: str, *options: str) -> str:
 
 
 def kill_points(program: str) -> list[KillPoint]:
-    """Every call that touches the folder, as one undisturbed run makes them."""
+    """Every call that touches the folder in one undisturbed run."""
     with tempfile.TemporaryDirectory() as path:
         bench, seen, points = Bench(Path(path)), Counter[str](), []
         for line in trace(bench, program).splitlines():
@@ -85,7 +85,7 @@ def kill_points(program: str) -> list[KillPoint]:
 
 
 def survive(bench: Bench, point: KillPoint) -> str:
-    """Kill there, start afresh, and check what came of it. Returns where exactly it was killed."""
+    """Kill the program at this call, start fresh programs, and check the outcome. Returns the exact place of the kill."""
     log = trace(bench, point.program, "-e", f"inject={point.call}:signal=KILL:when={point.number}")
     last = log.splitlines()[-2:]
     killed = last[-1].endswith("killed by SIGKILL +++") or "+++ killed" in last[-1]
@@ -95,7 +95,7 @@ def survive(bench: Bench, point: KillPoint) -> str:
 
 
 def check(bench: Bench, trials: int) -> None:
-    """Each trial is counted once, with the result of its own settings; results.csv says so; nothing is left over."""
+    """Each trial is counted once, with the result of its own settings; results.csv agrees; nothing is left over."""
     bench.assert_complete(trials)
     for row in bench.rows():
         assert row.status == "succeeded" and row.metrics == {"validation_error": row.settings["x"]}, row
@@ -103,7 +103,7 @@ def check(bench: Bench, trials: int) -> None:
 
 
 def survive_at_random(bench: Bench, seed: int, trials: int = 60, workers: int = 8, kills: int = 10) -> None:
-    """Kill one of the workers, or the master, at a random moment, start another, and again; then check."""
+    """Kill a worker or the master at a random moment and start another, several times. Then check the outcome."""
     chance = random.Random(seed)
     study, options = bench.study(trials=trials, seed=seed), ("--lease", LEASE, "--max-attempts", 1000)
     crowd = [bench.worker() for _ in range(workers)]
@@ -128,7 +128,7 @@ def survive_at_random(bench: Bench, seed: int, trials: int = 60, workers: int = 
 
 
 def main() -> int:
-    """The long sweep."""
+    """Run the long sweep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="try each N-th kill point (default: 1)")
     parser.add_argument("--seeds", type=int, default=100, metavar="N", help="searches with random kills (default: 100)")

@@ -1,16 +1,16 @@
-"""Every order in which things can happen in a small study: the folder protocol, explored.
+"""Explores the folder protocol: every order of events in a small study.
 
     python -m tests.explorers.model            one trial with any one fault, two trials with none
     python -m tests.explorers.model --long     and one trial with any two faults (three minutes)
 
-What is explored is the real code: `Worker.try_to_claim`, `Worker.train` and `Master.step` over foldertune/protocol/,
-whose `os` is replaced by one that asks the explorer. A process is a function of the answers its system calls had:
-to know what it does next we run it again from where it last came to rest, give it the answers it had, and stop it
-at the call that has none yet (as VeriSoft re-executes real code, Godefroid, POPL 1997; but each process by itself,
+It explores the real code: `Worker.try_to_claim`, `Worker.train` and `Master.step` over foldertune/protocol/, with
+an `os` that asks the explorer at every call. A process is a function of the answers to its system calls. To find out
+what it does next, we run it again from its last rest, give it the answers that it had, and stop it at the first call
+without an answer (VeriSoft, too, re-executes real code: Godefroid, POPL 1997; but here each process runs by itself,
 once for every history of answers, not once for every order of all of them). What remains is a graph of small
-tuples, searched breadth first as in Spin (Holzmann, 1997), so the counterexample printed is a shortest one.
+tuples. It is searched breadth first, as in Spin (Holzmann, 1997), so the printed counterexample is a shortest one.
 
-At every call any process may be next, and, as often as the number of faults allows, one of FAULTS strikes.
+At every call any process may be next. At every call one of FAULTS may strike, up to the given number of faults.
 `docs/protocol.md` says what is modelled and what is not.
 """
 
@@ -74,7 +74,7 @@ class Failure(NamedTuple):
 
 
 class File(NamedTuple):
-    """What is in a file, and how much of it is on stable storage."""
+    """The contents of a file, and the part that is on stable storage."""
 
     data: bytes
     synced: int = 0
@@ -149,9 +149,9 @@ def _sorted(names: dict[str, int]) -> Names:
 
 
 def is_private(disk: Disk, operation: Operation) -> bool:
-    """Does nobody else see when this call happens? Then it need not be a moment of its own.
+    """Can no other process notice when this call happens? Then it need not be a step of its own.
 
-    So are calls on temporary files, which nobody but their writer touches, and questions about one's own file.
+    Calls on temporary files are private, because only their writer touches them; so are questions about one's own file.
     """
     kind, *arguments = operation
     if kind in ("size", "peek"):
@@ -175,7 +175,7 @@ class NotFaked(BaseException):
 
 
 class System:
-    """What a process has instead of `os`: its answers are given beforehand, and at the first one missing it stops."""
+    """Replaces `os` in a process. Its answers are given beforehand; the process stops at the first missing answer."""
 
     def __init__(self, life: int, history: tuple[Any, ...]) -> None:
         self.pending: Operation | None = None
@@ -207,7 +207,7 @@ class System:
         return bool(self._ask("choose", *question))
 
     def note(self, *belief: Any) -> None:
-        """Tell the explorer what this process believes from now on."""
+        """Tell the explorer a fact that this process believes from now on."""
         if self._answered == len(self._history):
             self.notes.append(belief)
 
@@ -266,7 +266,7 @@ def _status(inode: int, size: int) -> Any:
 
 
 class Place(PurePosixPath):
-    """What a process has instead of `Path`."""
+    """Replaces `Path` in a process."""
 
     def mkdir(self, **_: Any) -> None:
         pass  # all are there
@@ -276,12 +276,12 @@ class Place(PurePosixPath):
 
 
 def system() -> System:
-    """What the process that runs just now has instead of `os`."""
+    """The replacement of `os` in the process that runs now."""
     return files.os  # type: ignore[return-value]
 
 
 class ModelWorker(worker_module.Worker):
-    """The real worker, with an objective of some epochs, in the first of which it may be told to stop."""
+    """The real worker, with an objective of some epochs. It may be told to stop in the first."""
 
     def __init__(self, owner: str, epochs: int) -> None:
         super().__init__(Folder(LOGS), "model", self.objective, "cpu")
@@ -299,7 +299,7 @@ class ModelWorker(worker_module.Worker):
 
 
 class ModelMaster(master_module.Master):
-    """The real master, which asks the explorer when time has passed, and writes no results.csv."""
+    """The real master, except that it asks the explorer whether time has passed, and writes no results.csv."""
 
     def __init__(self, study: Study, max_attempts: int) -> None:
         super().__init__(Folder(LOGS), study, 0.0, max_attempts, say=lambda message: None)
@@ -310,7 +310,7 @@ class ModelMaster(master_module.Master):
 
 
 class ModelWatch(watch_module.Watch):
-    """The real watch, whose clock is the explorer."""
+    """The real watch, with the explorer as its clock."""
 
     def __init__(self, folder: Folder, lease: float) -> None:
         super().__init__(folder, lease)
@@ -323,7 +323,7 @@ class ModelWatch(watch_module.Watch):
 
 
 class ModelLeftovers(leases.Leftovers):
-    """The real ones, at the start of a master; what it finds there was written by masters that died."""
+    """The real leftovers at the start of a master. All of them were written by masters that died."""
 
     def look(self) -> None:
         pass
@@ -333,7 +333,7 @@ class ModelLeftovers(leases.Leftovers):
 
 
 class Oracle:
-    """A lease expires when the explorer says so."""
+    """Lets a lease expire when the explorer says so."""
 
     def look(self, current: set[TrialName]) -> None:
         pass
@@ -349,7 +349,7 @@ class Oracle:
 
 
 class Rest(NamedTuple):
-    """A process between two turns of its loop, where all that it remembers is known."""
+    """A process between two turns of its loop. There, everything that it remembers is known."""
 
     who: str
     life: int  # the how many-th process of that name
@@ -358,7 +358,7 @@ class Rest(NamedTuple):
 
 @contextlib.contextmanager
 def stand_ins() -> Iterator[None]:
-    """Replace what the real code has of the outside world."""
+    """Replace everything through which the real code reaches the outside world."""
     no_time = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda seconds: None)
     in_order = SimpleNamespace(sample=lambda texts, count: sorted(texts)[:count], getrandbits=lambda bits: 0)
     no_watchdog = SimpleNamespace(allow=lambda seconds: None)
@@ -395,7 +395,7 @@ class Node(NamedTuple):
 
 
 class Processes:
-    """What every process does next, by all that it has seen. Nodes are numbered."""
+    """The next call of every process, by the answers that it has seen. Nodes are numbered."""
 
     def __init__(self, study: Study, max_attempts: int, epochs: int) -> None:
         self.nodes: list[Node] = []
@@ -408,7 +408,7 @@ class Processes:
         return self._begin(Rest(who, life, ""), None)
 
     def answer(self, number: int, answer: Any) -> int:
-        """The node that follows when the pending call is answered so."""
+        """The node that follows this answer to the pending call."""
         key = number, type(answer), answer  # 0 and False are different answers
         if key not in self._numbers:
             node = self.nodes[number]
@@ -446,7 +446,7 @@ class Processes:
         return self._numbers[node]
 
     def _worker_turn(self, system: System, rest: Rest, candidates: Any) -> tuple[Rest | None, Any]:
-        """As Worker.run: claim, train, finish."""
+        """One turn of Worker.run: claim, train, finish."""
         worker = ModelWorker(owner_token(rest.who, rest.life), self._epochs)
         worker._candidates = iter(candidates or ())
         life = rest.life
@@ -465,7 +465,7 @@ class Processes:
         return Rest(rest.who, life, repr(remaining) if remaining else ""), remaining
 
     def _master_turn(self, system: System, rest: Rest, before: Any) -> tuple[Rest | None, Any]:
-        """As the loop of master.py."""
+        """One turn of the master's loop."""
         master = copy.deepcopy(before) if before else ModelMaster(self._study, self._max_attempts)
         try:
             if before:
@@ -486,7 +486,7 @@ class Processes:
 
 
 def remembered(thing: Any) -> dict[str, Any]:
-    """All that a master or a part of it knows, but for what never changes."""
+    """Everything that a master or a part of it knows, except what never changes."""
     parts = (master_module.Supply, master_module.Table, watch_module.Watch)
     fixed = ("folder", "study", "say", "strategy")
     known = {key: value for key, value in sorted(vars(thing).items()) if key not in fixed}
@@ -494,7 +494,7 @@ def remembered(thing: Any) -> dict[str, Any]:
 
 
 def owner_token(who: str, life: int) -> str:
-    """What a worker's claims bear."""
+    """The token in a worker's claims."""
     return who if life == 1 else f"{who}-{life}"
 
 
@@ -502,14 +502,14 @@ def owner_token(who: str, life: int) -> str:
 
 
 class Beliefs(NamedTuple):
-    """What the processes have been told. A claim is (owner, trial, attempt)."""
+    """Facts that the processes have been told. A claim is (owner, trial, attempt)."""
 
     holds: frozenset[tuple[Any, ...]] = frozenset()
     handed_in: frozenset[tuple[Any, ...]] = frozenset()
     counted: tuple[tuple[Any, ...], ...] | None = None  # by the master, when it had done: (trial, attempt, owner)
 
     def after(self, notes: tuple[Operation, ...]) -> Beliefs:
-        """What they believe after these notes."""
+        """The beliefs after these notes."""
         holds, handed_in, counted = self
         for kind, *claim in notes:
             if kind == "done":
@@ -522,7 +522,7 @@ class Beliefs(NamedTuple):
         return Beliefs(holds, handed_in, counted)
 
     def without(self, owners: Collection[str]) -> Beliefs:
-        """What is still believed when these have died: nobody holds what they held."""
+        """The beliefs after the death of these processes: nobody holds their claims any more."""
         return self._replace(holds=frozenset(claim for claim in self.holds if claim[0] not in owners))
 
 
@@ -532,7 +532,7 @@ def story_of(data: bytes) -> list[Record]:
 
 
 def seen_files(disk: Disk) -> list[tuple[TrialName, list[Record]]]:
-    """What is counted."""
+    """The files of counted trials."""
     return [
         (name, story_of(disk.files[inode].data))
         for path, inode in disk.names
@@ -547,7 +547,7 @@ def names_in_hand(disk: Disk) -> list[TrialName]:
 
 
 def each_trial_is_counted_once(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
-    """At most one .seen a trial, always; exactly one, and the master has those in its table, at the end."""
+    """A trial never has two .seen files. At the end it has exactly one, and the master's table agrees."""
     seen = [(name.number, name.attempt, _trained_by(story)) for name, story in seen_files(disk)]
     numbers = [number for number, _, _ in seen]
     if len(set(numbers)) < len(numbers):
@@ -567,7 +567,7 @@ def each_attempt_has_one_worker(disk: Disk, beliefs: Beliefs, trials_asked: int)
 
 
 def each_file_tells_one_story(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
-    """What follows a worker's claim in a file is by that worker."""
+    """All lines after a worker's claim in a file are by that worker."""
     for path, inode in disk.names:
         owner = None
         for record in story_of(disk.files[inode].data):
@@ -578,7 +578,7 @@ def each_file_tells_one_story(disk: Disk, beliefs: Beliefs, trials_asked: int) -
 
 
 def what_is_handed_in_is_counted(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
-    """Who was told that its result is handed in finds it counted: its own, and of one trial only one."""
+    """If a worker was told that its result is handed in, it is counted. Only one worker is told so about a trial."""
     handed_in = [(number, attempt, owner) for owner, number, attempt in beliefs.handed_in]
     if len({number for number, _, _ in handed_in}) < len(handed_in):
         return "two workers were told that they have handed in the same trial"
@@ -597,15 +597,14 @@ INVARIANTS: tuple[Callable[[Disk, Beliefs, int], str | None], ...] = (
 
 
 def _trained_by(story: list[Record]) -> str | None:
-    """Whose result a file holds; None if it is a failure."""
+    """The worker that trained the result in a file; None if the file holds a failure."""
     return next((record["result"]["by"] for record in story if "result" in record), None)
 
 
 def wrong_step(disk: Disk, who: str, operation: Operation) -> str | None:
-    """What no call may do: replace a file that is another, or write to one that is not one's own.
+    """Why a call is forbidden: it replaces another file, or writes to a file of another process. None if it is allowed.
 
-    A worker that was too slow may write to a file that has become .lost between its open and its write: nobody
-    reads that for a result.
+    A slow worker may write to a file that became .lost between its open and its write: nobody takes that for a result.
     """
     kind, *arguments = operation
     names = dict(disk.names)
@@ -625,7 +624,7 @@ def wrong_step(disk: Disk, who: str, operation: Operation) -> str | None:
 
 
 class State(NamedTuple):
-    """Where all of it stands. Disks and beliefs by their numbers, processes by their nodes'."""
+    """One state of the exploration. Disks, beliefs and nodes of processes are given by their numbers."""
 
     disk: int
     beliefs: int
@@ -649,7 +648,7 @@ class Numbered:
 
 
 class Outcome(NamedTuple):
-    """One thing that can come of a call."""
+    """One possible outcome of a call."""
 
     disk: int
     answer: Any
@@ -666,7 +665,7 @@ class Step(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What an exploration has found."""
+    """The result of an exploration."""
 
     states: int
     steps: int  # from one state to another
@@ -686,18 +685,18 @@ class Finding(NamedTuple):
 
 
 class Explorer:
-    """All that can happen in one small study.
+    """Explores everything that can happen in one small study.
 
     Args:
         trials: the number of trials.
         workers: the number of workers.
-        faults: how many may strike.
-        kinds: which of FAULTS may.
-        max_attempts: of a trial.
-        epochs: of a training; each is a line.
-        invariants: what must be true of every state.
-        forbidden: what no call may do.
-        most: states after which to give up.
+        faults: the largest number of faults.
+        kinds: those of FAULTS that may strike.
+        max_attempts: the attempts of a trial.
+        epochs: the epochs of a training; each is a line.
+        invariants: conditions that must be true of every state.
+        forbidden: says why a call is forbidden.
+        most: the number of states after which to give up.
     """
 
     def __init__(
@@ -724,7 +723,7 @@ class Explorer:
         self._check = functools.cache(self._check_once)
 
     def explore(self) -> Finding:
-        """Breadth first from the empty folder."""
+        """Explore breadth first, from the empty folder."""
         start = time.process_time()
         with stand_ins():
             return self._explore(start)
@@ -802,7 +801,7 @@ class Explorer:
                 yield self._deaths(state, range(len(state.nodes)), disk, "the power fails")
 
     def _calls(self, state: State, index: int) -> Iterator[tuple[int, State, str | None]]:
-        """The next call of one process, with all that can come of it."""
+        """The next call of one process, with all its possible outcomes."""
         node = self.processes.nodes[state.nodes[index]]
         if node.operation is None:
             return
@@ -825,7 +824,7 @@ class Explorer:
             yield self.steps.number(step), State(disk, beliefs, state.faults - costs, delayed, nodes), wrong
 
     def _arrival(self, state: State, rename: tuple[str, str]) -> tuple[int, State, str | None]:
-        """A rename that was on its way reaches the server."""
+        """A delayed rename reaches the server."""
         wrong = self.forbidden(self.disks.values[state.disk], "network", ("rename", *rename))
         disk, answer = self._perform(state.disk, ("rename", *rename))
         rest = list(state.delayed)
@@ -859,7 +858,7 @@ class Explorer:
         return state.faults > 0 and fault in self.kinds
 
     def _list_outcomes(self, disk: int, operation: Operation) -> tuple[Outcome, ...]:
-        """All that can come of a call. Private ones are not asked about: they have one outcome."""
+        """All possible outcomes of a call. Private calls are not asked about: they have one outcome."""
         kind, *arguments = operation
         if kind == "choose":
             faults = {"preempt": ("preempt",), "expired": ("expire", "dead"), "vanished": ("dead",)}[arguments[0]]
@@ -883,7 +882,7 @@ class Explorer:
         return self.disks.number(after), answer
 
     def _settle_once(self, disk: int, node: int) -> tuple[int, int, tuple[Operation, ...]]:
-        """Go on through calls that nobody else sees. Returns disk, node and what was noted on the way."""
+        """Run through calls that no other process can notice. Returns the disk, the node, and the notes on the way."""
         notes = list(self.processes.nodes[node].notes)
         while (operation := self.processes.nodes[node].operation) and is_private(self.disks.values[disk], operation):
             disk, answer = self._perform(disk, operation)
@@ -931,7 +930,7 @@ def _describe(operation: Operation, answer: Any, notes: tuple[Operation, ...]) -
 
 
 def main() -> int:
-    """Explore; exit code 1 if anything is wrong."""
+    """Explore. The exit code is 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--long", action="store_true", help="explore more (three minutes)")
     parser.add_argument("--trials", type=int, help="explore this instead: so many trials")

@@ -1,4 +1,4 @@
-"""Masters and workers on several hosts, over a filesystem that is a real network's: see cluster.sh."""
+"""Masters and workers on several hosts, over a real network filesystem: see cluster.sh."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def hosts(cluster, request):
 
 
 def finish_all(hosts, trials):
-    """What the programs said until they ended, and the same on every host: all trials counted once."""
+    """Wait until the programs end and return their output. Every host must see all trials counted once."""
     said = [host.finish(process) for host in hosts for process in host.processes]
     for host in hosts:
         wait_for(lambda host=host: not (host.logs / "study.json").exists(), "the caches to forget")
@@ -78,7 +78,7 @@ def finish_all(hosts, trials):
 
 
 def test_a_view_that_is_some_seconds_old(hosts):
-    """What the tests below are to stand; without the options for it, this would fail."""
+    """Shows the delay that the tests below must bear. Without the mount options for it, this test fails."""
     first, second, _ = hosts
     old, new = first.path / "old", first.path / "new"
     seen_old, seen_new = second.path / "old", second.path / "new"

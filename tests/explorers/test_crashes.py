@@ -1,4 +1,4 @@
-"""Whatever dies, stops or comes back late: a part of what `python -m tests.explorers.crashes` tries in full."""
+"""Processes die, stop, or come back late: a part of the sweep that `python -m tests.explorers.crashes` makes in full."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_kill_9_at_random_moments_among_eight_workers(bench, seed):
 
 
 def test_a_claim_without_a_word_is_known_dead_by_its_name(bench):
-    """Killed between the rename and its first line: the name says which process it was."""
+    """The worker is killed between the rename and its first line. The name says which process it was."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     gone = f"{own_host()}-{process.pid}-abcd"
@@ -74,7 +74,7 @@ def test_a_claim_without_a_word_is_known_dead_by_its_name(bench):
     ],
 )
 def test_a_worker_stopped_past_its_lease_is_counted_or_dropped(bench, call, which, outcome):
-    """Stopped by SIGSTOP in a system call, which is still done, and woken up when everything is over."""
+    """SIGSTOP stops the worker in a system call, which is still done. It wakes up when everything is over."""
     number = [point.number for point in kill_points("worker") if point.call == call][which]
     study, log = bench.study(trials=TRIALS), bench.path / "strace.txt"
     master = bench.master(study, "--lease", 1)
@@ -117,7 +117,7 @@ def test_64_workers_before_the_master_in_an_empty_folder(bench):
 
 
 def test_a_zombie_does_not_write_into_what_is_counted(bench):
-    """The seen file of an attempt has lines of its own worker only."""
+    """The .seen file of an attempt has only lines of its own worker."""
     bench.search(bench.study(trials=10), "--workers", 3)
     for name in bench.names("seen"):
         trial = bench.folder.read(TrialName(name.number, name.attempt, "seen"))
@@ -125,7 +125,7 @@ def test_a_zombie_does_not_write_into_what_is_counted(bench):
 
 
 def test_a_collection_that_was_done_although_an_error_came_is_counted_once(folder, monkeypatch):
-    """The file server did it, its answer was an error, and for a moment nobody could look."""
+    """The file server did the rename but answered with an error, and for a moment nobody could look."""
     from foldertune.protocol import to_line
     from foldertune.running.master import Master
     from foldertune.study_file import study_from_record

@@ -1,4 +1,4 @@
-"""All that can happen in a small study: see model.py, and docs/protocol.md for what is and isn't modelled."""
+"""Explores everything that can happen in a small study: see model.py. docs/protocol.md says what is modelled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_two_trials_and_two_workers():
 
 
 def look_for_a_double_count(**options):
-    """Only at the end: that two workers have handed in one trial, not how it came to that."""
+    """Look only for two workers that have handed in the same trial, not for the steps that led to it."""
     return Explorer(epochs=0, invariants=[what_is_handed_in_is_counted], forbidden=lambda *_: None, **options).explore()
 
 

@@ -1,1 +1,1 @@
-"""Starting workers."""
+"""Tests of starting workers."""

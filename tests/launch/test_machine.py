@@ -1,4 +1,4 @@
-"""What a machine offers, and several workers on it. Its GPUs are pretended: a program that answers as nvidia-smi."""
+"""Cores and GPUs of a machine, and several workers on it. A program that answers like nvidia-smi pretends the GPUs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import ROOT, wait_for
 
 @pytest.fixture
 def gpus(tmp_path, monkeypatch):
-    """Pretend that the machine has GPUs of so many MiB."""
+    """Pretend that the machine has GPUs with these numbers of MiB."""
 
     def pretend(*memories):
         program = tmp_path / "bin" / "nvidia-smi"
@@ -62,7 +62,7 @@ def group(root, controllers, path, **files):
     ],
 )
 def test_cores_are_those_that_a_quota_allows(tmp_path, monkeypatch, groups, cores):
-    """Both versions of control groups, ours and those above it; a container's own is the root of what it sees."""
+    """Quotas of both versions of control groups count, of our group and its parents. A container sees its own as root."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
     lines = [group(tmp_path, controllers, path, **files) for controllers, path, files in groups]
     (tmp_path / "own").write_text("\n".join(["7:pids:/", *lines[:1]]) + "\n")
@@ -118,7 +118,7 @@ def test_devices_of_workers(gpus, monkeypatch):
 
 
 def test_workers_of_one_gpu(bench, gpus, monkeypatch):
-    """Three processes on a GPU, each with a file of its own; they know how many they are."""
+    """Three processes share a GPU. Each has its own trial, and all know their number."""
     gpus(81920, 81920)
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(bench.path))  # MPS is not running
     master = bench.master(bench.study(trials=30, objective="placed"))
@@ -153,7 +153,7 @@ def test_equal_results_one_at_a_time_and_several_at_once(bench, tmp_path):
 
 
 def test_one_that_dies_does_not_take_the_others_along(bench, gpus):
-    """Trials that kill their worker: the others go on, and the dead are started again."""
+    """Some trials kill their worker. The other workers continue, and the dead ones are started again."""
     gpus(81920)
     master = bench.master(bench.study(trials=12, objective="deadly", seed=2), "--max-attempts", 1)
     worker = bench.worker("deadly", "--trials-per-gpu", 2)
@@ -201,7 +201,7 @@ def test_bad_options(bench, options, said):
 
 
 def test_by_default_a_worker_on_each_core(bench):
-    """And not more, whatever the environment says of threads."""
+    """There are no more workers, whatever the environment says about threads."""
     study, one = bench.study(trials=3, objective="placed"), str(min(os.sched_getaffinity(0)))
     command = ["taskset", "--cpu-list", one, sys.executable, "master.py", study, "--logs", str(bench.logs)]
     environment = {**os.environ, "OMP_NUM_THREADS": "64", "PATH": os.path.dirname(str(shutil.which("taskset")))}

@@ -1,4 +1,4 @@
-"""Clocks that are wrong, and clocks that jump: no lease is lost or kept by them. With libfaketime, on real programs."""
+"""Clocks that are wrong or jump end no lease and prolong none. libfaketime changes the clocks of real programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRIALS = 8
 
 
 class Clock:
-    """A clock that programs believe in, and that can be set while they run. It counts on as the real one does."""
+    """A clock that programs believe in. It can be set while they run, and advances like the real one."""
 
     def __init__(self, path, offset):
         self.path = path
@@ -78,7 +78,7 @@ def test_hosts_hours_apart(bench, clocks):
 
 @pytest.mark.parametrize("who", range(3))
 def test_a_clock_that_jumps(bench, clocks, who):
-    """Forward and back by days, of the master or of a worker, with trials in hand."""
+    """The clock of the master or of a worker jumps forward and back by days, with trials in hand."""
     processes = start(bench, clocks)
     for step, offset in enumerate(("+2d", "-2d", "+0", "+30d"), start=1):
         wait_for(lambda step=step: len(bench.names("seen")) >= step, "trials to end")

@@ -1,4 +1,4 @@
-"""Torn and hostile files under every name there is: each costs its own attempt at most, and reaches nothing outside."""
+"""Torn and hostile files under every name. Each costs at most its own attempt, and reaches nothing outside."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OWNER = "gone-1-abcd"  # of no host that is here
 
 
 def story(number, value=0.25):
-    """All that is in the file of a finished trial."""
+    """The contents of a finished trial's file."""
     lines = [
         {"settings": {"x": 0.5, "seed": number}, "lease": 5.0},
         {"claimed": OWNER, "host": "gone", "pid": 1, "process": None, "time": "2026-01-01T00:00:00.000Z"},
@@ -35,7 +35,7 @@ def story(number, value=0.25):
 
 
 def begin(bench, trials, **study):
-    """A folder in which the study has begun; the command line that goes on with it."""
+    """Begin a study in the folder. Returns the command line that resumes it."""
     file = bench.study(trials=trials, **study)
     bench.folder.prepare()
     bench.folder.write_study(load_study(file).to_record())
@@ -54,7 +54,7 @@ def kept(bench, name):
 
 @pytest.mark.parametrize("state", ["pending", "taken", "done", "seen", "lost"])
 def test_a_file_cut_at_every_byte(bench, state):
-    """Trial k has the first k bytes of a finished one: one search meets every cut there is."""
+    """Trial k has the first k bytes of a finished file, so that one search meets every possible cut."""
     whole = story(7)
     command = begin(bench, trials=len(whole) + 1)
     for number in range(len(whole) + 1):
@@ -72,7 +72,7 @@ def test_a_file_cut_at_every_byte(bench, state):
 
 
 def mutations(seed):
-    """A finished trial's bytes, spoilt."""
+    """A finished trial's bytes, damaged in many ways."""
     chance, whole = random.Random(seed), story(seed)
     spoilt = [
         b"",
@@ -126,7 +126,7 @@ def test_spoilt_contents(bench, seed):
 
 
 def test_numbers_that_are_none_and_too_large(bench):
-    """JSON allows what a float can't hold; a value that is not finite is a trial without a value."""
+    """JSON allows numbers that no float can hold. A trial with a value that is not finite has no value."""
     values = ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400, "true", "null"]
     command = begin(bench, trials=len(values))
     for number, value in enumerate(values):
@@ -154,7 +154,7 @@ def test_a_line_of_100_megabytes_takes_no_memory(bench):
 
 @pytest.mark.parametrize("state", ["pending", "taken", "done", "seen", "lost"])
 def test_what_is_no_file(bench, state):
-    """Directories, FIFOs, and symbolic links to files and FIFOs elsewhere: nothing follows them, nothing waits."""
+    """Nothing follows or waits for directories, FIFOs, and symbolic links to files and FIFOs elsewhere."""
     outside = bench.path / "outside"
     outside.mkdir()
     (outside / "result").write_bytes(story(3, value=0.0))
@@ -195,7 +195,7 @@ def test_names_that_are_no_trials(bench):
 
 
 def respect_permissions():
-    """For a child process of root: give up what makes the kernel ignore the mode of files."""
+    """Make permissions count in a child process of root: give up the capabilities that override them."""
     for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
         ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP; fails, and need not, for other users
 
@@ -250,7 +250,7 @@ def test_study_json_spoilt_by_chance(bench, seed):
 )
 @pytest.mark.parametrize("kind", ["directory", "fifo", "link"])
 def test_something_else_under_a_name_of_ours(bench, name, kind):
-    """Either the search goes on, or it says in one line which name is at fault; what a link leads to is not touched."""
+    """The search continues, or names the file at fault in one line. It never touches the target of a link."""
     outside = bench.path / "outside"
     outside.mkdir()
     (outside / "file").write_text("mine\n")
@@ -286,7 +286,7 @@ def test_a_broken_table_of_results_is_written_again(bench):
 
 
 def test_nothing_that_was_set_aside_is_overwritten(folder):
-    """A lost attempt whose name is claimed and lost once more, by somebody's hand: both are kept."""
+    """Somebody brings a lost attempt's name back, and it is claimed and lost again: both files are kept."""
     name = TrialName(1, 1)
     for text in ("first", "second", "third"):
         folder.publish(name, {"text": text}, lease=1.0)

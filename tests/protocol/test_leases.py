@@ -1,4 +1,4 @@
-"""Who is alive, by the observer's own clock."""
+"""Leases and heartbeats, by the observer's own clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Temporary files: whoever may still rename one finds it there, and what the dead left behind goes away."""
+"""Temporary files stay as long as their writer may rename them, and are removed if it is dead."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ os.rename = stop_and_rename
 
 @pytest.fixture
 def process():
-    """A process of this host, of which only the number matters."""
+    """A process of this host. Only its number matters."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     yield process
     process.kill()
@@ -48,7 +48,7 @@ def leftovers(folder, clock):
 
 
 def put(directory, writer):
-    """A file that `writer` is writing, or was writing when it died."""
+    """A temporary file that `writer` is writing, or was writing when it died."""
     path = directory / f".trial-00007-1.jsonl.{writer}.tmp"
     path.write_text('{"settings": {')
     return path
@@ -66,7 +66,7 @@ def is_stopped(process):
 
 
 def start_reader(bench):
-    """`results`, stopped when results.csv is written and not yet renamed."""
+    """Start `results`, and stop it when results.csv is written but not yet renamed."""
     (bench.path / "sitecustomize.py").write_text(STOP_BEFORE_RENAME)
     environment = os.environ | {"PYTHONPATH": f"{bench.path}{os.pathsep}{ROOT}"}
     reader = bench.start("-m", "foldertune", "results", "--logs", bench.logs, env=environment)
@@ -92,7 +92,7 @@ def test_a_long_name_has_a_temporary_name_too(tmp_path):
 
 
 def test_a_reader_in_mid_write_succeeds_whatever_a_master_does(bench):
-    """Stopped by SIGSTOP between its write and its rename while a master starts, works past a lease, and ends."""
+    """SIGSTOP stops the reader between its write and its rename, while a master starts, works past a lease, and ends."""
     bench.search(bench.study(trials=3), "--workers", 1)
     bench.folder.results.unlink()
     reader, path = start_reader(bench)

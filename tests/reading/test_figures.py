@@ -1,4 +1,4 @@
-"""Figures: what they must not hide, units at the axes, and names, colours and marks that can be told apart."""
+"""Figures hide no data, name their units, and use names, colours and marks that can be told apart."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ EIGHT = [0.001, 0.01, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0]
 
 
 def trial_of(number, settings, misses, broken=False, losses=None):
-    """A trial that has ended, by its share missed after each epoch."""
+    """An ended trial with these shares missed after each epoch."""
     epochs = [
         {"epoch": k, "seconds": 2.0 * k, "loss": 3 * miss if losses is None else losses[k - 1], "hit": 1 - miss}
         for k, miss in enumerate(misses, start=1)
@@ -85,7 +85,7 @@ def grid(values, ends, first=None, repeats=1):
 
 
 def overlaps(boxes):
-    """The pairs of boxes that lie on each other by more than a point or so."""
+    """The pairs of boxes that overlap by more than about a point."""
     boxes = [box.shrunk(0.98, 0.85) for box in boxes]
     return [(i, j) for (i, a), (j, b) in itertools.combinations(enumerate(boxes), 2) if a.overlaps(b)]
 

@@ -1,4 +1,4 @@
-"""The sentences about any study, from facts that are made up for the purpose."""
+"""The sentences about any study, from invented facts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def results_of(scores, **facts):
 
 
 def with_importance(results, importance):
-    """The same results, of which this is known."""
+    """The same results, with this importance."""
     vars(results)["importance"] = importance  # where the cached property keeps it
     return results
 

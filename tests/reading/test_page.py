@@ -1,4 +1,4 @@
-"""The page: in a real browser, from many kinds of studies."""
+"""The page of many kinds of studies, in a real browser."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.pages import (
 
 @pytest.fixture
 def browse():
-    """Opens a page in Debian's Chromium; whatever it says, or asks of the network, is kept."""
+    """Opens a page in Debian's Chromium, and keeps its messages and its requests to the network."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -276,7 +276,7 @@ RICH = {
 
 
 def table_of(page, id):
-    """The headings of a table, and each row by them: the class and the text of a cell."""
+    """The headings of a table, and its rows: for each heading, the class and the text of the cell."""
     table = page.split(f'<table id="{id}"')[1].split("</table>")[0]
     headings = re.findall(r'<th scope="col"( class="n")?><button type="button">(.*?)</button>', table)
     rows = [re.findall(r"<td([^>]*)>(.*?)</td>", row) for row in table.split("<tbody>")[1].split("</tr>")[:-1]]

@@ -1,4 +1,4 @@
-"""Results: chosen, sorted, grouped, in many formats; kept small and read again; many of them."""
+"""Results are filtered, sorted, grouped, written in many formats, and kept in a small form; also many of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STUDY = {
 
 
 def put(folder: Folder, number, settings, result, *, state="seen", attempt=1, epochs=(), first=None, claim=None):
-    """A trial's file, with what it says."""
+    """Write a trial's file with these lines."""
     lines = [
         {"settings": settings, "lease": 180.0, **(first or {})},
         {
@@ -66,7 +66,7 @@ def fill(bench: Bench, study=STUDY) -> Folder:
 
 
 def run(bench: Bench, *arguments, code=0, logs=None):
-    """What analysis.results writes to stdout; it must say nothing else, or, with exit code 2, one line of error."""
+    """The output of `results`. It must print nothing to stderr or, with exit code 2, one line."""
     command = [sys.executable, "-m", "foldertune", "results", "--logs", logs or bench.logs, *arguments]
     done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stdout + done.stderr
@@ -78,7 +78,7 @@ def run(bench: Bench, *arguments, code=0, logs=None):
 
 
 def table(bench: Bench, *arguments):
-    """All chosen rows, as objects."""
+    """All selected rows, as objects."""
     return json.loads(run(bench, "--all", "--format", "json", *arguments))
 
 
@@ -99,7 +99,7 @@ def test_conditions(bench):
     assert trials(bench, "diverged=True") == [10] and trials(bench, "diverged!=true") == list(range(10))
     assert trials(bench, "claimed>=2026-01-01T00:00:09") == [9, 10]
     assert trials(bench, "validation_error<=0.001") == [0, 1]  # the failed one has no value, and is none of them
-    assert "no trial is like that" in run(bench, "--where", "filters>99")
+    assert "no such trial" in run(bench, "--where", "filters>99")
 
 
 def test_conditions_on_what_is_no_number_only(bench):
@@ -216,14 +216,14 @@ def test_groups_by_values_that_look_alike(bench):
         (["--sort", "second"], "--sort: no column 'second' (did you mean 'seconds'?)"),
         (["--sort", ""], "--sort: no column ''"),
         (["--columns", "trial,hots"], "--columns: no column 'hots' (did you mean 'host'?)"),
-        (["--columns", "trial,,host"], "--columns 'trial,,host': must be columns"),
-        (["--columns", ""], "--columns '': must be columns"),
+        (["--columns", "trial,,host"], "--columns 'trial,,host': must be names of columns"),
+        (["--columns", ""], "--columns '': must be names of columns"),
         (["--group", "rat"], "--group: no column 'rat' (did you mean 'rate'?)"),
         (["--group", "--columns", "host"], "--columns: host holds no numbers"),
         (["--group", "--sort", "seconds"], "--sort: no column 'seconds' (did you mean 'seconds_mean'?)"),
-        (["--where", "filters<many"], "--where 'filters<many': filters holds numbers, and 'many' is none"),
-        (["--where", "filters<nan"], "filters holds numbers, and 'nan' is none"),
-        (["--where", "diverged=yes"], "diverged holds true or false, and 'yes' is none"),
+        (["--where", "filters<many"], "--where 'filters<many': filters holds numbers; 'many' is something else"),
+        (["--where", "filters<nan"], "filters holds numbers; 'nan' is something else"),
+        (["--where", "diverged=yes"], "diverged holds true or false; 'yes' is something else"),
         (["--where", "filters<"], "--where 'filters<': a value must follow '<'"),
         (["--where", "filters"], "--where 'filters': must be column, comparison and value"),
         (["--where", ""], "--where '': must be column, comparison and value"),
@@ -231,7 +231,7 @@ def test_groups_by_values_that_look_alike(bench):
         (["--where", "filters!3"], "the comparison must be one of <= >= != == = < >"),
         (["--best", "-3"], "--best -3: must be at least 1"),
         (["--best", "0"], "--best 0: must be at least 1"),
-        (["--descending"], "--descending: say by which column with --sort COLUMN"),
+        (["--descending"], "--descending: name the column with --sort COLUMN"),
         (["--format", "parquet"], "--format parquet: say where to with --out FILE"),
         (["--out", "table.txt"], "--out table.txt: choose a --format for files (csv,"),
         (["--out", "t.csv", "--format", "table"], "--out t.csv: choose a --format for files (csv,"),
@@ -239,8 +239,8 @@ def test_groups_by_values_that_look_alike(bench):
         (["--out", "HERE", "--format", "csv"], "--out HERE: can't be written (Is a directory); choose another file"),
         (["--out", "HERE/toy.csv/t.csv"], "HERE/toy.csv; make it first"),
         (["--keep", "HERE/toy.csv"], "--keep HERE/toy.csv: can't be written (Not a directory)"),
-        (["--keep", "kept", "--where", "filters<50"], "--where: --keep keeps all of a study"),
-        (["--keep", "kept", "--all"], "--all: --keep keeps all of a study"),
+        (["--keep", "kept", "--where", "filters<50"], "--where: --keep saves the whole study"),
+        (["--keep", "kept", "--all"], "--all: --keep saves the whole study"),
     ],
 )
 def test_one_line_says_what_is_wrong(bench, arguments, wanted):
@@ -388,7 +388,7 @@ def test_a_table_loses_no_digits_where_there_is_no_terminal(bench):
 
 
 def fill_oddly(bench: Bench) -> Folder:
-    """All that a folder may hold: done, failed, lost, diverged, by hand, in hand; odd names, texts and epochs."""
+    """Everything that a folder may hold: done, failed, lost, diverged, by hand, in hand; odd names, texts and epochs."""
     folder = fill(bench)
     folder.study.write_text(json.dumps({**STUDY, "description": "κ \udc80", "fixed": {"note": "\udc80é"}}))
     put(folder, 20, {"rate": 0.1, "κ, \"λ\"\n": "\udc80ä\u2028", "host": "h", "": [1, {"x": None}]}, {"validation_error": None, "diverged": True},
@@ -414,7 +414,7 @@ def fill_oddly(bench: Bench) -> Folder:
 
 
 def rounded(trial):
-    """As an archive keeps a trial: what epochs reported to five digits."""
+    """A trial as an archive keeps it: the metrics of epochs are rounded to five digits."""
 
     def short(value):
         return float(f"{value:.5g}") if isinstance(value, float) else value
@@ -526,7 +526,7 @@ def test_a_broken_archive(bench, spoil, wanted):
 
 
 def test_an_archive_spoilt_by_chance(bench):
-    """Whatever is in it: read, or one line."""
+    """An archive with any damage is read, or refused with one line."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -561,7 +561,7 @@ def test_a_trial_that_stands_twice_in_an_archive_is_counted_once(bench):
 
 
 def test_many_trials_are_all_read_and_rightly(bench):
-    """By the folder that bench.reading measures: what it times is right."""
+    """All trials are read correctly from the folder that bench.reading measures, so it measures a correct reading."""
     study = make_folder(bench.logs, 300)
     rows = bench.rows()
     assert [row.trial for row in rows] == list(range(300))

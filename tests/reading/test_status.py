@@ -1,4 +1,4 @@
-"""The live view: what a person sees who leaves it open, in a real terminal."""
+"""The live view in a real terminal, as a person sees it who leaves it open."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def claimed(host, minute=0):
 
 
 def under_way(bench, running=1, lease=180.0, host="gpu00"):
-    """A study with ten trials done, one failed, one attempt lost, one pending, and some running. Returns their claims."""
+    """A study with ten ended trials, one failed, one lost attempt, one pending, and some running. Returns their claims."""
     folder: Folder = bench.folder
     folder.prepare()
     folder.write_study(STUDY)
@@ -107,12 +107,12 @@ class Terminal:
         os.write(self._master, text.encode())
 
     def screens(self):
-        """What stood on the screen, each time it was drawn whole."""
+        """The contents of the screen, each time it was drawn as a whole."""
         drawn = self.said.partition("\x1b[?1049h")[2].partition(LEAVE)[0].split("\x1b[H")
         return [SHOWN.sub("", text).replace("\r", "") for text in drawn if "Ctrl-C closes" in text]
 
     def last(self):
-        """What was said last, for a person who wants to know why a test failed."""
+        """The last contents of the screen, to explain a failed test."""
         return SHOWN.sub("", self.said)[-2500:]
 
     def wait_for(self, *texts, columns=80, lines=24):
@@ -132,7 +132,7 @@ class Terminal:
             raise AssertionError(f"{error}, and saw\n{self.last()}") from None
 
     def end(self, code, screens=1):
-        """What stands on the normal screen when the program has ended."""
+        """The normal screen after the program has ended."""
         self.process.wait(timeout=PATIENCE)
         self._reader.join(timeout=PATIENCE)
         assert self.process.returncode == code, self.last()

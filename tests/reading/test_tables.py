@@ -1,4 +1,4 @@
-"""What a person reads: tables, status, pictures."""
+"""Tables, status and pictures, as people read them."""
 
 from __future__ import annotations
 

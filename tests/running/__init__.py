@@ -1,1 +1,1 @@
-"""Masters and workers at work."""
+"""Tests of masters and workers."""

@@ -1,4 +1,4 @@
-"""Trials that fail in every way there is: tried again, then recorded as failed, and the others are not held up."""
+"""Trials fail in every possible way. They are tried again, then recorded as failed, and don't delay other trials."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.conftest import wait_for
 
 
 def good_and_bad(bench, bad=lambda x: x > 0.5):
-    """The rows by what became of them; all that should have failed did, and nothing else."""
+    """The rows of succeeded and of failed trials. Exactly those that should fail must have failed."""
     rows = bench.rows()
     for row in rows:
         assert (row.status == FAILED) == bad(row.settings["x"]), row
@@ -48,7 +48,7 @@ def test_an_objective_that_calls_exit_ends_its_attempt_not_the_worker(bench):
 
 
 def test_a_trial_that_hangs_is_ended_in_python_and_outside_of_it(bench):
-    """Outside of Python no exception can be raised: the worker hands the trial in and begins anew."""
+    """In a call outside of Python no exception can be raised: the worker hands in the trial and starts anew."""
     study = bench.study(trials=8, objective="hanging", seed=1)
     master = bench.master(study, "--max-attempts", 2, "--trial-timeout", 1)
     worker = bench.worker("hanging", "--grace", 0.5)
@@ -73,7 +73,7 @@ def test_a_worker_that_hangs_outside_of_python_still_stops_when_told(bench):
 
 
 def test_workers_that_the_master_starts_outlive_many_deadly_trials(bench):
-    """Each kills its worker twice; what comes to an end meanwhile shows that starting it again is worth while."""
+    """Each deadly trial kills its worker twice. Other trials end meanwhile, so it is worth starting the worker again."""
     bench.search(bench.study(trials=8, objective="deadly", seed=2), "--workers", 1, "--max-attempts", 2)
     bench.assert_complete(8)
     _, failed = good_and_bad(bench)

@@ -1,4 +1,4 @@
-"""The ledger: what is counted, open and lost. No files."""
+"""The ledger of counted, open and lost trials, without any files."""
 
 from __future__ import annotations
 

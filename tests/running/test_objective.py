@@ -1,4 +1,4 @@
-"""Where an objective is looked for, whatever else lies in the current directory."""
+"""An objective is found, whatever else is in the current directory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def own(tmp_path):
 
 
 def load(directory, name, *modules, call=True, path=(str(ROOT),)):
-    """What the objective returns, and which files these modules are, in a process that was started there."""
+    """Start a process in that directory. Returns the objective's result, and the files of these modules."""
     code = LOAD.format(name=name, modules=modules, call=call, path=list(path))
     done = subprocess.run([sys.executable, "-c", code], cwd=directory, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -98,7 +98,7 @@ def test_a_preparation_that_says_what_to_do_is_quoted_as_it_is(monkeypatch, tmp_
 
 
 def test_a_search_among_ones_own_modules(bench, own):
-    """Through the real programs, with the study and the objective in that directory."""
+    """The real programs search with the study and the objective in that directory."""
     (own / "mine.toml").write_text(
         'objective = "search.model:train"\nstrategy = "random"\ntrials = 2\nmetric = "loss"\n'
         "[space]\nx = { type = 'float', low = 0.0, high = 1.0 }\n"

@@ -1,4 +1,4 @@
-"""Trainings that are interrupted, and what a later attempt makes of them: with the real network and real signals."""
+"""Interrupted trainings are resumed by later attempts, with the real network and real signals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Interrupted(Exception):
 
 
 class Recorder(Report):
-    """Keeps the learning curve, and breaks off with a checkpoint at one step (or at none)."""
+    """Keeps the learning curve, and stops with a checkpoint at one step (or never)."""
 
     def __init__(self, saved=None, stop_at=None):
         listener = Curve()
@@ -58,7 +58,7 @@ def without_time(record):
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """As the workers have: another number adds up in another order."""
+    """Use one thread, like the workers: another number of threads adds up in another order."""
     import torch
 
     before = torch.get_num_threads()
@@ -69,7 +69,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def uninterrupted():
-    """The learning curve and the metrics of a training that nobody disturbed."""
+    """The learning curve and the metrics of an undisturbed training."""
     from training.cnn import train
 
     recorder = Recorder()
@@ -125,7 +125,7 @@ def exercise(bench, *options):
 
 
 def wait_for_epochs(bench, count):
-    """Until the running trial has reported so many epochs; its name."""
+    """Wait until the running trial has reported this many epochs, and return its name."""
 
     def reported():
         for name in bench.names("taken"):

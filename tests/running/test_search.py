@@ -311,7 +311,7 @@ def test_a_master_that_is_stopped_stops_its_workers_and_says_how_to_go_on(bench,
     pids = [read_records(bench.folder.locate(name))[1]["pid"] for name in bench.names("taken")]
     master.send_signal(number)
     said = bench.finish(master, code=code)
-    assert f"Go on with: python master.py {study} --workers 2 --logs {bench.logs}" in said
+    assert f"Continue with: python master.py {study} --workers 2 --logs {bench.logs}" in said
     assert bench.names("taken") == [] and len(bench.names("seen")) < 20
     for pid in pids:
         with pytest.raises(ProcessLookupError):
@@ -350,7 +350,7 @@ def test_a_search_goes_on_where_it_was_and_a_longer_one_further(bench):
     bench.assert_complete(9)
     assert all(open(bench.folder.locate(name), "rb").read() == content for name, content in files.items())
     said = bench.search(study, "--trials", 4, code=2)
-    assert "go on with --trials 9" in said and said.count("\n") == 1
+    assert "continue with --trials 9" in said and said.count("\n") == 1
 
 
 def test_another_definition_in_a_used_folder_is_refused(bench):
@@ -469,7 +469,7 @@ def test_bad_options_are_refused(tmp_path, command, complaint):
 
 
 def test_the_live_view_in_a_terminal(bench):
-    """At 80 columns no line is broken or left over, and the counts, the best trial and who trains what are there."""
+    """At 80 columns no line is broken or left over, and the counts, the best trial and the running trials are there."""
     primary, secondary = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
     master = bench.master(

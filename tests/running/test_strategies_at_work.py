@@ -1,4 +1,4 @@
-"""A master whose strategy waits for results, or has nothing left: real files, results handed in by a worker's claims."""
+"""The master's strategy waits for results, or has nothing left. Files are real; a worker's claims hand in results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from foldertune.study import Study
 
 
 class Bisection:
-    """Tries the middle, then halves towards the better end: each trial is chosen from the one before."""
+    """Tries the middle, then halves towards the better end: the choice of each trial depends on the one before."""
 
     is_reproducible = False
     ahead: int | None = None
@@ -54,7 +54,7 @@ def study(monkeypatch):
 
 
 def begin(bench, study):
-    """A master as it starts; it may be another one's successor."""
+    """A master that has just started; it may be the successor of another."""
     master = Master(open_folder(bench.logs, study), study, lease=60, max_attempts=2, say=lambda line: None)
     master.take_stock()
     if not master.is_done():
@@ -73,7 +73,7 @@ def pending(bench):
 
 
 def train(bench):
-    """A worker takes one trial and hands in x as its loss. True if there was one."""
+    """Let a worker take one trial and hand in x as its loss. True if there was a trial."""
     claim = bench.folder.claim("me-1-abcd", bench.folder.candidates("me-1-abcd"))
     if claim:
         claim.append({"claimed": "me-1-abcd"})

@@ -1,4 +1,4 @@
-"""The filesystem in trouble: full, failing, away. All say so, wait, and go on by themselves when it is over."""
+"""The filesystem is full, failing or away. All programs say so, wait, and continue by themselves when it is over."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRIALS = 60
 
 
 class Search:
-    """A master and two workers at work, with what they say in files."""
+    """A master and two workers at work. Their output goes to files."""
 
     def __init__(self, bench, lease=180, **options):
         self.bench = bench
@@ -40,7 +40,7 @@ class Search:
             wait_for(lambda path=path: what in path.read_text(), f"{path.name} to say: {what}")
 
     def end(self, lost=()):
-        """All trials counted once, and what was finished or under way was not thrown away."""
+        """End the search. All trials must be counted once, and no finished or running trial may be thrown away."""
         for process in self.processes:
             self.bench.finish(process)
         said = [path.read_text() for path in self.texts]
@@ -112,7 +112,7 @@ def test_they_wait_until_it_is_over(bench, small_disk, trouble):
 
 
 def test_without_permission_for_a_while(bench):
-    """As when a Kerberos ticket has run out."""
+    """Permission is missing for a while, as when a Kerberos ticket has expired."""
     search = Search(bench, preexec_fn=respect_permissions)
     os.chmod(bench.logs, 0)
     search.wait_for_all_to_say("Permission denied")
@@ -142,7 +142,7 @@ FAILING = {
 @needs_strace
 @pytest.mark.parametrize("error", FAILING)
 def test_system_calls_that_fail_for_a_while(bench, error):
-    """All calls of these names, of one process after the other: also those that have nothing to do with the folder."""
+    """All calls with these names fail in one process after the other, even those unrelated to the folder."""
     search, calls = Search(bench), FAILING[error]
     for process in search.processes:
         log = bench.path / f"strace-{process.pid}.txt"
@@ -162,7 +162,7 @@ def test_system_calls_that_fail_for_a_while(bench, error):
 
 
 def test_a_result_waits_for_room(bench, folder, pending, monkeypatch):
-    """A training that ended while the disk was full is handed in when it is not; nothing is trained twice."""
+    """A training that ends while the disk is full is handed in when there is room again. Nothing is trained twice."""
     from foldertune.running.worker import Worker
 
     worker = Worker(folder, "mine:train", lambda settings, report: {"loss": 0.5}, "cpu")
@@ -189,12 +189,12 @@ def test_a_result_waits_for_room(bench, folder, pending, monkeypatch):
 
 
 def test_the_libc_is_there_to_drop_privileges():
-    """Else the test of permissions would prove nothing: it runs as root, who may read all."""
+    """Without the libc the test of permissions would prove nothing: it runs as root, who may read everything."""
     assert ctypes.CDLL(None).prctl
 
 
 def test_what_a_write_cut_short_left_is_gone_in_the_end(bench):
-    """A write fails in the middle, and the folder's trouble keeps the master from cleaning up at once."""
+    """A write fails in the middle, and trouble with the folder keeps the master from cleaning up at once."""
     master = bench.master(bench.study(trials=5))
     wait_for(lambda: bench.names("pending"))
     (bench.logs / f".trial-00003-1.jsonl.{own_host()}-{master.pid}-0badcafe.tmp").write_text("{")

@@ -1,4 +1,4 @@
-"""Strategies: what all of them hold to, and what grid and random search propose."""
+"""The rules for all strategies, and the proposals of grid and random search."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def new_study(strategy, **changes):
 
 
 def a_history(study, count):
-    """The first trials have ended, with a result that says nothing."""
+    """A history in which the first trials have ended, all with the same result."""
     settings = {k: new_strategy(study).propose(k, History()).settings for k in range(count)}
     trials = {k: Trial(TrialName(k, 1, "seen"), settings=settings[k], result={"loss": 0.1 * k}) for k in settings}
     return History(trials, {count: None})
@@ -143,7 +143,7 @@ def test_a_grid_has_as_many_trials_as_combinations():
 
 def test_random_search_has_a_number_of_trials_and_no_repeats():
     record = {**RECORD, "strategy": "random"}
-    with pytest.raises(StudyError, match=r"--repeats 2: belongs to a grid, and toy is none"):
+    with pytest.raises(StudyError, match=r"--repeats 2: only for a grid, and toy is not a grid"):
         plan(study_from_record(record, "toy"), "toy", repeats=2)
     del record["trials"]
     with pytest.raises(StudyError, match=r"toy: trials: is missing; add trials = 40"):

@@ -1,4 +1,4 @@
-"""Metrics, derived quantities and what counts as collapsed: said in the study file, as data."""
+"""A study file describes metrics, derived quantities and collapsed results as data."""
 
 from __future__ import annotations
 

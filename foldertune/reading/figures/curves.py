@@ -1,4 +1,4 @@
-"""Learning curves: those of groups of equal settings, and those of all trials of a study."""
+"""Learning curves of groups of equal settings, and of all trials of a study."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-APART = 0.11  # of an axis, between ticks at values
-CROWDED = 24  # curves of a panel, beyond which single runs are thin and their median is thick
+APART = 0.11  # the least distance between ticks at values, as a share of the axis
+CROWDED = 24  # curves; a panel with more draws single runs thin and their median thick
 MOST_MEASURES = 4
 MOST_LETTERS = 110  # in a line of a legend
 
@@ -47,11 +47,11 @@ MOST_LETTERS = 110  # in a line of a legend
 
 
 def draw_groups(groups: Sequence[Group], names: Sequence[str], measure: str, over: str = "epoch") -> Figure:
-    """The curves of every run, by one setting or two: one panel for each value of the first, colours for the last.
+    """The curves of every run, by one or two settings: a panel per value of the first, a colour per value of the last.
 
     Args:
-        names: the settings that the groups' keys are values of.
-        over: a measure, such as the seconds.
+        names: the settings by which the trials are grouped; a group's key holds their values.
+        over: the measure on the x-axis, such as the seconds.
     """
     results = groups[0].results
     study, first = results.study, len(names) > 1
@@ -83,7 +83,7 @@ def draw_groups(groups: Sequence[Group], names: Sequence[str], measure: str, ove
 def _draw_panel(
     axes: Axes, groups: Sequence[Group], styles: Mapping[Any, Look], measure: str, over: str, drawn: tuple[Any, Any]
 ) -> list[End]:
-    """Draw the groups of one panel and tell the ends of their lines; `drawn` collects all points."""
+    """Draw the groups of one panel and return the ends of their lines. `drawn` collects all points."""
     crowded = len(groups) > 1 and sum(len(group.trials) for group in groups) > CROWDED
     thin = {"linewidth": 0.6, "alpha": 0.35} if crowded else {"linewidth": 1.1}
     ends = []
@@ -102,12 +102,12 @@ def _draw_panel(
 
 
 def _draw_curve(axes: Axes, curve: Curve, **look: Any) -> None:
-    """A line; a curve of a single epoch is a point."""
+    """Draw a curve as a line, or as a point if it has a single epoch."""
     axes.plot(curve.xs, curve.ys, marker="o" if len(curve.xs) == 1 else "", markersize=MARKER, **look)
 
 
 def add_legend(figure: Figure, styles: Mapping[Any, Look], title: str) -> None:
-    """A legend to the right of the panels, where names don't fit at the lines."""
+    """Add a legend at the right of the panels, for names that don't fit at the lines."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], linewidth=1.6, **look.line) for look in styles.values()]
@@ -121,12 +121,12 @@ def add_legend(figure: Figure, styles: Mapping[Any, Look], title: str) -> None:
 
 
 def draw_points(lines: Mapping[Any, Sequence[tuple[float, Sample]]], x: Quantity, y: Quantity, title: str) -> Figure:
-    """A measure over a number, a line a group: means over runs, bars for their standard deviation.
+    """A measure over a number, one line per group: means over runs, with bars for their standard deviation.
 
-    Where points of several lines would lie on each other they are set apart a little, sideways.
+    Each line is moved sideways a little, so that points of several lines don't cover each other.
 
     Args:
-        title: what the names of the lines are values of.
+        title: the quantity by which the lines are named.
     """
     figure, (axes,) = new_figure(COLUMN, 2.8)
     styles = looks(list(lines))
@@ -153,7 +153,7 @@ def draw_points(lines: Mapping[Any, Sequence[tuple[float, Sample]]], x: Quantity
 
 
 def _draw_means(axes: Axes, points: Sequence[tuple[float, Sample]], look: Look, aside: float) -> list[float]:
-    """Draw one line, this many points to the right, and tell where its bars end."""
+    """Draw one line, moved to the right by `aside` points, and return the values at the ends of its bars."""
     from matplotlib.collections import LineCollection
     from matplotlib.lines import Line2D
     from matplotlib.transforms import offset_copy
@@ -173,7 +173,7 @@ def _draw_means(axes: Axes, points: Sequence[tuple[float, Sample]], look: Look, 
 
 
 def _mark_values(axes: Axes, quantity: Quantity, values: Sequence[float]) -> None:
-    """Ticks at the values themselves, where they are few and far enough apart."""
+    """Put ticks at the values themselves, if they are few and far enough apart."""
     known = sorted(set(values))
     shares = [float(axes.transLimits.transform(axes.transScale.transform((value, 1)))[0]) for value in known]
     if 1 < len(known) <= MOST_TICKS and min(b - a for a, b in itertools.pairwise(shares)) > APART:
@@ -185,7 +185,7 @@ def _mark_values(axes: Axes, quantity: Quantity, values: Sequence[float]) -> Non
 
 
 def draw_learning_curves(results: Results) -> Figure:
-    """One panel a measure, over epochs; the best trials in colour and in the legend, with their settings."""
+    """One panel per measure, over epochs. The best trials are in colour, and in the legend with their settings."""
     from matplotlib.lines import Line2D
 
     begun = [trial for trial in (*results.trials, *results.in_hand) if trial.epochs]

@@ -1,4 +1,4 @@
-"""Which hyperparameters matter."""
+"""Draws the importance of hyperparameters."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ BELOW = "below 0: worse than the mean rank"
 
 
 def draw_importance(study: Study, importance: Importance) -> Figure:
-    """Bars: each hyperparameter's share of the variance, and what one, two or all of them predict, below 0 as well.
+    """Bars of each hyperparameter's share of the variance, and of how well one, two or all of them predict.
 
-    Where nothing predicts anything the bars are pale, and the figure says that there are too few trials.
+    Scores below 0 are drawn as they are. If nothing predicts anything, the bars are pale, and the figure says that
+    there are too few trials.
     """
     from matplotlib.patches import Patch
 
@@ -51,7 +52,7 @@ def draw_importance(study: Study, importance: Importance) -> Figure:
     _draw_bars(right, names, [value for _, value in predicted], colours)
     right.set_xlabel(f"R² for ranks of trials not seen (out of bag)\n{BELOW}", fontsize=TEXT, color=INK)
     for axes, bars in ((left, len(shares)), (right, len(predicted))):
-        axes.set_ylim(bars - rows - 0.6, bars - 0.4)  # bars of both sides are equally thick
+        axes.set_ylim(bars - rows - 0.6, bars - 0.4)  # so bars of both sides are equally thick
     if doubtful:
         warning = (
             f"{counted(importance.trials, 'trial')}: too few to tell. Nothing predicts the rank of a trial not seen."
@@ -83,7 +84,7 @@ def _draw_bars(axes: Axes, names: Sequence[str], values: Sequence[float], colour
 
 
 def _joined(study: Study, chosen: Sequence[str], of: int) -> str:
-    """The names of what a forest was told."""
+    """The names of the hyperparameters that a forest was told."""
     if len(chosen) == of and of > 2:
         return f"all {of}"
     return " + ".join(study.quantity(name).label for name in chosen)

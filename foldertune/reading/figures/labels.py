@@ -1,4 +1,4 @@
-"""Names at the ends of lines, so that nobody has to look them up in a legend; they never lie on each other."""
+"""Writes names at the ends of lines, so that nobody has to look them up in a legend. Names never overlap."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NARROW = 12  # characters in a line of a name
-MOST, LONGEST = 9, 20  # names at the ends of lines, and characters of one; for more there is a legend
+MOST, LONGEST = 9, 20  # the most names at the ends of lines, and characters in one; beyond that, a legend is used
 GAP = 6  # points from the end of a line to its name
 LINE = 1.15 * TEXT  # points: the height of a name
-APART = 2.5 * LINE  # ends of one group that are further apart than this have a name each
+APART = 2.5 * LINE  # points; if two ends of a group are further apart than this, each gets a name
 
 
 @dataclass
@@ -43,12 +43,12 @@ class Box:
 
 
 def fit(texts: Sequence[str]) -> bool:
-    """Is there room for these names at the ends of lines?"""
+    """Do these names fit at the ends of lines?"""
     return len(texts) <= MOST and max(map(len, texts), default=0) <= LONGEST
 
 
 def label_ends(figure: Figure, panels: Sequence[tuple[Axes, Sequence[End]]]) -> None:
-    """Write the names in each panel, once everything is drawn: where they would lie on each other they move apart."""
+    """Write the names in each panel, and move them apart where they would overlap. Call it when everything is drawn."""
     import numpy as np
     from matplotlib.patheffects import withStroke
 
@@ -78,7 +78,7 @@ def label_ends(figure: Figure, panels: Sequence[tuple[Axes, Sequence[End]]]) -> 
 
 
 def _free(box: Box, lines: Sequence[Any]) -> float:
-    """The height, near its own, at which a name hides least of the lines."""
+    """The height, near its own, at which a name covers least of the lines."""
 
     def hidden(up: float) -> float:
         inside = (
@@ -98,7 +98,7 @@ def _write(axes: Axes, end: End, up: float, halo: Any) -> Any:
 
 
 def _merge(ends: Sequence[End], corners: Sequence[Any]) -> list[int]:
-    """One name for ends of a group that lie near each other: the middle one's."""
+    """The ends that get a name: of a group's ends that lie near each other, only the middle one."""
     named: list[int] = []
     order = sorted(range(len(ends)), key=lambda k: (ends[k].text, corners[k][1]))
     for _, group in itertools.groupby(order, key=lambda k: ends[k].text):
@@ -113,7 +113,7 @@ def _merge(ends: Sequence[End], corners: Sequence[Any]) -> list[int]:
 
 
 def spread(boxes: Sequence[Box], low: float, high: float) -> list[float]:
-    """The heights at which names don't lie on each other: between `low` and `high`, as near to their own as can be."""
+    """The heights at which names don't overlap, between `low` and `high`, and as near to their own as possible."""
     heights = [min(max(box.y, low), high) for box in boxes]
     order = sorted(range(len(boxes)), key=lambda k: (boxes[k].y, k))
     for _ in range(300):
@@ -131,7 +131,7 @@ def spread(boxes: Sequence[Box], low: float, high: float) -> list[float]:
 
 
 def head(axes: Axes, text: str) -> None:
-    """What the names at the ends of lines are values of, above them."""
+    """Write a heading above the names at the ends of lines."""
     axes.annotate(
         text, (1, 1), (GAP, 5), xycoords="axes fraction", textcoords="offset points", ha="right", va="bottom",
         fontsize=TEXT, color=INK, annotation_clip=False, fontstyle="italic",

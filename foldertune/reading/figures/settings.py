@@ -1,4 +1,4 @@
-"""Settings against the metric: one at a time, two at a time, and all of them."""
+"""Draws the metric over settings: one at a time, two at a time, and all of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ MOST_PANELS = 12
 
 
 def draw_hyperparameters(results: Results, names: Sequence[str]) -> Figure:
-    """The metric over each setting (or quantity derived from settings); the best trials in colour."""
+    """The metric over each setting, or quantity derived from settings. The best trials are in colour."""
     study, scored = results.study, results.scored
     names = names[:MOST_PANELS]
     columns = min(len(names), 3)
@@ -81,7 +81,7 @@ def _rank(position: int, text: str) -> str:
 
 
 def _draw_scatter(axes: Axes, points: Sequence[tuple[float, float, bool]]) -> dict[str, Any]:
-    """Trials in grey; crosses for those that collapsed. Returns what belongs into the legend."""
+    """Draw trials in grey, collapsed ones as crosses. Returns the handles for the legend."""
     handles = {}
     for collapsed, marker, text in ((False, "o", "another trial"), (True, "x", "collapsed")):
         chosen = [(x, y) for x, y, bad in points if bad == collapsed]
@@ -98,7 +98,7 @@ def _draw_scatter(axes: Axes, points: Sequence[tuple[float, float, bool]]) -> di
 
 
 def draw_pair(results: Results, pair: tuple[str, str]) -> Figure:
-    """Two settings and the metric: a table of means for a grid, else points whose colours are ranks."""
+    """The metric over two settings: a table of means for a grid, otherwise points coloured by rank."""
     study = results.study
     if all(isinstance(study.space.get(name), Categorical) for name in pair):
         return _draw_table(results, pair)
@@ -125,14 +125,14 @@ def draw_pair(results: Results, pair: tuple[str, str]) -> Figure:
 
 
 def _coloured(results: Results) -> tuple[list[tuple[Trial, float]], list[Any]]:
-    """The trials with a value, best first, as many as a figure can show, and the colours of their ranks."""
+    """The trials with a value, best first, at most as many as a figure can show, and the colours of their ranks."""
     ranked = list(zip(results.scored, rank_colours(len(results.scored)), strict=True))
     chosen = ranked[:HIGHLIGHTED] + sample_of(ranked[HIGHLIGHTED:])
     return [pair for pair, _ in chosen], [colour for _, colour in chosen]
 
 
 def _draw_table(results: Results, pair: tuple[str, str]) -> Figure:
-    """Means over the trials of each combination that did not collapse."""
+    """A table of means: for each combination, over the trials that did not collapse."""
     study = results.study
     metric = study.quantity(study.metric)
     columns, rows = (_choices(study, name) for name in pair)
@@ -168,7 +168,7 @@ def _choices(study: Study, name: str) -> tuple[Any, ...]:
 
 
 def draw_parallel_coordinates(results: Results) -> Figure:
-    """One line a trial through its settings to the metric. Colours are ranks; the bar says which values have them."""
+    """One line per trial, through its settings to the metric. Colours are ranks; the colour bar explains them."""
     from matplotlib.collections import LineCollection
 
     study = results.study
@@ -190,7 +190,7 @@ def draw_parallel_coordinates(results: Results) -> Figure:
 
 
 def _add_scale(axes: Axes, x: int, study: Study, name: str, scored: Sequence[tuple[Trial, float]]) -> list[float]:
-    """One vertical axis with its numbers; returns the heights of the trials' values on it, from 0 to 1."""
+    """Add a vertical axis with its numbers. Returns the heights of the trials' values on it, from 0 to 1."""
     values: list[Any] = [value if name == study.metric else trial.settings.get(name) for trial, value in scored]
     scale = axes.twinx()
     places = place(scale, "y", study, name, values)

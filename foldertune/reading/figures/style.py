@@ -1,8 +1,8 @@
-"""How all figures look: sizes, colours, axes and colour bars. `labels.py` writes names at the ends of lines.
+"""The common look of all figures: sizes, colours, axes and colour bars. `labels.py` writes names at the ends of lines.
 
-A figure is as wide as a column or a page of a paper, and its text is set in 7 to 9 points, so that nothing needs to be
-scaled. Colours are Okabe and Ito's and Paul Tol's, which the colour-blind tell apart; line styles and shapes of markers
-tell the same in grey. All markers of a figure have one size.
+A figure is as wide as a column or a page of a paper, and its text has 7 to 9 points, so a paper need not scale it.
+Colours are Okabe and Ito's and Paul Tol's, which colour-blind people can tell apart. Line styles and marker shapes
+tell groups apart in grey. All markers of a figure have the same size.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ COLUMN, PAGE = 3.5, 7.2  # inches
 SMALL, TEXT, TITLE = 7, 8, 9  # points
 MARKER = 4.5  # points: the diameter of every marker
 KINDS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito
-ORDERED = (  # Paul Tol's "muted", two of them darker; neighbours are far apart
+ORDERED = (  # Paul Tol's "muted", two of them darker; neighbours differ strongly
     "#332288", "#77bfe6", "#44aa99", "#117733", "#85852a", "#d9b93b", "#cc6677", "#882255", "#b455a8",
 )  # fmt: skip
 STYLES: tuple[Any, ...] = ("-", (0, (4, 1.2)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 MARKERS = ("o", "s", "^", "v", "P", "p")  # as large as each other
 GREY, PALE, INK = "#9a9a9a", "#e0e0e0", "#262626"
-HIGHLIGHTED = 4  # the best trials, which have a colour of their own
-MANY = 500  # points or bars; more are kept as pixels, or an SVG would be too large
-MOST_DRAWN = 500  # curves; of more, this many drawn at random: others would only hide each other
+HIGHLIGHTED = 4  # the best four trials have a colour of their own
+MANY = 500  # points or bars; more are stored as pixels, because an SVG would be too large
+MOST_DRAWN = 500  # curves; if there are more, 500 are chosen at random, because more would only hide each other
 MOST_TICKS = 12  # texts at an axis
-WIDE = 10  # values that reach this many times as high ask for a logarithmic axis
+WIDE = 10  # the axis is logarithmic if the largest value is more than ten times the smallest
 
 
 @dataclass(frozen=True)
 class Look:
-    """How the lines and points of one group are drawn."""
+    """The look of the lines and points of one group."""
 
     colour: Any
     style: Any = "-"
@@ -51,7 +51,7 @@ class Look:
 
     @property
     def line(self) -> dict[str, Any]:
-        """As options of a line."""
+        """Colour and style as matplotlib's options of a line."""
         return {"color": self.colour, "linestyle": self.style}
 
 
@@ -75,25 +75,25 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
 
 
 def plain(text: str) -> str:
-    """Text from a file as matplotlib shall show it: no formula, nothing unprintable."""
+    """Text from a file, safe for matplotlib: no formulas, no control characters."""
     return printable(text).replace("$", r"\$")
 
 
 def wrapped(quantity: Quantity, most: int = 30) -> str:
-    """The label of a quantity with its unit, in as few lines of up to `most` letters as hold it, equally long."""
+    """The label of a quantity with its unit, in as few lines of `most` letters as possible, equally long."""
     text = plain(quantity.title)
     lines = len(textwrap.wrap(text, most))
     return next(textwrap.fill(text, width) for width in range(1, most + 1) if len(textwrap.wrap(text, width)) <= lines)
 
 
 def cut(value: Any, most: int = 20) -> str:
-    """A value as a short text, for a tick or a name at a line."""
+    """A value as a text of at most `most` letters, for a tick or a name at a line."""
     text = short(value)
     return plain(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
 def sample_of(items: Sequence[Any]) -> list[Any]:
-    """All of them, in their order, or as many as a figure can show, drawn at random."""
+    """All items in their order; if a figure can't show as many, a random sample of them."""
     if len(items) <= MOST_DRAWN:
         return list(items)
     return [items[k] for k in sorted(random.Random(0).sample(range(len(items)), MOST_DRAWN))]
@@ -103,7 +103,7 @@ def sample_of(items: Sequence[Any]) -> list[Any]:
 
 
 def looks(values: Sequence[Any]) -> dict[Any, Look]:
-    """A look for each value, numbers in their order: a colour, a line style and a shape of its own."""
+    """A look for each value: a colour, a line style and a marker of its own. Numbers are sorted first."""
     distinct = list(dict.fromkeys(values))
     if all(finite(value) is not None for value in distinct):
         distinct.sort()
@@ -124,7 +124,7 @@ def best_looks() -> list[Look]:
 
 
 def rank_colours(count: int) -> list[tuple[float, ...]]:
-    """A colour for each rank, best first: the better, the darker."""
+    """A colour for each rank, best first. Better is darker."""
     from matplotlib import colormaps
 
     shades = colormaps["viridis"]
@@ -132,7 +132,7 @@ def rank_colours(count: int) -> list[tuple[float, ...]]:
 
 
 def add_rank_bar(figure: Figure, axes: Axes, metric: Quantity, values: Sequence[float]) -> None:
-    """The ranks that the colours stand for, with some of the values that have them; `values` are best first."""
+    """Add a colour bar of ranks, with some of the values that have them. `values` come best first."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
@@ -145,12 +145,12 @@ def add_rank_bar(figure: Figure, axes: Axes, metric: Quantity, values: Sequence[
     bar.ax.tick_params(labelsize=TEXT, colors=INK, length=2)
     bar.ax.invert_yaxis()
     bar.set_label(plain(f"rank: {metric.label}"), fontsize=TEXT, color=INK)
-    bar.solids.set_edgecolor("face")  # else an SVG shows seams
+    bar.solids.set_edgecolor("face")  # otherwise an SVG shows seams
     bar.outline.set_visible(False)
 
 
 def norm_of(quantity: Quantity, values: Sequence[float]) -> Normalize:
-    """From values to colours."""
+    """The norm that maps values to colours, logarithmic if the quantity's axis is."""
     from matplotlib.colors import LogNorm, Normalize
 
     return (LogNorm if is_log(quantity, values) else Normalize)(min(values), max(values))
@@ -162,10 +162,10 @@ def best_is_dark(study: Study) -> str:
 
 
 def add_colour_bar(figure: Figure, drawn: Any, axes: Axes, quantity: Quantity, values: Sequence[float]) -> None:
-    """The values that the colours stand for."""
+    """Add a colour bar with the values that the colours stand for."""
     bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=28)
     bar.ax.tick_params(labelsize=TEXT, colors=INK)
-    bar.solids.set_edgecolor("face")  # else an SVG shows seams
+    bar.solids.set_edgecolor("face")  # otherwise an SVG shows seams
     bar.outline.set_visible(False)
     dress(bar.ax, "y", quantity, values)
 
@@ -174,7 +174,7 @@ def add_colour_bar(figure: Figure, drawn: Any, axes: Axes, quantity: Quantity, v
 
 
 def quantity_of(study: Study, name: str) -> Quantity:
-    """How a setting or measure stands at an axis: as the study says, or along the scale on which it is searched."""
+    """The quantity of a setting or measure on an axis. Without a scale in the study, it has the search space's."""
     if name == "epoch":
         return study.quantities.get(name) or Quantity("epoch", scale="linear")
     quantity = study.quantity(name)
@@ -185,14 +185,14 @@ def quantity_of(study: Study, name: str) -> Quantity:
 
 
 def is_log(quantity: Quantity, values: Sequence[float]) -> bool:
-    """Is its axis logarithmic for these values? By itself if they are spread widely."""
+    """Is the axis of these values logarithmic? With the scale "auto", it is if they are spread widely."""
     if not values or min(values) <= 0 or max(values) <= min(values) or quantity.scale == "linear":
         return False
     return quantity.scale == "log" or max(values) > WIDE * min(values)
 
 
 def dress(axes: Axes, which: str, quantity: Quantity, values: Sequence[float]) -> None:
-    """Label and scale one axis for these values; shares stand there in per cent."""
+    """Label and scale one axis ("x" or "y") for these values. Shares are shown in per cent."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -209,7 +209,7 @@ def dress(axes: Axes, which: str, quantity: Quantity, values: Sequence[float]) -
 
 
 def _marks(low: float, high: float) -> list[float]:
-    """Round numbers on a logarithmic axis, three to seven of them where the values allow it."""
+    """Round numbers for the ticks of a logarithmic axis, three to seven of them if the values allow it."""
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     for parts in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
         marks = [float(f"{part}e{decade}") for decade in decades for part in parts]
@@ -221,13 +221,13 @@ def _marks(low: float, high: float) -> list[float]:
 
 
 def tick(quantity: Quantity, value: float) -> str:
-    """A number at an axis, in the unit that its label names."""
+    """A number at an axis, in the unit of the axis's label."""
     shown = value * quantity.factor
     return f"{shown:.6g}" if 1e-4 <= abs(shown) < 1e5 or shown == 0 else f"{shown:.0e}"
 
 
 def positions(values: Sequence[Any]) -> tuple[list[float], list[Any]]:
-    """The places of values on an axis, and the texts of its ticks if they are no numbers."""
+    """The places of values on an axis. If the values are not numbers, also the texts of its ticks."""
     if all(value is None or finite(value) is not None for value in values):
         return [math.nan if value is None else float(value) for value in values], []
     ticks = sorted({short(value) for value in values})
@@ -235,7 +235,7 @@ def positions(values: Sequence[Any]) -> tuple[list[float], list[Any]]:
 
 
 def place(axes: Axes, which: str, study: Study, name: str, values: Sequence[Any]) -> list[float]:
-    """Label one axis for the values of a setting, numbers or not, and tell their places on it."""
+    """Label one axis for the values of a setting, numbers or not, and return their places on it."""
     places, ticks = positions(values)
     if not ticks:
         dress(axes, which, quantity_of(study, name), [at for at in places if math.isfinite(at)])

@@ -1,7 +1,7 @@
-"""One page that shows what came out: answers, figures, and every trial.
+"""One page with the results of studies: answers, figures, and every trial.
 
-`make_page` is the way in. `studies` finds what goes on the page, `sections` says what a page shows of a study,
-`tables`, `curves` and `images` make its parts, and `render` puts them into the template.
+Begin at `make_page`. `studies` finds the studies, `sections` collects the content of each, `tables`, `curves` and
+`images` make the parts, and `render` puts them into the template.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from foldertune.reading.results import Results
 
 __all__ = ["Entry", "Find", "make_page", "read_all"]
 
-Find = Callable[[Results, Mapping[str, Results]], Findings]  # a study's findings; given are all studies by their names
+Find = Callable[[Results, Mapping[str, Results]], Findings]  # (a study, all studies by name) -> the study's findings
 
 
 def make_page(entries: Sequence[Entry], out: Path, find: Find, made_with: str) -> Path:
     """Write the page and its figures to `out`, and return where the page is. Raises UserError and OSError.
 
     Args:
-        find: what is asked of each study.
-        made_with: the command that makes this page, for its foot.
+        find: computes the findings of a study, given all studies on the page.
+        made_with: the command that makes this page, for its footer.
     """
     require("report")
     from foldertune.reading.page.render import render

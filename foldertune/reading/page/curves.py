@@ -1,4 +1,4 @@
-"""The learning curves of all trials as JSON inside the page, which page.js draws."""
+"""Writes the learning curves of all trials as JSON into the page; page.js draws them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from foldertune.protocol import Trial, printable
 from foldertune.reading.results import Results
 
-MOST_NUMBERS = 300_000  # in a page; beyond it each curve is thinned out
+MOST_NUMBERS = 300_000  # in a page; if there are more, each curve is thinned out
 MOST_MEASURES = 6
 
 
 def curves_of(results: Results) -> str:
-    """The learning curves of the counted trials, and what is measured in them."""
+    """The learning curves of the counted trials and their measures, as JSON that is safe inside HTML."""
     from markupsafe import Markup
 
     study = results.study
@@ -34,8 +34,8 @@ def curves_of(results: Results) -> str:
 
 
 def _curve(results: Results, trial: Trial, measures: Sequence[str], step: int) -> list[list[float | None]]:
-    """The epochs, and each measure after them."""
-    kept = trial.epochs[::-1][::step][::-1]  # the last is always among them
+    """The epochs, then each measure after them; one epoch in `step` is kept."""
+    kept = trial.epochs[::-1][::step][::-1]  # the last epoch is always kept
     return [[_rounded(results.measure(trial, epoch, name)) for epoch in kept] for name in ("epoch", *measures)]
 
 

@@ -1,4 +1,4 @@
-"""Figures as files: each as PNG and SVG beside the page, and one of the two inside it."""
+"""Saves each figure as PNG and SVG beside the page, and puts one of the two into it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 200
-LARGEST_SVG = 300_000  # bytes; a larger one is shown as PNG in the page
+LARGEST_SVG = 300_000  # bytes; if the SVG is larger, the page shows the PNG
 HALF_A_PAGE = 620  # CSS pixels
 
 
 @dataclass(frozen=True)
 class Image:
-    """A figure as the page shows it."""
+    """A figure as the page contains it."""
 
     name: str
     stem: str  # of its files
@@ -35,24 +35,24 @@ class Image:
 
     @property
     def is_wide(self) -> bool:
-        """Does it take the page's whole width?"""
+        """Does the figure take the page's whole width?"""
         return self.width > HALF_A_PAGE
 
 
 def save(picture: Picture, out: Path, stem: str) -> Image | None:
     """Draw a figure and write it as PNG and SVG. Raises OSError.
 
-    None, and a line to the user, if these data can't be drawn: a value near the largest float, say.
+    If the data can't be drawn, for example a value near the largest float, print a line and return None.
     """
     import matplotlib
 
     style = {"svg.hashsalt": stem, "savefig.facecolor": "white"}  # the same bytes for the same data
     try:
         with matplotlib.rc_context(style), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of such values
+            warnings.simplefilter("ignore", RuntimeWarning)  # numpy warns about such values
             figure = picture.draw()
             png = _render(figure, format="png", dpi=DPI, metadata={"Software": None})
-            figure.set_layout_engine("none")  # it is laid out now
+            figure.set_layout_engine("none")  # the layout is done
             svg = _render(figure, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
     except (ValueError, ArithmeticError) as error:
         print(f"left out: the figure {stem} can't be drawn ({printable(str(error))})", file=sys.stderr)

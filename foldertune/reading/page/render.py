@@ -1,4 +1,4 @@
-"""The page's HTML: one file without a network, in which no script runs but its own."""
+"""Writes the page's HTML: one file that needs no network and runs only its own script."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOOTNOTE = (
 
 
 def render(sections: Sequence[Section], made_with: str) -> str:
-    """The page, with its style and script inside; their hashes are the only ones that a browser may obey."""
+    """The page, with its style and script inside. Its security policy allows only these two, by their hashes."""
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     style, script = ((PAGE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     return environment.get_template("page.html").render(

@@ -1,4 +1,4 @@
-"""What a page shows of one study."""
+"""Collects the content of one study for the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from foldertune.reading.page.images import Image, save
 from foldertune.reading.page.tables import HtmlTable, html_table, table_of_trials
 from foldertune.reading.results import Results
 
-BY_HAND = 90_001  # the number of the first trial that a person queues, if it is free
+BY_HAND = 90_001  # the number for a trial queued by hand, if it is free
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Section:
 
 
 def make_section(id: str, title: str, results: Results, found: Findings, out: Path, prefix: str) -> Section:
-    """Everything about a study; its figures are written to `out` under names that begin with `prefix`."""
+    """The section of a study. Its figures are written to `out`, under names that begin with `prefix`."""
     study, best = results.study, results.best
     tables = [html_table(f"{id}-table{k}", table) for k, table in enumerate(found.tables)]
     return Section(
@@ -55,7 +55,7 @@ def make_section(id: str, title: str, results: Results, found: Findings, out: Pa
 
 
 def progress(results: Results) -> str:
-    """How far the study is."""
+    """A sentence about the study's progress."""
     ended = len(results.trials)
     asked = max(results.asked, ended)
     if ended == asked and not results.in_hand:
@@ -65,7 +65,7 @@ def progress(results: Results) -> str:
 
 
 def command(results: Results, trial: Trial) -> str:
-    """The command that trains with a trial's settings, or that queues them once more in the study's folder."""
+    """A command that trains with a trial's settings, or queues them again if the study names no program."""
     if results.study.program is None:
         known = (*results.trials, *results.in_hand, *results.lost)
         taken = {*results.pending, *(trial.name.number for trial in known)}

@@ -1,4 +1,4 @@
-"""The studies that go on one page, and the names that tell them apart."""
+"""Finds the studies for one page, and gives them distinct names."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from foldertune.reading.results import Results
 class Entry:
     """One study of a page."""
 
-    name: str  # its folder's, with a number where two folders have the same one
+    name: str  # the folder's name, with a number if two folders have the same name
     results: Results
 
     @property
     def title(self) -> str:
-        """Its heading among others."""
+        """The study's heading on a page of several studies."""
         study = self.results.study.name
         return study if study == self.name else f"{study} ({self.name})"
 
 
 def read_all(paths: Sequence[Path]) -> list[Entry]:
-    """All studies among these folders and right below them. Raises StudyError and OSError."""
+    """All studies in these folders and directly below them. Raises StudyError and OSError."""
     entries: list[Entry] = []
     for path in _find_studies(paths):
         name, number = path.resolve().name, 1
@@ -39,7 +39,7 @@ def read_all(paths: Sequence[Path]) -> list[Entry]:
 
 
 def prefixes_of(entries: Sequence[Entry]) -> list[str]:
-    """The prefix of the file names of each study's figures; it is empty if there is one study."""
+    """The prefix of the file names of each study's figures; empty if there is only one study."""
     if len(entries) == 1:
         return [""]
     stems = [re.sub(r"[^A-Za-z0-9_-]+", "-", entry.name) for entry in entries]
@@ -47,7 +47,7 @@ def prefixes_of(entries: Sequence[Entry]) -> list[str]:
 
 
 def _find_studies(paths: Sequence[Path]) -> list[Path]:
-    """The folders of studies; a directory that is none stands for those right below it, in their natural order."""
+    """The folders of studies. Any other directory stands for the studies directly below it, in natural order."""
     found: list[Path] = []
     for path in paths:
         below = [child for child in path.iterdir() if _is_study(child)] if path.is_dir() and not _is_study(path) else []
@@ -56,7 +56,7 @@ def _find_studies(paths: Sequence[Path]) -> list[Path]:
 
 
 def _natural(path: Path) -> list[Any]:
-    """An order in which `lr-10` follows `lr-9`."""
+    """A key for the natural order, in which `lr-10` follows `lr-9`."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
 
 

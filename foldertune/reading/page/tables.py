@@ -1,4 +1,4 @@
-"""Tables of the page: what comes from files is escaped here."""
+"""Makes the page's tables, and escapes all text that comes from files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from foldertune.rows import FAILED, Row, column_names, searched_and_metric, with
 from foldertune.study import PERCENT, Quantity, Study
 from foldertune.tables import Cells, short
 
-LONG = 40  # characters of a cell beyond which it may break into lines
+LONG = 40  # characters; a longer cell may break into lines
 COLLAPSED = "collapsed"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the page: its heading, and whether it holds numbers, which stand at the right."""
+    """A column of a table: its heading, and whether it holds numbers, which are aligned right."""
 
     heading: str
     is_numeric: bool
@@ -27,7 +27,7 @@ class Column:
 
 @dataclass(frozen=True)
 class HtmlTable:
-    """A table as the template shows it."""
+    """A table for the template."""
 
     id: str
     title: str
@@ -39,7 +39,7 @@ class HtmlTable:
 
 
 def html_table(id: str, table: Table) -> HtmlTable:
-    """A table of findings."""
+    """A table of the findings, as HTML."""
     keys = list(dict.fromkeys(key for row in table.rows for key in row))
     columns = [_column(key, table.quantities.get(key), table.rows) for key in keys]
     lines = [f"<tr>{_cells(keys, columns, row, table.quantities)}</tr>" for row in table.rows]
@@ -48,7 +48,7 @@ def html_table(id: str, table: Table) -> HtmlTable:
 
 
 def table_of_trials(id: str, results: Results) -> HtmlTable:
-    """Every counted trial, the best first; its number is the link to its curves."""
+    """The table of all counted trials, best first. A trial's number is the link to its curves."""
     study = results.study
     rows = with_derived(study, [Row.from_trial(trial) for trial in results.ranking])
     epochs = {trial.name.number: len(trial.epochs) for trial in results.trials}
@@ -69,7 +69,7 @@ def table_of_trials(id: str, results: Results) -> HtmlTable:
     return HtmlTable(
         id=f"{id}-trials",
         title="All trials",
-        caption=f"All {len(rows):,} trials, best first; a number leads to the learning curves, a heading sorts.",
+        caption=f"All {len(rows):,} trials, best first; click a number for its learning curves, a heading to sort.",
         columns=[Column("trial", True), *columns],
         length=len(rows),
         body=_safe("\n".join(lines)),
@@ -78,7 +78,7 @@ def table_of_trials(id: str, results: Results) -> HtmlTable:
 
 
 def _columns_of_trials(study: Study, cells: Sequence[Cells]) -> tuple[list[str], dict[str, Quantity]]:
-    """The columns beside the trial's number, and the quantities that they hold; no derived one without a value."""
+    """The columns beside the trial's number, and their quantities. Derived quantities without a value are left out."""
     searched, metric = searched_and_metric(study)
     derived = dict(zip(column_names(tuple(study.space), tuple(study.derived))[1], study.derived, strict=True))
     derived = {key: name for key, name in derived.items() if any(row.get(key) is not None for row in cells)}
@@ -98,7 +98,7 @@ def _column(key: str, quantity: Quantity | None, rows: Sequence[Mapping[str, Any
 def _cells(
     keys: Sequence[str], columns: Sequence[Column], row: Mapping[str, Any], quantities: Mapping[str, Quantity]
 ) -> str:
-    """A row's cells in HTML; a share is in per cent."""
+    """A row's cells as HTML; shares are in per cent."""
     from markupsafe import escape
 
     parts = []
@@ -121,7 +121,7 @@ def _is_number(value: Any) -> TypeGuard[int | float]:
 
 
 def _safe(html: str) -> str:
-    """Text that the template takes as HTML; all that comes from files is escaped in it."""
+    """Mark a text as HTML for the template. All text from files in it must be escaped already."""
     from markupsafe import Markup
 
     return Markup(html)

@@ -1,1 +1,1 @@
-"""The state of a search on a terminal."""
+"""Shows the state of a search in a terminal."""

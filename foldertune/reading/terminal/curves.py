@@ -1,4 +1,4 @@
-"""Curves drawn with characters: one line high, or with braille dots."""
+"""Draws curves with characters, one line high or with braille dots."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # of a braille char
 
 
 def level(value: float, low: float, high: float) -> float:
-    """Where a value lies between two others: 0 at the low one, 1 at the high one, outside at the nearer one."""
-    span = high / 2 - low / 2  # halves: the whole may be more than a float can hold
+    """The place of a value between two others, from 0 (`low`) to 1 (`high`). Values outside are moved to the edge."""
+    span = high / 2 - low / 2  # halves, because the whole may be more than a float can hold
     return (min(max(value, low), high) / 2 - low / 2) / span if span > 0 else 0.5
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """A curve one line high; where there are more values than characters, the last of each few."""
+    """A curve one line high. If there are more values than characters, it shows a selection with the last value."""
     count = len(values)
     shown = [values[(k + 1) * count // width - 1] for k in range(width)] if count > width else values
     return "".join(BARS[round(7 * level(value, min(shown), max(shown)))] for value in shown)
@@ -33,7 +33,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 @dataclass(frozen=True)
 class Sparkline:
-    """A sparkline as wide as its place."""
+    """A sparkline as wide as the room it gets."""
 
     values: Sequence[float]
 
@@ -44,7 +44,7 @@ class Sparkline:
 
 
 def view_range(values: Sequence[float], direction: str) -> tuple[float, float]:
-    """The values a chart shows; what is far worse than the median (it diverged) is drawn at the edge."""
+    """The lowest and highest value that a chart shows. Much worse values (diverged trials) are drawn at the edge."""
     sign = 1 if direction == "minimize" else -1
     ordered = sorted(sign * value for value in values)
     best, middle, worst = ordered[0], ordered[len(ordered) // 2], ordered[-1]
@@ -74,10 +74,10 @@ def chart(course: Course, direction: str, width: int, height: int) -> list[Text]
     for k, value in enumerate(values):
         place = dot(k * (columns - 1) // max(last, 1), row_of(value))
         if last < width:
-            characters[place] = POINT  # they are few: so that they are seen
+            characters[place] = POINT  # a few values need larger dots to be seen
     before = row_of(best[0])
     for column in range(columns):
-        latest = max(((column + 1) * last - 1) // (columns - 1), 0)  # whose dot is in this column, or left of it
+        latest = max(((column + 1) * last - 1) // (columns - 1), 0)  # the last value with a dot up to this column
         row = row_of(best[min(latest, last)])
         line.update(dot(column, between) for between in range(min(before, row), max(before, row) + 1))
         before = row

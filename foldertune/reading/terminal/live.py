@@ -1,4 +1,4 @@
-"""The state of a search for people: in a line, in a few, in a few that are redrawn as it goes."""
+"""Shows the state of a search: in one line, in a few lines, or in lines that are redrawn as it changes."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ RECENT = 5  # setbacks that are told
 SHARE = 10  # a pause lasts at least this many times as long as drawing did
 
 
-# ---------------------------------------------------------------- in a line
+# ---------------------------------------------------------------- in one line
 
 
 def summary(results: Results) -> str:
-    """The counts and the times, in a line."""
+    """The counts and the times, in one line."""
     lost, failed = len(results.lost), len(results.failed)
     parts = [] if results.kept else [f"{len(results.pending)} pending", f"{len(results.running)} running"]
     parts.append(f"{len(results.ended)} succeeded")
@@ -50,7 +50,7 @@ def summary(results: Results) -> str:
 
 
 def best_line(results: Results) -> str | None:
-    """The best trial so far, in a line."""
+    """The best trial so far, in one line; None if no trial has a value."""
     study = results.study
     if not results.scored:
         return None
@@ -61,27 +61,27 @@ def best_line(results: Results) -> str | None:
 
 
 def setback_line(setback: Setback) -> str:
-    """What went wrong, in a line."""
+    """A failed trial or a lost attempt with its reason, in one line."""
     number, attempt = setback.name.number, setback.name.attempt
     who = f"trial {number} failed" if setback.is_final else f"trial {number}, attempt {attempt} lost"
     return f"{who}: {setback.reason}"
 
 
 def epoch_of(trial: Trial) -> str:
-    """`3/10`, or `3` where nobody said how many there are to be, or nothing before the first."""
+    """The last epoch, as `3/10`, or as `3` if the settings don't say how many there are. 0 before the first."""
     total = trial.settings.get("epochs")
     done = trial.epochs[-1]["epoch"] if trial.epochs else 0
     return printable(f"{done}/{total}" if isinstance(total, int) else f"{done}")
 
 
 def last_key(trial: Trial) -> str | None:
-    """The name of the last number of the last epoch."""
+    """The name of the last number in the last epoch's report; None if there is none."""
     keys = [key for key, value in (trial.epochs[-1] if trial.epochs else {}).items() if finite(value) is not None]
     return keys[-1] if keys and keys[-1] != "epoch" else None
 
 
 def last_value(results: Results, trial: Trial) -> str:
-    """The last number of the last epoch, with its name."""
+    """The last number in the last epoch's report, with its name; empty if there is none."""
     key = last_key(trial)
     return f"{printable(key)} {results.study.quantity(key).show(trial.epochs[-1][key], 4)}" if key else ""
 
@@ -90,7 +90,11 @@ def last_value(results: Results, trial: Trial) -> str:
 
 
 def render(results: Results, *, setbacks: bool = True) -> Group:
-    """The state, for a terminal of 80 columns or more; without `setbacks` where they are said in lines of their own."""
+    """The state, for a terminal of 80 columns or more.
+
+    Args:
+        setbacks: whether to show the latest setbacks; a master prints them as separate lines.
+    """
     from rich.console import Group
     from rich.text import Text
 
@@ -104,7 +108,7 @@ def render(results: Results, *, setbacks: bool = True) -> Group:
 
 
 def progress(results: Results) -> Table:
-    """The study, its progress as a bar and as a number."""
+    """The study's name, and its progress as a bar and as a number."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
@@ -139,7 +143,12 @@ def _running_table(results: Results) -> Table:
 
 
 def new_table(*headers: str, gives_way: Sequence[int], **options: Any) -> Table:
-    """A table with a line a row; `> `: to the right. Where there is no room, some columns give way to the others."""
+    """A table with one line per row.
+
+    Args:
+        headers: the headings. One that begins with `> ` stands at the right of its column.
+        gives_way: the numbers of the columns that shrink if the terminal is too narrow.
+    """
     from rich.table import Table
 
     table = Table(pad_edge=False, expand=True, **options)
@@ -150,14 +159,14 @@ def new_table(*headers: str, gives_way: Sequence[int], **options: Any) -> Table:
 
 
 def cell(text: str, style: str = "") -> Text:
-    """What a file says, in one line."""
+    """Text from a file, safe to print, in one line."""
     from rich.text import Text
 
     return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
 def setback_lines(setbacks: Sequence[Setback]) -> Sequence[RenderableType]:
-    """Each in a line, cut off where the terminal ends."""
+    """Each setback in one line, cut off at the terminal's edge."""
     return [cell(setback_line(setback), "red" if setback.is_final else "yellow") for setback in setbacks]
 
 
@@ -165,7 +174,7 @@ def setback_lines(setbacks: Sequence[Setback]) -> Sequence[RenderableType]:
 
 
 class View:
-    """Shows the state of a search as it goes: plain lines, for an output that is no terminal."""
+    """Shows the state of a search as it changes, in plain lines, for an output that is not a terminal."""
 
     interval = 10.0  # seconds between two lines
 
@@ -174,12 +183,12 @@ class View:
         self._said = (-1, False)
 
     def say(self, message: str) -> None:
-        """A line that stays."""
+        """Print a message with the time of day."""
         with suppress(OSError):  # a log file on a full disk must not end the search
             print(f"{time.strftime('%H:%M:%S')} {printable(message)}", flush=True)
 
     def update(self, read: Callable[[], Results], last: bool = False) -> None:
-        """The state now, if it is time for it (`last`: in any case); else `read` is not called."""
+        """Read and draw the state if it is time to, or if this is the `last` call. Otherwise do nothing."""
         if last or time.monotonic() >= self._next:
             start = time.monotonic()
             self.draw(read())
@@ -187,19 +196,19 @@ class View:
             self._next = now + max(self.interval, SHARE * (now - start))  # so even many trials load the machine little
 
     def draw(self, results: Results) -> None:
-        """One line, if there is news."""
+        """Print one line if trials have ended since the last line."""
         if (len(results.trials), results.complete) != self._said:
             self._said = len(results.trials), results.complete
             parts = [f"{len(results.trials)} of {results.asked} trials", summary(results), best_line(results)]
             self.say("; ".join(part for part in parts if part))
 
     def wait(self, seconds: float) -> None:
-        """Until the next look."""
+        """Wait until the next look."""
         time.sleep(seconds)
 
 
 class LiveView(View):
-    """The same, redrawn in place, for a terminal."""
+    """Shows the state in a terminal, redrawn in place."""
 
     interval = 0.5
 
@@ -208,19 +217,19 @@ class LiveView(View):
         self._live = live
 
     def say(self, message: str) -> None:
-        """A line above what is redrawn."""
+        """Print a message above the lines that are redrawn."""
         from rich.text import Text
 
         self._live.console.print(Text(f"{time.strftime('%H:%M:%S')} {printable(message)}"))
 
     def draw(self, results: Results) -> None:
-        """Draw the state in place of the last one."""
+        """Replace the state that was drawn last."""
         self._live.update(render(results, setbacks=False), refresh=True)
 
 
 @contextmanager
 def open_view() -> Iterator[View]:
-    """The view that fits the output."""
+    """A view that fits the output: redrawn in a terminal, otherwise plain lines."""
     if not sys.stdout.isatty():
         yield View()
         return

@@ -1,4 +1,4 @@
-"""The live view on a whole screen: progress, running trials, hosts, setbacks and curves, in the room there is."""
+"""The live view on a whole screen: progress, running trials, hosts, setbacks and curves."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PLAIN: dict[str, Any] = {"box": None, "padding": (0, 2, 0, 0), "header_style": "dim"}
-ROOMY = 8  # lines of each block that must fit before any are left blank
+ROOMY = 8  # lines of each block that must fit before blank lines separate the blocks
 
 
 # ---------------------------------------------------------------- lines and blocks
@@ -48,20 +48,20 @@ ROOMY = 8  # lines of each block that must fit before any are left blank
 
 @dataclass(frozen=True)
 class Block:
-    """A part of the screen that is drawn in as many lines as there are for it."""
+    """A part of the screen, drawn in the lines that are available to it."""
 
-    least: int  # lines; where there are fewer it is left out
+    least: int  # lines; if there are fewer, the block is left out
     most: int
     draw: Callable[[int], Sequence[RenderableType]]
 
 
 @dataclass(frozen=True)
 class Screen:
-    """The state in as many lines as a terminal has."""
+    """The state of a search, as high as the terminal."""
 
     name: str  # of the study
     results: Results | None  # None before the first look
-    note: str = ""  # what is wrong with the folder
+    note: str = ""  # a message about trouble with the folder
     seen_at: str = ""  # time of the look
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -79,7 +79,7 @@ class Screen:
                 yield from [Text()] * gap
                 yield from block.draw(lines)
         yield from [Text()] * (room - sum(lines + gap for lines in heights if lines))
-        yield Text(f"{self.seen_at} · Ctrl-C closes this view, the search goes on", style="dim", no_wrap=True, end="")
+        yield Text(f"{self.seen_at} · Ctrl-C closes this view, the search continues", style="dim", no_wrap=True, end="")
 
     def _head(self, console: Console, width: int, most: int) -> list[RenderableType]:
         from rich.text import Text
@@ -93,7 +93,7 @@ class Screen:
 
 
 def share_lines(lines: int, blocks: Sequence[Block], gap: int) -> list[int]:
-    """The number of lines of each block, after a gap: first what each needs at least, then one more in turns."""
+    """The number of lines of each block, which follows a gap: first the least it needs, then one more in turns."""
     heights = []
     for block in blocks:
         heights.append(block.least if lines >= block.least + gap else 0)
@@ -126,7 +126,7 @@ def _urgency(silence: Silence | None) -> float:
 
 
 def silence_of(silence: Silence | None) -> str:
-    """`0:07`; `…` before it is known, `> 1:40` if no sign was ever seen."""
+    """A silence as `0:07`; as `…` while it is unknown, and as `> 1:40` if no heartbeat was ever seen."""
     if silence is None:
         return ""
     if silence.heard:
@@ -135,7 +135,7 @@ def silence_of(silence: Silence | None) -> str:
 
 
 def style_of(silence: Silence | None) -> str:
-    """How a silence is shown: nothing, yellow after half the lease, red when the lease has expired."""
+    """The style of a silence: plain, yellow after half the lease, red when the lease has expired."""
     share = silence.share if silence else 0.0
     return "bold red" if share > 1 else "yellow" if share > 0.5 else ""
 
@@ -179,7 +179,7 @@ def _host_lines(hosts: Sequence[Host], lines: int) -> list[RenderableType]:
 
 
 def _fit(items: Sequence[T], lines: int) -> tuple[Sequence[T], list[RenderableType]]:
-    """Those that fit, and a line that counts the others."""
+    """The items that fit into these lines, and a line that counts the others."""
     from rich.text import Text
 
     if len(items) <= lines:
@@ -209,7 +209,7 @@ def _chart_lines(results: Results, width: int, lines: int) -> list[RenderableTyp
 
 
 class ScreenView(View):
-    """The same, on the whole of a terminal's screen."""
+    """Shows the state on the whole screen of a terminal."""
 
     def __init__(self, live: Live, name: str) -> None:
         super().__init__()
@@ -220,21 +220,21 @@ class ScreenView(View):
 
     @property
     def results(self) -> Results | None:
-        """What was drawn last."""
+        """The results that were drawn last."""
         return self._screen.results
 
     def say(self, message: str) -> None:
-        """A line that stays until the state can be drawn again."""
+        """Show a message until the state can be drawn again."""
         self._screen = replace(self._screen, note=f"{time.strftime('%H:%M:%S')} {printable(message)}")
         self.redraw()
 
     def draw(self, results: Results) -> None:
-        """Draw the whole screen anew."""
+        """Draw the whole screen again."""
         self._screen = replace(self._screen, results=results, note="", seen_at=time.strftime("%H:%M:%S"))
         self.redraw()
 
     def wait(self, seconds: float) -> None:
-        """Until the next look; meanwhile the size of the terminal may change."""
+        """Wait until the next look. Redraw the screen if the terminal changes its size."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))
@@ -244,7 +244,7 @@ class ScreenView(View):
                 self.redraw()
 
     def stop_soon(self, number: int, frame: FrameType | None) -> None:
-        """Ctrl-Z: not in the midst of drawing."""
+        """Suspend this program (Ctrl-Z) as soon as it is not drawing."""
         self._is_to_stop = True
 
     def _stop(self) -> None:
@@ -255,14 +255,17 @@ class ScreenView(View):
         self.redraw()
 
     def redraw(self) -> None:
-        """What was drawn last, as large as the terminal is now."""
+        """Draw the last state again, in the terminal's present size."""
         self._size = self._live.console.size
         self._live.update(self._screen, refresh=True)
 
 
 @contextmanager
 def open_screen(name: str) -> Iterator[View]:
-    """The whole screen, if the output has one; at the end the state stays on the normal one."""
+    """A view on the whole screen, or plain lines if the output is not a terminal.
+
+    At the end it leaves the last state on the normal screen.
+    """
     from rich.console import Console
     from rich.live import Live
 
