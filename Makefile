@@ -19,20 +19,20 @@ search: .venv/installed data/fetched
 test: .venv/installed-dev data/fetched
 	$(BIN)/python -m pytest -n 4   # they mostly wait for one another
 
-# make check     the linter and the type checker alone
+# make check     only the linter and the type checker
 check: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# make bench     what coordination costs, beside Optuna (two minutes), and reading; trials an hour, beside the stock recipe (50)
+# make bench     the cost of coordination (compared with Optuna, two minutes) and of reading; trials per hour (50 minutes)
 bench: .venv/installed-dev data/fetched
 	$(BIN)/python -m bench.coordination
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.reading
 	$(BIN)/python -m bench.training
 
-# make clean     forget the virtual environment and the data set, keep results
+# make clean     remove the virtual environment and the data set, keep results
 clean:
 	rm -rf .venv data
 

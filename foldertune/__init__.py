@@ -13,10 +13,10 @@ __version__ = "0.2.0"
 
 
 def load(logs: Path | str) -> DataFrame:
-    """The counted trials of a study as a pandas DataFrame: a row for each, with settings, metrics, worker and times.
+    """The counted trials of a study as a pandas DataFrame, one row each, with settings, metrics, worker and times.
 
     Raises StudyError if there is no study in `logs`, and UserError without pandas (the extra `report`).
     """
-    from foldertune.reading.frame import load as load_frame  # a worker loads nothing of this
+    from foldertune.reading.frame import load as load_frame  # only here: a worker does not import it
 
     return load_frame(logs)

@@ -48,7 +48,7 @@ def stamp(seconds):
 
 
 def write_grid(path, scenario, loss, seconds=lambda settings: 30.0, repeats=3, collapsed=lambda settings: False):
-    """A finished grid of a scenario whose final training loss is `loss(settings, repeat)`."""
+    """A finished grid of a scenario, with the final training loss `loss(settings, repeat)`."""
     folder, study = Folder(path), load(scenario, repeats=repeats)
     folder.prepare()
     folder.write_study(study.to_record())

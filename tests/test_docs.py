@@ -116,7 +116,7 @@ def test_the_described_study_works_as_it_stands_and_so_does_the_notebook_line(be
 
 def test_the_figures_in_the_readme_are_those_that_were_measured():
     record = json.loads((ROOT / "bench/results/coordination.json").read_text())
-    section = SPEED.split("## What coordination costs")[1].split("##")[0]
+    section = SPEED.split("## The cost of coordination")[1].split("##")[0]
     assert record["command"] in section and f"{record['trials']:,} trials" in section
     for rates in record["trials per second"].values():
         assert f"| {statistics.median(rates):,.0f} |" in section
@@ -126,24 +126,24 @@ def test_the_figures_in_the_readme_are_those_that_were_measured():
 
 def test_the_table_of_trials_an_hour_is_what_was_measured():
     record = json.loads((ROOT / "bench/results/training.json").read_text())
-    section = SPEED.split("## How fast it trains")[1].split("##")[0]
+    section = SPEED.split("## The speed of training")[1].split("##")[0]
     assert to_markdown(record["raw"], record["peaks"]) in section and record["command"] in section
 
 
 def test_the_seconds_of_the_start_are_what_was_measured():
     record = json.loads((ROOT / "bench/results/startup.json").read_text())
-    section = SPEED.split("## How fast it trains")[1].split("##")[0]
+    section = SPEED.split("## The speed of training")[1].split("##")[0]
     medians = [
         statistics.median(each[name] for each in record["raw"]) for name in ("first claim", "import torch", "load")
     ]
     claim, imported, loaded = (f"{seconds:.2f}" for seconds in medians)
-    assert f"after {claim} seconds, where importing torch alone takes {imported}" in section
+    assert f"after {claim} seconds; importing torch alone takes {imported}" in section
     assert f"loads in {loaded}\nseconds" in section and record["command"] in section
 
 
 def test_the_seconds_of_reading_are_what_was_measured():
     record = json.loads((ROOT / "bench/results/reading.json").read_text())
-    section = SPEED.split("## What reading costs")[1].split("##")[0]
+    section = SPEED.split("## The cost of reading")[1].split("##")[0]
     table, page = (statistics.median(each["wall"] for each in record["raw"][name]) for name in ("results", "report"))
     assert f"the table takes {table:.2f} seconds and the page {page:.1f}" in section and record["command"] in section
     assert f"{record['trials']:,} trials" in section

@@ -119,8 +119,8 @@ def say_differences(groups: Sequence[Group]) -> list[str]:
         f"Runs of equal settings differ in nothing but their seed, which draws the initial weights, the order of the "
         f"examples and the dropout masks. By that alone their final validation errors deviate by "
         f"{100 * statistics.median(spread.values()):.2f} percentage points "
-        f"(median over {counted(len(spread), 'rate')}), most at rate {short(largest)}: "
-        f"{100 * spread[largest]:.2f} points. Which of the three it is they can't tell, "
+        f"(median over {counted(len(spread), 'rate')}), "
+        f"most at rate {short(largest)}: {100 * spread[largest]:.2f} points. Which of the three it is they can't tell, "
         f"for each seed draws all of them. Besides, the {validation_images(groups[0]):,} validation images, the same "
         f"for all, leave an error uncertain by {100 * standard_error(error, groups[0]):.2f} points."
     ]

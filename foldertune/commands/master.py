@@ -9,7 +9,7 @@ Without --workers it starts one worker per GPU, or one per core if there is
 none. You can stop it at any time (Ctrl-C, even kill -9). Start it again with
 the same command, and the search continues: its whole state is in the folder.
 
-To see the results: `{results}`, or results.csv in the folder.
+The results: `{results}`, and results.csv in the folder.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
 def new_workers(
     folder: Folder, study: Study, arguments: argparse.Namespace, say: Callable[[str], None]
 ) -> Launcher | None:
-    """The workers of this machine, or None. Says what they will do, and how to help them."""
+    """The workers of this machine, or None. Prints what they will do, and how to add more."""
     devices = [] if arguments.workers == 0 else choose_devices(arguments.device, workers=arguments.workers)
     say(hint(folder, study, devices, arguments.threads))
     options = ["--logs", str(folder.path), "--objective", study.objective]

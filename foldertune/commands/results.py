@@ -13,7 +13,7 @@ CONDITION is a column, one of = != < <= > >=, and a value. You can write a share
 in per cent: 'error_rate<1%'. 'error=' selects the trials without an error,
 'error!=' the others. With --group, --columns names the columns to average
 (default: the metric and the seconds). Trials that failed, collapsed or have no
-metric are counted, but left out of the means. The deviation is that of a sample.
+metric are counted, but no mean includes them. Deviations are those of a sample.
 
 In a notebook: from foldertune import load; load("logs") is a DataFrame.
 

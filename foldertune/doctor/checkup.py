@@ -119,7 +119,7 @@ def _explain(error: Exception) -> Finding:
         errno.EROFS: "mount it for writing",
         errno.ENOSPC: "make room",
         errno.EDQUOT: "make room, or ask for more: your quota is used up",
-        errno.ETIMEDOUT: "check whether the file server is down (then ls hangs, too); ask its administrator",
+        errno.ETIMEDOUT: "see whether the file server is down (then ls hangs, too), and ask its administrator",
         errno.EXDEV: "replace mounts inside the folder by plain directories: renames must work across all of it",
     }
     what = os.strerror(number) if number else str(error)

@@ -210,7 +210,7 @@ class Folder:
         return {f"{directory}/{text}": writer for text in os.listdir(directory) if (writer := writer_of(text))}
 
     def remove_temporary(self, path: str) -> None:
-        """Remove a temporary file whose writer is certainly gone: see `Leftovers`."""
+        """Remove a temporary file. Its writer must certainly be gone: see `Leftovers`."""
         remove(path)
 
     def remove_checkpoints(self, numbers: Container[int]) -> None:

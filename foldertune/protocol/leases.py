@@ -68,7 +68,7 @@ class Leases:
 
 
 class Leftovers:
-    """Removes temporary files that writers left behind, and none whose writer may still rename it.
+    """Removes temporary files that writers left behind, but none that a writer may still rename.
 
     A temporary name says which process writes it. The file is removed when that process is dead on this host, or is
     this process itself (the one master asks between its own writes), or when it is on another host and the file has
@@ -88,7 +88,7 @@ class Leftovers:
         self._judge(files | self._in_seen)
 
     def look(self) -> None:
-        """Do so again if it is time: a few times a lease. This does not list `seen/`, which may be large."""
+        """Do so again if it is time, a few times per lease. This does not list `seen/`, which may be large."""
         if self._clock() >= self._next_look:
             self._judge(self._folder.temporary_files(self._folder.path) | self._in_seen)
 

@@ -49,7 +49,7 @@ class Host:
     name: str
     workers: int  # at work now
     finished: int  # trials
-    rate: float | None  # trials an hour
+    rate: float | None  # trials per hour
     silence: Silence | None  # the longest silence of its workers, as a share of the lease
 
 
@@ -124,8 +124,8 @@ def rate(trials: Sequence[Trial]) -> float | None:
 def pair_reasons(lost: Sequence[Trial], reasons: Sequence[str]) -> list[tuple[TrialName, str]]:
     """The lost attempts of one trial, in their order, with the reasons that the master wrote into a later attempt.
 
-    An attempt that was given back has a number, but no reason. One that vanished has a reason, but no file: then the
-    result is empty, because nothing tells which reason belongs to which attempt.
+        An attempt that was given back has a number but no reason. One that vanished has a reason but no file. If there are
+    more reasons than files, the result is empty, because nobody can tell which reason belongs to which attempt.
     """
     if len(reasons) > len(lost):
         return []
@@ -133,7 +133,7 @@ def pair_reasons(lost: Sequence[Trial], reasons: Sequence[str]) -> list[tuple[Tr
 
 
 def why_lost(trial: Trial, reason: str | None, study: Study) -> str:
-    """The worker's own reason, or the master's `reason`, or what the file lets us guess."""
+    """Why an attempt was lost: the worker's own reason, or the master's `reason`, or a guess from the file."""
     if trial.error or reason:
         return str(trial.error or reason)
     if trial.result is None:

@@ -15,7 +15,7 @@ from foldertune.text import counted
 __all__ = ["NOT_ENOUGH", "Findings", "Picture", "Table", "find"]
 
 NOT_ENOUGH = "not enough data"
-FEW = 5  # a sentence tells how close the best five trials are
+FEW = 5  # the best trials; a sentence tells how close they are
 MOST_COMPLAINTS = 3
 
 
@@ -122,8 +122,8 @@ def say_course(results: Results) -> list[str]:
         return []
     rate = "" if results.per_hour is None else f", {results.per_hour:.3g} trials an hour"
     answers = [
-        f"{counted(len(results.trials), 'trial')} by {counted(len(results.workers), 'worker')} "
-        f"on {counted(len(results.machines), 'host')}, at most {results.most_at_once} at once, "
+        f"{counted(len(results.trials), 'trial')} by {counted(len(results.workers), 'worker')} on "
+        f"{counted(len(results.machines), 'host')}, at most {results.most_at_once} at once, "
         f"in {duration(seconds)}{rate}."
     ]
     course = results.course

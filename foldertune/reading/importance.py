@@ -16,9 +16,9 @@ from foldertune.study import Study
 from foldertune.tables import finite
 
 FEWEST = 8  # trials; with fewer, there is no importance
-MOST = 200  # trials; if there are more, 200 are drawn at random, because fANOVA's time grows with the square
+MOST = 200  # trials; if there are more, this many are drawn at random, because fANOVA's time grows with the square
 TREES = 100
-MOST_PAIRED = 5  # pairs are formed of the five most important hyperparameters
+MOST_PAIRED = 5  # the most important hyperparameters, which form pairs
 
 
 @dataclass(frozen=True)

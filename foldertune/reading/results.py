@@ -72,8 +72,10 @@ class Results:
     lost: list[Trial] = field(default_factory=list)  # attempts that ended without a result
     surplus: list[Trial] = field(default_factory=list)  # attempts at a trial that is counted already
     complaints: list[str] = field(default_factory=list)  # a line about each file that could not be read
-    listed: frozenset[int] = frozenset()  # the numbers of all trials in hand, also where a file can't be read
-    pending: frozenset[int] = frozenset()  # those that wait for a worker
+    listed: frozenset[int] = (
+        frozenset()
+    )  # the numbers of all trials in hand, including those with a file that can't be read
+    pending: frozenset[int] = frozenset()  # the numbers of the trials that wait for a worker
     complete: bool = False
     kept: bool = False  # read from the small form of a finished study, so nobody works there
     silences: Mapping[TrialName, Silence] = field(default_factory=dict)  # of running trials, if a reader watches them
@@ -97,7 +99,7 @@ class Results:
 
     @cached_property
     def asked(self) -> int:
-        """The number of trials asked for, with those that were queued by hand."""
+        """The number of trials asked for, including those queued by hand."""
         numbers = {trial.name.number for trial in (*self.trials, *self.in_hand)} | self.listed
         return self.study.trials + sum(number >= self.study.trials for number in numbers)
 
@@ -113,7 +115,7 @@ class Results:
 
     @cached_property
     def collapsed(self) -> list[Trial]:
-        """The trials whose result says that training collapsed."""
+        """The trials that collapsed, as the study defines it."""
         return [trial for trial in self.ended if self.has_collapsed(trial)]
 
     @cached_property
@@ -128,7 +130,7 @@ class Results:
         return finite((trial.result or {}).get(metric or self.study.metric))
 
     def has_collapsed(self, trial: Trial) -> bool:
-        """Does the result say that training collapsed?"""
+        """Did this trial's training collapse, as the study defines it?"""
         return trial.result is not None and self.study.has_collapsed(trial.settings, trial.result)
 
     def setting(self, trial: Trial, name: str) -> Any:
@@ -141,7 +143,7 @@ class Results:
 
     @cached_property
     def ranking(self) -> list[Trial]:
-        """The counted trials, best first: those that trained, those that collapsed, those without a value."""
+        """The counted trials, best first: those that trained, then collapsed ones, then those without a value."""
         sign, collapsed = 1 if self.study.direction == "minimize" else -1, {t.name for t in self.collapsed}
 
         def key(trial: Trial) -> tuple[bool, bool, float, int]:
@@ -202,7 +204,7 @@ class Results:
 
     @cached_property
     def importance(self) -> Importance | None:
-        """The importance of hyperparameters; None if the data can't tell. Takes seconds, and the extra `report`."""
+        """The importance of hyperparameters; None if the data can't tell. Needs the extra `report` and some seconds."""
         trials = [trial for trial in self.ended if self.study.contains(trial.settings)]
         return measure_importance(self.study, trials, [self.value(trial) for trial in trials], self.setting)
 
@@ -316,7 +318,7 @@ class Results:
 
     @cached_property
     def machines(self) -> list[str]:
-        """The names of all hosts whose workers left a trace, in the order of their first claims."""
+        """The names of all hosts with a worker that left a trace, in the order of their first claims."""
         return list(dict.fromkeys(span.host for span in self.spans))
 
     @cached_property

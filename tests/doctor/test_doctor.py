@@ -151,7 +151,7 @@ def test_a_filesystem_that_breaks_a_promise(bench, folder, tmp_path, code, compl
 def test_a_server_that_is_dead_or_a_lock_that_hangs(bench, folder, tmp_path):
     hang = "from foldertune.doctor import processes, probes\nprobes.STUCK = processes.STUCK = 1\nprocesses.together.__defaults__ = (1,)\n"
     said = examine(bench, code=1, env=broken(tmp_path, f"{hang}os.listdir = lambda *_: time.sleep(999)"))
-    assert "timed out" in said and "is the file server down?" in said
+    assert "timed out" in said and "the file server is down" in said
     said = examine(bench, code=1, env=broken(tmp_path, f"{hang}import fcntl\nfcntl.flock = lambda *_: time.sleep(999)"))
     assert "a lock hangs" in said
 
@@ -173,7 +173,7 @@ def test_leftovers_are_named_with_their_remedy(bench, folder):
     (logs / str(TrialName(12, 1, "seen"))).touch()
     said = examine(bench, others=1)
     for part in (
-        ".doctor-gone: of a doctor that was killed → rm -r it",
+        ".doctor-gone: left by a doctor that was killed → rm -r it",
         ".trial-00001-1.jsonl.gpu07-1-2.tmp: half written → nothing",
         "trial-7.jsonl: is not a trial's name, so no worker takes it → mv it",
         "trial-00008-1.jsonl and 2 more: is not a plain file → move it away",
@@ -205,7 +205,7 @@ def test_workers_and_their_last_signs_of_life_are_named(bench, folder):
         claim.append(record)
     os.utime(claim.path, (1, 1))
     said = examine(bench)
-    assert "process 1 on gpu07 since 2026, or it has ended" in said
+    assert "process 1 on gpu07 since 2026; only that machine can tell" in said
     assert "trial 0 by host0-1-abcd, silent for" in said
     assert "trial 1: its worker host1-1-abcd died → nothing: the master tries it again" in said
     assert "trial 2 by host2-1-abcd, silent for" in said and "longer than its lease" in said

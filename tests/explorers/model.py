@@ -933,9 +933,9 @@ def main() -> int:
     """Explore. The exit code is 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--long", action="store_true", help="explore more (three minutes)")
-    parser.add_argument("--trials", type=int, help="explore this instead: so many trials")
+    parser.add_argument("--trials", type=int, help="explore this instead: the number of trials")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--faults", type=int, default=1, help="so many faults")
+    parser.add_argument("--faults", type=int, default=1, help="the largest number of faults (default: 1)")
     parser.add_argument("--kinds", default=",".join(FAULTS), help="of these kinds (default: %(default)s)")
     parser.add_argument("--max-attempts", type=int, default=2)
     parser.add_argument("--most", type=int, default=10_000_000, help="states after which to give up")

@@ -189,8 +189,8 @@ def test_all_end_with_their_supervisor(bench, gpus):
     ("options", "said"),
     [
         (["--trials-per-gpu", "0"], "--trials-per-gpu: must be at least 1"),
-        (["--device", "cpu", "--trials-per-gpu", "2"], "--trials-per-gpu: 'cpu' is no GPU"),
-        (["--device", "cpu", "--trials-per-gpu", "auto"], "--trials-per-gpu: 'cpu' is no GPU"),
+        (["--device", "cpu", "--trials-per-gpu", "2"], "--trials-per-gpu: 'cpu' is not a GPU"),
+        (["--device", "cpu", "--trials-per-gpu", "auto"], "--trials-per-gpu: 'cpu' is not a GPU"),
         (["--trials-per-gpu", "two"], "--trials-per-gpu"),
         (["--device", "all", "--objective", "nothing:here"], "can't import nothing"),
     ],

@@ -96,7 +96,7 @@ def test_a_silent_worker_loses_its_lease_whatever_the_clocks_say(bench, clocks, 
     master, victim, other = start(bench, clocks, lease=lease)
     held = wait_for(lambda: [n for n in bench.names("taken") if f"-{victim.pid}-" in n.owner], "the victim to train")
     victim.send_signal(signal.SIGSTOP)
-    time.sleep(lease / 3)  # the master has seen the last sign of life when the clock is set
+    time.sleep(lease / 3)  # the master has seen the last heartbeat when the clock is set
     for clock in clocks:
         clock.set(offset)
     bench.finish(master)

@@ -35,7 +35,7 @@ def test_silence_is_measured_from_when_we_first_looked_not_by_file_times():
     leases = Leases(180, clock)
     assert leases.is_new(NAME) and leases.silence(NAME, (1, 2, 0)) == 0  # a file time of 1970: no matter
     assert watch(leases, clock, 100, (1, 2, 0)) == 100
-    assert watch(leases, clock, 1, (1, 2, 3)) == 0  # any change, even back in time, is a sign of life
+    assert watch(leases, clock, 1, (1, 2, 3)) == 0  # any change, even back in time, is a heartbeat
     assert watch(leases, clock, 1, (1, 2, -5)) == 0
     assert watch(leases, clock, 200, (1, 2, -5)) == 200
 
@@ -97,7 +97,7 @@ def test_the_heartbeat_touches_the_file_and_notices_that_it_is_gone(folder, pend
     heartbeat.hold(claim, lease=0.6)
     heartbeat.start()
     before = folder.signature(claim.name)
-    wait_for(lambda: folder.signature(claim.name) != before, "a sign of life")
+    wait_for(lambda: folder.signature(claim.name) != before, "a heartbeat")
     lost = folder.lose(claim.name)
     wait_for(heartbeat.lost.is_set, "the loss to be noticed")
     heartbeat.release()

@@ -232,7 +232,7 @@ def test_groups_by_values_that_look_alike(bench):
         (["--best", "-3"], "--best -3: must be at least 1"),
         (["--best", "0"], "--best 0: must be at least 1"),
         (["--descending"], "--descending: name the column with --sort COLUMN"),
-        (["--format", "parquet"], "--format parquet: say where to with --out FILE"),
+        (["--format", "parquet"], "--format parquet: name the file with --out FILE"),
         (["--out", "table.txt"], "--out table.txt: choose a --format for files (csv,"),
         (["--out", "t.csv", "--format", "table"], "--out t.csv: choose a --format for files (csv,"),
         (["--out", "HERE/none/t.csv"], "HERE/none; make it first"),

@@ -301,7 +301,7 @@ def test_silence_is_measured_by_the_observer_s_clock(bench):
 
     assert (silence().seconds, silence().heard) == (0.0, False)
     assert (silence(15).seconds, silence().heard) == (15.0, False)
-    os.utime(claim.path, (1e9, 1e9))  # a sign of life by a clock that is years behind
+    os.utime(claim.path, (1e9, 1e9))  # a heartbeat by a clock that is years behind
     assert (silence(15).seconds, silence().heard, silence().share) == (0.0, True, 0.0)
     assert (silence(30).share, silence().heard) == (0.75, True)
     assert silence(30).share == 1.5

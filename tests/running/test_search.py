@@ -203,9 +203,7 @@ def test_a_long_epoch_keeps_its_lease(bench):
     worker = bench.worker("stuck")
     name = wait_for(lambda: running(bench, worker), "training")
     signatures = set()
-    wait_for(
-        lambda: signatures.add(bench.folder.signature(name)) or len(signatures) > 24, "signs of life for two leases"
-    )
+    wait_for(lambda: signatures.add(bench.folder.signature(name)) or len(signatures) > 24, "heartbeats for two leases")
     assert taken_by(bench, worker) == [name] and master.poll() is None
 
 

@@ -146,6 +146,6 @@ def test_random_search_has_a_number_of_trials_and_no_repeats():
     with pytest.raises(StudyError, match=r"--repeats 2: only for a grid, and toy is not a grid"):
         plan(study_from_record(record, "toy"), "toy", repeats=2)
     del record["trials"]
-    with pytest.raises(StudyError, match=r"toy: trials: is missing; add trials = 40"):
+    with pytest.raises(StudyError, match=r"toy: trials: is missing; add, for example, trials = 40"):
         plan(study_from_record(record, "toy"), "toy")
     assert plan(study_from_record(record, "toy"), "toy", trials=3).trials == 3

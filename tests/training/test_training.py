@@ -106,7 +106,7 @@ def test_a_run_that_diverges_is_a_result():
         ({"momentum": "x"}, "momentum: must be a number"),
         ({"learning_rate": float("nan")}, "learning_rate: must be at least 0"),
         ({"data": "tiny"}, 'data: must be "small" or "full"'),
-        ({"data": "small", "batch_size": 5001}, "not one whole batch"),
+        ({"data": "small", "batch_size": 5001}, "more than the 5,000 training examples"),
         ({"dropout": 1.0}, "dropout: must be at least 0 and at most 0.99"),
         ({"precision": "float16"}, 'precision: must be "auto" or "float32" or "bfloat16"'),
         ({"filters": True}, "filters: must be a whole number"),

@@ -82,8 +82,8 @@ def _explain(importance: Importance) -> str:
     trials = f"{counted(importance.trials, 'trial')}{of}"
     if importance.predicts_nothing:
         return (
-            f"{trials} are too few to tell importance: no matter which hyperparameters a random forest knows, it "
-            f"predicts ranks of unseen trials no better than their mean does. So the shares on the left mean nothing."
+            f"Importance can't be told from {trials}: whichever hyperparameters a random forest knows, it predicts "
+            f"the ranks of unseen trials no better than their mean does. So the shares on the left mean nothing."
         )
     return (
         f"Importance for the ranks of {trials}. Left: Optuna's fANOVA. Right: the share of the variance (R²) that a "

@@ -34,11 +34,11 @@ ORDERED = (  # Paul Tol's "muted", two of them darker; neighbours differ strongl
 STYLES: tuple[Any, ...] = ("-", (0, (4, 1.2)), (0, (1.2, 1.2)), (0, (5, 1.2, 1.2, 1.2)))
 MARKERS = ("o", "s", "^", "v", "P", "p")  # as large as each other
 GREY, PALE, INK = "#9a9a9a", "#e0e0e0", "#262626"
-HIGHLIGHTED = 4  # the best four trials have a colour of their own
+HIGHLIGHTED = 4  # best trials that have a colour of their own
 MANY = 500  # points or bars; more are stored as pixels, because an SVG would be too large
-MOST_DRAWN = 500  # curves; if there are more, 500 are chosen at random, because more would only hide each other
+MOST_DRAWN = 500  # curves; if there are more, this many are chosen at random, because more would hide each other
 MOST_TICKS = 12  # texts at an axis
-WIDE = 10  # the axis is logarithmic if the largest value is more than ten times the smallest
+WIDE = 10  # if the largest value is more than this many times the smallest, the axis is logarithmic
 
 
 @dataclass(frozen=True)

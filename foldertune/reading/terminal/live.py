@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-SHOWN = 12  # running trials, where the view has no height of its own; more are counted in a line
-RECENT = 5  # setbacks that are told
-SHARE = 10  # a pause lasts at least this many times as long as drawing did
+SHOWN = 12  # running trials in a view without a height of its own; a line counts the others
+RECENT = 5  # the latest setbacks that are shown
+SHARE = 10  # the pause after a drawing lasts at least this many times as long as the drawing
 
 
 # ---------------------------------------------------------------- in one line

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-MOST = 5  # a master shows the best five trials at its end
+MOST = 5  # the best trials, which a master shows at its end
 
 
 def main_columns(study: Study, rows: Sequence[Row], chosen: Sequence[Cells]) -> list[str]:
