@@ -81,7 +81,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         metric=reader.text("metric", example='"loss", a key of what the objective returns'),
         direction=reader.choice("direction", reader.record.get("direction", "minimize"), ("minimize", "maximize")),
         description=reader.text("description", "").strip(),
-        objective=reader.text("objective", DEFAULT_OBJECTIVE),
+        objective=reader.objective(),
         repeats=reader.integer("repeats", 1, low=1),
         seed=reader.integer("seed", 0),
         fixed=fixed,
@@ -131,6 +131,12 @@ class _Reader:
             known = " or ".join(f'"{choice}"' for choice in choices)
             self.fail(key, f"must be {known}, not {value!r}")
         return str(value)
+
+    def objective(self) -> str:
+        name = self.text("objective", DEFAULT_OBJECTIVE)
+        if not all(name.partition(":")):
+            self.fail("objective", f'must be "MODULE:FUNCTION", such as "{DEFAULT_OBJECTIVE}", not {name!r}')
+        return name
 
     def integer(self, key: str, default: int | None = None, low: int | None = None) -> int:
         value = self.record.get(key, default)

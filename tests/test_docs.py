@@ -101,6 +101,19 @@ def test_the_examples_of_an_objective_work_as_they_stand(bench, module):
     assert "lowest loss first" in said
 
 
+def test_the_described_study_works_as_it_stands_and_so_does_the_notebook_line(bench):
+    code = {text.split()[1]: text for text in re.findall(r"```(?:python|toml)\n(.*?)```", OBJECTIVES, re.S)}
+    for name in ("mine.py", "richer.toml"):
+        (bench.path / name).write_text(code[name])
+    command = (ROOT / "master.py", "richer.toml", "--logs", bench.logs, "--workers", 2)
+    bench.finish(bench.start(*command, cwd=bench.path))
+    line = re.search(r"`(from foldertune import load; load\(\"[^`]*\"\))`", README)[1].replace(
+        "/shared/me/lr", str(bench.logs)
+    )
+    said = bench.finish(bench.start("-c", line.replace("; load", "; print(load") + "['step'].notna().sum())"))
+    assert said == "20\n"
+
+
 def test_the_figures_in_the_readme_are_those_that_were_measured():
     record = json.loads((ROOT / "bench/results/coordination.json").read_text())
     section = SPEED.split("## The cost of coordination")[1].split("##")[0]

@@ -17,7 +17,7 @@ BEST_ERROR = "validation_error"  # a trial's best error over its epochs
 EFFECTIVE_RATE = "effective_rate"
 TRAINING_IMAGES = {"small": 5_000, "full": 50_000}
 VALIDATION_IMAGES = {"small": 1_000, "full": 10_000}
-BARS = "bars: standard deviation over runs"
+BARS = "bars: standard deviation over runs; points that would cover each other stand a little apart"
 EVERY_RUN = "every run drawn"
 
 

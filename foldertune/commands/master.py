@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from foldertune.commands.options import add_checkpoint_every, add_logs, seconds, whole_number
-from foldertune.errors import StudyError
+from foldertune.errors import StudyError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices
@@ -97,6 +97,8 @@ def main(arguments: argparse.Namespace) -> int:
     """
     study = load(arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats)
     check_settings(study, arguments.study)
+    if study.objective == DEFAULT_OBJECTIVE and arguments.workers != 0:
+        require("exercise")
     with only_master(arguments.logs):
         return search(open_folder(arguments.logs, study), study, arguments)
 

@@ -51,6 +51,7 @@ from foldertune.tables import (
     sort_by,
     where,
 )
+from foldertune.text import counted
 
 ENDINGS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex", ".parquet": "parquet"}
 WHOLE = ("csv", "json", "parquet")  # formats for programs: with all columns
@@ -144,7 +145,7 @@ def keep(results: Results, logs: Path, out: Path) -> None:
     except OSError as error:
         raise StudyError(f"--keep {out}: can't be written ({error.strerror}); choose another folder") from None
     left_out = f"; {len(results.in_hand)} in hand are left out" if results.in_hand else ""
-    print(f"{out}: {len(kept.trials)} trials, {len(kept.lost)} lost attempts{left_out}")
+    print(f"{out}: {len(kept.trials)} trials, {counted(len(kept.lost), 'lost attempt')}{left_out}")
 
 
 def print_trials(results: Results, arguments: argparse.Namespace) -> None:
@@ -166,11 +167,11 @@ def print_trials(results: Results, arguments: argparse.Namespace) -> None:
         cells = sort_by(cells, arguments.sort, descending=arguments.descending)
         order = f"{'largest' if arguments.descending else 'smallest'} {arguments.sort} first"
     chosen = cells if arguments.all else cells[: arguments.best or 10]
-    keys = keys or (columns(rows) if arguments.format in WHOLE else main_columns(study, rows, chosen))
+    written = keys or (columns(rows) if arguments.format in WHOLE else main_columns(study, rows, chosen))
     if arguments.out:
-        write(arguments.out, arguments.format, study, keys, chosen)
+        write(arguments.out, arguments.format, study, written, chosen)
     elif arguments.format in FORMATS:
-        sys.stdout.write(to_text(arguments.format, study, keys, chosen))
+        sys.stdout.write(to_text(arguments.format, study, written, chosen))
     else:
         title = ", ".join([f"{len(chosen)} of {what}", *(arguments.where or ()), order])
         in_order = arguments.sort is None

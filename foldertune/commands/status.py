@@ -14,7 +14,8 @@ import sys
 import time
 
 from foldertune.commands.options import add_logs
-from foldertune.reading.archive import is_archive, open_study, read_archive
+from foldertune.protocol import Folder
+from foldertune.reading.archive import open_study, read_archive
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import render
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Show the state once, or again and again. Returns the exit code. Raises StudyError and OSError."""
-    if is_archive(arguments.logs):
+    if Folder(arguments.logs).is_kept():
         print_state(read_archive(arguments.logs))
         return 0
     reader = Reader(*open_study(arguments.logs))

@@ -53,6 +53,7 @@ class Folder:
         self.study = self.path / "study.json"
         self.study_done = self.path / "study.json.done"
         self.results = self.path / "results.csv"
+        self.kept = self.path / "trials.jsonl"  # all trials in one file: the small form of a finished study
 
     def locate(self, name: TrialName) -> str:
         """The path of the file with this name."""
@@ -109,6 +110,10 @@ class Folder:
         except IsADirectoryError:
             self.set_aside(str(self.results))
             write_whole(self.results, data)
+
+    def is_kept(self) -> bool:
+        """Is this the small form of a finished study, and not the folder of a search?"""
+        return self.kept.is_file() and not self.seen.exists()
 
     def check_presence(self) -> None:
         """Raise OSError if the folder is away: then a missing name proves nothing."""

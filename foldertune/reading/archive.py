@@ -18,11 +18,11 @@ from foldertune.errors import StudyError
 from foldertune.protocol import BrokenFile, Folder, Record, Trial, TrialName, read_records, to_line, write_whole
 from foldertune.reading.results import Results
 from foldertune.rows import Row, results_csv
+from foldertune.shipped import command
 from foldertune.study import Study, differences
 from foldertune.study_file import study_from_record
 
-ARCHIVE = "trials.jsonl"
-FILES = {"study.json", "results.csv", ARCHIVE, "report"}  # `report` is the folder of a report
+FILES = {"study.json", "results.csv", "trials.jsonl", "report"}  # `report` is the folder of a report
 LIMIT = 2**31  # bytes of trials.jsonl: some hundred thousand trials
 DIGITS = 5  # significant digits of an epoch's metrics
 
@@ -38,19 +38,14 @@ def open_study(path: Path) -> tuple[Folder, Study]:
     except OSError as error:
         raise StudyError(f"{error.filename or path}: {error.strerror}") from None
     if record is None:
-        raise StudyError(f"{path}: no study there (no study.json); start one with: python master.py --logs {path}")
+        raise StudyError(f"{path}: no study there (no study.json); start one with: {command('master', '--logs', path)}")
     return folder, study_from_record(record, str(folder.study))
-
-
-def is_archive(path: Path) -> bool:
-    """Is this the small form of a study, and not the folder of a search?"""
-    return (path / ARCHIVE).is_file() and not (path / "seen").exists()
 
 
 def read_archive(path: Path) -> Results:
     """The results in the small form at `path`. Raises StudyError if they can't be read."""
     _, study = open_study(path)
-    results = Results.of(study, _read_trials(path / ARCHIVE), kept=True)
+    results = Results.of(study, _read_trials(Folder(path).kept), kept=True)
     return replace(results, complete=len(results.trials) >= results.asked)
 
 
@@ -63,7 +58,7 @@ def write_archive(results: Results, out: Path) -> None:
     kept = sorted([*results.trials, *results.lost], key=lambda trial: (trial.name.number, trial.name.attempt))
     study = json.dumps(results.study.to_record(), ensure_ascii=False, indent=1) + "\n"
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / ARCHIVE, b"".join(to_line(_pack(trial)) for trial in kept))
+    write_whole(Folder(out).kept, b"".join(to_line(_pack(trial)) for trial in kept))
     write_whole(out / "study.json", study.encode(errors="backslashreplace"))
     write_whole(
         out / "results.csv",
@@ -79,7 +74,7 @@ def _check_target(results: Results, out: Path) -> None:
         return
     if not names:
         return
-    if not names <= FILES or ARCHIVE not in names:
+    if not names <= FILES or Folder(out).kept.name not in names:
         raise StudyError(f"{out}: holds other files; choose a new folder, or one that --keep made")
     if "study.json" not in names:
         return  # --keep was stopped here before its end

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foldertune.protocol import DEFAULT_LEASE, BrokenFile, Folder, Leases, Trial, TrialName
-from foldertune.reading.archive import is_archive, open_study, read_archive
+from foldertune.reading.archive import open_study, read_archive
 from foldertune.reading.facts import Silence
 from foldertune.reading.results import Results
 from foldertune.study import Study
@@ -19,7 +19,7 @@ def read_results(path: Path, *, epochs: bool = True) -> Results:
 
     Raises StudyError if there is no study, or if it can't be read; OSError if the folder can't be read.
     """
-    return read_archive(path) if is_archive(path) else Reader(*open_study(path), epochs=epochs).read()
+    return read_archive(path) if Folder(path).is_kept() else Reader(*open_study(path), epochs=epochs).read()
 
 
 @dataclass(frozen=True)

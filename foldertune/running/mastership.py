@@ -22,6 +22,8 @@ def only_master(logs: Path) -> Iterator[None]:
     """Hold the folder's lock. Raises UserError, naming the other master, if there is one."""
     from filelock import FileLock, Timeout
 
+    if Folder(logs).is_kept():
+        raise UserError(f"{logs}: is a finished study in its small form; search in another folder (--logs)")
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except FileExistsError:

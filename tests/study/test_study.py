@@ -45,6 +45,7 @@ BAD = [
     ('strategy = "random"\ntrials = 3\ndirection = "up"\n' + SPACE, 'direction: must be "minimize" or "maximize"'),
     ('strategy = "random"\ntrials = 3\nrepeats = 2\n' + SPACE, "repeats: belongs to strategy"),
     ('strategy = "random"\ntrials = 3\nmetric = 4\n' + SPACE, "metric: must be text in quotes, not 4"),
+    ('strategy = "random"\ntrials = 3\nobjective = "mine"\n' + SPACE, 'objective: must be "MODULE:FUNCTION"'),
     ('strategy = "random"\ntrials = 3\n', "space: is empty"),
     ('strategy = "random"\ntrials = 3\nspace = 4\n', "space: must be a table"),
     ('strategy = "random"\ntrials = 3\n[fixed]\nepochs = [1, 2]\n' + SPACE, "fixed.epochs: must be one number"),

@@ -13,6 +13,7 @@ from foldertune.study import Study
 from foldertune.tables import Cells, is_number, short
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 MOST = 5  # the best trials, which a master shows at its end
@@ -52,6 +53,14 @@ def to_table(study: Study, keys: Sequence[str], cells: Sequence[Cells], *, in_or
     return table
 
 
+def fitting(console: Console, study: Study, keys: Sequence[str], cells: Sequence[Cells]) -> list[str]:
+    """The columns that fit on the terminal. The last ones go first, but trial and metric stay."""
+    kept = list(keys)
+    while len(kept) > 2 and console.measure(to_table(study, kept, cells)).maximum > console.width:
+        kept.pop(-2 if kept[-1] == "status" else -1)
+    return kept
+
+
 def print_table(
     folder: Folder,
     study: Study,
@@ -71,9 +80,14 @@ def print_table(
     if chosen:
         title = title or f"{len(chosen)} of {len(rows)} trials, {best_first(study)}"
         console.print(Text(printable(f"{study.name}: {title}"), style="bold"))
-        table = to_table(study, keys or main_columns(study, rows, chosen), chosen, in_order=in_order)
+        shown_keys = keys or main_columns(study, rows, chosen)
+        if not keys and console.is_terminal:
+            shown_keys = fitting(console, study, shown_keys, chosen)
+        table = to_table(study, shown_keys, chosen, in_order=in_order)
         needed = console.measure(table).maximum
         console.print(table, width=max(needed, console.width), crop=False)  # never cut a number short
+        if left_out := [] if keys else [key for key in main_columns(study, rows, chosen) if key not in shown_keys]:
+            print(printable(f"No room for {', '.join(left_out)}: choose columns with --columns"))
     else:
         print(printable(study.name) + (": no such trial" if rows else ": no trial has ended yet"))
     if failed:
