@@ -1,4 +1,4 @@
-"""One object of facts: what it says agrees with itself, whatever the folder shows at the moment."""
+"""The facts of one object agree with each other, whatever the folder shows at the moment."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write(folder, name, lines):
 
 @pytest.mark.parametrize("rule", ["diverged", "doubled > 4"])
 def test_the_best_is_the_same_everywhere_and_did_not_collapse(rule):
-    """A score may be the best of all epochs, and training have diverged later."""
+    """A score may be the best over all epochs although training diverged later."""
     pytest.importorskip("simpleeval", reason="simpleeval is not installed: pip install simpleeval")
     trials = [counted(0, score=0.01, diverged=True, loss=3.0), counted(1, score=0.5, diverged=False, loss=1.0)]
     results = results_of(trials, collapsed=rule, derived={"doubled": "2 * loss"})
