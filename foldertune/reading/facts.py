@@ -124,7 +124,7 @@ def rate(trials: Sequence[Trial]) -> float | None:
 def pair_reasons(lost: Sequence[Trial], reasons: Sequence[str]) -> list[tuple[TrialName, str]]:
     """The lost attempts of one trial, in their order, with the reasons that the master wrote into a later attempt.
 
-        An attempt that was given back has a number but no reason. One that vanished has a reason but no file. If there are
+    An attempt that was given back has a number but no reason. One that vanished has a reason but no file. If there are
     more reasons than files, the result is empty, because nobody can tell which reason belongs to which attempt.
     """
     if len(reasons) > len(lost):

@@ -214,10 +214,7 @@ class Worker:
                 self.say(f"trial {claim.name.label}: given back")
 
     def patiently(self, action: Callable[[], T]) -> T:
-        """Perform an action. While the filesystem is in trouble, say so once and try again.
-
-        Raises Stopped, and whatever the action raises except OSError.
-        """
+        """Perform an action; while the filesystem is in trouble, say so once and retry. Raises Stopped and LeaseLost."""
         wait = FIRST_RETRY
         while True:
             try:
