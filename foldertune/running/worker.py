@@ -214,7 +214,7 @@ class Worker:
                 self.say(f"trial {claim.name.label}: given back")
 
     def patiently(self, action: Callable[[], T]) -> T:
-        """Perform an action; while the filesystem is in trouble, say so once and retry. Raises Stopped and LeaseLost."""
+        """Perform an action; while the filesystem is in trouble, say so once and retry. Raises Stopped, LeaseLost."""
         wait = FIRST_RETRY
         while True:
             try:
