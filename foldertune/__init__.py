@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pandas import DataFrame
+import importlib
+from pathlib import Path
+from typing import Any
 
 __version__ = "0.2.0"
 
 
-def load(logs: Path | str) -> DataFrame:
-    """The counted trials of a study as a pandas DataFrame, one row each, with settings, metrics, worker and times.
+def load(logs: Path | str) -> Any:
+    """The counted trials of a study as a pandas DataFrame: a row for each, with settings, metrics, worker and times.
 
     Raises StudyError if there is no study in `logs`, and UserError without pandas (the extra `report`).
     """
-    from foldertune.reading.frame import load as load_frame  # only here: a worker does not import it
-
-    return load_frame(logs)
+    return importlib.import_module("foldertune.reading.frame").load(logs)  # by its name: a worker imports none of this

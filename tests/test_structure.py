@@ -55,7 +55,7 @@ ARROWS = {
     "page": {*FACTS, "figures", "findings"},
     "doctor": {"errors", "text", "shipped", "protocol", "tables"},
     "commands": COMMANDS,
-    "cli": {"commands", "errors", "text"},
+    "cli": {"commands", "errors", "text", "shipped"},
 }
 # What the exercise's own code may import of foldertune.
 EXERCISE = {

@@ -487,7 +487,7 @@ class Processes:
 
 def remembered(thing: Any) -> dict[str, Any]:
     """Everything that a master or a part of it knows, except what never changes."""
-    parts = (master_module.Supply, master_module.Table, watch_module.Watch)
+    parts = (master_module.Supply, master_module.ResultsFile, watch_module.Watch)
     fixed = ("folder", "study", "say", "strategy")
     known = {key: value for key, value in sorted(vars(thing).items()) if key not in fixed}
     return {key: remembered(value) if isinstance(value, parts) else value for key, value in known.items()}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+WIDEST = 100_000  # characters
 MOST = 5  # the best trials, which a master shows at its end
 
 
@@ -56,9 +57,14 @@ def to_table(study: Study, keys: Sequence[str], cells: Sequence[Cells], *, in_or
 def fitting(console: Console, study: Study, keys: Sequence[str], cells: Sequence[Cells]) -> list[str]:
     """The columns that fit on the terminal. The last ones go first, but trial and metric stay."""
     kept = list(keys)
-    while len(kept) > 2 and console.measure(to_table(study, kept, cells)).maximum > console.width:
+    while len(kept) > 2 and width_of(to_table(study, kept, cells), console) > console.width:
         kept.pop(-2 if kept[-1] == "status" else -1)
     return kept
+
+
+def width_of(table: Table, console: Console) -> int:
+    """The characters in a line of the table, if nothing is cut or broken."""
+    return console.measure(table, options=console.options.update(width=WIDEST)).maximum
 
 
 def print_table(
@@ -84,8 +90,7 @@ def print_table(
         if not keys and console.is_terminal:
             shown_keys = fitting(console, study, shown_keys, chosen)
         table = to_table(study, shown_keys, chosen, in_order=in_order)
-        needed = console.measure(table).maximum
-        console.print(table, width=max(needed, console.width), crop=False)  # never cut a number short
+        console.print(table, width=max(width_of(table, console), console.width), crop=False)  # never cut a number short
         if left_out := [] if keys else [key for key in main_columns(study, rows, chosen) if key not in shown_keys]:
             print(printable(f"No room for {', '.join(left_out)}: choose columns with --columns"))
     else:
