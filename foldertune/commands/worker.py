@@ -18,6 +18,7 @@ has an example of ten lines.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import time
@@ -73,8 +74,9 @@ def main(arguments: argparse.Namespace) -> int:
     """Work until there is nothing left to do. Returns the exit code: 0, or 128 + the signal that stopped it."""
     if arguments.trials_per_gpu != 1 and arguments.device not in ("auto", "all") and "cuda" not in arguments.device:
         raise UserError(f"--trials-per-gpu: '{arguments.device}' is not a GPU; use --device all, auto, cuda or cuda:1")
-    if arguments.logs.exists() and not arguments.logs.is_dir():
-        raise UserError(f"--logs {arguments.logs}: is not a directory")
+    with contextlib.suppress(OSError):  # the folder is in trouble: the worker says so, and waits
+        if arguments.logs.exists() and not arguments.logs.is_dir():
+            raise UserError(f"--logs {arguments.logs}: is not a directory")
     if arguments.device == "all" or arguments.trials_per_gpu != 1:
         return supervise(arguments)
     for variable in THREADS:  # with more than one each, the workers of a machine compete for its cores

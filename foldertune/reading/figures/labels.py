@@ -57,7 +57,7 @@ def label_ends(figure: Figure, panels: Sequence[tuple[Axes, Sequence[End]]]) -> 
     for axes, ends in panels:  # the layout makes room for them, at the right of the axes
         axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
         drafts.append([_write(axes, end, 0.0, halo) for end in ends])
-    figure.draw_without_rendering()
+    figure.get_layout_engine().execute(figure)  # not the whole drawing: only where things stand counts
     points = 72 / figure.dpi
     for (axes, ends), texts in zip(panels, drafts, strict=True):
         corners = [axes.transData.transform((end.x, end.y)) * points + (end.aside + GAP, 0) for end in ends]
