@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def overview() -> str:
     """The text of `foldertune --help`."""
     examples = [
-        f"    {command('master')}  a first search: two minutes, in logs/",
+        f"    {command('master')}  a first search: about a minute, in logs/",
         f"    {command('worker', '--logs', 'DIR')}  help it from any machine that mounts DIR",
     ]
     commands = [f"    {name}  {what}" for name, what in COMMANDS.items()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,4 +67,3 @@ class Categorical:
 
 
 Dimension = Float | Int | Categorical
-Space = Mapping[str, Dimension]
