@@ -21,7 +21,7 @@ from foldertune.cli import guard, new_parser
 from foldertune.commands.options import whole_number
 from foldertune.errors import missing_extra
 from foldertune.launch.machine import count_cores
-from foldertune.running.report import Listener, Report
+from foldertune.trainer.report import Listener, Report
 from training.settings import SETTINGS, complete
 
 

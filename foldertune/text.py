@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,9 +19,20 @@ def counted(number: int, noun: str) -> str:
 
 def in_a_line(error: BaseException) -> str:
     """An error as `ValueError: its message`, without line breaks."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # a person's own exception may raise another when it is printed
+        text = ""
     kind = type(error).__name__
     return f"{kind}: {text}" if text else kind
+
+
+def ending(code: int) -> str:
+    """How a process ended, from its exit code (below 0: a signal's number): `was killed by SIGTERM`."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = next((member.name for member in signal.Signals if member == -code), f"signal {-code}")
+    return f"was killed by {name}" + (", perhaps because memory ran out" if -code == signal.SIGKILL else "")
 
 
 def settings_in_a_line(settings: Mapping[str, Any]) -> str:

@@ -14,8 +14,8 @@ import pytest
 from foldertune.protocol import Folder, TrialName
 from foldertune.reading.reader import read_results
 from foldertune.rows import Row
-from foldertune.running.report import Listener
 from foldertune.strategies import History, new_strategy
+from foldertune.trainer.report import Listener
 
 ROOT = Path(__file__).resolve().parent.parent
 METRIC = 'metric = "validation_error"\n'

@@ -47,9 +47,17 @@ def moody(settings, report):
 
 
 def deadly(settings, report):
-    """Kills its worker on the upper half of x."""
+    """Kills its own process on the upper half of x, as the kernel does when memory runs out."""
     if settings["x"] > 0.5:
         os.kill(os.getpid(), signal.SIGKILL)
+    return {"validation_error": settings["x"]}
+
+
+def murderous(settings, report):
+    """Kills its worker on the upper half of x."""
+    if settings["x"] > 0.5:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
     return {"validation_error": settings["x"]}
 
 

@@ -198,19 +198,26 @@ def test_a_worker_imports_the_standard_library_and_its_objective_alone(installed
         cwd=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
-        command = [installed["worker"] / "bin" / "python", "-I", "-m", "foldertune", "worker"]
-        call(*command, "--logs", logs, "--objective", "search.model:train", cwd=own)
+        command = [installed["worker"] / "bin" / "python", "-I", "-X", "importtime", "-m", "foldertune", "worker"]
+        _, times = call(*command, "--logs", logs, "--objective", "search.model:train", cwd=own)
         said = master.communicate(timeout=PATIENCE)[0]
     finally:
         master.kill()
         master.wait()
     assert master.returncode == 0 and "lowest loss first" in said, said
-    imported = set(json.loads((own / "imported.json").read_text()))
-    tops = {name.partition(".")[0] for name in imported} - {"__main__", "sitecustomize", "usercustomize"}
-    assert tops - sys.stdlib_module_names == {"foldertune", "search", "utils"}
-    ours = {name for name in imported if name.startswith("foldertune.")}
-    assert "foldertune.running.worker" in ours
-    assert not {name for name in ours if re.match(r"foldertune\.(reading|strategies|study|doctor|rows|tables)", name)}
+    in_trainer = set(json.loads((own / "imported.json").read_text()))
+    in_worker = set(re.findall(r"^import time:.*\| +(\S+)$", times, re.MULTILINE))
+    assert "foldertune.running.worker" in in_worker and "foldertune.trainer.main" in in_trainer
+    assert foreign(in_worker) == {"foldertune"} and foreign(in_trainer) == {"foldertune", "search", "utils"}
+    unneeded = r"foldertune\.(reading|strategies|study|doctor|rows|tables)"
+    assert not [name for name in in_worker | in_trainer if re.match(unneeded, name)]
+    assert not [name for name in in_trainer if re.match(r"foldertune\.(protocol|running|commands)", name)]
+
+
+def foreign(modules):
+    """The packages of these modules that don't come with Python."""
+    tops = {name.partition(".")[0] for name in modules} - {"__main__", "sitecustomize", "usercustomize"}
+    return tops - sys.stdlib_module_names - {"org"}  # `copy` looks for Jython
 
 
 def test_a_report_with_the_extras(installed, own):

@@ -31,7 +31,7 @@ PROGRAMS = [
 STUDY = {"errors", "shipped", "text", "space", "derived", "protocol", "study", "study_file"}
 TABLES = {*STUDY, "tables", "formats", "rows"}
 FACTS = {*TABLES, "trouble", "reading"}
-COMMANDS = {*FACTS, "strategies", "running", "launch", "figures", "terminal", "findings", "page", "doctor"}
+COMMANDS = {*FACTS, "strategies", "trainer", "running", "launch", "figures", "terminal", "findings", "page", "doctor"}
 ARROWS = {
     "errors": set(),
     "shipped": set(),
@@ -46,7 +46,8 @@ ARROWS = {
     "formats": {"tables", "errors", "text", "protocol"},
     "rows": {"tables", "formats", "study", "space", "protocol", "text"},
     "strategies": STUDY,
-    "running": {*TABLES, "trouble", "strategies"},
+    "trainer": {"errors", "text", "shipped"},
+    "running": {*TABLES, "trouble", "strategies", "trainer"},
     "launch": {"errors", "text", "shipped", "trouble", "protocol", "running"},
     "reading": {*TABLES, "trouble"},
     "figures": FACTS,
@@ -59,8 +60,8 @@ ARROWS = {
 }
 # What the exercise's own code may import of foldertune.
 EXERCISE = {
-    "training": {"errors", "shipped", "text", "running"},
-    "exercise3": {"errors", "text", "running", "launch", "commands", "cli"},
+    "training": {"errors", "shipped", "text", "trainer"},
+    "exercise3": {"errors", "text", "trainer", "launch", "commands", "cli"},
     "analysis": {*FACTS, "figures", "findings", "page", "cli"},
     "master": {"cli"},
     "worker": {"cli"},

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from foldertune.running.report import Report
+from foldertune.trainer.report import Report
 from training.data import Dataset, Part, load
 from training.network import Network
 from training.settings import SettingsError, complete

@@ -32,11 +32,11 @@ from foldertune.reading.terminal.live import open_view
 from foldertune.reading.terminal.table import print_best
 from foldertune.running.master import Master
 from foldertune.running.mastership import only_master, open_folder
-from foldertune.running.objective import shipped_check
 from foldertune.shipped import DEFAULT_OBJECTIVE, command, shipped_studies
 from foldertune.space import Categorical
 from foldertune.strategies import load
 from foldertune.study import Study
+from foldertune.trainer.objective import shipped_check
 from foldertune.trouble import Trouble
 
 SHORTEST_WAIT, LONGEST_WAIT, LOOKS_PER_LEASE = 0.01, 1.0, 20  # seconds between two looks at the folder

@@ -20,16 +20,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
-import time
 
 from foldertune.commands.options import add_checkpoint_every, add_logs, seconds, whole_number
 from foldertune.errors import UserError
 from foldertune.launch.local import LocalWorkers
 from foldertune.launch.machine import choose_devices, describe_devices, mps_is_running
 from foldertune.protocol import Folder, Heartbeat
-from foldertune.running.objective import load_objective
-from foldertune.running.worker import STOPPING, Worker, say
+from foldertune.running.signals import StopSignals
+from foldertune.running.trainer import ObjectiveTrainer
+from foldertune.running.worker import Worker, say
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.trouble import Trouble
 
@@ -81,24 +80,24 @@ def main(arguments: argparse.Namespace) -> int:
         return supervise(arguments)
     for variable in THREADS:  # with more than one each, the workers of a machine compete for its cores
         os.environ[variable] = str(arguments.threads)
+    signals = StopSignals()
+    signals.listen()
     worker = Worker(
         Folder(arguments.logs),
         arguments.objective,
-        load_objective(arguments.objective, arguments.device),
-        arguments.device,
+        ObjectiveTrainer(signals, arguments.objective, arguments.device),
+        signals,
         arguments.checkpoint_every,
         arguments.idle_timeout,
         arguments.grace,
     )
-    worker.listen_to_signals()
     return worker.run(Heartbeat(arguments.parent))
 
 
 def supervise(arguments: argparse.Namespace) -> int:
     """Start several workers and look after them until all have ended or a signal stops them. Returns the exit code."""
-    stopped: list[int] = []
-    for number in STOPPING:
-        signal.signal(number, lambda number, frame: stopped.append(number))
+    signals = StopSignals()
+    signals.listen()
     devices = choose_devices(arguments.device, arguments.trials_per_gpu)
     say(f"workers here: {describe_devices(devices)}")
     if len(set(devices)) < len(devices) and devices[0].startswith("cuda") and not mps_is_running():
@@ -107,15 +106,14 @@ def supervise(arguments: argparse.Namespace) -> int:
     workers = LocalWorkers(devices, arguments.argv, None, say)
     workers.start()
     trouble = Trouble(say)
-    while not stopped and not workers.all_gone:
+    while not workers.all_gone and not signals.wait(0.1):
         try:
             workers.look_after(lambda: len(folder.settled()))
             trouble.is_over()
         except OSError as error:  # it passes; the workers themselves wait, too
             trouble.is_there(error)
-        time.sleep(0.1)
     workers.stop(arguments.grace + SECONDS_AFTER_GRACE)
-    return 128 + stopped[0] if stopped else workers.exit_code
+    return 128 + signals.number if signals.number else workers.exit_code
 
 
 def _number_or_auto(text: str) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from foldertune.protocol import SAFE
 from foldertune.shipped import HOME
+from foldertune.text import ending
 
 RESTARTS = 3  # of one worker while no trial ends; more restarts would not help
 STOP_SECONDS = 25.0  # longer than a worker gives its training to save its state
@@ -106,7 +106,7 @@ class LocalWorkers:
 
     def _bury(self, slot: _Slot, code: int, progress: int) -> None:
         """Decide whether a worker that has ended is started again, and when."""
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = ending(code)
         if progress > slot.progress:
             slot.restarts, slot.progress = 0, progress
         if code in (0, BAD_USAGE) or slot.restarts >= RESTARTS:

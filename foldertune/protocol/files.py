@@ -90,7 +90,7 @@ def write_whole(path: Path | str, data: bytes, *, sync: bool = False) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            _write_all(descriptor, data)
+            write_all(descriptor, data)
             if sync:
                 os.fsync(descriptor)
         finally:
@@ -101,7 +101,8 @@ def write_whole(path: Path | str, data: bytes, *, sync: bool = False) -> None:
         raise
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it, however many writes that takes. Raises OSError."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]

@@ -29,7 +29,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from foldertune.protocol import checkpoints
-from foldertune.protocol.files import BrokenFile, append_line, list_if_there, remove, rename, sync, write_whole
+from foldertune.protocol.files import (
+    SAFE,
+    BrokenFile,
+    append_line,
+    list_if_there,
+    remove,
+    rename,
+    sync,
+    write_all,
+    write_whole,
+)
 from foldertune.protocol.names import TrialName, writer_of
 from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
 
@@ -49,6 +59,7 @@ class Folder:
         self.path = Path(path)
         self.seen = self.path / "seen"
         self.checkpoints = self.path / "checkpoints"
+        self.output = self.path / "output"
         self.aside = self.path / "aside"
         self.study = self.path / "study.json"
         self.study_done = self.path / "study.json.done"
@@ -63,6 +74,10 @@ class Folder:
     def checkpoint(self, name: TrialName) -> str:
         """The path of that attempt's checkpoint."""
         return checkpoints.checkpoint_path(self.checkpoints, name.number, name.attempt)
+
+    def output_of(self, name: TrialName) -> Path:
+        """The file with what the training printed in that attempt. There is none if it printed nothing."""
+        return self.output / f"trial-{name.number:05d}-{name.attempt}.txt"
 
     # ---- anyone
 
@@ -121,7 +136,7 @@ class Folder:
 
     def check_parts(self) -> None:
         """Raise BrokenFile if a directory of the folder leads out of it, or is not a directory."""
-        for part in (self.seen, self.checkpoints, self.aside):
+        for part in (self.seen, self.checkpoints, self.output, self.aside):
             if part.is_symlink() or (part.exists() and not part.is_dir()):
                 raise BrokenFile(f"{part}: is not a directory of this folder; move it away")
 
@@ -309,6 +324,15 @@ class Claim:
         except FileNotFoundError:
             self._gone()
         checkpoints.save_checkpoint(self.folder.checkpoint(self.name), settings, data)
+
+    def keep_output(self, data: bytes) -> None:
+        """Add to the file that holds what the training prints. It is for people: nothing is ever read from it."""
+        self.folder.output.mkdir(exist_ok=True)
+        descriptor = os.open(self.folder.output_of(self.name), os.O_WRONLY | os.O_APPEND | os.O_CREAT | SAFE, 0o666)
+        try:
+            write_all(descriptor, data)
+        finally:
+            os.close(descriptor)
 
     def load_checkpoints(self, settings: Record) -> Iterator[tuple[str, bytes]]:
         """Path and contents of this trial's checkpoints with the same settings, the latest first."""

@@ -1,83 +1,117 @@
-"""One attempt at a trial: it passes reports from the training code to the folder. Also the exceptions that end it."""
+"""One attempt at a trial: what the worker writes down of what the training says, shows and saves."""
 
 from __future__ import annotations
 
-import math
+import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
-from foldertune.protocol import Claim, LeaseLost, Record, Trial
-from foldertune.running.report import Listener
+from foldertune.protocol import Claim, Record, Trial, utc_now
+from foldertune.running.trainer import Trainer, show
+from foldertune.trainer.channel import Message
 
-
-class Stopped(BaseException):
-    """A signal asks this worker to stop. A BaseException, so that no objective's `except Exception` swallows it."""
-
-
-class TimedOut(BaseException):
-    """The attempt took longer than the study allows."""
+MAX_OUTPUT = 2**20  # bytes of what a training prints that are kept; of more, the beginning and the end
+END_OF_OUTPUT = 2**14
+OUTPUT_EVERY = 1.0  # seconds between two writes of it
 
 
-class Attempt(Listener):
-    """A claim in training. It writes the objective's reports to the trial's file, and keeps its checkpoints.
+class Attempt:
+    """A claim in training.
 
     Args:
-        checkpoint_every: seconds between two checkpoints; 0: only when the worker must stop.
+        metric: the study's metric, which a result must have.
         patiently: performs an action, and repeats it while the filesystem is in trouble.
         say: called with each line for the worker's output.
-        is_lost: has the claim been given to another worker?
-        is_stopping: has this worker been asked to stop?
+
+    Attributes:
+        saves_state: does this training save checkpoints?
     """
 
     def __init__(
         self,
         claim: Claim,
         trial: Trial,
-        checkpoint_every: float,
-        patiently: Callable[[Callable[[], None]], None],
+        metric: str,
+        trainer: Trainer,
+        patiently: Callable[[Callable[[], Any]], Any],
         say: Callable[[str], None],
-        *,
-        is_lost: Callable[[], bool],
-        is_stopping: Callable[[], bool],
     ) -> None:
-        self.claim, self.trial, self.checkpoint_every = claim, trial, checkpoint_every
-        self.saves_state = False  # does this training save checkpoints?
-        self._is_lost, self._is_stopping, self._patiently, self._say = is_lost, is_stopping, patiently, say
-        self._plan_checkpoint()
+        self.claim, self.trial, self.saves_state = claim, trial, False
+        self.output = Output(claim)
+        self._metric, self._trainer, self._patiently, self._say = metric, trainer, patiently, say
+        self._checkpoints = claim.load_checkpoints(trial.settings)
 
-    def epoch(self, record: Record) -> None:
-        """Add a line to the trial's file. Raises LeaseLost."""
-        self._check_lease()
-        self._patiently(lambda: self.claim.append(record))
+    def receive(self, message: Message) -> Record | None:
+        """Do what a message asks for. Returns the trial's last line, if this is the last message. Raises LeaseLost."""
+        if "report" in message:
+            self._patiently(lambda: self.claim.append(message["report"]))
+        elif "resume" in message:
+            self.saves_state = True
+            path, data = next(self._checkpoints, (None, b""))
+            self._trainer.send({"checkpoint": path}, data)
+        elif "saves_state" in message:
+            self.saves_state = True
+        elif "checkpoint" in message:
+            self._keep(self._trainer.data)
+        elif "say" in message:
+            self._say(message["say"])
+        elif "error" in message:
+            message.pop("signalled", None)
+            return {**message, "time": utc_now()}
+        elif "result" in message:
+            return self._judge(message["result"])
+        elif "stopped" in message:
+            return {"error": "the training stopped itself", "time": utc_now()}
+        return None
 
-    def checkpoints(self) -> Iterator[tuple[str, bytes]]:
-        """Path and contents of the checkpoints of this attempt and earlier ones, the latest first."""
-        self.saves_state = True
-        return self.claim.load_checkpoints(self.trial.settings)
+    def overtime(self) -> Record:
+        """The trial's last line after its time is up."""
+        return {"error": f"took longer than --trial-timeout {self.trial.timeout:g} s", "time": utc_now()}
 
-    def checkpoint_is_due(self) -> bool:
-        """Is it time to save the state, or must the worker stop? Raises LeaseLost."""
-        self.saves_state = True
-        self._check_lease()
-        return self._is_stopping() or time.monotonic() >= self._next_checkpoint
+    def _judge(self, result: Record) -> Record:
+        if self._metric in result:
+            return {"result": result, "time": utc_now()}
+        lack = f"ValueError: the objective's result lacks the study's metric {self._metric!r}: {list(result)}"
+        return {"error": lack, "time": utc_now()}
 
-    def keep(self, data: bytes) -> None:
-        """Save the state in the folder. Raises Stopped if the worker must stop."""
+    def _keep(self, data: bytes) -> None:
         try:
             self.claim.save_checkpoint(self.trial.settings, data)
         except OSError as error:  # a checkpoint is not a result: train on without it
-            self.say(f"no checkpoint: {error}")
-        self._plan_checkpoint()
-        if self._is_stopping():
-            raise Stopped
+            self._say(f"no checkpoint: {error}")
 
-    def say(self, message: str) -> None:
-        """Print a line about this trial."""
-        self._say(f"trial {self.claim.name.label}: {message}")
 
-    def _plan_checkpoint(self) -> None:
-        self._next_checkpoint = time.monotonic() + (self.checkpoint_every or math.inf)
+class Output:
+    """Shows what a training prints, and keeps it in the folder, up to a limit."""
 
-    def _check_lease(self) -> None:
-        if self._is_lost():
-            raise LeaseLost(self.claim.path)
+    def __init__(self, claim: Claim) -> None:
+        self._claim = claim
+        self._unwritten, self._room, self._end = b"", MAX_OUTPUT - END_OF_OUTPUT, b""
+        self._left_out = 0
+        self._next_write = 0.0
+
+    def __call__(self, data: bytes) -> None:
+        """Show and keep a piece of output."""
+        show(data)
+        fitting, rest = data[: self._room], data[self._room :]
+        self._room -= len(fitting)
+        self._unwritten += fitting
+        self._left_out += max(0, len(self._end) + len(rest) - END_OF_OUTPUT)
+        self._end = (self._end + rest)[-END_OF_OUTPUT:]
+        if time.monotonic() >= self._next_write:
+            self.write()
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        gap = f"\n… {self._left_out:,} bytes are left out …\n".encode() if self._left_out else b""
+        self._unwritten += gap + self._end
+        self._end, self._left_out = b"", 0
+        self.write()
+
+    def write(self) -> None:
+        """Write it to the folder. If that fails, it is gone: output is no result."""
+        if self._unwritten:
+            with contextlib.suppress(OSError):
+                self._claim.keep_output(self._unwritten)
+            self._unwritten, self._next_write = b"", time.monotonic() + OUTPUT_EVERY

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import math
 import random
 import signal
-import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import TypeVar
 
 from foldertune.errors import UserError
@@ -27,19 +24,20 @@ from foldertune.protocol import (
     describe_owner,
     new_owner,
     printable,
-    utc_now,
 )
-from foldertune.running.attempt import Attempt, Stopped, TimedOut
-from foldertune.running.objective import Objective
-from foldertune.running.report import Report, as_number
-from foldertune.running.watchdog import Watchdog
+from foldertune.running.attempt import Attempt
+from foldertune.running.process import PATIENCE
+from foldertune.running.signals import StopSignals
+from foldertune.running.trainer import ROUND, Trainer
 from foldertune.shipped import command
-from foldertune.text import counted, in_a_line, settings_in_a_line
+from foldertune.text import counted, settings_in_a_line
+from foldertune.trainer.channel import Message
+from foldertune.trainer.report import Stopped
 from foldertune.trouble import Trouble
 
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for work
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two tries while the filesystem is in trouble
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+SETTLE, LONG_SETTLE = 0.2, 2.0  # seconds after a failure in which the signal that caused it may reach us, too
 T = TypeVar("T")
 
 
@@ -48,6 +46,7 @@ class Worker:
 
     Args:
         name: the objective's name, which must be the one in the study.
+        trainer: the process that trains.
         checkpoint_every: seconds between two checkpoints of a training; 0: only when stopped.
         idle_timeout: seconds without work after which the worker ends; None: when the study is complete.
         grace: seconds that a training has to save its state when told to stop.
@@ -57,40 +56,41 @@ class Worker:
         self,
         folder: Folder,
         name: str,
-        objective: Objective,
-        device: str,
+        trainer: Trainer,
+        signals: StopSignals,
         checkpoint_every: float = 0.0,
         idle_timeout: float | None = None,
         grace: float = 20.0,
     ) -> None:
         self.folder = folder
         self.objective_name = name
-        self.objective = objective
-        self.device = device
+        self.trainer = trainer
+        self.signals = signals
         self.checkpoint_every = checkpoint_every
         self.idle_timeout = idle_timeout
+        self.grace = grace
         self.owner = new_owner()
         self.metric: str | None = None
-        self.signal = 0  # the signal that asked us to stop
-        self.watchdog = Watchdog(STOPPING, grace, self.bail_out)
-        self._attempt: Attempt | None = None  # in training
-        self._interruptible = False
         self._trouble = Trouble(self.say)
         self._candidates: Iterator[TrialName] = iter(())
 
     def run(self, heartbeat: Heartbeat) -> int:
         """Claim, train, finish, repeat. Returns the exit code."""
         heartbeat.start()
-        self.watchdog.start()
         trained = 0
         try:
+            self.trainer.prepare()
             while claim := self.wait_for_claim():
                 trained += self.train(claim, heartbeat)
+                self.trainer.prepare()
         except Stopped:
             pass
-        why = f"stopped by {signal.Signals(self.signal).name}" if self.signal else "nothing more to do"
+        finally:
+            self.trainer.end()
+        number = self.signals.number
+        why = f"stopped by {signal.Signals(number).name}" if number else "nothing more to do"
         self.say(f"{why}; {counted(trained, 'trial')} trained")
-        return 128 + self.signal if self.signal else 0
+        return 128 + number if number else 0
 
     # ---- claim
 
@@ -98,7 +98,7 @@ class Worker:
         """The next trial, ours alone; None when the study is complete or we have been idle for too long."""
         idle_since, wait, told = time.monotonic(), FIRST_WAIT, False
         while True:
-            if self.signal:
+            if self.signals.number:
                 raise Stopped
             if claim := self.patiently(self.try_to_claim):
                 return claim
@@ -111,7 +111,7 @@ class Worker:
                 hint = " (there is no such directory yet: is the path right?)" if missing else ""
                 self.say(f"waiting for work in {self.folder.path}{hint}")
                 told = True
-            self.sleep(wait * random.uniform(0.5, 1.5))  # not all workers at the same moment
+            self.pause(wait * random.uniform(0.5, 1.5))  # not all workers at the same moment
             wait = min(2 * wait, LONGEST_WAIT)
 
     def try_to_claim(self) -> Claim | None:
@@ -159,7 +159,7 @@ class Worker:
             heartbeat.hold(claim, trial.lease or SIGNS_PER_LEASE)  # lease unknown: a heartbeat every second
             self.patiently(lambda: claim.append(describe_owner(self.owner)))
             self.say(f"trial {label}: {settings_in_a_line(trial.settings)}")
-            last_word = self.evaluate(self.begin(claim, trial, heartbeat))
+            last_word = self.evaluate(claim, trial, heartbeat)
             self.patiently(lambda: claim.finish(last_word))
         except LeaseLost:
             self.say(f"trial {label}: {claim.path} is no longer ours (its lease expired?); dropped, nothing written")
@@ -175,34 +175,53 @@ class Worker:
         self.say(f"trial {label}: {what} {time.monotonic() - start:.1f} s{why}")
         return outcome
 
-    def begin(self, claim: Claim, trial: Trial, heartbeat: Heartbeat) -> Attempt:
-        """The attempt through which the training reports and saves its state."""
-        return Attempt(
-            claim, trial, self.checkpoint_every, self.patiently, self.say,
-            is_lost=heartbeat.lost.is_set, is_stopping=lambda: self.signal != 0,
-        )  # fmt: skip
+    def evaluate(self, claim: Claim, trial: Trial, heartbeat: Heartbeat) -> Record:
+        """Have a trial trained. Returns its last line: the result, or the error. Raises Stopped, LeaseLost.
 
-    def evaluate(self, attempt: Attempt) -> Record:
-        """Run the objective. Returns the last line of the trial's file: the result, or the error."""
-        trial, self._attempt = attempt.trial, attempt
+        A trainer is used again only after a result: whatever else has happened may have left something behind.
+        """
+
+        def say(message: str) -> None:
+            self.say(f"trial {claim.name.label}: {message}")
+
+        attempt = Attempt(claim, trial, str(self.metric), self.trainer, self.patiently, say)
+        self.trainer.on_output = attempt.output
+        last_word: Record = {}
         try:
-            with self.interruptible():
-                self.watchdog.allow(trial.timeout)
-                result = self.objective(dict(trial.settings), Report(attempt, self.device))
-            if not isinstance(result, dict):
-                raise TypeError(f"the objective must return a dict of metrics, not {result!r:.80}")
-            if self.metric not in result:
-                raise ValueError(f"the objective's result lacks the study's metric {self.metric!r}: {list(result)}")
-            return {"result": {key: as_number(value) for key, value in result.items()}, "time": utc_now()}
-        except LeaseLost:
-            raise
-        except TimedOut:
-            return overtime(trial)
-        except (Exception, SystemExit) as error:
-            return {"error": in_a_line(error), "traceback": traceback.format_exc(), "time": utc_now()}
+            last_word = self.follow(attempt, heartbeat)
         finally:
-            self._attempt = None
-            self.watchdog.allow(None)
+            if "result" not in last_word:
+                self.trainer.end(min(self.grace, PATIENCE))
+            attempt.output.close()
+        return last_word
+
+    def follow(self, attempt: Attempt, heartbeat: Heartbeat) -> Record:
+        """Follow a training to its end. Returns the trial's last line. Raises Stopped, LeaseLost."""
+        overtime, end_of_grace = time.monotonic() + (attempt.trial.timeout or math.inf), math.inf
+        self.trainer.begin(attempt.trial.settings, self.checkpoint_every, "")
+        while True:
+            if self.signals.number and end_of_grace == math.inf:
+                end_of_grace = time.monotonic() + self.grace
+                self.trainer.stop("save" if attempt.saves_state else "now")
+            message = self.trainer.next(min(overtime, end_of_grace, time.monotonic() + ROUND))
+            if heartbeat.lost.is_set():
+                self.trainer.stop("now")
+                raise LeaseLost(attempt.claim.path)
+            if message is None:
+                if self.signals.impatient or time.monotonic() >= end_of_grace:
+                    raise Stopped
+                if time.monotonic() >= overtime:
+                    self.trainer.stop("now")
+                    return attempt.overtime()
+                attempt.output.write()
+            elif ("stopped" in message or "error" in message) and self.is_stopping(message):
+                raise Stopped
+            elif last_word := attempt.receive(message):
+                return last_word
+
+    def is_stopping(self, failure: Message) -> bool:
+        """Is a failure the effect of a signal? One for the whole group may have reached the training before us."""
+        return self.signals.wait(LONG_SETTLE if failure.get("signalled") else SETTLE)
 
     def put_down(self, claim: Claim, last_word: Record | None) -> None:
         """Stop with a trial in hand: hand in its result if there is one; if not, give the trial back."""
@@ -210,7 +229,7 @@ class Worker:
             if last_word is not None:
                 claim.finish(last_word)
             else:
-                claim.give_back(signal.Signals(self.signal).name)
+                claim.give_back(signal.Signals(self.signals.number).name)
                 self.say(f"trial {claim.name.label}: given back")
 
     def patiently(self, action: Callable[[], T]) -> T:
@@ -224,63 +243,13 @@ class Worker:
             else:
                 self._trouble.is_over()
                 return value
-            self.sleep(wait)
+            self.pause(wait)
             wait = min(2 * wait, LONGEST_RETRY)
 
-    # ---- stop
-
-    def sleep(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         """Wait. Raises Stopped when a signal comes."""
-        with self.interruptible():
-            time.sleep(seconds)
-
-    @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Let signals interrupt this block: training or waiting, but never two steps of the protocol."""
-        before, self._interruptible = self._interruptible, True
-        try:
-            if self.signal:
-                raise Stopped
-            yield
-        finally:
-            self._interruptible = before
-
-    def listen_to_signals(self) -> None:
-        """Handle the signals in STOPPING, and the watchdog's, from now on. Main thread only."""
-        for number in STOPPING:
-            signal.signal(number, self.on_signal)
-        signal.signal(signal.SIGALRM, self.on_alarm)
-
-    def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Stop as soon as it is safe; at a second signal, stop at once."""
-        if self.signal:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        self.signal = number
-        if not (self._attempt and self._attempt.saves_state):  # a training that saves its state stops after doing so
-            self._interrupt(Stopped)
-
-    def on_alarm(self, number: int, frame: FrameType | None) -> None:
-        """End the training or the wait: the watchdog says that time is up."""
-        self._interrupt(Stopped if self.signal else TimedOut)
-
-    def _interrupt(self, reason: type[BaseException]) -> None:
-        if self._interruptible:
-            self._interruptible = False
-            raise reason
-
-    def bail_out(self, number: int) -> None:
-        """Put down the trial of a main thread that is stuck for good. Then end the process, or start it anew."""
-        if attempt := self._attempt:
-            with contextlib.suppress(LeaseLost, OSError):
-                if number:
-                    attempt.claim.give_back(signal.Signals(number).name)
-                else:
-                    attempt.claim.finish(overtime(attempt.trial))
-        if number:
-            os._exit(128 + number)
-        os.closerange(3, 65536)  # including the device's files
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        if self.signals.wait(seconds):
+            raise Stopped
 
     def say(self, message: str) -> None:
         """Print a line that begins with this worker's name."""
@@ -291,8 +260,3 @@ def say(message: str) -> None:
     """Print a line with the time of day."""
     with contextlib.suppress(OSError):  # the output may be on the disk that is full
         print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
-
-
-def overtime(trial: Trial) -> Record:
-    """The last line of an attempt that took too long."""
-    return {"error": f"took longer than --trial-timeout {trial.timeout:g} s", "time": utc_now()}

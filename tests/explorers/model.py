@@ -40,9 +40,9 @@ from foldertune.protocol import Folder, Record, TrialName, files, leases, names
 from foldertune.protocol import folder as folder_module
 from foldertune.running import attempt as attempt_module
 from foldertune.running import master as master_module
+from foldertune.running import trainer as trainer_module
 from foldertune.running import watch as watch_module
 from foldertune.running import worker as worker_module
-from foldertune.running.report import Report
 from foldertune.space import Float
 from foldertune.study import Study
 
@@ -56,6 +56,7 @@ FAULTS = {
     "late": "a rename fails (EIO) after a time-out, and is executed all the same, any time later",
     "expire": "a lease expires although its worker lives: it was only slow",
     "preempt": "a worker is told to stop and gives its trial back",
+    "crash": "a trainer dies, and its worker hands in the reason",
     "power": "the power fails: all processes end, and what was not synced is gone from the files",
 }
 MORE_FAULTS = {"omit": "a listing lacks one name that is there (not among FAULTS: see docs/protocol.md)"}
@@ -280,19 +281,43 @@ def system() -> System:
     return files.os  # type: ignore[return-value]
 
 
+class ModelTrainer(trainer_module.Trainer):
+    """A trainer of some epochs. It may die in the first; or its worker may be told to stop."""
+
+    def __init__(self, signals: Any, owner: str, epochs: int) -> None:
+        super().__init__(signals)
+        self.owner, self.epochs = owner, epochs
+        self.said: list[Record] = []
+
+    def begin(self, settings: Record, checkpoint_every: float, out: str) -> None:
+        reports = [{"report": {"epoch": epoch + 1, "by": self.owner}} for epoch in range(self.epochs)]
+        self.said = [*reports, {"result": {"loss": 0.5, "by": self.owner}}]
+        if system().choose("preempt"):
+            self._signals.number = 15
+        elif system().choose("crash"):
+            self.said = [{"error": "the training process was killed"}]
+
+    def stop(self, how: str) -> None:
+        self.said = [{"stopped": True}]
+
+    def next(self, until: float) -> Record | None:
+        return self.said.pop(0)
+
+
+class ModelSignals(SimpleNamespace):
+    """The signals of a worker, as its explorer sends them."""
+
+    def wait(self, seconds: float) -> bool:
+        return bool(self.number)
+
+
 class ModelWorker(worker_module.Worker):
-    """The real worker, with an objective of some epochs. It may be told to stop in the first."""
+    """The real worker, with a trainer that takes no time."""
 
     def __init__(self, owner: str, epochs: int) -> None:
-        super().__init__(Folder(LOGS), "model", self.objective, "cpu")
-        self.owner, self.metric, self.epochs = owner, "loss", epochs
-
-    def objective(self, settings: Record, report: Report) -> Record:
-        if system().choose("preempt"):
-            self.on_signal(15, None)
-        for epoch in range(self.epochs):
-            report(epoch=epoch + 1, by=self.owner)
-        return {"loss": 0.5, "by": self.owner}
+        signals: Any = ModelSignals(number=0, impatient=False)
+        super().__init__(Folder(LOGS), "model", ModelTrainer(signals, owner, epochs), signals)
+        self.owner, self.metric = owner, "loss"
 
     def say(self, message: str) -> None:
         pass
@@ -361,7 +386,6 @@ def stand_ins() -> Iterator[None]:
     """Replace everything through which the real code reaches the outside world."""
     no_time = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda seconds: None)
     in_order = SimpleNamespace(sample=lambda texts, count: sorted(texts)[:count], getrandbits=lambda bits: 0)
-    no_watchdog = SimpleNamespace(allow=lambda seconds: None)
     with contextlib.ExitStack() as stack:
         for module, name, value in (
             *((module, "os", None) for module in ON_DISK),
@@ -371,10 +395,9 @@ def stand_ins() -> Iterator[None]:
             (folder_module, "utc_now", lambda: "now"),
             (leases, "owner_has_died", lambda owner: True),
             *((module, "time", no_time) for module in (master_module, watch_module, worker_module, attempt_module)),
-            (worker_module, "utc_now", lambda: "now"),
             (worker_module, "describe_owner", lambda owner: {"claimed": owner, "by": owner}),
             (worker_module, "new_owner", lambda: ""),
-            (worker_module, "Watchdog", lambda *arguments: no_watchdog),
+            (attempt_module, "utc_now", lambda: "now"),
         ):
             stack.enter_context(mock.patch.object(module, name, value))
         yield
@@ -861,7 +884,12 @@ class Explorer:
         """All possible outcomes of a call. Private calls are not asked about: they have one outcome."""
         kind, *arguments = operation
         if kind == "choose":
-            faults = {"preempt": ("preempt",), "expired": ("expire", "dead"), "vanished": ("dead",)}[arguments[0]]
+            faults = {
+                "preempt": ("preempt",),
+                "crash": ("crash",),
+                "expired": ("expire", "dead"),
+                "vanished": ("dead",),
+            }[arguments[0]]
             return (Outcome(disk, False), *(Outcome(disk, True, fault) for fault in faults))
         after, answer = self._perform(disk, operation)
         outcomes = [Outcome(after, answer)]
@@ -910,6 +938,7 @@ def _describe(operation: Operation, answer: Any, notes: tuple[Operation, ...]) -
     elif kind == "choose":
         text = {
             "preempt": "is it to stop?",
+            "crash": "does its trainer die?",
             "expired": f"has the lease of {arguments[-1]} expired?",
             "vanished": f"has trial {arguments[-1]} been absent for a lease?",
         }[arguments[0]]

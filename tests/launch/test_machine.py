@@ -155,13 +155,13 @@ def test_equal_results_one_at_a_time_and_several_at_once(bench, tmp_path):
 def test_one_that_dies_does_not_take_the_others_along(bench, gpus):
     """Some trials kill their worker. The other workers continue, and the dead ones are started again."""
     gpus(81920)
-    master = bench.master(bench.study(trials=12, objective="deadly", seed=2), "--max-attempts", 1)
-    worker = bench.worker("deadly", "--trials-per-gpu", 2)
+    master = bench.master(bench.study(trials=12, objective="murderous", seed=2), "--max-attempts", 1)
+    worker = bench.worker("murderous", "--trials-per-gpu", 2)
     bench.finish(master)
     said = bench.finish(worker)
     rows = bench.rows()
     assert len(rows) == 12 and {row.status for row in rows} == {"succeeded", "failed"}
-    assert "was killed by SIGKILL; starting it again (1 of 3 times)" in said
+    assert "was killed by SIGKILL, perhaps because memory ran out; starting it again (1 of 3 times)" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])

@@ -74,7 +74,7 @@ def test_a_worker_that_hangs_outside_of_python_still_stops_when_told(bench):
 
 def test_workers_that_the_master_starts_outlive_many_deadly_trials(bench):
     """Each deadly trial kills its worker twice. Other trials end meanwhile, so it is worth starting the worker again."""
-    bench.search(bench.study(trials=8, objective="deadly", seed=2), "--workers", 1, "--max-attempts", 2)
+    bench.search(bench.study(trials=8, objective="murderous", seed=2), "--workers", 1, "--max-attempts", 2)
     bench.assert_complete(8)
     _, failed = good_and_bad(bench)
     assert 2 * len(failed) > 3 + 1 and all("died" in row.error for row in failed)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from foldertune.errors import UserError
-from foldertune.running import objective
+from foldertune.trainer import objective
 from tests.conftest import ROOT
 
 # A person's directory: modules of their own with the names that the checkout has.
@@ -17,7 +17,7 @@ OWN = ("training", "analysis", "utils", "worker", "master", "bench", "tests", "f
 LOAD = """
 import json, sys
 sys.path[:] = {path!r} + sys.path[1:]
-from foldertune.running.objective import load_objective
+from foldertune.trainer.objective import load_objective
 function = load_objective({name!r}, "cpu")
 modules = {{name: getattr(sys.modules.get(name), "__file__", None) for name in {modules!r}}}
 print(json.dumps([function({{}}, None) if {call!r} else None, modules]))
@@ -57,7 +57,7 @@ def test_ones_own_objective_finds_ones_own_modules(own, path):
 @pytest.mark.parametrize("path", [(str(ROOT),), ("", str(ROOT))], ids=["python worker.py", "python -m foldertune"])
 def test_the_shipped_objective_finds_its_own(own, path):
     code = f"import sys; sys.path[:] = {list(path)!r} + sys.path[1:]; "
-    code += "from foldertune.running.objective import shipped_check; shipped_check()({'filters': 0})"
+    code += "from foldertune.trainer.objective import shipped_check; shipped_check()({'filters': 0})"
     done = subprocess.run([sys.executable, "-c", code], cwd=own, capture_output=True, text=True, timeout=60)
     assert "filters: must be at least 1" in done.stderr
 

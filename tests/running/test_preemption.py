@@ -12,7 +12,7 @@ import time
 import pytest
 
 from foldertune.protocol import Claim, Folder, TrialName, to_line
-from foldertune.running.report import Report
+from foldertune.trainer.report import Report
 from tests.conftest import Curve, wait_for
 
 SETTINGS = {

@@ -208,7 +208,7 @@ def test_a_long_epoch_keeps_its_lease(bench):
 
 
 def test_a_trial_that_kills_its_worker_fails_for_good_and_holds_up_nobody(bench):
-    said = bench.search(bench.study(trials=6, objective="deadly", seed=2), "--workers", 2, "--max-attempts", 1)
+    said = bench.search(bench.study(trials=6, objective="murderous", seed=2), "--workers", 2, "--max-attempts", 1)
     bench.assert_complete(6)
     rows = bench.rows()
     assert {row.trial: row.status for row in rows} == {

@@ -163,19 +163,26 @@ def test_system_calls_that_fail_for_a_while(bench, error):
 
 def test_a_result_waits_for_room(bench, folder, pending, monkeypatch):
     """A training that ends while the disk is full is handed in when there is room again. Nothing is trained twice."""
+    from foldertune.running.signals import StopSignals
+    from foldertune.running.trainer import ObjectiveTrainer
     from foldertune.running.worker import Worker
 
-    worker = Worker(folder, "mine:train", lambda settings, report: {"loss": 0.5}, "cpu")
-    worker.metric, calls, write = "loss", [], os.write
+    signals = StopSignals()
+    worker = Worker(
+        folder, "tests.objectives:quick", ObjectiveTrainer(signals, "tests.objectives:quick", "cpu"), signals
+    )
+    worker.metric, calls, write = "validation_error", [], os.write
 
     def write_when_there_is_room(descriptor, data):
-        calls.append(bytes(data))
-        if b'"result"' in data and len(calls) < 6:
-            raise OSError(28, "No space left on device")
+        if descriptor != worker.trainer._socket.fileno():
+            calls.append(bytes(data))
+            if b'"result"' in data and len(calls) < 6:
+                raise OSError(28, "No space left on device")
         return write(descriptor, data)
 
     monkeypatch.setattr(os, "write", write_when_there_is_room)
-    monkeypatch.setattr(worker, "sleep", lambda seconds: None)
+    monkeypatch.setattr(worker, "pause", lambda seconds: None)
+    worker.trainer.prepare()
     claim = folder.claim(worker.owner, folder.candidates(worker.owner))
 
     class Silent:
@@ -183,9 +190,10 @@ def test_a_result_waits_for_room(bench, folder, pending, monkeypatch):
         lost = threading.Event()
 
     assert worker.train(claim, Silent())
+    worker.trainer.end()
     assert sum(b'"result"' in data for data in calls) > 1
     [name] = folder.names()
-    assert name.state == "done" and folder.read(name).result == {"loss": 0.5}
+    assert name.state == "done" and folder.read(name).result == {"validation_error": 0.5}
 
 
 def test_the_libc_is_there_to_drop_privileges():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from foldertune.running.report import Report
+from foldertune.trainer.report import Report
 from tests.conftest import ROOT, Curve
 from training.settings import SettingsError, complete
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from foldertune.protocol import Record
 from foldertune.text import in_a_line
 
 T = TypeVar("T")
+
+
+class Stopped(BaseException):
+    """This training must stop. A BaseException, so that no objective's `except Exception` swallows it."""
 
 
 class Listener:
@@ -17,7 +20,7 @@ class Listener:
     This one does nothing. A worker's `Attempt` writes to the trial's file; `exercise3.py` has a listener that prints.
     """
 
-    def epoch(self, record: Record) -> None:
+    def epoch(self, record: dict[str, Any]) -> None:
         """Receive the metrics of an epoch that has ended."""
 
     def checkpoints(self) -> Iterator[tuple[str, bytes]]:
@@ -52,7 +55,7 @@ class Report:
     def __call__(self, epoch: int, **metrics: Any) -> None:
         """Add one line to the learning curve. Values are numbers, text, true/false or None.
 
-        Raises LeaseLost if the trial was given to another worker. Don't catch it: there is nothing left to do here.
+        Raises Stopped if the trial was given to another worker, or this one must end. Don't catch it.
         """
         self._listener.epoch({"epoch": epoch, **{key: as_number(value) for key, value in metrics.items()}})
 
@@ -74,7 +77,7 @@ class Report:
 
     @property
     def checkpoint_due(self) -> bool:
-        """Should `checkpoint` be called now? This is cheap enough to ask after every step. Raises LeaseLost."""
+        """Should `checkpoint` be called now? This is cheap enough to ask after every step. Raises Stopped."""
         return self._listener.checkpoint_is_due()
 
     def checkpoint(self, data: bytes) -> None:

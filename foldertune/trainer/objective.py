@@ -8,14 +8,14 @@ import sys
 from collections.abc import Callable
 from importlib.machinery import PathFinder
 from types import ModuleType
+from typing import Any
 
 from foldertune.errors import UserError
-from foldertune.protocol import Record
-from foldertune.running.report import Report
 from foldertune.shipped import DEFAULT_OBJECTIVE, HOME
 from foldertune.text import in_a_line
+from foldertune.trainer.report import Report
 
-Objective = Callable[[Record, Report], Record]
+Objective = Callable[[dict[str, Any], Report], dict[str, Any]]
 
 
 def load_objective(name: str, device: str) -> Objective:
@@ -34,7 +34,7 @@ def load_objective(name: str, device: str) -> Objective:
     return objective  # type: ignore[no-any-return]
 
 
-def shipped_check() -> Callable[[Record], object]:
+def shipped_check() -> Callable[[dict[str, Any]], object]:
     """The shipped objective's `check(settings)`. It raises ValueError for settings with which it can't train."""
     module, _ = import_objective(DEFAULT_OBJECTIVE)
     return getattr(module, "check", lambda settings: None)  # a user's own exercise3.py may have none

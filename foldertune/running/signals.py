@@ -1,0 +1,67 @@
+"""Notes the signals that ask a program to stop, and wakes it up when one comes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from types import FrameType
+
+from foldertune.trainer.guardian import STOPPING
+
+MOMENT = 2.0  # seconds: a signal so soon after the first is the same one, from a supervisor that got it, too
+
+
+class StopSignals:
+    """SIGTERM, SIGINT, SIGHUP, SIGUSR1 or SIGUSR2 asks us to stop; another one, a moment later, asks to stop at once.
+
+    Handlers only take notes, so no signal ever comes between two steps of the protocol.
+
+    Attributes:
+        number: the first signal that came; 0: none.
+        impatient: has another one come?
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.impatient = False
+        self._since = 0.0
+        self._ear, self._mouth = os.pipe()
+        os.set_blocking(self._ear, False)
+        os.set_blocking(self._mouth, False)
+
+    def listen(self) -> None:
+        """Note signals from now on, also those of children that end. Main thread only."""
+        signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        for number in STOPPING:
+            if signal.getsignal(number) != signal.SIG_IGN:  # under nohup, SIGHUP stays ignored
+                signal.signal(number, self.note)
+
+    def note(self, number: int, frame: FrameType | None = None) -> None:
+        """Note a signal. The third one ends the process as if nobody had listened."""
+        now = time.monotonic()
+        if not self.number:
+            self.number, self._since = number, now
+        elif now - self._since > MOMENT:
+            self.impatient, self._since = True, now
+            signal.signal(number, signal.SIG_DFL)
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when a signal comes. `wait` empties it."""
+        return self._ear
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, but no longer than until a signal comes. Has one asked us to stop?"""
+        deadline = time.monotonic() + seconds
+        while not self.number and (left := deadline - time.monotonic()) > 0:
+            select.select([self._ear], [], [], left)
+            self.clear()
+        return self.number != 0
+
+    def clear(self) -> None:
+        """Forget what made the descriptor readable, but not which signal it was."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._ear, 4096)

@@ -1,0 +1,162 @@
+"""The worker's side of a trainer, the process that runs a person's training code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import foldertune
+from foldertune.errors import UserError
+from foldertune.protocol import Record
+from foldertune.running.process import PATIENCE, Process
+from foldertune.running.signals import StopSignals
+from foldertune.text import printable
+from foldertune.trainer.channel import Channel, Message
+from foldertune.trainer.report import Stopped
+
+ROUND = 1.0  # seconds: the longest wait for a message
+TAIL = 4096  # bytes of output, kept to explain how a trainer ended
+HERE = str(Path(foldertune.__file__).resolve().parents[1])  # the directory that holds the package
+
+
+class Trainer:
+    """A person's training code in a process of its own. The kinds differ in how we talk to it.
+
+    Attributes:
+        on_output: called with what the process prints, piece by piece.
+        data: the bytes that followed the last message.
+    """
+
+    def __init__(self, signals: StopSignals) -> None:
+        self.on_output: Callable[[bytes], None] = show
+        self._signals = signals
+        self._process: Process | None = None
+        self.data = self._tail = b""
+
+    def prepare(self) -> None:
+        """Get ready for a trial. Raises UserError if this machine can't train, Stopped when a signal comes."""
+
+    def begin(self, settings: Record, checkpoint_every: float, out: str) -> None:
+        """Start training with these settings. `out` is a directory in which the training finds what it saved there."""
+        raise NotImplementedError
+
+    def send(self, message: Message, data: bytes = b"") -> None:
+        """Answer a message of the training's."""
+
+    def stop(self, how: str) -> None:
+        """Ask the training to end: "save" after its next checkpoint, or "now"."""
+        raise NotImplementedError
+
+    def next(self, until: float) -> Message | None:
+        """The next message; None at that time, or when a signal has come. The last one says how the process ended."""
+        while True:
+            if message := self._take():
+                return message
+            if self._process is None or self._process.how:
+                return self._last_message()
+            left = until - time.monotonic()
+            if left <= 0 or (not self._process.listen(min(left, ROUND)) and not self._process.how):
+                return self._take()
+
+    def end(self, seconds: float = PATIENCE) -> None:
+        """End the process and all that it has started. It has so many seconds to end in its own way."""
+        if self._process and self._process.how is None:
+            self._process.end(seconds)
+        self._process = None
+
+    def _take(self) -> Message | None:
+        """The next message that has come."""
+        raise NotImplementedError
+
+    def _last_message(self) -> Message:
+        """What takes the place of the messages that a process that has ended will not send."""
+        process, self._process = self._process, None
+        printed = self._tail.decode(errors="replace")
+        last = printed.strip().rpartition("\n")[2]
+        said = f"; it last said: {printable(last)[:200]}" if last else ""
+        return {"error": f"the training process {process.how if process else 'is gone'}{said}", "output": printed}
+
+    def _hear(self, data: bytes) -> None:
+        self._tail = (self._tail + data)[-TAIL:]
+        self.on_output(data)
+
+
+def show(data: bytes) -> None:
+    """Print what a training printed."""
+    with contextlib.suppress(OSError):  # our output may be on the disk that is full
+        while data:
+            data = data[os.write(1, data) :]
+
+
+class ObjectiveTrainer(Trainer):
+    """Trains with a Python function MODULE:FUNCTION. It is loaded once, and trains one trial after another."""
+
+    def __init__(self, signals: StopSignals, name: str, device: str) -> None:
+        super().__init__(signals)
+        self.name, self.device = name, device
+        self._socket, self._channel = socket.socket(), Channel(-1)
+
+    def prepare(self) -> None:
+        """Start the process unless it is there, and wait until it has loaded the objective."""
+        if self._process and not self._process.has_ended():
+            return
+        self.end(0)
+        self._start()
+        while not self._signals.number:
+            message = self.next(time.monotonic() + ROUND) or {}
+            if "ready" in message:
+                return
+            if "unable" in message:
+                self.end()
+                raise UserError(message["unable"])
+            if "error" in message:
+                raise UserError(f"--objective {self.name}: while it is loaded, {message['error']}")
+        self.end(0)
+        raise Stopped
+
+    def _start(self) -> None:
+        self._socket.close()
+        self._socket, theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        self._channel, self._tail = Channel(self._socket.fileno()), b""
+        program = f"import sys; here = {HERE!r}; here in sys.path or sys.path.insert(0, here); "
+        program += f"from foldertune.trainer.main import main; main({theirs.fileno()}, {self.name!r}, {self.device!r})"
+        with theirs:
+            command = [sys.executable, "-P", "-c", program]
+            self._process = Process(command, self._signals, self._hear, self._channel, keep=[theirs.fileno()])
+
+    def begin(self, settings: Record, checkpoint_every: float, out: str) -> None:
+        """Have the function train."""
+        self._tail = b""
+        self.send({"train": settings, "checkpoint_every": checkpoint_every})
+
+    def send(self, message: Message, data: bytes = b"") -> None:
+        """Send a message to the program in the process."""
+        with contextlib.suppress(OSError):  # it has ended: `next` says so
+            self._channel.send(message, data)
+
+    def stop(self, how: str) -> None:
+        """Ask the training to end. To end now, a signal interrupts it."""
+        self.send({"stop": how})
+        if how == "now" and self._process:
+            self._process.signal(signal.SIGTERM)
+
+    def end(self, seconds: float = PATIENCE) -> None:
+        """End the process and all that it has started."""
+        self.send({"leave": True})
+        super().end(seconds)
+
+    def _take(self) -> Message | None:
+        try:
+            message = self._channel.take()
+            self.data = self._channel.data
+            return message
+        except ValueError:  # a training was interrupted in the middle of a message, or wrote there itself
+            self.end(0)
+            return {"error": "the training process broke its line to the worker"}
