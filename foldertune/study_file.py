@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from foldertune.derived import names_in
 from foldertune.errors import StudyError, did_you_mean
-from foldertune.shipped import DEFAULT_OBJECTIVE, STUDIES, shipped_studies
+from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, STUDIES, shipped_studies
 from foldertune.space import Categorical, Dimension, Float, Int
 from foldertune.study import SCALES, SEED, Quantity, Study, label_of
 
@@ -32,8 +32,12 @@ _QUANTITY_KEYS = ("label", "unit", "scale")
 _Scalar = int | float | str | bool
 
 
-def load_study(name_or_path: str) -> Study:
-    """The study with this name in studies/, or in this TOML file. Raises StudyError."""
+def load_study(name_or_path: str, objective: str = DEFAULT_OBJECTIVE) -> Study:
+    """The study with this name in studies/, or in this TOML file. Raises StudyError.
+
+    Args:
+        objective: for a study that names none.
+    """
     path = Path(name_or_path)
     if path.suffix != ".toml" and not path.is_file():
         path = STUDIES / f"{name_or_path}.toml"
@@ -52,7 +56,7 @@ def load_study(name_or_path: str) -> Study:
         raise StudyError(f"{path}: can't be read: {error.strerror}") from None
     if "name" in record:
         raise StudyError(f"{path}: unknown key 'name': a study's name is its file's; remove the key")
-    return study_from_record({**record, "name": path.stem}, str(path))
+    return study_from_record({"objective": objective, **record, "name": path.stem}, str(path))
 
 
 def study_from_record(record: dict[str, Any], source: str) -> Study:
@@ -134,8 +138,9 @@ class _Reader:
 
     def objective(self) -> str:
         name = self.text("objective", DEFAULT_OBJECTIVE)
-        if not all(name.partition(":")):
-            self.fail("objective", f'must be "MODULE:FUNCTION", such as "{DEFAULT_OBJECTIVE}", not {name!r}')
+        if not all(name.partition(":")) and name != COMMAND_OBJECTIVE:
+            known = f'"MODULE:FUNCTION", such as "{DEFAULT_OBJECTIVE}", or "{COMMAND_OBJECTIVE}"'
+            self.fail("objective", f"must be {known}, not {name!r}")
         return name
 
     def integer(self, key: str, default: int | None = None, low: int | None = None) -> int:

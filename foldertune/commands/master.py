@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from foldertune.commands.options import add_checkpoint_every, add_logs, seconds, whole_number
-from foldertune.errors import StudyError, require
+from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
+from foldertune.errors import StudyError, UserError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices
@@ -30,9 +30,11 @@ from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import open_view
 from foldertune.reading.terminal.table import print_best
+from foldertune.running.command import CommandTrainer
 from foldertune.running.master import Master
 from foldertune.running.mastership import only_master, open_folder
-from foldertune.shipped import DEFAULT_OBJECTIVE, command, shipped_studies
+from foldertune.running.signals import StopSignals
+from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, shipped_studies
 from foldertune.space import Categorical
 from foldertune.strategies import load
 from foldertune.study import Study
@@ -64,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=whole_number(), metavar="N", help="another search in the same space (default: the study's)"
     )
     group = parser.add_argument_group("workers on this machine")
+    add_objective_command(group)
     group.add_argument(
         "--workers", type=whole_number(0), metavar="N",
         help="start N workers; 0: none, you start them yourself (default: one per GPU, or one per core if there is "
@@ -95,12 +98,31 @@ def main(arguments: argparse.Namespace) -> int:
 
     Returns the exit code: 0; 1 if no worker can be kept alive; 130 on Ctrl-C, 143 on SIGTERM.
     """
-    study = load(arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats)
+    study = load(
+        arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats,
+        objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
+    )  # fmt: skip
+    check_command(study, arguments)
     check_settings(study, arguments.study)
     if study.objective == DEFAULT_OBJECTIVE and arguments.workers != 0:
         require("exercise")
     with only_master(arguments.logs):
         return search(open_folder(arguments.logs, study), study, arguments)
+
+
+def check_command(study: Study, arguments: argparse.Namespace) -> None:
+    """Raise UserError if workers of this machine can't train with --command, or can't train without it."""
+    if arguments.command and study.objective != COMMAND_OBJECTIVE:
+        raise UserError(
+            f"--command: the study {study.name} has the objective '{study.objective}'; "
+            f'write objective = "{COMMAND_OBJECTIVE}" in its file'
+        )
+    if not arguments.command and study.objective == COMMAND_OBJECTIVE and arguments.workers != 0:
+        raise UserError(
+            f"{arguments.study}: a command trains this study; add --command '…', or --workers 0 to start none here"
+        )
+    if arguments.command:
+        CommandTrainer(StopSignals(), arguments.command, arguments.device, arguments.pattern).check(study.to_record())
 
 
 def check_settings(study: Study, source: str) -> None:
@@ -161,7 +183,9 @@ def new_workers(
     """The workers of this machine, or None. Prints what they will do, and how to add more."""
     devices = [] if arguments.workers == 0 else choose_devices(arguments.device, workers=arguments.workers)
     say(hint(folder, study, devices, arguments.threads))
-    options = ["--logs", str(folder.path), "--objective", study.objective]
+    own = ["--command", arguments.command] if arguments.command else ["--objective", study.objective]
+    own += ["--pattern", arguments.pattern] if arguments.pattern else []
+    options = ["--logs", str(folder.path), *own]
     options += ["--threads", str(arguments.threads), "--checkpoint-every", str(arguments.checkpoint_every)]
     return LocalWorkers(devices, options, folder.path, say) if devices else None
 
@@ -175,6 +199,8 @@ def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int) -> 
     extreme = "lowest" if study.direction == "minimize" else "highest"
     more = "more workers" if devices else "workers"
     own = () if study.objective == DEFAULT_OBJECTIVE else ("--objective", study.objective)
+    if study.objective == COMMAND_OBJECTIVE:
+        own = ("--command", "…")
     return (
         f"{study.name}: {study.trials} trials, {study.strategy} search for the {extreme} {study.metric}; "
         f"{local}{more}, on any machine: {command('worker', '--logs', folder.path, *own)}"

@@ -22,6 +22,20 @@ def add_checkpoint_every(parser: argparse._ActionsContainer) -> None:
     )  # fmt: skip
 
 
+def add_objective_command(parser: argparse._ActionsContainer) -> None:
+    """Add the options --command and --pattern, for training code that is not a Python function."""
+    parser.add_argument(
+        "--command", metavar="'WORDS'",
+        help="train with any command instead, such as 'python train.py --lr {lr} --out {out}': words in braces become "
+        "settings, {out} is a directory that later attempts find again; no shell reads it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pattern", metavar="REGEX",
+        help="how the command prints values, unless as JSON: its named groups are the names, such as "
+        r"'epoch (?P<epoch>\d+) loss (?P<loss>\S+)'; name=value finds all pairs of that form",
+    )  # fmt: skip
+
+
 def whole_number(least: int | None = None) -> Callable[[str], int]:
     """The type of an option that takes a whole number, at least `least`."""
 

@@ -4,6 +4,7 @@
     {program} --logs /shared/me/lr     on any machine that mounts it
     {program} --device all             one per GPU, or one per core
     {program} --objective mine:train   your own training code, mine.py
+    {program} --command 'python train.py --lr {lr}'
 
 Start workers before or after the master, as many as you like. A worker waits
 while there is no work, and ends when the study is complete. Ctrl-C, SIGTERM
@@ -21,15 +22,16 @@ import argparse
 import contextlib
 import os
 
-from foldertune.commands.options import add_checkpoint_every, add_logs, seconds, whole_number
+from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
 from foldertune.errors import UserError
 from foldertune.launch.local import LocalWorkers
 from foldertune.launch.machine import choose_devices, describe_devices, mps_is_running
 from foldertune.protocol import Folder, Heartbeat
+from foldertune.running.command import CommandTrainer
 from foldertune.running.signals import StopSignals
-from foldertune.running.trainer import ObjectiveTrainer
+from foldertune.running.trainer import ObjectiveTrainer, Trainer
 from foldertune.running.worker import Worker, say
-from foldertune.shipped import DEFAULT_OBJECTIVE
+from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE
 from foldertune.trouble import Trouble
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # torch and numpy read them once
@@ -41,9 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to work on")
     add_logs(group)
     group.add_argument(
-        "--objective", default=DEFAULT_OBJECTIVE, metavar="MODULE:FUNCTION",
+        "--objective", metavar="MODULE:FUNCTION",
         help=f"the training code (default: {DEFAULT_OBJECTIVE}); no file in the folder can choose another",
     )  # fmt: skip
+    add_objective_command(group)
     group.add_argument(
         "--idle-timeout", type=seconds(0), metavar="SECONDS",
         help="end after this long without work (default: wait until the study is complete)",
@@ -84,14 +87,25 @@ def main(arguments: argparse.Namespace) -> int:
     signals.listen()
     worker = Worker(
         Folder(arguments.logs),
-        arguments.objective,
-        ObjectiveTrainer(signals, arguments.objective, arguments.device),
+        COMMAND_OBJECTIVE if arguments.command else arguments.objective or DEFAULT_OBJECTIVE,
+        new_trainer(signals, arguments),
         signals,
         arguments.checkpoint_every,
         arguments.idle_timeout,
         arguments.grace,
     )
     return worker.run(Heartbeat(arguments.parent))
+
+
+def new_trainer(signals: StopSignals, arguments: argparse.Namespace) -> Trainer:
+    """The trainer that the command line asks for. Raises UserError."""
+    if arguments.command is None:
+        if arguments.pattern:
+            raise UserError("--pattern: is for the lines that a command prints; add --command")
+        return ObjectiveTrainer(signals, arguments.objective or DEFAULT_OBJECTIVE, arguments.device)
+    if arguments.objective:
+        raise UserError("--command and --objective: give one of them")
+    return CommandTrainer(signals, arguments.command, arguments.device, arguments.pattern)
 
 
 def supervise(arguments: argparse.Namespace) -> int:

@@ -60,6 +60,7 @@ class Folder:
         self.seen = self.path / "seen"
         self.checkpoints = self.path / "checkpoints"
         self.output = self.path / "output"
+        self.out = self.path / "out"
         self.aside = self.path / "aside"
         self.study = self.path / "study.json"
         self.study_done = self.path / "study.json.done"
@@ -136,7 +137,7 @@ class Folder:
 
     def check_parts(self) -> None:
         """Raise BrokenFile if a directory of the folder leads out of it, or is not a directory."""
-        for part in (self.seen, self.checkpoints, self.output, self.aside):
+        for part in (self.seen, self.checkpoints, self.output, self.out, self.aside):
             if part.is_symlink() or (part.exists() and not part.is_dir()):
                 raise BrokenFile(f"{part}: is not a directory of this folder; move it away")
 
@@ -324,6 +325,15 @@ class Claim:
         except FileNotFoundError:
             self._gone()
         checkpoints.save_checkpoint(self.folder.checkpoint(self.name), settings, data)
+
+    @property
+    def out(self) -> Path:
+        """The directory in which a command may keep files of its own. All attempts at this trial share it."""
+        return self.folder.out / f"trial-{self.name.number:05d}"
+
+    def make_out(self) -> None:
+        """Make that directory."""
+        self.out.mkdir(parents=True, exist_ok=True)
 
     def keep_output(self, data: bytes) -> None:
         """Add to the file that holds what the training prints. It is for people: nothing is ever read from it."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import foldertune
 from foldertune.errors import UserError
-from foldertune.protocol import Record
+from foldertune.protocol import Record, TrialName
 from foldertune.running.process import PATIENCE, Process
 from foldertune.running.signals import StopSignals
 from foldertune.text import printable
@@ -29,9 +29,12 @@ class Trainer:
     """A person's training code in a process of its own. The kinds differ in how we talk to it.
 
     Attributes:
+        wants_out: does it need the directory `out`?
         on_output: called with what the process prints, piece by piece.
         data: the bytes that followed the last message.
     """
+
+    wants_out = False
 
     def __init__(self, signals: StopSignals) -> None:
         self.on_output: Callable[[bytes], None] = show
@@ -39,18 +42,21 @@ class Trainer:
         self._process: Process | None = None
         self.data = self._tail = b""
 
+    def check(self, study: Record) -> None:
+        """Raise UserError if trials of this study can't be trained."""
+
     def prepare(self) -> None:
         """Get ready for a trial. Raises UserError if this machine can't train, Stopped when a signal comes."""
 
-    def begin(self, settings: Record, checkpoint_every: float, out: str) -> None:
-        """Start training with these settings. `out` is a directory in which the training finds what it saved there."""
+    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: Path) -> None:
+        """Start training with these settings. `out` is a directory that all attempts at this trial share."""
         raise NotImplementedError
 
     def send(self, message: Message, data: bytes = b"") -> None:
         """Answer a message of the training's."""
 
-    def stop(self, how: str) -> None:
-        """Ask the training to end: "save" after its next checkpoint, or "now"."""
+    def stop(self, how: str, grace: float) -> None:
+        """Ask the training to end within the grace, in seconds: "save" after its next checkpoint, or "now"."""
         raise NotImplementedError
 
     def next(self, until: float) -> Message | None:
@@ -131,7 +137,7 @@ class ObjectiveTrainer(Trainer):
             command = [sys.executable, "-P", "-c", program]
             self._process = Process(command, self._signals, self._hear, self._channel, keep=[theirs.fileno()])
 
-    def begin(self, settings: Record, checkpoint_every: float, out: str) -> None:
+    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: Path) -> None:
         """Have the function train."""
         self._tail = b""
         self.send({"train": settings, "checkpoint_every": checkpoint_every})
@@ -141,7 +147,7 @@ class ObjectiveTrainer(Trainer):
         with contextlib.suppress(OSError):  # it has ended: `next` says so
             self._channel.send(message, data)
 
-    def stop(self, how: str) -> None:
+    def stop(self, how: str, grace: float) -> None:
         """Ask the training to end. To end now, a signal interrupts it."""
         self.send({"stop": how})
         if how == "now" and self._process:

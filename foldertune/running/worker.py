@@ -29,7 +29,7 @@ from foldertune.running.attempt import Attempt
 from foldertune.running.process import PATIENCE
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ROUND, Trainer
-from foldertune.shipped import command
+from foldertune.shipped import COMMAND_OBJECTIVE, command
 from foldertune.text import counted, settings_in_a_line
 from foldertune.trainer.channel import Message
 from foldertune.trainer.report import Stopped
@@ -135,11 +135,13 @@ class Worker:
             return False
         theirs = study.get("objective", self.objective_name)
         if theirs != self.objective_name:
+            option = ("--command", "…") if theirs == COMMAND_OBJECTIVE else ("--objective", theirs)
             raise UserError(
                 f"{self.folder.path}: this study is for the objective '{theirs}', not '{self.objective_name}'; "
                 f"if you trust that code, start the worker with: "
-                f"{command('worker', '--logs', self.folder.path, '--objective', theirs)}"
+                f"{command('worker', '--logs', self.folder.path, *option)}"
             )
+        self.trainer.check(study)
         self.metric = str(study.get("metric"))
         return True
 
@@ -198,20 +200,23 @@ class Worker:
     def follow(self, attempt: Attempt, heartbeat: Heartbeat) -> Record:
         """Follow a training to its end. Returns the trial's last line. Raises Stopped, LeaseLost."""
         overtime, end_of_grace = time.monotonic() + (attempt.trial.timeout or math.inf), math.inf
-        self.trainer.begin(attempt.trial.settings, self.checkpoint_every, "")
+        if self.trainer.wants_out:
+            self.patiently(attempt.claim.make_out)
+        self.trainer.begin(attempt.claim.name, attempt.trial.settings, self.checkpoint_every, attempt.claim.out)
         while True:
             if self.signals.number and end_of_grace == math.inf:
                 end_of_grace = time.monotonic() + self.grace
-                self.trainer.stop("save" if attempt.saves_state else "now")
+                self.trainer.stop("save" if attempt.saves_state else "now", self.grace)
             message = self.trainer.next(min(overtime, end_of_grace, time.monotonic() + ROUND))
             if heartbeat.lost.is_set():
-                self.trainer.stop("now")
+                self.trainer.stop("now", min(self.grace, PATIENCE))
                 raise LeaseLost(attempt.claim.path)
             if message is None:
                 if self.signals.impatient or time.monotonic() >= end_of_grace:
+                    self.trainer.end(0)
                     raise Stopped
                 if time.monotonic() >= overtime:
-                    self.trainer.stop("now")
+                    self.trainer.stop("now", min(self.grace, PATIENCE))
                     return attempt.overtime()
                 attempt.output.write()
             elif ("stopped" in message or "error" in message) and self.is_stopping(message):
