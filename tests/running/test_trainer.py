@@ -115,7 +115,9 @@ def start_endless(bench, *options, **how):
 def test_a_signal_for_the_whole_control_group_gives_the_trial_back(bench, number):
     """The helper gets it first, then the trainer, then the worker, as from Slurm. So the training raises an error."""
     worker, trainer, helper = start_endless(bench)
-    for process in (helper, trainer, worker.pid):
+    os.kill(helper, number)
+    time.sleep(0.05)
+    for process in (trainer, worker.pid):
         os.kill(process, number)
     said = bench.finish(worker, 128 + number)
     assert "given back" in said
