@@ -78,7 +78,9 @@ def test_an_unchanged_argparse_script_is_searched_by_one_command(bench):
 def test_a_shell_script_that_is_stopped_saves_and_another_worker_resumes_it(bench):
     script = bench.path / "train.sh"
     script.write_text(SHELL)
-    master, worker = start(bench, f"sh {script} {{out}} {{lr}} 20", study=STUDY.replace("[0.1, 0.5]", "[0.1]"))
+    wrapper = bench.path / "wrapper.sh"  # its shell ends at once when told to stop, before what it has started
+    wrapper.write_text(f'sh {script} "$@"\necho the wrapper goes on\n')
+    master, worker = start(bench, f"sh {wrapper} {{out}} {{lr}} 20", study=STUDY.replace("[0.1, 0.5]", "[0.1]"))
     first = worker()
     [name] = wait_for(lambda: bench.names("taken"), "the claim")
     wait_for(lambda: len(bench.folder.read(name).epochs) > 2, "some epochs")
