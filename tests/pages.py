@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 
 from analysis.scenarios import find
 from foldertune.protocol import Folder, TrialName, to_line
-from foldertune.reading.page import read_all
+from foldertune.reading.page import make_page, read_all
 from foldertune.strategies import load
 from tests.conftest import settings_of
 
@@ -104,8 +104,14 @@ def write_other(path, trials=30):
     return path
 
 
-def make(bench, *logs, code=0, out=None):
-    """Make the page. Returns its text and its path."""
+def make(bench, *logs):
+    """Make the page in this process. Returns its text and the folder with its figures."""
+    out = bench.path / "page"
+    return make_page(read_all(logs), out, find, "a test").read_text(), out
+
+
+def make_by_command(bench, *logs, code=0, out=None):
+    """Make the page as a person does. Returns its text and its folder; if it can't be made, what was said."""
     out = out or bench.path / "page"
     said = bench.finish(bench.start("-m", "analysis.report", "--logs", *logs, "--out", out), code)
     if code:
