@@ -1,6 +1,6 @@
 """The installed package: a wheel in environments of its own, used from a directory full of confusing names.
 
-These tests are slow: they build the wheel and make three environments. One process of a test run makes them all.
+These tests are slow: they build the wheel and make three environments. A file's tests run in one process, so this happens once.
 
     core      what `pip install foldertune` brings
     worker    nothing but Python and foldertune itself
@@ -27,7 +27,7 @@ from foldertune.errors import EXTRAS, UserError, missing_extra, require
 from tests.conftest import ROOT
 from training import data
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("package")]
+pytestmark = pytest.mark.slow
 PATIENCE = 300  # seconds
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MODEL = """

@@ -12,7 +12,6 @@ import pytest
 from tests.conftest import ROOT, Bench, wait_for
 from tests.running.test_search import running
 
-pytestmark = pytest.mark.xdist_group("cluster")  # one process sets it up
 CLUSTER = ROOT / "tests" / "explorers" / "cluster.sh"
 # As on NFS, what a host knows of a file, and whether a name is there, may be two seconds old.
 CACHES = "mfsattrcacheto=2,mfsentrycacheto=2,mfsnegentrycacheto=2"

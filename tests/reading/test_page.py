@@ -25,8 +25,6 @@ from tests.pages import (
     write_trial,
 )
 
-together = pytest.mark.xdist_group("browser")  # one process makes the page and starts the browser, once
-
 
 @pytest.fixture(scope="module")
 def browser():
@@ -88,7 +86,6 @@ def column(page, table, heading):
     return page.locator(f"#{table} tbody tr td:nth-child({index + 1})").all_inner_texts()
 
 
-@together
 def test_the_page_works_in_a_browser(other, browse):
     page = browse(other / "report.html")
     heading = page.locator("#s1-trials thead th", has_text="rate").first
@@ -110,7 +107,6 @@ def test_the_page_works_in_a_browser(other, browse):
     assert_quiet(page)
 
 
-@together
 def test_a_trials_number_leads_to_its_curves(other, browse):
     page = browse(other / "report.html")
     page.locator("#s1-trial-7 a").press("Enter")
@@ -129,7 +125,6 @@ def test_a_trials_number_leads_to_its_curves(other, browse):
     assert_quiet(page)
 
 
-@together
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_anyone_can_read_it(other, browse, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install -r requirements-dev.txt")
@@ -145,7 +140,6 @@ def test_anyone_can_read_it(other, browse, scheme):
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) > 380) == (scheme == "light")
 
 
-@together
 def test_hostile_texts_are_shown_as_texts(other, browse):
     text = (other / "report.html").read_text()
     assert "<img src=x" not in text and "49" not in text.split("7*7")[1][:4] and "\x1b" not in text
@@ -161,7 +155,6 @@ def test_hostile_texts_are_shown_as_texts(other, browse):
     assert_figures_are_sound(other, least=6)
 
 
-@together
 def test_the_command_can_be_copied_and_works(bench, browse):
     _, out = make(
         bench, write_grid(bench.path / "logs", "scenario1", lambda s, k: 0.1 + k / 100 + abs(s["learning_rate"] - 0.2))
@@ -176,7 +169,6 @@ def test_the_command_can_be_copied_and_works(bench, browse):
     assert_quiet(page)
 
 
-@together
 def test_a_study_of_ones_own(other):
     page = (other / "report.html").read_text()
     said = answers(page)
@@ -207,7 +199,6 @@ def test_just_begun(bench):
     assert any("not enough data" in a for a in answers(page)) and "0 of 40 trials have ended." in page
 
 
-@together
 def test_columns_of_the_same_name_keep_their_own_values(bench, browse):
     folder = Folder(bench.path / "logs")
     folder.prepare()
