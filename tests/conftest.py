@@ -27,11 +27,6 @@ def settings_of(study, number):
     return new_strategy(study).propose(number, History()).settings
 
 
-def pytest_collection_modifyitems(items):
-    """Slow tests first, so that none of them is the last one that everybody waits for."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
 def pytest_sessionfinish(session, exitstatus):
     """In CI a skipped test is a failed one."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
