@@ -6,6 +6,8 @@
     logs/seen/trial-00007-1.jsonl.seen               collected by the master, in the results table
     logs/seen/trial-00007-1.jsonl.lost               an attempt that ended without a result; -2 is its next
     logs/checkpoints/trial-00007-1.checkpoint        what attempt 1 had learnt; a later attempt continues from it
+    logs/output/trial-00007-1.txt                    what the training printed in that attempt, for people
+    logs/out/trial-00007/                            what a command keeps for its later attempts at the trial
     logs/aside/…                                     what stood in the way of a name, moved, never deleted
     logs/study.json, logs/study.json.done            the study's definition; with .done it is complete
     logs/.NAME.gpu07-4711-1f0c93aa.tmp               NAME, while that process writes it

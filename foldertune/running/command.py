@@ -32,7 +32,7 @@ class CommandTrainer(Trainer):
     """Trains each trial with a process of its own.
 
     Args:
-        command: the command with words such as `{learning_rate}`, `{model.width}` and `{out}`. No shell reads it.
+        command: the command with words such as `{lr}`, `{model.width}` and `{out}`. No shell reads it.
         device: where to train. A GPU is shown to the command as its only one.
         pattern: finds values in lines that are not JSON. Its groups are the names; or, with groups `name` and `value`,
             it finds one pair after another.
@@ -123,7 +123,7 @@ def split(command: str) -> list[str]:
     except ValueError as error:
         raise UserError(f"--command: {error}") from None
     if not words:
-        raise UserError("--command: is empty; write a command such as 'python train.py --lr {learning_rate}'")
+        raise UserError("--command: is empty; write a command such as 'python train.py --lr {lr}'")
     return words
 
 
