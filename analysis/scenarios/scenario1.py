@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from functools import partial
 
 from analysis.scenarios.common import (
     ERROR,
@@ -18,7 +17,7 @@ from analysis.scenarios.common import (
     validation_images,
 )
 from foldertune.protocol import Trial
-from foldertune.reading.figures import draw_groups
+from foldertune.reading.figures import groups_picture
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
 from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import Sample, verdict
@@ -53,8 +52,7 @@ def pictures_of(groups: Sequence[Group]) -> list[Picture]:
     pictures = []
     for name, measure in (("training loss", LOSS), ("validation loss", "validation_loss"), ("validation error", ERROR)):
         caption = f"{name.capitalize()} over epochs, every run drawn, by learning rate."
-        draw = partial(draw_groups, groups, ["learning_rate"], measure)
-        pictures.append(Picture(name.replace(" ", "-"), caption, draw))
+        pictures.append(groups_picture(name.replace(" ", "-"), caption, groups, ["learning_rate"], measure))
     return pictures
 
 

@@ -17,8 +17,7 @@ from analysis.scenarios.common import (
     shown,
     summary_table,
 )
-from foldertune.reading.facts import median_curve
-from foldertune.reading.figures import draw_groups, draw_points
+from foldertune.reading.figures import draw_points, groups_picture
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
 from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import SIGNIFICANT, chance_of_difference, verdict
@@ -46,10 +45,12 @@ def pictures_of(groups: Sequence[Group]) -> list[Picture]:
         for rate in sorted({group.key[1] for group in groups})
     }
     return [
-        Picture(
+        groups_picture(
             "training-loss",
             f"Training loss over epochs: a panel for each momentum, a colour for each learning rate; {EVERY_RUN}.",
-            lambda: draw_groups(groups, NAMES, LOSS),
+            groups,
+            NAMES,
+            LOSS,
         ),
         Picture(
             "effective-rate",
@@ -124,7 +125,7 @@ def say_momentum(groups: Sequence[Group]) -> list[str]:
 
 def rises(group: Group) -> bool:
     """Does the median of the runs end at more than 1.5 times its lowest loss?"""
-    losses = median_curve(group.results.curve(trial, LOSS) for trial in group.trials).ys
+    losses = group.runs(LOSS).median.ys
     return not group.collapsed and bool(losses) and losses[-1] > 1.5 * min(losses)
 
 

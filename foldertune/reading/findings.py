@@ -117,14 +117,14 @@ def _share(value: float) -> str:
 
 def say_course(results: Results) -> list[str]:
     """Tell the numbers of trials and workers, the time they took, and when the best trial was found."""
-    seconds = results.elapsed()
-    if seconds is None or not results.trials:
+    work = results.work
+    if not work.spans or not results.trials:
         return []
     rate = "" if results.per_hour is None else f", {results.per_hour:.3g} trials an hour"
     answers = [
-        f"{counted(len(results.trials), 'trial')} by {counted(len(results.workers), 'worker')} on "
-        f"{counted(len(results.machines), 'host')}, at most {results.most_at_once} at once, "
-        f"in {duration(seconds)}{rate}."
+        f"{counted(len(results.trials), 'trial')} by {counted(len(work.workers), 'worker')} on "
+        f"{counted(len(work.machines), 'host')}, at most {work.most_at_once} at once, "
+        f"in {duration(work.seconds)}{rate}."
     ]
     course = results.course
     if len(course.values) > 1:

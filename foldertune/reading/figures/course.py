@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from foldertune.reading.facts import Column, Course
 from foldertune.reading.figures.style import (
     COLUMN,
     GREY,
@@ -21,8 +22,7 @@ from foldertune.reading.figures.style import (
     dress,
     new_figure,
 )
-from foldertune.reading.results import Results
-from foldertune.reading.spans import Span
+from foldertune.reading.spans import Span, Work
 from foldertune.study import Quantity
 
 if TYPE_CHECKING:
@@ -38,10 +38,8 @@ BARS = {  # by the state of an attempt: alternating shades, edge, hatch
 }
 
 
-def draw_best_so_far(results: Results) -> Figure:
+def draw_best_so_far(course: Course, metric: Quantity) -> Figure:
     """The metric of every trial, and the best so far, over the number of ended trials and over time."""
-    course = results.course
-    quantity = results.study.quantity(results.study.metric)
     timed = [(at, k) for k, at in enumerate(course.seconds) if at is not None]
     seconds, unit = _in_units(max((at for at, _ in timed), default=0.0))
     figure, axes = new_figure(PAGE, 2.8, 1, 2, sharey=True)
@@ -55,8 +53,8 @@ def draw_best_so_far(results: Results) -> Figure:
             xs, values, "o", color=GREY, markersize=MARKER, markeredgewidth=0, rasterized=crowded, label="a trial"
         )
         each.step(xs, best, where="post", color=KINDS[0], linewidth=1.8, label="best so far")
-        dress(each, "y", quantity, course.values)
-        dress(each, "x", Quantity(text, scale="linear"), [])
+        dress(each, "y", Column(metric, course.values))
+        dress(each, "x", Column(Quantity(text, scale="linear"), []))
         each.label_outer()
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=TEXT, frameon=False
@@ -84,8 +82,8 @@ def draw_simulated_searches(
     median_label = f"median of {of:,}"
     axes.step(range(1, len(median) + 1), median, where="post", color=KINDS[0], linewidth=2, label=median_label)
     values = [value for search in searches for value in search]
-    dress(axes, "y", replace(metric, label=f"best {metric.label} so far"), values)
-    dress(axes, "x", Quantity("evaluations", scale="log"), [1, len(median)])
+    dress(axes, "y", Column(replace(metric, label=f"best {metric.label} so far"), values))
+    dress(axes, "x", Column(Quantity("evaluations", scale="log"), [1, len(median)]))
     axes.legend(fontsize=TEXT, frameon=False)
     return figure
 
@@ -93,38 +91,29 @@ def draw_simulated_searches(
 # ---------------------------------------------------------------- the timeline
 
 
-def draw_timeline(results: Results) -> Figure:
+def draw_timeline(work: Work) -> Figure:
     """The timeline: one line per worker, one bar per trial; lost attempts are hatched."""
     from matplotlib.patches import Patch
 
-    spans, workers = results.spans, timeline_workers(results)
-    start, length = results.began or 0.0, results.elapsed() or 1.0
+    lines = work.timeline(MOST_WORKERS)
+    start, length, bars = work.began or 0.0, work.seconds or 1.0, sum(map(len, lines.values()))
     seconds, unit = _in_units(length)
-    figure, (axes,) = new_figure(PAGE, 1.1 + (0.34 if len(workers) < 20 else 0.2) * max(len(workers), 2))
-    for line, worker in enumerate(workers):
-        _draw_worker(axes, line, [s for s in spans if s.worker == worker], start, seconds, length, len(spans))
-    axes.set_yticks(range(len(workers)), [cut(worker, 32) for worker in workers], fontsize=TEXT)
-    axes.set_ylim(len(workers) - 0.4, -0.6)
+    figure, (axes,) = new_figure(PAGE, 1.1 + (0.34 if len(lines) < 20 else 0.2) * max(len(lines), 2))
+    for line, spans in enumerate(lines.values()):
+        _draw_worker(axes, line, spans, start, seconds, length, bars)
+    axes.set_yticks(range(len(lines)), [cut(worker, 32) for worker in lines], fontsize=TEXT)
+    axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.set_xlim(-0.01 * length / seconds, 1.01 * length / seconds)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{unit} since the first claim", fontsize=TITLE, color=INK)
     patches = [Patch(facecolor=KINDS[0], label="a trial (shades alternate)")]
-    if results.lost:
+    states = {span.state for spans in lines.values() for span in spans}
+    if "lost" in states:
         patches.append(Patch(facecolor="#f2b48a", edgecolor=KINDS[1], hatch="////", label="a lost attempt"))
-    if results.in_hand:
+    if not states <= {"seen", "lost"}:
         patches.append(Patch(facecolor="#bfe3d7", label="being trained"))
     figure.legend(handles=patches, loc="outside upper left", ncols=3, fontsize=TEXT, frameon=False)
     return figure
-
-
-def timeline_workers(results: Results) -> list[str]:
-    """The workers that a timeline shows, by host. If there are too many, those that lost an attempt come first."""
-    by_host = sorted(results.spans, key=lambda span: (span.host, span.start))
-    workers = list(dict.fromkeys(span.worker for span in by_host))
-    if len(workers) <= MOST_WORKERS:
-        return workers
-    lost = {span.worker for span in results.spans if span.state == "lost"}
-    return sorted(workers, key=lambda worker: worker not in lost)[:MOST_WORKERS]
 
 
 def _draw_worker(
