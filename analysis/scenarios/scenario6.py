@@ -27,8 +27,9 @@ def answer(results: Results, others: Mapping[str, Results]) -> Findings:
         *findings.say_course(results),
         say_gain({name: other.work.counted for name, other in same.items()}),
     ]
+    headline = findings.say_best(results)[0]
     pictures = [figures.timeline_picture(results)] if results.work.spans else []
-    return Findings(answers, pictures, headline=findings.say_best(results)[0])
+    return Findings(answers, pictures, headline=headline)
 
 
 def _is_same_search(a: Results, b: Results) -> bool:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import Trial
 from foldertune.reading.content import Picture
-from foldertune.reading.figures.course import MOST_WORKERS, draw_best_so_far, draw_simulated_searches, draw_timeline
+from foldertune.reading.figures.course import draw_best_so_far, draw_simulated_searches
 from foldertune.reading.figures.curves import Panel, draw_groups, draw_learning_curves, draw_points
 from foldertune.reading.figures.grid import draw_grid
 from foldertune.reading.figures.importance import draw_importance
 from foldertune.reading.figures.settings import draw_hyperparameters, draw_pair, draw_parallel_coordinates
 from foldertune.reading.figures.style import HIGHLIGHTED, MOST_DRAWN, sample_of
+from foldertune.reading.figures.timeline import MOST_WORKERS, draw_timeline
 from foldertune.reading.importance import Importance
 from foldertune.reading.results import Group, Results
 from foldertune.reading.words import described
@@ -36,7 +37,8 @@ MOST_MEASURES = 4
 
 def pictures(results: Results) -> list[Picture]:
     """The pictures that the data allow, the most informative first."""
-    metric, course = results.study.quantity(results.study.metric), results.course
+    course = results.course
+    metric = results.study.quantity(results.study.metric)
     found = []
     if results.measures:
         found.append(learning_curves_picture(results))
@@ -52,7 +54,8 @@ def pictures(results: Results) -> list[Picture]:
 
 def _pictures_of_settings(results: Results) -> list[Picture]:
     """The pictures of the metric over the settings that differ between trials."""
-    study, scores, importance = results.study, results.scores, results.importance
+    study, importance = results.study, results.importance
+    scores = results.scores
     metric, names = scores.metric.quantity.label, results.varied
     over = f"Each hyperparameter{' and what is derived from them' if scores.derived else ''} against {metric}; "
     best = f"the best {HIGHLIGHTED} trials in the colours of their curves."
@@ -139,7 +142,8 @@ def groups_picture(
 
 def timeline_picture(results: Results) -> Picture:
     """The picture of the timeline: the trials of each worker over time."""
-    work, workers = results.work, len(results.work.workers)
+    work = results.work
+    workers = len(work.workers)
     some = f"; {MOST_WORKERS} of {workers} workers, first those that lost an attempt" if workers > MOST_WORKERS else ""
     caption = (
         "Timeline: one line per worker, one bar per trial, with the trial's number where there is room, "

@@ -89,8 +89,6 @@ def draw_pair(scores: Scores, pair: tuple[str, str]) -> Figure:
     """The metric over two settings, or quantities derived from settings: points coloured by rank."""
     x, y = ((scores.settings | scores.derived)[name] for name in pair)
     figure, (axes,) = new_figure(4.6, 3.3)
-    dress(axes, "x", x)
-    dress(axes, "y", y)
     points = [(x.places[k], y.places[k], colour, scores.collapsed[k]) for k, colour in _coloured(scores)][::-1]
     size, many = (MARKER + 1) ** 2, len(points) > MANY
     if trained := [point[:3] for point in points if not point[3]]:  # the best on top
@@ -104,6 +102,8 @@ def draw_pair(scores: Scores, pair: tuple[str, str]) -> Figure:
         arrowprops={"arrowstyle": "-", "color": KINDS[1], "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3},
     )  # fmt: skip
     _add_rank_bar(figure, axes, scores.metric)
+    dress(axes, "x", x)
+    dress(axes, "y", y)
     return figure
 
 

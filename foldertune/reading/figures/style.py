@@ -91,6 +91,11 @@ def cut(value: Any, most: int = 20) -> str:
     return plain(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
+def in_units(seconds: float) -> tuple[float, str]:
+    """A unit that suits this time: its length in seconds, and its name."""
+    return (3600, "hours") if seconds > 7200 else (60, "minutes") if seconds > 120 else (1, "seconds")
+
+
 def sample_of(items: Sequence[Any]) -> list[Any]:
     """All items in their order; if a figure can't show as many, a random sample of them."""
     if len(items) <= MOST_DRAWN:
