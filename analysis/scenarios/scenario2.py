@@ -73,10 +73,11 @@ def say_best_rates(sizes: Sizes) -> list[str]:
         if not sample.values or not others:
             answers.append(f"Best learning rate for batch size {short(size)}: {NOT_ENOUGH}.")
             continue
-        second = others[0]
-        next_best = f"next {short(second.key[1])} with {shown(second, LOSS)}, {verdict(sample, second.sample(LOSS))}"
+        second, chance = others[0], chance_of_difference(sample, others[0].sample(LOSS))
+        next_best = f"next {short(second.key[1])} with {shown(second, LOSS)}, {verdict(chance)}"
         if second.collapsed:
-            next_best = f"the others collapsed in {sum(other.collapsed for other in others)} of their runs"
+            collapsed = sum(other.collapsed for other in others)
+            next_best = f"the others collapsed in {collapsed} of their runs"
         answers.append(
             f"Best learning rate for batch size {short(size)}: {short(best.key[1])} "
             f"(training loss {shown(best, LOSS)}; {next_best})."

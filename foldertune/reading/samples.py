@@ -65,9 +65,8 @@ def chance_of_difference(a: Sample, b: Sample) -> float | None:
     return float(ttest_ind(a.values, b.values, equal_var=False).pvalue)
 
 
-def verdict(a: Sample, b: Sample) -> str:
-    """Whether `a` differs from `b`, in words that can follow a comma."""
-    chance = chance_of_difference(a, b)
+def verdict(chance: float | None) -> str:
+    """A chance of difference in words that can follow a comma."""
     if chance is None:
         return "too few runs to tell whether that is more than chance"
     if chance < SIGNIFICANT:
