@@ -42,8 +42,8 @@ def find(results: Results, others: Mapping[str, Results]) -> Findings:
     name = scenario_of(results)
     if name is None:
         return findings.find(results)
-    losses = findings.say_losses(results, collapsed=name != "scenario5" or not results.collapsed)
     tables = [findings.setbacks_table(results)] if results.setbacks else []
+    losses = findings.say_losses(results, collapsed=name != "scenario5" or not results.collapsed)
     found = scenario6.answer(results, others) if name == "scenario6" else QUESTIONS[name](results)
     found.answers += losses
     found.tables += tables

@@ -21,8 +21,8 @@ MOST_COMPLAINTS = 3
 
 def find(results: Results) -> Findings:
     """The answers, pictures and tables for any study."""
-    answers = [*say_best(results), *say_importance(results), *say_course(results), *say_losses(results)]
     tables = [setbacks_table(results)] if results.setbacks else []
+    answers = [*say_best(results), *say_importance(results), *say_course(results), *say_losses(results)]
     return Findings(answers, figures.pictures(results), tables)
 
 

@@ -15,8 +15,9 @@ from foldertune.reading.content import Picture
 from foldertune.reading.figures.course import draw_best_so_far, draw_simulated_searches
 from foldertune.reading.figures.curves import Panel, draw_groups, draw_learning_curves, draw_points
 from foldertune.reading.figures.grid import draw_grid
+from foldertune.reading.figures.hyperparameters import draw_hyperparameters
 from foldertune.reading.figures.importance import draw_importance
-from foldertune.reading.figures.settings import draw_hyperparameters, draw_pair, draw_parallel_coordinates
+from foldertune.reading.figures.ranked import draw_pair, draw_parallel_coordinates
 from foldertune.reading.figures.style import HIGHLIGHTED, MOST_DRAWN, sample_of
 from foldertune.reading.figures.timeline import MOST_WORKERS, draw_timeline
 from foldertune.reading.importance import Importance
