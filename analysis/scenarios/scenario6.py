@@ -47,8 +47,7 @@ def say_once(name: str, results: Results) -> str:
         return f"{text}: each evaluated exactly once."
     parts = [findings.say_lost(results)] if results.lost else []
     if results.surplus:
-        numbers = listed(sorted({trial.name.number for trial in results.surplus}))
-        parts.append(f"trial {numbers} was evaluated more than once")
+        parts.append(f"trial {listed(results.surplus_numbers)} was evaluated more than once")
     if len(settings) < len(results.trials):
         parts.append(f"{len(results.trials) - len(settings)} had settings that another had, too")
     return f"{text}; {listed(parts)}; each is counted once."

@@ -1,4 +1,4 @@
-"""Sentences about the results of any study. They quote facts of `Results`, and compute none.
+"""Sentences about the results of any study. They quote facts of `Results`; all they add are counts, shares and orders.
 
 If the trials can't answer a question, the sentence says so.
 """
@@ -153,8 +153,7 @@ def say_losses(results: Results, *, collapsed: bool = True) -> list[str]:
     if results.lost:
         answers.append(f"{say_lost(results)}; see the timeline.")
     if results.surplus:
-        numbers = listed(sorted({trial.name.number for trial in results.surplus}))
-        answers.append(f"Of trial {numbers} there is another file, which is not counted.")
+        answers.append(f"Of trial {listed(results.surplus_numbers)} there is another file, which is not counted.")
     if results.complaints:
         told = "; ".join(results.complaints[:MOST_COMPLAINTS])
         answers.append(f"{counted(len(results.complaints), 'file')} could not be read: {told}.")

@@ -1,6 +1,7 @@
 """The results of a study so far: one object holds all trials and computes every fact once.
 
-Tables, views, sentences and figures take their facts from here, as values. They compute none themselves.
+Tables, views, sentences and figures are handed these facts as values. `facts.py`, `samples.py` and `spans.py` hold
+their types.
 """
 
 from __future__ import annotations
@@ -135,6 +136,11 @@ class Results:
     def collapsed(self) -> list[Trial]:
         """The trials that collapsed, as the study defines it."""
         return [trial for trial in self.ended if self.has_collapsed(trial)]
+
+    @cached_property
+    def surplus_numbers(self) -> list[int]:
+        """The numbers of the trials that have another attempt than the counted one."""
+        return sorted({trial.name.number for trial in self.surplus})
 
     @cached_property
     def running(self) -> list[Trial]:
