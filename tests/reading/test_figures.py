@@ -272,6 +272,8 @@ def test_parallel_coordinates_have_a_colour_bar_and_texts_that_do_not_collide(se
     (lines,) = figure.axes[0].collections
     for line, (trial, _) in zip(lines.get_segments()[::-1], search.scored, strict=True):
         assert math.isclose(line[1][1], math.log(trial.settings["rate"] / 0.001) / math.log(1.3**23), abs_tol=1e-6)
+        end = figure.axes[0].transData.transform(line[1])[1]
+        assert math.isclose(end, figure.axes[2].transData.transform((1, trial.settings["rate"]))[1], abs_tol=0.01)
 
 
 def test_of_more_trials_than_are_drawn_the_colours_are_ranks_among_all():

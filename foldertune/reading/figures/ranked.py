@@ -58,8 +58,9 @@ def draw_parallel_coordinates(scores: Scores) -> Figure:
     heights = [_add_scale(axes, x, column) for x, column in enumerate(columns)]
     lines = [[(x, column[k]) for x, column in enumerate(heights)] for k, _ in shown]
     colours = [(*colour[:3], 0.9 - 0.5 * k / len(shown)) for k, (_, colour) in enumerate(shown)]
-    axes.add_collection(LineCollection(lines[::-1], colors=colours[::-1], linewidths=1.1))  # the best on top
-    axes.set(xlim=(-0.1, len(columns) - 0.6), ylim=(-0.03, 1.03), yticks=[])
+    look: dict[str, Any] = {"colors": colours[::-1], "linewidths": 1.1, "clip_on": False}
+    axes.add_collection(LineCollection(lines[::-1], **look))  # the best on top
+    axes.set(xlim=(-0.1, len(columns) - 0.6), ylim=(0, 1), yticks=[])  # where the scales, too, begin and end
     axes.set_xticks(range(len(columns)), [wrapped(column.quantity, 16) for column in columns], fontsize=TEXT)
     axes.tick_params(length=0, pad=7)
     axes.grid(visible=False)
