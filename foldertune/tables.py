@@ -1,4 +1,4 @@
-"""Chooses, sorts and groups the rows of a table."""
+"""Chooses and sorts the rows of a table."""
 
 from __future__ import annotations
 
@@ -163,45 +163,3 @@ def sort_by(cells: Iterable[Cells], key: str, *, descending: bool = False) -> li
     numbers.sort(key=lambda row: row[key], reverse=descending)
     texts.sort(key=lambda row: as_text(row[key]), reverse=descending)
     return [*numbers, *texts, *rest]
-
-
-def group_by(
-    cells: Iterable[Cells], keys: Sequence[str], values: Sequence[str], counts: Callable[[Cells], bool]
-) -> list[Cells]:
-    """One row for each group of rows that agree in `keys`, in the order in which the groups first appear.
-
-    `group_columns` names the columns. Means and deviations are those of the rows for which `counts` is true. The
-    deviation is that of a sample (n − 1), and None for a single value.
-    """
-    groups: dict[tuple[Any, ...], list[Cells]] = {}
-    for row in cells:
-        agreed = (row.get(key) for key in keys)  # 1 and 1.0 agree; 1, true and "1" do not
-        groups.setdefault(tuple(v if is_number(v) else json.dumps(v) for v in agreed), []).append(row)
-    return [_summary(rows, keys, values, list(filter(counts, rows))) for rows in groups.values()]
-
-
-def group_columns(keys: Sequence[str], values: Sequence[str]) -> list[str]:
-    """The columns of grouped rows: the keys, the number of trials, the number left out of the means, and the mean and
-    deviation of each value.
-
-    A column that would have the name of a key gets `_` appended.
-    """
-    others = ["trials", "left_out", *(f"{value}_{what}" for value in values for what in ("mean", "deviation"))]
-    return [*keys, *(_unlike(name, keys) for name in others)]
-
-
-def _unlike(name: str, others: Sequence[str]) -> str:
-    while name in others:
-        name += "_"
-    return name
-
-
-def _summary(members: Sequence[Cells], keys: Sequence[str], values: Sequence[str], averaged: Sequence[Cells]) -> Cells:
-    import statistics  # takes a tenth of a second
-
-    summary = [*(members[0].get(key) for key in keys), len(members), len(members) - len(averaged)]
-    for value in values:
-        numbers = [float(row[value]) for row in averaged if is_number(row.get(value))]
-        summary.append(statistics.fmean(numbers) if numbers else None)
-        summary.append(statistics.stdev(numbers) if len(numbers) > 1 else None)
-    return dict(zip(group_columns(keys, values), summary, strict=True))

@@ -35,6 +35,7 @@ from foldertune.protocol import Folder, printable, write_whole
 from foldertune.reading.archive import read_archive, write_archive
 from foldertune.reading.reader import read_results
 from foldertune.reading.results import Results
+from foldertune.reading.samples import group_by, group_columns
 from foldertune.reading.terminal.table import main_columns, print_table, shown
 from foldertune.reading.words import best_first
 from foldertune.rows import Row, columns, results_csv, searched_and_metric, with_derived
@@ -45,8 +46,6 @@ from foldertune.tables import (
     check_columns,
     check_numbers,
     choose_columns,
-    group_by,
-    group_columns,
     is_number,
     sort_by,
     where,

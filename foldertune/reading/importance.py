@@ -65,6 +65,7 @@ def rank_all(values: Sequence[float]) -> list[float]:
 
 def measure_importance(
     study: Study,
+    names: Sequence[str],
     trials: Sequence[Trial],
     values: Sequence[float | None],
     setting: Callable[[Trial, str], Any],
@@ -72,10 +73,11 @@ def measure_importance(
     """Importance by Optuna's fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014), and by a random forest's predictions.
 
     Both use ranks instead of values, because a few diverged trials would make up nearly all the variance of the values.
-    A trial without a value ranks last. None with fewer than `FEWEST` trials, or if no hyperparameter varies, or if all
-    results are equal.
+    A trial without a value ranks last. None with fewer than `FEWEST` trials, or if all settings or all results
+    are equal.
 
     Args:
+        names: the hyperparameters that vary.
         trials: the ended trials of the study's own space.
         values: the metric of each trial; None where there is no finite one.
         setting: returns a trial's value of a setting, or of a quantity derived from settings.
@@ -83,8 +85,8 @@ def measure_importance(
     pairs, count = list(zip(trials, values, strict=True)), len(trials)
     if count > MOST:
         pairs = random.Random(0).sample(pairs, MOST)
-    names = [name for name in study.space if len({str(trial.settings[name]) for trial, _ in pairs}) > 1]
-    if len(pairs) < FEWEST or not names or len({value for _, value in pairs}) < 2:
+    settings = {str([trial.settings[name] for name in names]) for trial, _ in pairs}
+    if len(pairs) < FEWEST or len(settings) < 2 or len({value for _, value in pairs}) < 2:
         return None
     worst = math.inf if study.direction == "minimize" else -math.inf
     targets = rank_all([worst if value is None else value for _, value in pairs])

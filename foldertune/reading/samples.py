@@ -1,14 +1,15 @@
-"""Samples of repeated runs: their mean, their deviation, and tests of their difference."""
+"""Samples of repeated runs: their mean, their deviation, tests of their difference, and tables of them."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from foldertune.study import Quantity
-from foldertune.tables import finite
+from foldertune.tables import Cells, finite, is_number
 
 SIGNIFICANT = 0.05  # the largest p-value at which a difference counts as more than chance
 
@@ -64,11 +65,52 @@ def chance_of_difference(a: Sample, b: Sample) -> float | None:
     return float(ttest_ind(a.values, b.values, equal_var=False).pvalue)
 
 
-def verdict(a: Sample, b: Sample) -> str:
-    """Whether `a` differs from `b`, in words that can follow a comma."""
-    chance = chance_of_difference(a, b)
+def verdict(chance: float | None) -> str:
+    """A chance of difference in words that can follow a comma."""
     if chance is None:
         return "too few runs to tell whether that is more than chance"
     if chance < SIGNIFICANT:
         return f"more than chance (p = {chance:.2g})"
     return f"within noise (p = {chance:.2g})"
+
+
+# ---------------------------------------------------------------- tables
+
+
+def group_by(
+    cells: Iterable[Cells], keys: Sequence[str], values: Sequence[str], counts: Callable[[Cells], bool]
+) -> list[Cells]:
+    """One row for each group of rows that agree in `keys`, in the order in which the groups first appear.
+
+    `group_columns` names the columns. Means and deviations are those of the rows for which `counts` is true. The
+    deviation is that of a sample (n − 1), and None for a single value.
+    """
+    groups: dict[tuple[Any, ...], list[Cells]] = {}
+    for row in cells:
+        agreed = (row.get(key) for key in keys)  # 1 and 1.0 agree; 1, true and "1" do not
+        groups.setdefault(tuple(v if is_number(v) else json.dumps(v) for v in agreed), []).append(row)
+    return [_summary(rows, keys, values, list(filter(counts, rows))) for rows in groups.values()]
+
+
+def group_columns(keys: Sequence[str], values: Sequence[str]) -> list[str]:
+    """The columns of grouped rows: the keys, the number of trials, the number left out of the means, and the mean and
+    deviation of each value.
+
+    A column that would have the name of a key gets `_` appended.
+    """
+    others = ["trials", "left_out", *(f"{value}_{what}" for value in values for what in ("mean", "deviation"))]
+    return [*keys, *(_unlike(name, keys) for name in others)]
+
+
+def _unlike(name: str, others: Sequence[str]) -> str:
+    while name in others:
+        name += "_"
+    return name
+
+
+def _summary(members: Sequence[Cells], keys: Sequence[str], values: Sequence[str], averaged: Sequence[Cells]) -> Cells:
+    summary = [*(members[0].get(key) for key in keys), len(members), len(members) - len(averaged)]
+    for value in values:
+        sample = Sample.of(row.get(value) for row in averaged)
+        summary += [finite(sample.mean), sample.deviation]
+    return dict(zip(group_columns(keys, values), summary, strict=True))

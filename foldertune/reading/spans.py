@@ -7,9 +7,11 @@ clock is wrong, its trials appear at the wrong time.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from foldertune.protocol import Trial
@@ -60,25 +62,58 @@ def span_of(trial: Trial) -> Span | None:
     return Span(worker, str(host or "?"), name.number, name.attempt, start, max(start, end), name.state)
 
 
-def find_spans(trials: Iterable[Trial]) -> list[Span]:
-    """All attempts that left a trace, in the order of their starts. Attempts in hand end at the latest known time."""
-    found = [span for span in map(span_of, trials) if span is not None]
-    latest = max((span.end for span in found), default=0.0)
-    found = [replace(span, end=latest) if span.state in ("taken", "done") else span for span in found]
-    return sorted(found, key=lambda span: (span.start, span.number, span.attempt))
+@dataclass(frozen=True)
+class Work:
+    """Spans in the order of their starts, and what they tell together."""
 
+    spans: list[Span]
 
-def most_at_once(spans: Sequence[Span]) -> int:
-    """The largest number of workers that worked at the same time."""
-    ends = [(max(span.end, span.start + INSTANT), -1) for span in spans]
-    events = sorted([(span.start, 1) for span in spans] + ends)  # at equal times, ends come before starts
-    now, most = 0, 0
-    for _, change in events:
-        now += change
-        most = max(most, now)
-    return most
+    @classmethod
+    def of(cls, trials: Iterable[Trial]) -> Work:
+        """All attempts that left a trace. Attempts in hand end at the latest known time."""
+        found = [span for span in map(span_of, trials) if span is not None]
+        latest = max((span.end for span in found), default=0.0)
+        found = [replace(span, end=latest) if span.state in ("taken", "done") else span for span in found]
+        return cls(sorted(found, key=lambda span: (span.start, span.number, span.attempt)))
 
+    @cached_property
+    def counted(self) -> Work:
+        """The work on the trials that are counted."""
+        return Work([span for span in self.spans if span.state == "seen"])
 
-def elapsed(spans: Sequence[Span]) -> float:
-    """Seconds from the first start to the last end; 0.0 without spans."""
-    return max(span.end for span in spans) - min(span.start for span in spans) if spans else 0.0
+    @cached_property
+    def began(self) -> float | None:
+        """The time of the first claim, in seconds since 1970."""
+        return min((span.start for span in self.spans), default=None)
+
+    @cached_property
+    def seconds(self) -> float:
+        """Seconds from the first claim to the last report; 0.0 without spans."""
+        return max(span.end for span in self.spans) - self.began if self.began is not None else 0.0
+
+    @cached_property
+    def most_at_once(self) -> int:
+        """The largest number of workers that worked at the same time."""
+        ends = [(max(span.end, span.start + INSTANT), -1) for span in self.spans]
+        events = sorted([(span.start, 1) for span in self.spans] + ends)  # at equal times, ends come before starts
+        return max(itertools.accumulate(change for _, change in events), default=0)
+
+    @cached_property
+    def workers(self) -> list[str]:
+        """All workers, in the order of their first claims."""
+        return list(dict.fromkeys(span.worker for span in self.spans))
+
+    @cached_property
+    def machines(self) -> list[str]:
+        """The names of all hosts, in the order of their first claims."""
+        return list(dict.fromkeys(span.host for span in self.spans))
+
+    def timeline(self, most: int) -> dict[str, list[Span]]:
+        """The spans of each worker, by host. Of more than `most` workers, those that lost an attempt come first."""
+        lines: dict[str, list[Span]] = {}
+        for span in sorted(self.spans, key=lambda span: (span.host, span.start)):
+            lines.setdefault(span.worker, []).append(span)
+        if len(lines) <= most:
+            return lines
+        losers = {span.worker for span in self.spans if span.state == "lost"}
+        return {worker: lines[worker] for worker in sorted(lines, key=lambda worker: worker not in losers)[:most]}
