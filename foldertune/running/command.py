@@ -71,10 +71,11 @@ class CommandTrainer(Trainer):
         values = {**own, **flat(settings)}
         try:
             words = [fill_in(word, values) for word in self._words]
+            self._process = Process(words, self._signals, self._hear, environment=environment(self._device))
         except KeyError as error:  # a trial that was queued by hand
             self._messages.append({"error": f"--command: this trial has no setting {error}"})
-        else:
-            self._process = Process(words, self._signals, self._hear, environment=environment(self._device))
+        except OSError as error:
+            self._messages.append({"error": f"no process can be started here: {error.strerror}; see ulimit -a"})
 
     def stop(self, how: str, grace: float) -> None:
         """Send SIGTERM to the command and to all that it has started."""

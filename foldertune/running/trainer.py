@@ -21,6 +21,7 @@ from foldertune.trainer.channel import Channel, Message
 from foldertune.trainer.report import Stopped
 
 ROUND = 1.0  # seconds: the longest wait for a message
+LOADS = 3  # times that a process may die while it loads the objective: one may have been killed by chance
 TAIL = 4096  # bytes of output, kept to explain how a trainer ended
 HERE = str(Path(foldertune.__file__).resolve().parents[1])  # the directory that holds the package
 
@@ -112,17 +113,21 @@ class ObjectiveTrainer(Trainer):
         """Start the process unless it is there, and wait until it has loaded the objective."""
         if self._process and not self._process.has_ended():
             return
-        self.end(0)
-        self._start()
-        while not self._signals.number:
-            message = self.next(time.monotonic() + ROUND) or {}
-            if "ready" in message:
+        for _ in range(LOADS):
+            self.end(0)
+            self._start()
+            answer = self._wait_until_loaded()
+            if "ready" in answer:
                 return
-            if "unable" in message:
+            if "unable" in answer:
                 self.end()
-                raise UserError(message["unable"])
-            if "error" in message:
-                raise UserError(f"--objective {self.name}: while it is loaded, {message['error']}")
+                raise UserError(answer["unable"])
+        raise UserError(f"--objective {self.name}: while it is loaded, {answer['error']}")
+
+    def _wait_until_loaded(self) -> Message:
+        while not self._signals.number:
+            if message := self.next(time.monotonic() + ROUND):
+                return message
         self.end(0)
         raise Stopped
 
@@ -133,9 +138,13 @@ class ObjectiveTrainer(Trainer):
         self._channel, self._tail = Channel(self._socket.fileno()), b""
         program = f"import sys; here = {HERE!r}; here in sys.path or sys.path.insert(0, here); "
         program += f"from foldertune.trainer.main import main; main({theirs.fileno()}, {self.name!r}, {self.device!r})"
-        with theirs:
-            command = [sys.executable, "-P", "-c", program]
+        command = [sys.executable, "-P", "-c", program]
+        try:
             self._process = Process(command, self._signals, self._hear, self._channel, keep=[theirs.fileno()])
+        except OSError as error:
+            raise UserError(f"no process can be started here: {error.strerror}; see ulimit -a") from None
+        finally:
+            theirs.close()
 
     def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: Path) -> None:
         """Have the function train."""
