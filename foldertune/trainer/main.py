@@ -29,7 +29,7 @@ def main(descriptor: int, name: str, device: str) -> None:
     channel = Channel(descriptor)
     trainer = Training(channel)
     trainer.listen_to_signals()
-    os.register_at_fork(after_in_child=forget_signals)
+    os.register_at_fork(before=hold_signals, after_in_parent=release_signals, after_in_child=trainer.forget_signals)
     try:
         objective = load_objective(name, device)
     except UserError as error:
@@ -199,13 +199,24 @@ class Training(Listener):
         for number in STOPPING:
             signal.signal(number, self._on_signal)
 
+    def forget_signals(self) -> None:
+        """In a process that the training forks, such as a data loader, let signals do what they always do."""
+        for number in STOPPING:
+            if signal.getsignal(number) == self._on_signal:  # and not a handler of the training's own
+                signal.signal(number, signal.SIG_DFL)
+        release_signals()
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._was_signalled = self._must_look = True
         if self._may_be_interrupted:
             self._obey()
 
 
-def forget_signals() -> None:
-    """In a process that the training forks, such as a data loader, let these signals do what they always do."""
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_DFL)
+def hold_signals() -> None:
+    """Let signals wait while the training forks: a child that is ended at once would only take a note of it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+
+
+def release_signals() -> None:
+    """Let them come again."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
