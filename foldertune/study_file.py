@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from foldertune.derived import names_in
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.shipped import DEFAULT_OBJECTIVE, STUDIES, shipped_studies
-from foldertune.space import Categorical, Dimension, Float, Int
+from foldertune.space import Categorical, Dimension, Float, Int, identity
 from foldertune.study import SCALES, SEED, Quantity, Study, label_of
 
 LARGEST = 1e300  # of a bound; with larger ones, floats overflow
@@ -38,8 +38,9 @@ def load_study(name_or_path: str) -> Study:
     if path.suffix != ".toml" and not path.is_file():
         path = STUDIES / f"{name_or_path}.toml"
     try:
-        with open(path, "rb") as file:
-            record = tomllib.load(file)
+        record = tomllib.loads(
+            path.read_bytes().decode("utf-8-sig")
+        )  # some editors begin a file with a byte-order mark
     except FileNotFoundError:
         known = shipped_studies()
         raise StudyError(
@@ -173,7 +174,11 @@ class _Reader:
             self.fail(key, f"choices must be a list, not {choices!r}")
         if not choices:
             self.fail(key, "the list of values is empty; give at least one")
-        if len({(type(choice), choice) for choice in map(str, choices)}) < len(choices):
+        for choice in choices:
+            if not isinstance(choice, _Scalar):
+                remedy = "give it a name, as text, and let the objective look it up"
+                self.fail(key, f"a choice must be one number, text or true/false, not {choice!r}; {remedy}")
+        if len(set(map(identity, choices))) < len(choices):
             self.fail(key, f"a value stands twice in {choices}; remove one (a grid's 'repeats' tries each more often)")
         return Categorical(tuple(self.scalar(key, choice) for choice in choices))
 

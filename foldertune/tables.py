@@ -13,6 +13,7 @@ from typing import Any
 from foldertune.errors import UserError, did_you_mean
 from foldertune.protocol import printable
 
+SMALL = 2.0**-600  # a factor that makes any float small enough to be squared and added up
 LONGEST = 400  # characters of a value that people are shown
 Cells = dict[str, Any]  # a row's values by column; None: no value
 
@@ -43,6 +44,27 @@ def is_number(value: Any) -> bool:
 def finite(value: Any) -> float | None:
     """`value` as a float; None if it is not a finite number."""
     return float(value) if is_number(value) else None
+
+
+def mean(numbers: Sequence[float]) -> float:
+    """The arithmetic mean of at least one number."""
+    return _within_range(lambda ns: math.fsum(ns) / len(ns), numbers)
+
+
+def deviation(numbers: Sequence[float]) -> float | None:
+    """The standard deviation of a sample (n − 1); None for fewer than two numbers, or if it is beyond all floats."""
+    import statistics  # takes a tenth of a second
+
+    return finite(_within_range(statistics.stdev, numbers)) if len(numbers) > 1 else None
+
+
+def _within_range(average: Callable[[Sequence[float]], float], numbers: Sequence[float]) -> float:
+    """An average, also of numbers with a sum or with squares that no float can hold."""
+    try:
+        value = average(numbers)
+    except OverflowError:
+        value = math.inf
+    return value if math.isfinite(value) else average([number * SMALL for number in numbers]) / SMALL
 
 
 def short(value: Any) -> str:
@@ -197,11 +219,9 @@ def _unlike(name: str, others: Sequence[str]) -> str:
 
 
 def _summary(members: Sequence[Cells], keys: Sequence[str], values: Sequence[str], averaged: Sequence[Cells]) -> Cells:
-    import statistics  # takes a tenth of a second
-
     summary = [*(members[0].get(key) for key in keys), len(members), len(members) - len(averaged)]
     for value in values:
         numbers = [float(row[value]) for row in averaged if is_number(row.get(value))]
-        summary.append(statistics.fmean(numbers) if numbers else None)
-        summary.append(statistics.stdev(numbers) if len(numbers) > 1 else None)
+        summary.append(mean(numbers) if numbers else None)
+        summary.append(deviation(numbers))
     return dict(zip(group_columns(keys, values), summary, strict=True))

@@ -12,6 +12,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def clipped(text: Any, most: int) -> str:
+    """A text of at most so many characters: its beginning and its end."""
+    text = str(text)
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[len(text) - most // 2 + 3 :]}"
+
+
 def counted(number: int, noun: str) -> str:
     """A number with a noun: `1 trial`, `3 trials`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"

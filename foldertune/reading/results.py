@@ -18,6 +18,7 @@ from foldertune.reading.facts import Course, Curve, Host, Setback, Silence, find
 from foldertune.reading.importance import Importance, measure_importance
 from foldertune.reading.samples import Sample
 from foldertune.reading.spans import Span, elapsed, find_spans, most_at_once, parse_time
+from foldertune.space import identity
 from foldertune.study import Study
 from foldertune.tables import finite
 
@@ -216,10 +217,11 @@ class Results:
         for trial in self.ended:
             key = tuple(trial.settings.get(name) for name in names)
             if self.study.contains(trial.settings) and all(isinstance(value, str | int | float) for value in key):
-                found.setdefault(key, []).append(trial)
+                found.setdefault(identity(key), []).append(trial)
+        groups = [Group(tuple(ts[0].settings.get(name) for name in names), ts, self) for ts in found.values()]
         with contextlib.suppress(TypeError):  # numbers among texts keep their order
-            found = dict(sorted(found.items()))
-        return [Group(key, trials, self) for key, trials in found.items()]
+            groups.sort(key=lambda group: group.key)
+        return groups
 
     # ---- learning curves
 

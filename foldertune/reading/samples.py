@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foldertune.study import Quantity
-from foldertune.tables import finite
+from foldertune.tables import deviation, finite, mean
 
 SIGNIFICANT = 0.05  # the largest p-value at which a difference counts as more than chance
 
@@ -29,14 +29,12 @@ class Sample:
     @property
     def mean(self) -> float:
         """The arithmetic mean; infinite without a value, so that an empty sample is never the lowest."""
-        return math.fsum(self.values) / len(self.values) if self.values else math.inf
+        return mean(self.values) if self.values else math.inf
 
     @property
     def deviation(self) -> float | None:
         """The standard deviation of a sample (n − 1); None for fewer than two values."""
-        import statistics  # takes a tenth of a second
-
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+        return deviation(self.values)
 
     def show(self, quantity: Quantity) -> str:
         """`0.031 ± 0.002 (3 runs)`, `0.031 (1 run)`, or `no value (2 runs)`."""

@@ -89,7 +89,7 @@ class Master:
             self.meet(name)
         for name in settled:
             if name.state == "lost" and name.number not in self.ledger.counted:
-                trial, reason = self.examine(name, "its worker died or fell silent")
+                trial, reason = self.examine(name)
                 # Its successor may be there, hidden by a directory's cache on a network. We skip one attempt's number,
                 # so that no two files ever have the same name.
                 self.ledger.lose(name, reason, trial.settings if trial else None, skipped=1)
@@ -165,14 +165,15 @@ class Master:
         elif seen := self.folder.collect(name):
             self.count(replace(trial, name=seen))
 
-    def examine(self, name: TrialName, otherwise: str) -> tuple[Trial | None, str]:
+    def examine(self, name: TrialName, otherwise: str = "") -> tuple[Trial | None, str]:
         """The trial in a file (None if it is broken), and why it does not count (empty if it does)."""
         try:
             trial = self.folder.read(name)
         except BrokenFile as error:
             return None, str(error)
-        unfinished = trial.result is None and trial.error is None
-        return trial, otherwise if unfinished else trial.shortcoming(self.study.metric) or ""
+        if trial.result is None and trial.error is None:
+            return trial, otherwise or trial.silence
+        return trial, trial.shortcoming(self.study.metric) or ""
 
     def count(self, trial: Trial) -> None:
         """Note that this trial is one of the results: its file is `.seen`."""
