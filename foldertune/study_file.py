@@ -152,6 +152,8 @@ class _Reader:
             self.fail(key, f"must be one number, text or true/false, not {value!r}; lists and ranges belong in [space]")
         if isinstance(value, float) and not math.isfinite(value):
             self.fail(key, f"must be finite, not {value}")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            self.fail(key, "must have at most 63 bits; write a larger number as text")
         return value
 
     # ------------------------------------------------------------ the search space

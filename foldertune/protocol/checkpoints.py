@@ -3,8 +3,9 @@
     logs/checkpoints/trial-00007-1.checkpoint
 
 The first line is JSON: the settings, the study (its name, objective and metric), and the length and checksum of the
-bytes that follow. A checkpoint is never a result. If all are lost, training starts again from the beginning. So one
-that does not say whose it is, or that another study has left here, is not resumed: that costs time, and no result.
+bytes that follow. What another study has left here, perhaps with other training code, is not resumed, though its
+settings be equal. A checkpoint of an earlier version does not say whose it is; it is believed, so that a search goes on
+after an update. A checkpoint is never a result. If all are lost, training starts again from the beginning.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def save_checkpoint(path: str, origin: Record, data: bytes) -> None:
 
     Raises OSError, also if it is so large that it would never be read.
     """
-    head = _head(origin, data)
+    head = to_line({**origin, **_seal(data)})
     if (size := len(head) + len(data)) > MAX_CHECKPOINT:
         raise OSError(errno.EFBIG, f"{size:,} bytes, more than the {MAX_CHECKPOINT:,} that a checkpoint may have", path)
     write_whole(path, head + data, sync=True)
@@ -52,7 +53,8 @@ def load_checkpoints(directory: Path, name: TrialName, origin: Record) -> Iterat
         path = checkpoint_path(directory, name.number, attempt)
         with contextlib.suppress(OSError, BrokenFile):
             head, _, data = read_bytes(path, MAX_CHECKPOINT).partition(b"\n")
-            if head + b"\n" == _head(origin, data):
+            seal = _seal(data)
+            if head + b"\n" in (to_line({**origin, **seal}), to_line({"settings": origin["settings"], **seal})):
                 yield path, data
 
 
@@ -64,5 +66,5 @@ def remove_checkpoints(directory: Path, numbers: Container[int]) -> None:
             remove(f"{directory}/{text}")
 
 
-def _head(origin: Record, data: bytes) -> bytes:
-    return to_line({**origin, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+def _seal(data: bytes) -> Record:
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

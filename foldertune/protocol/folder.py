@@ -182,14 +182,20 @@ class Folder:
         timeout: float | None = None,
         lost: Sequence[str] = (),
         sync: bool = False,
-    ) -> None:
-        """Offer a trial to the workers. Use `sync` if its settings can't be computed again after a power failure."""
+    ) -> bool:
+        """Offer a trial to the workers. Use `sync` if its settings can't be computed again after a power failure.
+
+        False if there is such a file: a person has queued it, and it is not replaced.
+        """
+        if self.has(name):
+            return False
         first: Record = {"settings": settings, "lease": lease}
         if timeout is not None:
             first["timeout"] = timeout
         if lost:
             first["lost"] = list(lost)
         write_whole(self.locate(name), to_line(first), sync=sync)
+        return True
 
     def collect(self, name: TrialName) -> TrialName | None:
         """Count a trial that has a result. None if its file went elsewhere meanwhile."""
@@ -366,7 +372,8 @@ class Claim:
 
 def _origin(settings: Record, study: Record | None) -> Record:
     """Where a checkpoint comes from: only trainings with the same settings, of the same study, may resume from it."""
-    return {"settings": settings, "study": {key: (study or {}).get(key) for key in ("name", "objective", "metric")}}
+    of = {"study": {key: study.get(key) for key in ("name", "objective", "metric")}} if study else {}
+    return {"settings": settings, **of}
 
 
 def signature_of(path: str) -> tuple[int, ...]:

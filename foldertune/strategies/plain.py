@@ -62,6 +62,8 @@ class RandomSearch:
 class GridSearch(RandomSearch):
     """Tries every combination in turn, the last hyperparameter changing fastest, then again for each repeat."""
 
+    is_exhaustive = True
+
     def __init__(self, study: Study) -> None:
         super().__init__(study)
         self.lists = _lists(study, study.name)
