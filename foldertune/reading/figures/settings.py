@@ -32,7 +32,7 @@ from foldertune.reading.figures.style import (
     wrapped,
 )
 from foldertune.reading.results import Results
-from foldertune.space import Categorical
+from foldertune.space import Categorical, identity
 from foldertune.study import Study
 from foldertune.tables import short
 
@@ -136,19 +136,19 @@ def _draw_table(results: Results, pair: tuple[str, str]) -> Figure:
     study = results.study
     metric = study.quantity(study.metric)
     columns, rows = (_choices(study, name) for name in pair)
-    samples = {group.key: group.sample_of_results(study.metric) for group in results.groups(*pair)}
+    samples = {identity(group.key): group.sample_of_results(study.metric) for group in results.groups(*pair)}
     means = {key: sample.mean for key, sample in samples.items() if sample.values}
     figure, (axes,) = new_figure(min(2.0 + 0.75 * len(columns), PAGE), 1.2 + 0.4 * len(rows))
     norm = norm_of(metric, list(means.values()) or [0.0, 1.0])
-    cells = [[means.get((x, y), math.nan) for x in columns] for y in rows]
+    cells = [[means.get(identity((x, y)), math.nan) for x in columns] for y in rows]
     image = axes.imshow(cells, norm=norm, cmap=best_is_dark(study), aspect="auto")
     for (j, x), (i, y) in ((across, down) for across in enumerate(columns) for down in enumerate(rows)):
-        mean = means.get((x, y))
+        mean = means.get(identity((x, y)))
         if mean is not None:
             light = (norm(mean) > 0.6) == (study.direction == "minimize")
             text, colour = metric.show(mean), INK if light else "white"
         else:
-            text, colour = "collapsed" if (x, y) in samples else "", INK
+            text, colour = "collapsed" if identity((x, y)) in samples else "", INK
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=SMALL)
     for which, name, choices in (("x", pair[0], columns), ("y", pair[1], rows)):
         dress(axes, which, quantity_of(study, name), [])
