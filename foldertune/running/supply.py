@@ -64,7 +64,7 @@ class Supply:
     @property
     def missing(self) -> list[Record]:
         """The settings of an exhaustive search that no trial has, because a person has used their numbers."""
-        return [settings for settings in self._replaced.values() if identity(settings) not in self._others]
+        return [settings for _, settings in sorted(self._replaced.items()) if identity(settings) not in self._others]
 
     def _replacement(self) -> tuple[TrialName, Record] | None:
         """Missing settings, under the first number that nobody uses."""
