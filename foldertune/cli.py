@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from foldertune import __version__
 from foldertune.errors import UserError, did_you_mean
 from foldertune.shipped import command
+from foldertune.text import printable
 
 COMMANDS = {
     "master": "search: publish trials, collect results, try lost trials again",
@@ -92,7 +93,7 @@ def guard(main: Callable[[], int]) -> int:
 
 def complain(message: str) -> int:
     """Print an error message and return the exit code for bad usage, 2."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return 2
 
 

@@ -7,6 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 
+def identity(value: Any) -> Any:
+    """What makes two values the same: 1 and 1.0 are; 1, true and "1" are three values, also within lists."""
+    if isinstance(value, dict):
+        return dict, tuple((key, identity(item)) for key, item in sorted(value.items()))
+    if isinstance(value, list | tuple):
+        return list, tuple(map(identity, value))
+    return type(value) if isinstance(value, bool | str) else None, value
+
+
 @dataclass(frozen=True)
 class Float:
     """A real number from `low` to `high`; with `log`, uniform in its logarithm."""
@@ -59,7 +68,7 @@ class Categorical:
 
     def contains(self, value: Any) -> bool:
         """Is `value` one of the choices? 1 and true are not the same choice."""
-        return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in self.choices)
+        return identity(value) in map(identity, self.choices)
 
     def at(self, u: float) -> Any:
         """The choice at the share u of the list, 0 <= u < 1."""

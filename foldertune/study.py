@@ -11,7 +11,7 @@ from typing import Any
 
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
 from foldertune.shipped import DEFAULT_OBJECTIVE
-from foldertune.space import Categorical, Dimension
+from foldertune.space import Categorical, Dimension, identity
 
 SEED = "seed"  # every trial has this setting, with a value of its own unless the study fixes it
 PERCENT = "%"
@@ -71,7 +71,7 @@ class Study:
     def contains(self, settings: Mapping[str, Any]) -> bool:
         """Could a trial of this study have these settings? One queued by hand may have others."""
         missing = object()
-        fixed = all(settings.get(key, missing) == value for key, value in self.fixed.items())
+        fixed = all(identity(settings.get(key, missing)) == identity(value) for key, value in self.fixed.items())
         return fixed and all(key in settings and d.contains(settings[key]) for key, d in self.space.items())
 
     def is_better(self, value: float, other: float) -> bool:
@@ -153,7 +153,7 @@ def differences(old: Study, new: Study) -> list[str]:
     return [
         f"{key} ({a.get(key, missing)} in the folder, now {b.get(key, missing)})"
         for key in dict.fromkeys([*a, *b])
-        if a.get(key, missing) != b.get(key, missing)
+        if identity(a.get(key, missing)) != identity(b.get(key, missing))
     ]
 
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from foldertune.derived import names_in
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, STUDIES, shipped_studies
-from foldertune.space import Categorical, Dimension, Float, Int
+from foldertune.space import Categorical, Dimension, Float, Int, identity
 from foldertune.study import SCALES, SEED, Quantity, Study, label_of
 
 LARGEST = 1e300  # of a bound; with larger ones, floats overflow
@@ -42,8 +42,9 @@ def load_study(name_or_path: str, objective: str = DEFAULT_OBJECTIVE) -> Study:
     if path.suffix != ".toml" and not path.is_file():
         path = STUDIES / f"{name_or_path}.toml"
     try:
-        with open(path, "rb") as file:
-            record = tomllib.load(file)
+        record = tomllib.loads(
+            path.read_bytes().decode("utf-8-sig")
+        )  # some editors begin a file with a byte-order mark
     except FileNotFoundError:
         known = shipped_studies()
         raise StudyError(
@@ -156,6 +157,8 @@ class _Reader:
             self.fail(key, f"must be one number, text or true/false, not {value!r}; lists and ranges belong in [space]")
         if isinstance(value, float) and not math.isfinite(value):
             self.fail(key, f"must be finite, not {value}")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            self.fail(key, "must have at most 63 bits; write a larger number as text")
         return value
 
     # ------------------------------------------------------------ the search space
@@ -178,7 +181,11 @@ class _Reader:
             self.fail(key, f"choices must be a list, not {choices!r}")
         if not choices:
             self.fail(key, "the list of values is empty; give at least one")
-        if len({(type(choice), choice) for choice in map(str, choices)}) < len(choices):
+        for choice in choices:
+            if not isinstance(choice, _Scalar):
+                remedy = "give it a name, as text, and let the objective look it up"
+                self.fail(key, f"a choice must be one number, text or true/false, not {choice!r}; {remedy}")
+        if len(set(map(identity, choices))) < len(choices):
             self.fail(key, f"a value stands twice in {choices}; remove one (a grid's 'repeats' tries each more often)")
         return Categorical(tuple(self.scalar(key, choice) for choice in choices))
 

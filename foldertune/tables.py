@@ -46,10 +46,15 @@ def finite(value: Any) -> float | None:
 
 
 def short(value: Any) -> str:
-    """A value as people read it in a table: four significant digits, control characters escaped, `–` for None."""
+    """A value as people read it in a table: four significant digits, control characters escaped, `–` for None.
+
+    A text that looks like a number, or like true or false, stands in quotes: "1" and 1 are two values.
+    """
     if value is None:
         return "–"
     text = f"{value:.4g}" if isinstance(value, float) else printable(str(value))
+    if isinstance(value, str) and (text.lower() in ("true", "false") or _to_number(text) is not None):
+        text = f'"{text}"'
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
@@ -106,7 +111,8 @@ def where(cells: Iterable[Cells], condition: str, known: Sequence[str]) -> list[
     """The rows for which a condition such as `width<50` holds. Rows without a value in that column are left out.
 
     `error=` selects the rows without a value, `error!=` those with one. If a column has numbers and texts, they are
-    not compared with each other. Raises TableError, naming the condition, if it is not a valid one.
+    not compared with each other; `kind="1"` selects the text. Raises TableError, naming the condition, if it is not a
+    valid one.
     """
     key, sign, text = _parse_condition(condition, known)
     if not text:
@@ -121,6 +127,7 @@ def where(cells: Iterable[Cells], condition: str, known: Sequence[str]) -> list[
             f"--where {condition!r}: {printable(key)} holds {' and '.join(sorted(kinds))}; {text!r} is something else"
         )
     only_equal = number is not None and "numbers" in kinds  # then < and > compare numbers only
+    unquoted = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
     def holds(value: Any) -> bool:
         kind, compare = _kind(value), COMPARISONS[sign]
@@ -128,7 +135,7 @@ def where(cells: Iterable[Cells], condition: str, known: Sequence[str]) -> list[
             return sign == "!=" if number is None else compare(value, number)
         if kind == "true or false":
             return compare(as_text(value), text.lower())
-        return compare(as_text(value), text) and (sign in ("=", "==", "!=") or not only_equal)
+        return compare(as_text(value), unquoted) and (sign in ("=", "==", "!=") or not only_equal)
 
     return [row for row in there if holds(row[key])]
 

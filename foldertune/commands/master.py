@@ -25,7 +25,7 @@ from foldertune.errors import StudyError, UserError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices
-from foldertune.protocol import DEFAULT_LEASE, Folder
+from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import open_view
@@ -147,7 +147,10 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
     """Publish, collect and follow up until the budget is spent, and show the progress. Returns the exit code."""
     signal.signal(signal.SIGTERM, _terminate)
     with open_view() as view:
-        master = Master(folder, study, arguments.lease, arguments.max_attempts, arguments.trial_timeout, view.say)
+        lease = max(arguments.lease, SHORTEST_LEASE)
+        if lease > arguments.lease:
+            view.say(f"--lease {arguments.lease:g}: so short a lease loses live workers; it is {lease:g} second")
+        master = Master(folder, study, lease, arguments.max_attempts, arguments.trial_timeout, view.say)
         reader = Reader(folder, study)
 
         def read() -> Results:

@@ -114,7 +114,7 @@ def main(arguments: argparse.Namespace) -> int:
     for complaint in results.complaints:
         print(f"left out: {printable(complaint)}", file=sys.stderr)
     if missing := results.study.missing_library():
-        print(missing, file=sys.stderr)
+        print(printable(missing), file=sys.stderr)
     mend_table(Folder(arguments.logs), [Row.from_trial(trial) for trial in results.trials])
     if arguments.keep:
         keep(results, arguments.logs, arguments.keep)

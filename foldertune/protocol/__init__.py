@@ -53,9 +53,18 @@ the lines; `files.py` writes bytes safely and reads them back; `leases.py` and `
 """
 
 from foldertune.protocol.checkpoints import MAX_CHECKPOINT, MAX_LOOK_BACK
-from foldertune.protocol.files import MAX_BYTES, SAFE, BrokenFile, append_line, read_bytes, sync, write_whole
+from foldertune.protocol.files import (
+    MAX_BYTES,
+    MAX_REPORTS,
+    SAFE,
+    BrokenFile,
+    append_line,
+    read_bytes,
+    sync,
+    write_whole,
+)
 from foldertune.protocol.folder import Claim, Folder, LeaseLost
-from foldertune.protocol.leases import DEFAULT_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
+from foldertune.protocol.leases import DEFAULT_LEASE, SHORTEST_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
 from foldertune.protocol.names import TrialName, host_name, new_owner, own_host, temporary_name, writer_of
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
 from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
@@ -66,7 +75,9 @@ __all__ = [
     "MAX_BYTES",
     "MAX_CHECKPOINT",
     "MAX_LOOK_BACK",
+    "MAX_REPORTS",
     "SAFE",
+    "SHORTEST_LEASE",
     "SIGNS_PER_LEASE",
     "BrokenFile",
     "Claim",

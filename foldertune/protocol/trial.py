@@ -14,6 +14,7 @@ from foldertune.protocol.files import BrokenFile, read_bytes
 from foldertune.protocol.names import TrialName
 
 Record = dict[str, Any]
+LAST_WORDS = (b'{"result"', b'{"error"')  # the beginnings of a story's last line
 
 
 @dataclass
@@ -41,7 +42,8 @@ class Trial:
         if isinstance(first.get("lost"), list):
             trial.lost = [str(reason) for reason in first["lost"]]
         for record in records[1:]:
-            if "claimed" in record:  # an earlier owner gave the trial back: its lines do not count
+            is_epoch = next(iter(record), None) == "epoch"  # its metrics may have any names, also `claimed` or `error`
+            if "claimed" in record and not is_epoch:  # an earlier owner gave the trial back: its lines do not count
                 trial.claim, trial.epochs, trial.result, trial.error, trial.finished = record, [], None, None, None
             elif trial.result is not None or trial.error is not None:
                 continue  # lines after the last word do not count either
@@ -56,6 +58,17 @@ class Trial:
         if name.state == "seen" and trial.result is None and trial.error is None:
             raise BrokenFile(f"{path}: ends without a result")
         return trial
+
+    @property
+    def reached(self) -> str:
+        """How far the training has come, in words that can follow a verb."""
+        return f"after epoch {self.epochs[-1]['epoch']}" if self.epochs else "before its first report"
+
+    @property
+    def silence(self) -> str:
+        """What is known of a worker that has left no last word."""
+        owner = self.claim.get("claimed")
+        return f"its worker {owner} died or fell silent {self.reached}" if owner else "no worker has said a word"
 
     def shortcoming(self, metric: str | None) -> str | None:
         """Why this trial has no result that can be counted; None if it has one."""
@@ -108,11 +121,12 @@ def _finite(value: Any) -> Any:
 def read_records(path: str, *, epochs: bool = True, limit: int | None = None) -> list[Record]:
     """The lines of a file. A line without its newline does not exist: its writer died while writing it.
 
-    Without `epochs`, lines that begin like an epoch's are skipped. Raises BrokenFile if a line is not a JSON object
-    or the file has more than `limit` bytes, OSError if the file can't be read.
+    Without `epochs`, lines that begin like an epoch's are skipped. Of a file with more than `limit` bytes only the
+    first and the last lines are read: there stand the settings and the result, which no size may cost. Raises
+    BrokenFile if a line is not a JSON object or so large a file ends without a result, OSError if it can't be read.
     """
     records = []
-    for number, line in enumerate(read_bytes(path, limit).split(b"\n")[:-1], start=1):
+    for number, line in enumerate(read_bytes(path, limit, last_words=LAST_WORDS).split(b"\n")[:-1], start=1):
         if not epochs and line.startswith(b'{"epoch"'):
             continue
         try:

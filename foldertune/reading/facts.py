@@ -139,7 +139,7 @@ class Grid:
     y: Column
     metric: Quantity
     direction: str
-    means: dict[tuple[Any, ...], float | None]  # by x and y; None if everything collapsed; no entry if nothing ended
+    means: dict[Any, float | None]  # by the identity of x and y; None if all have collapsed; no entry if none has ended
 
 
 def find_hosts(trials: Iterable[Trial], running: Iterable[Trial], silences: Mapping[TrialName, Silence]) -> list[Host]:

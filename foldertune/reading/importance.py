@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from foldertune.protocol import Trial
-from foldertune.space import Categorical, Int
+from foldertune.space import Categorical, Int, identity
 from foldertune.study import Study
 from foldertune.tables import finite
 
@@ -85,7 +85,7 @@ def measure_importance(
     pairs, count = list(zip(trials, values, strict=True)), len(trials)
     if count > MOST:
         pairs = random.Random(0).sample(pairs, MOST)
-    settings = {str([trial.settings[name] for name in names]) for trial, _ in pairs}
+    settings = {identity([trial.settings[name] for name in names]) for trial, _ in pairs}
     if len(pairs) < FEWEST or len(settings) < 2 or len({value for _, value in pairs}) < 2:
         return None
     worst = math.inf if study.direction == "minimize" else -math.inf
@@ -122,7 +122,9 @@ def _fanova(study: Study, columns: dict[str, list[Any]], targets: list[float]) -
     for name in columns:
         dimension = study.space[name]
         if isinstance(dimension, Categorical):
-            kinds[name] = CategoricalDistribution(dimension.choices)
+            places = {identity(choice): place for place, choice in enumerate(dimension.choices)}
+            kinds[name] = CategoricalDistribution(range(len(places)))  # Optuna takes 1 and true for the same choice
+            columns = {**columns, name: [places[identity(value)] for value in columns[name]]}
         else:
             kind: Any = IntDistribution if isinstance(dimension, Int) else FloatDistribution
             kinds[name] = kind(dimension.low, dimension.high, log=dimension.log)
@@ -157,5 +159,6 @@ def _numbers(column: list[Any]) -> Any:
 
     if all(finite(value) is not None for value in column):
         return np.asarray(column, dtype=float)
-    choices = sorted({str(value) for value in column})
-    return np.asarray([[str(value) == choice for choice in choices] for value in column], dtype=float)
+    values = list(map(identity, column))
+    choices = sorted(set(values), key=str)
+    return np.asarray([[value == choice for choice in choices] for value in values], dtype=float)

@@ -32,7 +32,7 @@ from foldertune.reading.facts import (
 from foldertune.reading.importance import Importance, measure_importance
 from foldertune.reading.samples import Sample
 from foldertune.reading.spans import Work, parse_time
-from foldertune.space import Categorical
+from foldertune.space import Categorical, identity
 from foldertune.study import Quantity, Study
 from foldertune.tables import finite
 
@@ -175,7 +175,9 @@ class Results:
     @cached_property
     def varied(self) -> list[str]:
         """The settings of the search space that differ between the ended trials."""
-        return [name for name in self.study.space if len({str(trial.settings.get(name)) for trial in self.ended}) > 1]
+        return [
+            name for name in self.study.space if len({identity(trial.settings.get(name)) for trial in self.ended}) > 1
+        ]
 
     # ---- the ranking
 
@@ -275,10 +277,11 @@ class Results:
         for trial in self.ended:
             key = tuple(trial.settings.get(name) for name in names)
             if self.study.contains(trial.settings) and all(isinstance(value, str | int | float) for value in key):
-                found.setdefault(key, []).append(trial)
+                found.setdefault(identity(key), []).append(trial)
+        groups = [Group(tuple(ts[0].settings.get(name) for name in names), ts, self) for ts in found.values()]
         with contextlib.suppress(TypeError):  # numbers among texts keep their order
-            found = dict(sorted(found.items()))
-        return [Group(key, trials, self) for key, trials in found.items()]
+            groups.sort(key=lambda group: group.key)
+        return groups
 
     def grid(self, *names: str) -> Grid | None:
         """The mean of the metric over two settings, for a table; None unless both are choices."""
@@ -293,7 +296,7 @@ class Results:
             y=Column(self.quantity(names[1]), y.choices),
             metric=self.study.quantity(self.study.metric),
             direction=self.study.direction,
-            means={key: sample.mean if sample.values else None for key, sample in samples.items()},
+            means={identity(key): sample.mean if sample.values else None for key, sample in samples.items()},
         )
 
     # ---- learning curves

@@ -11,6 +11,7 @@ from typing import Any
 from foldertune.study import Quantity
 from foldertune.tables import Cells, finite, is_number
 
+SMALL = 2.0**-600  # a factor that makes any float small enough to be squared and added up
 SIGNIFICANT = 0.05  # the largest p-value at which a difference counts as more than chance
 
 
@@ -30,14 +31,12 @@ class Sample:
     @property
     def mean(self) -> float:
         """The arithmetic mean; infinite without a value, so that an empty sample is never the lowest."""
-        return math.fsum(self.values) / len(self.values) if self.values else math.inf
+        return mean_of(self.values) if self.values else math.inf
 
     @property
     def deviation(self) -> float | None:
         """The standard deviation of a sample (n − 1); None for fewer than two values."""
-        import statistics  # takes a tenth of a second
-
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+        return deviation_of(self.values)
 
     def show(self, quantity: Quantity) -> str:
         """`0.031 ± 0.002 (3 runs)`, `0.031 (1 run)`, or `no value (2 runs)`."""
@@ -49,6 +48,27 @@ class Sample:
             many += f", {self.left_out} of them left out"
         spread = "" if self.deviation is None else f" ± {quantity.show(self.deviation, 2)}"
         return f"{quantity.show(self.mean)}{spread} ({many})"
+
+
+def mean_of(numbers: Sequence[float]) -> float:
+    """The arithmetic mean of at least one number."""
+    return _within_range(lambda ns: math.fsum(ns) / len(ns), numbers)
+
+
+def deviation_of(numbers: Sequence[float]) -> float | None:
+    """The standard deviation of a sample (n − 1); None for fewer than two numbers, or if it is beyond all floats."""
+    import statistics  # takes a tenth of a second
+
+    return finite(_within_range(statistics.stdev, numbers)) if len(numbers) > 1 else None
+
+
+def _within_range(average: Callable[[Sequence[float]], float], numbers: Sequence[float]) -> float:
+    """An average, also of numbers with a sum or with squares that no float can hold."""
+    try:
+        value = average(numbers)
+    except OverflowError:
+        value = math.inf
+    return value if math.isfinite(value) else average([number * SMALL for number in numbers]) / SMALL
 
 
 def chance_of_difference(a: Sample, b: Sample) -> float | None:

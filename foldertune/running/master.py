@@ -64,7 +64,7 @@ class Master:
         """
         if self.supply.exhausted:
             return len(self.ledger.counted) + len(self.ledger.open)
-        return self.study.trials + self.ledger.beyond(self.study.trials)
+        return self.study.trials + self.ledger.beyond(self.study.trials) + len(self.supply.missing)
 
     def is_done(self) -> bool:
         """Are all trials counted, and is no trial's file left to handle?"""
@@ -89,7 +89,7 @@ class Master:
             self.meet(name)
         for name in settled:
             if name.state == "lost" and name.number not in self.ledger.counted:
-                trial, reason = self.examine(name, "its worker died or fell silent")
+                trial, reason = self.examine(name)
                 # Its successor may be there, hidden by a directory's cache on a network. We skip one attempt's number,
                 # so that no two files ever have the same name.
                 self.ledger.lose(name, reason, trial.settings if trial else None, skipped=1)
@@ -135,11 +135,13 @@ class Master:
     def meet(self, name: TrialName) -> None:
         """Note an attempt that we don't know yet."""
         if self.ledger.is_news(name):
-            self.ledger.note(name, self.chosen_settings(name))
+            settings = self.chosen_settings(name)
+            self.ledger.note(name, settings)
+            self.supply.note(name.number, settings)
 
     def chosen_settings(self, name: TrialName) -> Record | None:
         """The settings in a file, if the strategy needs them; None if it doesn't, or if the file can't be read."""
-        if self.supply.is_reproducible:
+        if not self.supply.needs_settings:
             return None
         try:
             return self.folder.read(name, epochs=False).settings
@@ -165,18 +167,20 @@ class Master:
         elif seen := self.folder.collect(name):
             self.count(replace(trial, name=seen))
 
-    def examine(self, name: TrialName, otherwise: str) -> tuple[Trial | None, str]:
+    def examine(self, name: TrialName, otherwise: str = "") -> tuple[Trial | None, str]:
         """The trial in a file (None if it is broken), and why it does not count (empty if it does)."""
         try:
             trial = self.folder.read(name)
         except BrokenFile as error:
             return None, str(error)
-        unfinished = trial.result is None and trial.error is None
-        return trial, otherwise if unfinished else trial.shortcoming(self.study.metric) or ""
+        if trial.result is None and trial.error is None:
+            return trial, otherwise or trial.silence
+        return trial, trial.shortcoming(self.study.metric) or ""
 
     def count(self, trial: Trial) -> None:
         """Note that this trial is one of the results: its file is `.seen`."""
         self.ledger.count(replace(trial, epochs=[]))  # they are checked, and not needed any more
+        self.supply.note(trial.name.number, trial.settings)
         self.results_file.is_old = True
 
     def lose(self, name: TrialName, reason: str, settings: Record | None = None) -> None:
@@ -229,13 +233,24 @@ class Master:
             trial = self.supply.next()
             if trial is None:
                 break
-            self.publish(*trial)
+            if not self.publish(*trial):
+                break
+            if trial[0].number >= self.study.trials:
+                self.say(
+                    f"trial {trial[0].number}: has the settings whose number was used by hand; they are tried, too"
+                )
 
-    def publish(self, name: TrialName, settings: Record, lost: Sequence[str] = ()) -> None:
-        """Offer an attempt to the workers. Settings that can't be computed again are synced."""
-        sync = not self.supply.is_reproducible
-        self.folder.publish(name, settings, lease=self.lease, timeout=self.timeout, lost=lost, sync=sync)
+    def publish(self, name: TrialName, settings: Record, lost: Sequence[str] = ()) -> bool:
+        """Offer an attempt to the workers. Settings that can't be computed again are synced.
+
+        False if a person has just queued a trial of this name: the next listing shows it.
+        """
+        sync, lease = not self.supply.is_reproducible, self.lease
+        if not self.folder.publish(name, settings, lease=lease, timeout=self.timeout, lost=lost, sync=sync):
+            return False
         self.ledger.note(name, settings)
+        self.supply.note(name.number, settings)
+        return True
 
     # ---- the end
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from foldertune.errors import UserError
 from foldertune.protocol import (
-    SIGNS_PER_LEASE,
+    SHORTEST_LEASE,
     BrokenFile,
     Claim,
     Folder,
@@ -71,6 +71,7 @@ class Worker:
         self.grace = grace
         self.owner = new_owner()
         self.metric: str | None = None
+        self.study: Record = {}  # its definition
         self._trouble = Trouble(self.say)
         self._candidates: Iterator[TrialName] = iter(())
 
@@ -142,7 +143,7 @@ class Worker:
                 f"{command('worker', '--logs', self.folder.path, *option)}"
             )
         self.trainer.check(study)
-        self.metric = str(study.get("metric"))
+        self.study, self.metric = study, str(study.get("metric"))
         return True
 
     # ---- train
@@ -158,7 +159,7 @@ class Worker:
                 self.say(str(error))
                 self.patiently(claim.hand_in)  # as it is: the master judges it and tries again
                 return False
-            heartbeat.hold(claim, trial.lease or SIGNS_PER_LEASE)  # lease unknown: a heartbeat every second
+            heartbeat.hold(claim, trial.lease or SHORTEST_LEASE)  # a person queued it: the master's lease may be short
             self.patiently(lambda: claim.append(describe_owner(self.owner)))
             self.say(f"trial {label}: {settings_in_a_line(trial.settings)}")
             last_word = self.evaluate(claim, trial, heartbeat)
@@ -186,7 +187,7 @@ class Worker:
         def say(message: str) -> None:
             self.say(f"trial {claim.name.label}: {message}")
 
-        attempt = Attempt(claim, trial, str(self.metric), self.trainer, self.patiently, say)
+        attempt = Attempt(claim, trial, str(self.metric), self.study, self.trainer, self.patiently, say)
         self.trainer.on_output = attempt.output
         last_word: Record = {}
         try:

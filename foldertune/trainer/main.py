@@ -18,8 +18,9 @@ from foldertune.errors import UserError
 from foldertune.text import in_a_line
 from foldertune.trainer.channel import Channel, Message
 from foldertune.trainer.guardian import STOPPING
+from foldertune.trainer.metrics import as_metrics
 from foldertune.trainer.objective import Objective, load_objective
-from foldertune.trainer.report import Listener, Report, Stopped, as_number
+from foldertune.trainer.report import Listener, Report, Stopped
 
 
 def main(descriptor: int, name: str, device: str) -> None:
@@ -104,7 +105,7 @@ class Training(Listener):
             self._may_be_interrupted = False
             if not isinstance(result, dict):
                 raise TypeError(f"the objective must return a dict of metrics, not {result!r:.80}")
-            return {"result": {key: as_number(value) for key, value in result.items()}}
+            return {"result": as_metrics(result, self.say)}
         except Stopped:
             return {"stopped": True}
         except BaseException as error:  # whatever the code of a person raises ends its attempt, not the worker
@@ -185,11 +186,9 @@ class Training(Listener):
         """Look whether the worker says stop. Raises Stopped if that must happen at once."""
         self._must_look = False
         with self._uninterrupted():
-            while self._channel.is_waiting():
-                if not self._channel.receive():
-                    break
-                while message := self._channel.take():
-                    self._stop = message.get("stop", self._stop)
+            self._channel.receive_what_is_there()
+            while message := self._channel.take():
+                self._stop = message.get("stop", self._stop)
         if self._stop == "now" and self._may_be_interrupted:
             self._may_be_interrupted = False
             raise Stopped

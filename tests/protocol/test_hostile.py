@@ -251,7 +251,17 @@ def test_study_json_spoilt_by_chance(bench, seed):
 
 
 @pytest.mark.parametrize(
-    "name", ["study.json", "results.csv", "seen", "checkpoints", ".master.json", ".master.lock", "worker-1.log"]
+    "name",
+    [
+        "study.json",
+        "study.json.done",
+        "results.csv",
+        "seen",
+        "checkpoints",
+        ".master.json",
+        ".master.lock",
+        "worker-1.log",
+    ],
 )
 @pytest.mark.parametrize("kind", ["directory", "fifo", "link"])
 def test_something_else_under_a_name_of_ours(bench, name, kind):

@@ -37,7 +37,7 @@ class Search:
 
     def wait_for_all_to_say(self, what):
         for path in self.texts:
-            wait_for(lambda path=path: what in path.read_text(), f"{path.name} to say: {what}")
+            wait_for(lambda path=path: what in path.read_text(), f"'{what}' in {path.name}:\n{path.read_text()}")
 
     def end(self, lost=()):
         """End the search. All trials must be counted once, and no finished or running trial may be thrown away."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from foldertune.reading.facts import Column, Grid
 from foldertune.reading.figures.style import INK, PAGE, SMALL, TEXT, cut, dress, is_log, new_figure
+from foldertune.space import identity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,11 +22,12 @@ def draw_grid(grid: Grid) -> Figure:
     metric = Column(grid.metric, [mean for mean in grid.means.values() if mean is not None])
     figure, (axes,) = new_figure(min(2.0 + 0.75 * len(columns), PAGE), 1.2 + 0.4 * len(rows))
     norm, shades = _norm_of(metric), "viridis" if lower_is_better else "viridis_r"
-    heights = [[math.nan if (mean := grid.means.get((x, y))) is None else mean for x in columns] for y in rows]
+    means = [[grid.means.get(identity((x, y))) for x in columns] for y in rows]
+    heights = [[math.nan if mean is None else mean for mean in row] for row in means]
     image = axes.imshow(heights, norm=norm, cmap=shades, aspect="auto")
     for (j, x), (i, y) in ((across, down) for across in enumerate(columns) for down in enumerate(rows)):
-        mean = grid.means.get((x, y))
-        text, colour = "collapsed" if (x, y) in grid.means else "", INK
+        mean = means[i][j]
+        text, colour = "collapsed" if identity((x, y)) in grid.means else "", INK
         if mean is not None:
             text, colour = grid.metric.show(mean), INK if (norm(mean) > 0.6) == lower_is_better else "white"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=SMALL)
