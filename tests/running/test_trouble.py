@@ -34,6 +34,7 @@ class Search:
         self.processes = [bench.master(study, "--lease", lease, stdout=files[0], **options)]
         self.processes += [bench.worker("talkative", stdout=file, **options) for file in files[1:]]
         wait_for(lambda: len(bench.names("seen")) >= 5, "the search to be on its way")
+        wait_for(lambda: all(": trial " in path.read_text() for path in self.texts[1:]), "both workers to train")
 
     def wait_for_all_to_say(self, what):
         for path in self.texts:
