@@ -80,8 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("lost workers")
     group.add_argument(
         "--lease", type=seconds(), default=DEFAULT_LEASE, metavar="SECONDS",
-        help="give a worker's trial to another after this long without a heartbeat (default: %(default)g, long enough "
-        "for NFS caches)",
+        help="give a worker's trial to another after this long without a heartbeat, at least 1 (default: %(default)g, "
+        "long enough for NFS caches)",
     )  # fmt: skip
     group.add_argument(
         "--max-attempts", type=whole_number(1), default=3, metavar="N",

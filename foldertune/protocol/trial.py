@@ -79,7 +79,7 @@ class Trial:
         if metric is not None and not isinstance(self.result.get(metric), int | float | None):
             return f"its result's {metric!r} is not a number"
         if metric is not None and metric not in self.result:
-            return f"its result has no {metric!r}, the metric of this study (it has: {', '.join(self.result)})"
+            return f"its result has no {metric!r}, the metric of this study (it has: {', '.join([*self.result][:20])})"
         return None
 
 

@@ -280,7 +280,7 @@ class Results:
                 found.setdefault(identity(key), []).append(trial)
         groups = [Group(tuple(ts[0].settings.get(name) for name in names), ts, self) for ts in found.values()]
         with contextlib.suppress(TypeError):  # numbers among texts keep their order
-            groups.sort(key=lambda group: group.key)
+            groups = sorted(groups, key=lambda group: group.key)
         return groups
 
     def grid(self, *names: str) -> Grid | None:

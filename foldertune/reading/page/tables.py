@@ -60,8 +60,8 @@ def table_of_trials(id: str, results: Results) -> HtmlTable:
     all_cells: list[Cells] = []
     for row in rows:
         status = COLLAPSED if row.trial in collapsed else row.status
-        all_cells.append({**row.cells(), "status": status, "epochs trained": epochs[row.trial]})
-    keys = [key for key in keys if key not in derived or any(cells.get(key) is not None for cells in all_cells)]
+        all_cells.append({"epochs trained": epochs[row.trial], **row.cells(), "status": status})
+    keys, quantities = _columns_of_trials(study, all_cells)
     columns = [_column(key, quantities.get(key), all_cells) for key in keys]
     lines = []
     for row, cells in zip(rows, all_cells, strict=True):
