@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("machine")
     group.add_argument(
         "--device", default="auto",
-        help="auto, cpu, cuda or cuda:1, passed to the objective; all: start one worker per GPU, or one per core if "
-        "there is none (default: auto, the GPU if there is one)",
+        help="cpu, cuda, cuda:1 or mps, passed to the objective; auto: the first GPU, or the CPU if there is none; all: "
+        "start one worker per GPU, or one per core if there is none (default: auto)",
     )  # fmt: skip
     group.add_argument(
         "--trials-per-gpu", type=_number_or_auto, default=1, metavar="N",
@@ -83,6 +83,7 @@ def main(arguments: argparse.Namespace) -> int:
         return supervise(arguments)
     for variable in THREADS:  # with more than one each, the workers of a machine compete for its cores
         os.environ[variable] = str(arguments.threads)
+    arguments.device = choose_devices(arguments.device, workers=1)[0]
     signals = StopSignals()
     signals.listen()
     worker = Worker(
