@@ -15,6 +15,7 @@ The results: `{results}`, and results.csv in the folder.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     group = parser.add_argument_group("what to search")
     group.add_argument(
-        "study", nargs="?", default="quickstart", metavar="STUDY",
+        "study", nargs="?", default="quickstart", type=os.path.expanduser, metavar="STUDY",
         help=f"a TOML file of yours, or one of {', '.join(shipped_studies())} (default: quickstart)",
     )  # fmt: skip
     add_logs(group)

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("machine")
     group.add_argument(
         "--device", default="auto",
-        help="cpu, cuda, cuda:1 or mps, passed to the objective; auto: the first GPU, or the CPU if there is none; all: "
+        help="cpu, cuda, cuda:1 or mps, passed to the objective; auto: the first GPU, or the CPU without one; all: "
         "start one worker per GPU, or one per core if there is none (default: auto)",
     )  # fmt: skip
     group.add_argument(
