@@ -98,8 +98,8 @@ def open_streams() -> None:
     """Make stdin, stdout and stderr usable, however the program was started.
 
     One that is closed is opened on /dev/null; otherwise the next file that we open would get its number, and our own
-    output, or that of a process we start, would go there. A character that an output can't encode is escaped: the output
-    may be ASCII, and names come from files.
+    output, or that of a process we start, would go there. A character that an output can't encode is escaped: it may be
+    ASCII, and names come from files.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:

@@ -51,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--idle-timeout", type=seconds(0), metavar="SECONDS",
         help="end after this long without work (default: wait until the study is complete)",
     )  # fmt: skip
+    group.add_argument(
+        "--start-timeout", type=seconds(0), default=600.0, metavar="SECONDS",
+        help="end with exit code 2 if no study begins in the folder within this time (default: %(default)g)",
+    )  # fmt: skip
     group = parser.add_argument_group("machine")
     group.add_argument(
         "--device", default="auto",
@@ -73,7 +77,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Work until there is nothing left to do. Returns the exit code: 0, or 128 + the signal that stopped it."""
+    """Work until there is nothing left to do. Returns the exit code: 0, or 128 + the signal that stopped it.
+
+    Raises UserError if this machine can't train, or if no study comes.
+    """
     if arguments.trials_per_gpu != 1 and arguments.device not in ("auto", "all") and "cuda" not in arguments.device:
         raise UserError(f"--trials-per-gpu: '{arguments.device}' is not a GPU; use --device all, auto, cuda or cuda:1")
     with contextlib.suppress(OSError):  # the folder is in trouble: the worker says so, and waits
@@ -94,6 +101,7 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.checkpoint_every,
         arguments.idle_timeout,
         arguments.grace,
+        arguments.start_timeout,
     )
     return worker.run(Heartbeat(arguments.parent))
 
