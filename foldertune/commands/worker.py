@@ -20,12 +20,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 
 from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
 from foldertune.errors import UserError
 from foldertune.launch.local import LocalWorkers
-from foldertune.launch.machine import choose_devices, describe_devices, mps_is_running
+from foldertune.launch.machine import choose_devices, describe_devices, limit_threads, mps_is_running
 from foldertune.protocol import Folder, Heartbeat
 from foldertune.running.command import CommandTrainer
 from foldertune.running.signals import StopSignals
@@ -34,7 +33,6 @@ from foldertune.running.worker import Worker, say
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE
 from foldertune.trouble import Trouble
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # torch and numpy read them once
 SECONDS_AFTER_GRACE = 5.0  # for a worker to put its trial down
 
 
@@ -88,8 +86,7 @@ def main(arguments: argparse.Namespace) -> int:
             raise UserError(f"--logs {arguments.logs}: is not a directory")
     if arguments.device == "all" or arguments.trials_per_gpu != 1:
         return supervise(arguments)
-    for variable in THREADS:  # with more than one each, the workers of a machine compete for its cores
-        os.environ[variable] = str(arguments.threads)
+    limit_threads(arguments.threads)
     arguments.device = choose_devices(arguments.device, workers=1)[0]
     signals = StopSignals()
     signals.listen()

@@ -72,6 +72,15 @@ def choose_devices(wish: str, trials_per_gpu: int | None = 1, workers: int | Non
     return [devices[number % len(devices)] for number in range(workers)]
 
 
+def limit_threads(number: int) -> None:
+    """Let libraries use this many cores in this process and those that it starts: torch and numpy read it once.
+
+    With more than one thread each, the workers of a machine compete for its cores.
+    """
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(number)
+
+
 def describe_devices(devices: Sequence[str]) -> str:
     """The numbers of workers by device: `3 on cuda:0, 3 on cuda:1`."""
     return ", ".join(f"{count} on {device}" for device, count in Counter(devices).items())

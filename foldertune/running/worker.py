@@ -114,11 +114,12 @@ class Worker:
             idle = time.monotonic() - idle_since
             if self.idle_timeout is not None and idle > self.idle_timeout:
                 return None
+            if idle > say_at:
+                lack = f": {self.lack()}" if self.metric is None else ""
+                self.say(f"waiting for work in {self.folder.path}{lack}")
+                say_at = max(2 * say_at, SAY_AGAIN) if lack else math.inf
             if self.metric is None and idle > self.start_timeout:
                 raise UserError(f"--logs {self.folder.path}: {self.lack()} after {idle:.0f} s; is the path right?")
-            if idle > say_at:
-                self.say(f"waiting for work in {self.folder.path}" + (f": {self.lack()}" if self.metric is None else ""))
-                say_at = max(2 * say_at, SAY_AGAIN) if self.metric is None else math.inf
             self.pause(wait * random.uniform(0.5, 1.5))  # not all workers at the same moment
             wait = min(2 * wait, LONGEST_WAIT)
 
