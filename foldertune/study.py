@@ -49,6 +49,19 @@ def label_of(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class Fidelity:
+    """The setting that says how long a trial trains, such as its number of epochs."""
+
+    setting: str
+    lowest: int = 2  # its least useful value; a first try trains no longer
+
+    def shorten(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a training that is as short as possible."""
+        value = settings.get(self.setting)
+        return {**settings, self.setting: min(value, self.lowest) if isinstance(value, int | float) else self.lowest}
+
+
+@dataclass(frozen=True)
 class Study:
     """One search. The fields after `space` only describe it: they never change what is searched."""
 
@@ -67,6 +80,7 @@ class Study:
     derived: dict[str, str] = field(default_factory=dict)  # name -> expression over settings and metrics
     collapsed: str | None = None  # an expression; a result has collapsed if it is true
     program: str | None = None  # a command that trains once, with the settings as options
+    fidelity: Fidelity | None = None
 
     def contains(self, settings: Mapping[str, Any]) -> bool:
         """Could a trial of this study have these settings? One queued by hand may have others."""
@@ -136,7 +150,12 @@ class Study:
             else expression
             for name, expression in self.derived.items()
         }
-        return record | {key: table for key, table in (("metrics", metrics), ("derived", expressions)) if table}
+        tables = {
+            "fidelity": asdict(self.fidelity) if self.fidelity else {},
+            "metrics": metrics,
+            "derived": expressions,
+        }
+        return record | {key: table for key, table in tables.items() if table}
 
 
 _PLAIN = (

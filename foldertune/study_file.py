@@ -16,18 +16,19 @@ from foldertune.derived import names_in
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, STUDIES, shipped_studies
 from foldertune.space import Categorical, Dimension, Float, Int, identity
-from foldertune.study import SCALES, SEED, Quantity, Study, label_of
+from foldertune.study import SCALES, SEED, Fidelity, Quantity, Study, label_of
 
 LARGEST = 1e300  # of a bound; with larger ones, floats overflow
 _KEYS = (
     "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
-    "fixed", "space", "metrics", "derived",
+    "fixed", "space", "fidelity", "metrics", "derived",
 )  # fmt: skip
 _DIMENSION_KEYS = {
     "float": ("type", "low", "high", "log"),
     "int": ("type", "low", "high", "log"),
     "categorical": ("type", "choices"),
 }
+_FIDELITY_KEYS = ("setting", "lowest")
 _QUANTITY_KEYS = ("label", "unit", "scale")
 _Scalar = int | float | str | bool
 
@@ -95,6 +96,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         derived=derived,
         collapsed=collapsed,
         program=reader.text("program") if "program" in record else None,
+        fidelity=reader.fidelity() if "fidelity" in record else None,
     )
 
 
@@ -206,6 +208,17 @@ class _Reader:
         if log and low <= 0:
             self.fail(key, f"low must be above 0 on a log scale, not {low}")
         return Int(low, high, log) if kind == "int" else Float(float(low), float(high), log)
+
+    def fidelity(self) -> Fidelity:
+        """The setting that says how long a trial trains."""
+        table = self.table("fidelity")
+        self.parts("fidelity", table, _FIDELITY_KEYS, "a fidelity")
+        setting, lowest = table.get("setting"), table.get("lowest", 2)
+        if not isinstance(setting, str):
+            self.fail("fidelity.setting", f'must be the name of a setting in quotes, such as "epochs", not {setting!r}')
+        if not isinstance(lowest, int) or isinstance(lowest, bool) or lowest < 1:
+            self.fail("fidelity.lowest", f"must be a whole number of at least 1, not {lowest!r}")
+        return Fidelity(setting, lowest)
 
     # ------------------------------------------------------------ metrics and derived quantities
 

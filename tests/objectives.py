@@ -222,3 +222,18 @@ def deep():
 def small(settings, report):
     """Returns its one setting."""
     return {"validation_error": settings["size"]}
+
+
+def broken(settings, report):
+    """Raises an error that names its settings, until it is repaired."""
+    report(epoch=1, device=report.device)
+    if os.environ.get("BROKEN"):
+        raise ValueError(f"no such layer: {settings['x'] - 0.5}")
+    return {"validation_error": settings["x"]}
+
+
+def lengthy(settings, report):
+    """Trains for as many epochs as its settings say, and says on which device."""
+    for epoch in range(1, settings["epochs"] + 1):
+        report(epoch=epoch, validation_error=settings["x"], device=report.device)
+    return {"validation_error": settings["x"]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pathlib import Path
 def add_logs(parser: argparse._ActionsContainer) -> None:
     """Add the option --logs, the shared folder."""
     help = "the shared folder (default: logs)"
-    parser.add_argument("--logs", type=Path, default=Path("logs"), metavar="DIR", help=help)
+    parser.add_argument("--logs", type=path, default=Path("logs"), metavar="DIR", help=help)
 
 
 def add_checkpoint_every(parser: argparse._ActionsContainer) -> None:
@@ -34,6 +35,11 @@ def add_objective_command(parser: argparse._ActionsContainer) -> None:
         help="how the command prints values, unless as JSON: its named groups are the names, such as "
         r"'epoch (?P<epoch>\d+) loss (?P<loss>\S+)'; name=value finds all pairs of that form",
     )  # fmt: skip
+
+
+def path(text: str) -> Path:
+    """The type of an option that takes a path. A shell leaves the `~` in `--logs=~/lr` as it is."""
+    return Path(os.path.expanduser(text))
 
 
 def whole_number(least: int | None = None) -> Callable[[str], int]:

@@ -15,6 +15,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from foldertune.commands.options import path
 from foldertune.errors import UserError, require
 from foldertune.protocol import printable
 from foldertune.reading import findings
@@ -24,11 +25,11 @@ from foldertune.reading.page import Find, make_page, read_all
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
-        "--logs", type=Path, nargs="+", default=[Path("logs")], metavar="DIR",
+        "--logs", type=path, nargs="+", default=[Path("logs")], metavar="DIR",
         help="shared folders, kept ones, or directories that hold such folders (default: logs)",
     )  # fmt: skip
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the page is written (default: report/ in the first folder)"
+        "--out", type=path, metavar="DIR", help="where the page is written (default: report/ in the first folder)"
     )
 
 

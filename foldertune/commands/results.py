@@ -28,7 +28,7 @@ import sys
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-from foldertune.commands.options import add_logs
+from foldertune.commands.options import add_logs, path
 from foldertune.errors import StudyError
 from foldertune.formats import FORMATS, to_parquet
 from foldertune.protocol import Folder, printable, write_whole
@@ -83,9 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help=f"{', '.join(formats)} (default: table, or by the ending of --out FILE)",
     )
-    group.add_argument("--out", type=Path, metavar="FILE", help="write to FILE instead of the screen")
+    group.add_argument("--out", type=path, metavar="FILE", help="write to FILE instead of the screen")
     group.add_argument(
-        "--keep", type=Path, metavar="DIR", help="save study, table and learning curves in DIR, in a small form"
+        "--keep", type=path, metavar="DIR", help="save study, table and learning curves in DIR, in a small form"
     )
 
 

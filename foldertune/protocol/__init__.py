@@ -4,7 +4,8 @@
     logs/trial-00007-1.jsonl.gpu07-4711-k3f9.taken   running   claimed by one worker (host-pid-random)
     logs/trial-00007-1.jsonl.done                    finished  result inside
     logs/seen/trial-00007-1.jsonl.seen               collected by the master, in the results table
-    logs/seen/trial-00007-1.jsonl.lost               an attempt that ended without a result; -2 is its next
+    logs/seen/trial-00007-1.jsonl.lost               an attempt that ended without a result; -2 is its next (one that
+                                                     no worker claimed: the trial had failed, and is tried anew)
     logs/checkpoints/trial-00007-1.checkpoint        what attempt 1 had learnt; a later attempt continues from it
     logs/output/trial-00007-1.txt                    what the training printed in that attempt, for people
     logs/out/trial-00007/                            what a command keeps for its later attempts at the trial

@@ -12,7 +12,8 @@
        Folder.collect    │    Folder.lose   │             the master: a taken trial only if its owner
                 ┌────────┴────────┐◄────────┘             died or its lease expired
                 ▼                 ▼
-              seen               lost  ──► the master publishes the next attempt
+              seen ────────────► lost  ──► the master publishes the next attempt
+                   Folder.retry              (retry: only a trial that has failed for good)
 """
 
 from __future__ import annotations
@@ -215,6 +216,13 @@ class Folder:
         lines += to_line({"error": lost[-1] if lost else "lost", "time": utc_now()})
         write_whole(self.locate(seen), lines, sync=True)
         return seen
+
+    def retry(self, name: TrialName) -> TrialName | None:
+        """Count a failed trial no longer: its file becomes one more lost attempt. None if the file is gone."""
+        lost = name.next_attempt().to("lost")
+        while self.has(lost):  # a person put it there
+            lost = lost.next_attempt().to("lost")
+        return lost if self._move(name, lost) else None
 
     def _settle(self, name: TrialName, target: TrialName) -> TrialName | None:
         if self.has(target):  # a person put it there: otherwise only the master writes there

@@ -30,7 +30,9 @@ class Trial:
     epochs: list[Record] = field(default_factory=list)
     result: Record | None = None
     error: str | None = None
+    traceback: str | None = None
     finished: str | None = None  # UTC, ISO 8601
+    is_verdict: bool = False  # written by the master, because the trial had used up its attempts: nobody claimed it
 
     @classmethod
     def from_records(cls, name: TrialName, records: Sequence[Record], path: str) -> Trial:
@@ -55,6 +57,8 @@ class Trial:
                 trial.result, trial.finished = record["result"], _text(record.get("time"))
             elif "error" in record:
                 trial.error, trial.finished = str(record["error"]), _text(record.get("time"))
+                trial.traceback = _text(record.get("traceback"))
+        trial.is_verdict = trial.error is not None and not trial.claim
         if name.state == "seen" and trial.result is None and trial.error is None:
             raise BrokenFile(f"{path}: ends without a result")
         return trial

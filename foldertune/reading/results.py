@@ -109,7 +109,7 @@ class Results:
             study=study,
             trials=[counted[number] for number in sorted(counted)],
             in_hand=[t for t in ordered if t.name.state in ("taken", "done") and t.name.number not in counted],
-            lost=[t for t in ordered if t.name.state == "lost"],
+            lost=[t for t in ordered if t.name.state == "lost" and not t.is_verdict],
             surplus=[t for t in ordered if t.name.state != "lost" and t is not counted.get(t.name.number, t)],
             **facts,
         )

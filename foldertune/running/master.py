@@ -76,8 +76,12 @@ class Master:
 
     # ---- start
 
-    def take_stock(self) -> None:
-        """Learn from the folder what has happened so far, and repair what a killed master left unfinished."""
+    def take_stock(self, *, retry_failed: bool = False) -> None:
+        """Learn from the folder what has happened so far, and repair what a killed master left unfinished.
+
+        Args:
+            retry_failed: whether trials that have failed for good get their attempts back.
+        """
         self.watch.leftovers.remove()
         first = self.folder.names()
         settled = sorted(self.folder.settled(), key=lambda name: (name.number, name.attempt))
@@ -92,7 +96,12 @@ class Master:
                 trial, reason = self.examine(name)
                 # Its successor may be there, hidden by a directory's cache on a network. We skip one attempt's number,
                 # so that no two files ever have the same name.
-                self.ledger.lose(name, reason, trial.settings if trial else None, skipped=1)
+                if trial and trial.is_verdict:
+                    self.ledger.forgive(name, trial, skipped=1)
+                else:
+                    self.ledger.lose(name, reason, trial.settings if trial else None, skipped=1)
+        if retry_failed:
+            self.retry_failed()
         self.supply.take_stock()
 
     def recount(self, name: TrialName) -> None:
@@ -106,6 +115,14 @@ class Master:
             self.folder.lose(name)
             if name.number not in self.ledger.counted:
                 self.ledger.reopen(name, None)
+
+    def retry_failed(self) -> None:
+        """Give the trials that have failed for good their attempts back."""
+        failed = [trial for trial in self.ledger.in_order() if trial.result is None]
+        for trial in failed:
+            if lost := self.folder.retry(trial.name):
+                self.ledger.forgive(lost, trial)
+        self.say(f"{counted(len(failed), 'failed trial')} get{'s' * (len(failed) == 1)} new attempts")
 
     # ---- one step
 
@@ -217,7 +234,7 @@ class Master:
             reasons = self.ledger.reasons.get(number, [])
             name = TrialName(number, loss.attempt)
             settings = loss.settings or self.supply.again(number)
-            if len(reasons) >= self.max_attempts or settings is Answer.EXHAUSTED:
+            if self.ledger.failures(number) >= self.max_attempts or settings is Answer.EXHAUSTED:
                 known = settings if isinstance(settings, dict) else {}
                 self.count(self.folder.read(self.folder.record_failure(name, known, reasons)))
                 self.say(f"trial {number}: failed for good after {counted(len(reasons), 'attempt')}")

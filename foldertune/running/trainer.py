@@ -121,7 +121,9 @@ class ObjectiveTrainer(Trainer):
                 return
             if "unable" in answer:
                 self.end()
-                raise UserError(answer["unable"])
+                error = UserError(answer["unable"])
+                error.add_note(answer.get("traceback", ""))  # for those who want it
+                raise error
         raise UserError(f"--objective {self.name}: while it is loaded, {answer['error']}")
 
     def _wait_until_loaded(self) -> Message:

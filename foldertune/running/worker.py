@@ -36,6 +36,7 @@ from foldertune.trainer.report import Stopped
 from foldertune.trouble import Trouble
 
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for work
+SAY_AFTER, SAY_AGAIN = 0.5, 60.0  # seconds without work; without a study we say it again, then after twice the time
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two tries while the filesystem is in trouble
 SETTLE, LONG_SETTLE = 0.2, 2.0  # seconds after a failure in which the signal that caused it may reach us, too
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class Worker:
         trainer: the process that trains.
         checkpoint_every: seconds between two checkpoints of a training; 0: only when stopped.
         idle_timeout: seconds without work after which the worker ends; None: when the study is complete.
+        start_timeout: seconds to wait for a study in a folder that never had one: its path is probably wrong.
         grace: seconds that a training has to save its state when told to stop.
     """
 
@@ -61,6 +63,7 @@ class Worker:
         checkpoint_every: float = 0.0,
         idle_timeout: float | None = None,
         grace: float = 20.0,
+        start_timeout: float = math.inf,
     ) -> None:
         self.folder = folder
         self.objective_name = name
@@ -69,6 +72,7 @@ class Worker:
         self.checkpoint_every = checkpoint_every
         self.idle_timeout = idle_timeout
         self.grace = grace
+        self.start_timeout = start_timeout
         self.owner = new_owner()
         self.metric: str | None = None
         self.study: Record = {}  # its definition
@@ -96,8 +100,11 @@ class Worker:
     # ---- claim
 
     def wait_for_claim(self) -> Claim | None:
-        """The next trial, ours alone; None when the study is complete or we have been idle for too long."""
-        idle_since, wait, told = time.monotonic(), FIRST_WAIT, False
+        """The next trial, ours alone; None when the study is complete or we have been idle for too long.
+
+        Raises UserError if there is no study, and none comes.
+        """
+        idle_since, wait, say_at = time.monotonic(), FIRST_WAIT, SAY_AFTER
         while True:
             if self.signals.number:
                 raise Stopped
@@ -105,15 +112,23 @@ class Worker:
                 return claim
             if self.patiently(self.folder.is_complete):
                 return None
-            if self.idle_timeout is not None and time.monotonic() - idle_since > self.idle_timeout:
+            idle = time.monotonic() - idle_since
+            if self.idle_timeout is not None and idle > self.idle_timeout:
                 return None
-            if wait > LONGEST_WAIT / 2 and not told:
-                missing = self.patiently(lambda: not self.folder.path.is_dir())
-                hint = " (there is no such directory yet: is the path right?)" if missing else ""
-                self.say(f"waiting for work in {self.folder.path}{hint}")
-                told = True
+            if idle > say_at:
+                lack = f": {self.lack()}" if self.metric is None else ""
+                self.say(f"waiting for work in {self.folder.path}{lack}")
+                say_at = max(2 * say_at, SAY_AGAIN) if lack else math.inf
+            if self.metric is None and idle > self.start_timeout:
+                raise UserError(f"--logs {self.folder.path}: {self.lack()} after {idle:.0f} s; is the path right?")
             self.pause(wait * random.uniform(0.5, 1.5))  # not all workers at the same moment
             wait = min(2 * wait, LONGEST_WAIT)
+
+    def lack(self) -> str:
+        """What is missing in a folder without a study."""
+        if self.patiently(self.folder.path.is_dir):
+            return "THERE IS NO STUDY YET, no study.json"
+        return "THERE IS NO SUCH DIRECTORY YET"
 
     def try_to_claim(self) -> Claim | None:
         """Claim one of the names from the last listing; when they are used up, list the folder again."""

@@ -34,7 +34,8 @@ def main(descriptor: int, name: str, device: str) -> None:
     try:
         objective = load_objective(name, device)
     except UserError as error:
-        channel.send({"unable": str(error)})
+        cause = error.__cause__
+        channel.send({"unable": str(error), "traceback": "".join(traceback.format_exception(cause)) if cause else ""})
         return
     channel.send({"ready": True})
     while order := trainer.wait_for("train", "leave"):

@@ -46,10 +46,10 @@ class Report:
     and call `checkpoint` when it is true.
 
     Attributes:
-        device: the value of `--device`.
+        device: where to train, by the name that PyTorch gives it: `cpu`, `cuda:0`, `mps`; `--device` chooses it.
     """
 
-    def __init__(self, listener: Listener, device: str = "auto") -> None:
+    def __init__(self, listener: Listener, device: str = "cpu") -> None:
         self.device = device
         self._listener = listener
         self._noted: set[str] = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -48,12 +48,8 @@ def html_table(id: str, table: Table) -> HtmlTable:
 
 
 def table_of_trials(id: str, results: Results) -> HtmlTable:
-    """The table of all counted trials, best first. A trial's number is the link to its curves.
-
-    Derived quantities without a value are left out.
-    """
+    """The table of all counted trials, best first. A trial's number is the link to its curves."""
     study = results.study
-    keys, derived, quantities = _columns_of_trials(study)
     rows = with_derived(study, [Row.from_trial(trial) for trial in results.ranking])
     epochs = {trial.name.number: len(trial.epochs) for trial in results.trials}
     collapsed = {trial.name.number for trial in results.collapsed}
@@ -81,13 +77,14 @@ def table_of_trials(id: str, results: Results) -> HtmlTable:
     )
 
 
-def _columns_of_trials(study: Study) -> tuple[list[str], Collection[str], dict[str, Quantity]]:
-    """The columns beside the trial's number, those of them that are derived, and their quantities."""
+def _columns_of_trials(study: Study, cells: Sequence[Cells]) -> tuple[list[str], dict[str, Quantity]]:
+    """The columns beside the trial's number, and their quantities. Derived quantities without a value are left out."""
     searched, metric = searched_and_metric(study)
     derived = dict(zip(column_names(tuple(study.space), tuple(study.derived))[1], study.derived, strict=True))
+    derived = {key: name for key, name in derived.items() if any(row.get(key) is not None for row in cells)}
     keys = [metric, "status", *searched, *derived, "epochs trained", "seconds", "worker", "attempt", "finished"]
     names = {metric: study.metric, **derived, **{key: key for key in (*study.space, "seconds")}}
-    return list(dict.fromkeys(keys)), derived, {key: study.quantity(name) for key, name in names.items()}
+    return list(dict.fromkeys(keys)), {key: study.quantity(name) for key, name in names.items()}
 
 
 def _column(key: str, quantity: Quantity | None, rows: Sequence[Mapping[str, Any]]) -> Column:
