@@ -106,9 +106,9 @@ def utc_now() -> str:
 def to_line(record: Record) -> bytes:
     """One record as one line of strict JSON. A number that is not finite becomes null."""
     try:
-        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        text = _ENCODER.encode(record)
     except ValueError:
-        text = json.dumps(_finite(record), ensure_ascii=False, allow_nan=False)
+        text = _ENCODER.encode(_finite(record))
     return text.encode(errors="backslashreplace") + b"\n"  # half a surrogate pair becomes JSON's own escape
 
 
@@ -147,7 +147,9 @@ def _whole_number(text: str) -> int | float:
     return int(text) if len(text) <= 20 else float(text)  # a number that no float can hold becomes infinite
 
 
-_DECODER = json.JSONDecoder(parse_constant=lambda _: None, parse_int=_whole_number)  # json.loads makes one per call
+# `json.loads` and `json.dumps` would make one for each call.
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None, parse_int=_whole_number)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def read_object(path: Path) -> Record:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from foldertune.running.signals import StopSignals
 from foldertune.text import ending
@@ -46,12 +45,12 @@ class Process:
     ) -> None:
         self.how: str | None = None
         self.code: int | None = None
-        self._signals, self._on_output, self._lines = signals, on_output, [channel] if channel else []
+        self._signals, self._on_output, self._line = signals, on_output, channel
         self._group_has_until = 0.0
         life, self._life = os.pipe()
         self._output, output = os.pipe()
         os.set_blocking(self._output, False)
-        self._printers = [self._output]  # until nobody has it open any more
+        self._sources = {self._output} | ({channel.fileno()} if channel else set())  # until nobody has them open
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", guardian.__file__, str(life), *command],
@@ -64,19 +63,20 @@ class Process:
 
     def listen(self, seconds: float) -> bool:
         """Hear what comes within this time. False if nothing came, or a signal, or the process has ended."""
-        sources: list[Any] = [self._signals, *self._printers, *self._lines]
-        unsent = [line for line in self._lines if line.has_unsent]
-        ready, writable, _ = select.select(sources, unsent, [], max(seconds, 0))
+        line, ear = self._line, self._signals.fileno()
+        unsent = [line.fileno()] if line and line.has_unsent else []
+        ready, writable, _ = select.select([ear, *self._sources], unsent, [], max(seconds, 0))
         if self._output in ready:
             self._read_output()
-        for line in writable:
+        if line and writable:
             with contextlib.suppress(OSError):  # it has ended: we will see
                 line.send()
-        if any(line in ready and not line.receive() for line in self._lines):
-            self._lines = []
+        if line and line.fileno() in ready and not line.receive():
+            self._sources.discard(line.fileno())
+            self._line = None
             self.end(PATIENCE, "closed its line to the worker")
             return False
-        if self._signals in ready:
+        if ear in ready:
             self._signals.clear()
         elif ready or writable:
             return True
@@ -123,8 +123,8 @@ class Process:
             self.code = self._process.wait(PATIENCE)
         self.how = how or ending(self._process.returncode)
         self._read_output()
-        for line in self._lines:
-            line.receive()
+        if self._line:
+            self._line.receive()
         with contextlib.suppress(OSError):
             os.write(self._life, b".")  # so the guardian need not end a group that is gone
         os.close(self._life)
@@ -146,4 +146,4 @@ class Process:
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self._output, CHUNK):
                 self._on_output(data)
-            self._printers = []
+            self._sources.discard(self._output)

@@ -20,7 +20,7 @@ from typing import Any
 
 Message = dict[str, Any]
 
-CHUNK = 2**20  # bytes
+CHUNK = 2**16  # bytes that one call reads
 
 
 class Channel:
@@ -51,12 +51,14 @@ class Channel:
         Raises OSError if there is no other end.
         """
         if message is not None:
-            self._unsent.append(memoryview(json.dumps({**message, "bytes": len(data)}).encode() + b"\n"))
+            if data:
+                message = {**message, "bytes": len(data)}
+            self._unsent.append(memoryview(json.dumps(message).encode() + b"\n"))
             if data:
                 self._unsent.append(memoryview(data))
         while self._unsent:
             try:
-                sent = os.write(self._descriptor, self._unsent[0][:CHUNK])
+                sent = os.write(self._descriptor, self._unsent[0])
             except BlockingIOError:
                 return
             if sent == len(self._unsent[0]):

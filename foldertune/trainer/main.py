@@ -197,7 +197,8 @@ class Training(Listener):
     def listen_to_signals(self) -> None:
         """Only note the signals that stop programs: the worker gets them, too, and decides what is to be done."""
         for number in STOPPING:
-            signal.signal(number, self._on_signal)
+            if signal.getsignal(number) != self._on_signal:
+                signal.signal(number, self._on_signal)
 
     def forget_signals(self) -> None:
         """In a process that the training forks, such as a data loader, let signals do what they always do."""
