@@ -25,6 +25,7 @@ from foldertune.errors import StudyError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices
+from foldertune.nesting import nest
 from foldertune.protocol import DEFAULT_LEASE, Folder
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
@@ -116,7 +117,7 @@ def check_settings(study: Study, source: str) -> None:
     for key, options in values.items():
         for option in options:
             try:
-                check({**first, key: option})
+                check(nest({**first, key: option}))
             except ValueError as error:
                 raise StudyError(f"{source}: {error}") from None
 

@@ -28,6 +28,7 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from foldertune.nesting import nest
 from foldertune.protocol import checkpoints
 from foldertune.protocol.files import (
     SAFE,
@@ -172,7 +173,7 @@ class Folder:
         sync: bool = False,
     ) -> None:
         """Offer a trial to the workers. Use `sync` if its settings can't be computed again after a power failure."""
-        first: Record = {"settings": settings, "lease": lease}
+        first: Record = {"settings": nest(settings), "lease": lease}
         if timeout is not None:
             first["timeout"] = timeout
         if lost:
@@ -192,7 +193,7 @@ class Folder:
     def record_failure(self, name: TrialName, settings: Record, lost: Sequence[str]) -> TrialName:
         """Count a trial that has used up its attempts: a file of its own, beside the lost ones, says why."""
         seen = name.to("seen")
-        lines = to_line({"settings": settings, "lost": list(lost)})
+        lines = to_line({"settings": nest(settings), "lost": list(lost)})
         lines += to_line({"error": lost[-1] if lost else "lost", "time": utc_now()})
         write_whole(self.locate(seen), lines, sync=True)
         return seen

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from foldertune.nesting import flatten
 from foldertune.protocol.files import BrokenFile, read_bytes
 from foldertune.protocol.names import TrialName
 
@@ -21,7 +22,7 @@ class Trial:
     """One trial's file, read. `epochs` are those of the last claim; `result` is None unless training succeeded."""
 
     name: TrialName
-    settings: Record
+    settings: Record  # by dotted names: those of a table `model` are `model.width`, `model.depth`, …
     lease: float | None = None  # seconds of silence after which the master gives the trial to another worker
     timeout: float | None = None  # seconds an attempt may take
     lost: list[str] = field(default_factory=list)  # why each earlier attempt was lost
@@ -37,7 +38,11 @@ class Trial:
         if not records or not isinstance(records[0].get("settings"), dict):
             raise BrokenFile(f'{path}: the first line must be {{"settings": {{…}}}} and end with a newline')
         first = records[0]
-        trial = cls(name, first["settings"], _seconds(first.get("lease")), _seconds(first.get("timeout")))
+        try:
+            settings = flatten(first["settings"])
+        except (ValueError, RecursionError) as error:
+            raise BrokenFile(f"{path}: its settings: {error}") from None
+        trial = cls(name, settings, _seconds(first.get("lease")), _seconds(first.get("timeout")))
         if isinstance(first.get("lost"), list):
             trial.lost = [str(reason) for reason in first["lost"]]
         for record in records[1:]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.errors import StudyError
+from foldertune.nesting import nest
 from foldertune.protocol import BrokenFile, Folder, Record, Trial, TrialName, read_records, to_line, write_whole
 from foldertune.reading.results import Results
 from foldertune.rows import Row, results_csv
@@ -109,7 +110,7 @@ def _read_trials(path: Path) -> Iterator[Trial]:
 def _pack(trial: Trial) -> Record:
     """A trial as one line. Missing values are left out."""
     story: Record = {
-        "settings": trial.settings,
+        "settings": nest(trial.settings),
         "lease": trial.lease,
         "timeout": trial.timeout,
         "lost": trial.lost or None,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from foldertune.errors import UserError
+from foldertune.nesting import nest
 from foldertune.protocol import (
     SIGNS_PER_LEASE,
     BrokenFile,
@@ -198,7 +199,7 @@ class Worker:
     def follow(self, attempt: Attempt, heartbeat: Heartbeat) -> Record:
         """Follow a training to its end. Returns the trial's last line. Raises Stopped, LeaseLost."""
         overtime, end_of_grace = time.monotonic() + (attempt.trial.timeout or math.inf), math.inf
-        self.trainer.begin(attempt.trial.settings, self.checkpoint_every, "")
+        self.trainer.begin(nest(attempt.trial.settings), self.checkpoint_every, "")
         while True:
             if self.signals.number and end_of_grace == math.inf:
                 end_of_grace = time.monotonic() + self.grace

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from foldertune.nesting import nest
 from foldertune.protocol import Trial, TrialName, printable
 from foldertune.reading.content import Findings
 from foldertune.reading.findings import say_best
@@ -70,7 +71,7 @@ def command(results: Results, trial: Trial) -> str:
         known = (*results.trials, *results.in_hand, *results.lost)
         taken = {*results.pending, *(trial.name.number for trial in known)}
         name = TrialName(max(BY_HAND, max(taken) + 1), 1)
-        return printable(f"echo {shlex.quote(json.dumps({'settings': trial.settings}))} > {name}")
+        return printable(f"echo {shlex.quote(json.dumps({'settings': nest(trial.settings)}))} > {name}")
     options = []
     for key, value in trial.settings.items():
         if value is not None:
