@@ -175,7 +175,7 @@ def print_trials(results: Results, arguments: argparse.Namespace) -> None:
     else:
         title = ", ".join([f"{len(chosen)} of {what}", *(arguments.where or ()), order])
         in_order = arguments.sort is None
-        print_table(Folder(arguments.logs), study, rows, chosen, keys, title=title, in_order=in_order)
+        print_table(Folder(arguments.logs), results, rows, chosen, keys, title=title, in_order=in_order)
 
 
 def known_columns(study: Study, rows: Sequence[Row]) -> list[str]:

@@ -51,12 +51,22 @@ the lines; `files.py` writes bytes safely and reads them back; `leases.py` and `
 """
 
 from foldertune.protocol.checkpoints import MAX_CHECKPOINT, MAX_LOOK_BACK
-from foldertune.protocol.files import MAX_BYTES, SAFE, BrokenFile, append_line, read_bytes, sync, write_whole
+from foldertune.protocol.files import MAX_BYTES, SAFE, BrokenFile, append_line, read_bytes, read_tail, sync, write_whole
 from foldertune.protocol.folder import Claim, Folder, LeaseLost
 from foldertune.protocol.leases import DEFAULT_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
 from foldertune.protocol.names import TrialName, host_name, new_owner, own_host, temporary_name, writer_of
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
-from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
+from foldertune.protocol.trial import (
+    SECONDS,
+    YEAR,
+    Record,
+    Trial,
+    parse_time,
+    read_object,
+    read_records,
+    to_line,
+    utc_now,
+)
 from foldertune.text import printable
 
 __all__ = [
@@ -65,7 +75,9 @@ __all__ = [
     "MAX_CHECKPOINT",
     "MAX_LOOK_BACK",
     "SAFE",
+    "SECONDS",
     "SIGNS_PER_LEASE",
+    "YEAR",
     "BrokenFile",
     "Claim",
     "Folder",
@@ -84,10 +96,12 @@ __all__ = [
     "new_owner",
     "own_host",
     "owner_has_died",
+    "parse_time",
     "printable",
     "read_bytes",
     "read_object",
     "read_records",
+    "read_tail",
     "sync",
     "temporary_name",
     "to_line",

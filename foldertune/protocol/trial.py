@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from foldertune.protocol.files import BrokenFile, read_bytes
 from foldertune.protocol.names import TrialName
 
 Record = dict[str, Any]
+SECONDS = "seconds"  # how long a training took: a metric of every result, computed if the training returns none
+YEAR = 365 * 86400.0  # if a trial seems to take longer, someone has set the clock
 
 
 @dataclass
@@ -26,10 +29,12 @@ class Trial:
     lease: float | None = None  # seconds of silence after which the master gives the trial to another worker
     timeout: float | None = None  # seconds an attempt may take
     lost: list[str] = field(default_factory=list)  # why each earlier attempt was lost
-    claim: Record = field(default_factory=dict)
+    claim: Record = field(default_factory=dict)  # of the last worker; `until`: when it gave the trial back
+    earlier: list[Record] = field(default_factory=list)  # the claims of workers that gave it back before
     epochs: list[Record] = field(default_factory=list)
     result: Record | None = None
     error: str | None = None
+    traceback: str | None = None  # of the error, if the training code raised it
     finished: str | None = None  # UTC, ISO 8601
 
     @classmethod
@@ -47,7 +52,12 @@ class Trial:
             trial.lost = [str(reason) for reason in first["lost"]]
         for record in records[1:]:
             if "claimed" in record:  # an earlier owner gave the trial back: its lines do not count
-                trial.claim, trial.epochs, trial.result, trial.error, trial.finished = record, [], None, None, None
+                if trial.claim:
+                    trial.earlier.append(trial.claim)
+                trial.claim, trial.epochs, trial.result = record, [], None
+                trial.error = trial.traceback = trial.finished = None
+            elif "given_back" in record and trial.claim:
+                trial.claim = {**trial.claim, "until": record.get("time")}
             elif trial.result is not None or trial.error is not None:
                 continue  # lines after the last word do not count either
             elif "epoch" in record:
@@ -58,9 +68,19 @@ class Trial:
                 trial.result, trial.finished = record["result"], _text(record.get("time"))
             elif "error" in record:
                 trial.error, trial.finished = str(record["error"]), _text(record.get("time"))
+                trial.traceback = _text(record.get("traceback"))
         if name.state == "seen" and trial.result is None and trial.error is None:
             raise BrokenFile(f"{path}: ends without a result")
+        if trial.result is not None and (seconds := trial.seconds_at_work) is not None:
+            trial.result.setdefault(SECONDS, seconds)
         return trial
+
+    @property
+    def seconds_at_work(self) -> float | None:
+        """The time from the claim to the result, and before from each claim until the trial was given back."""
+        last = {**self.claim, "until": self.finished}
+        known = [_time_between(claim.get("time"), claim.get("until")) for claim in (*self.earlier, last)]
+        return None if known[-1] is None else round(sum(seconds or 0.0 for seconds in known), 3)
 
     def shortcoming(self, metric: str | None) -> str | None:
         """Why this trial has no result that can be counted; None if it has one."""
@@ -79,8 +99,28 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _time_between(start: Any, end: Any) -> float | None:
+    times = parse_time(start), parse_time(end)
+    if times[0] is None or times[1] is None or not 0 <= times[1] - times[0] < YEAR:
+        return None
+    return times[1] - times[0]
+
+
 def _seconds(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and 0 < value < 1e9 else None
+
+
+def parse_time(text: Any) -> float | None:
+    """A UTC time in ISO 8601 as seconds since 1970; None if `text` is not such a time."""
+    return _parse_time(text) if isinstance(text, str) else None
+
+
+@functools.lru_cache(maxsize=2**16)  # an open view parses the same times again and again
+def _parse_time(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
 
 
 def utc_now() -> str:

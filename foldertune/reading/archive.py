@@ -114,6 +114,7 @@ def _pack(trial: Trial) -> Record:
         "lease": trial.lease,
         "timeout": trial.timeout,
         "lost": trial.lost or None,
+        "earlier": trial.earlier or None,
         "claim": trial.claim or None,
         "epochs": _pack_epochs(trial.epochs) or None,
         "result": trial.result,
@@ -139,6 +140,9 @@ def _rounded(value: Any) -> Any:
 def _unpack(record: Record) -> Iterable[Record]:
     """The lines of a trial's file, from its packed line."""
     yield {key: record[key] for key in ("settings", "lease", "timeout", "lost") if key in record}
+    for claim in record.get("earlier", ()):
+        yield {"claimed": None, **claim}
+        yield {"given_back": None, "time": claim.get("until")}
     if record.get("claim"):
         yield {"claimed": None, **record["claim"]}
     for block in record.get("epochs", []):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from foldertune.protocol import Trial, TrialName
-from foldertune.reading.spans import parse_time
+from foldertune.protocol import Trial, TrialName, parse_time
 from foldertune.study import Study
 
 RATE_WINDOW = 3600.0  # seconds over which a host's rate is taken
@@ -35,6 +35,8 @@ class Setback:
     reason: str
     worker: str | None
     epochs: int  # the last epoch that was reported
+    output: Path | None = None  # the file with what the training printed
+    traceback: str | None = None  # of the error that the training code raised
 
     @property
     def is_final(self) -> bool:

@@ -6,21 +6,21 @@ clock is wrong, its trials appear at the wrong time.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any
 
-from foldertune.protocol import Trial
+from foldertune.protocol import Trial, TrialName, parse_time
 from foldertune.tables import finite
 
 INSTANT = 1e-3  # seconds; times are written in milliseconds
+PAUSE = 10.0  # seconds; while nobody trains for longer, the search is not at work
+GIVEN_BACK = "given back"
 
 
 @dataclass(frozen=True)
 class Span:
-    """One attempt at one trial by one worker, in seconds since 1970. A lost attempt ends with its last report."""
+    """One attempt at one trial by one worker, in seconds since 1970."""
 
     worker: str
     host: str
@@ -28,7 +28,7 @@ class Span:
     attempt: int
     start: float
     end: float
-    state: str  # seen, lost, taken or done
+    state: str  # seen, lost, taken, done or given back
 
     @property
     def seconds(self) -> float:
@@ -36,35 +36,45 @@ class Span:
         return self.end - self.start
 
 
-def parse_time(text: Any) -> float | None:
-    """A UTC time in ISO 8601 as seconds since 1970; None if `text` is not such a time."""
-    return _parse_time(text) if isinstance(text, str) else None
+def spans_of(trial: Trial) -> list[Span]:
+    """The spans of an attempt, and of the earlier ones that were given back; without those that name no time."""
+    claims = [*trial.earlier, trial.claim]
+    found = []
+    for before, claim in zip(range(len(claims) - 1, -1, -1), claims, strict=True):
+        start, worker = parse_time(claim.get("time")), claim.get("claimed")
+        if start is None or not isinstance(worker, str):
+            continue
+        given_back = before > 0 or "until" in claim
+        end = parse_time(claim.get("until")) or start
+        if not given_back:
+            reported = finite(trial.epochs[-1].get("seconds")) if trial.epochs else None
+            end = parse_time(trial.finished) or start + (reported or 0.0)
+        number, attempt = trial.name.number, trial.name.attempt - before
+        state = GIVEN_BACK if given_back else trial.name.state
+        found.append(Span(worker, str(claim.get("host") or "?"), number, attempt, start, max(start, end), state))
+    return found
 
 
-@functools.lru_cache(maxsize=2**16)  # an open view parses the same times again and again
-def _parse_time(text: str) -> float | None:
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
+def find_spans(trials: Iterable[Trial], heard: Mapping[TrialName, float]) -> list[Span]:
+    """All attempts that left a trace, in the order of their starts.
 
+    An attempt in hand ends with its last heartbeat, or else at the latest known time. So does a lost one, if that was
+    before the trial's next attempt: otherwise the folder was copied, and the times of its files tell nothing.
 
-def span_of(trial: Trial) -> Span | None:
-    """The span of an attempt; None if its file does not name the worker and the time."""
-    start, worker = parse_time(trial.claim.get("time")), trial.claim.get("claimed")
-    if start is None or not isinstance(worker, str):
-        return None
-    reported = finite(trial.epochs[-1].get("seconds")) if trial.epochs else None
-    end = parse_time(trial.finished) or start + (reported or 0.0)
-    host, name = trial.claim.get("host"), trial.name
-    return Span(worker, str(host or "?"), name.number, name.attempt, start, max(start, end), name.state)
-
-
-def find_spans(trials: Iterable[Trial]) -> list[Span]:
-    """All attempts that left a trace, in the order of their starts. Attempts in hand end at the latest known time."""
-    found = [span for span in map(span_of, trials) if span is not None]
-    latest = max((span.end for span in found), default=0.0)
-    found = [replace(span, end=latest) if span.state in ("taken", "done") else span for span in found]
+    Args:
+        heard: the times of the last heartbeats, in seconds since 1970.
+    """
+    trials = list(trials)
+    found = [span for trial in trials for span in spans_of(trial)]
+    latest, ended = max((span.end for span in found), default=0.0), {(s.number, s.attempt): s.start for s in found}
+    ended |= {(t.name.number, t.name.attempt): parse_time(t.finished) or math.inf for t in trials if not t.claim}
+    signs = {(name.number, name.attempt): time for name, time in heard.items()}
+    for k, span in enumerate(found):
+        sign = signs.get((span.number, span.attempt))
+        if span.state == "taken":
+            found[k] = replace(span, end=latest if sign is None else max(span.start, sign))
+        elif span.state == "lost" and sign and sign <= ended.get((span.number, span.attempt + 1), math.inf):
+            found[k] = replace(span, end=max(span.end, sign))
     return sorted(found, key=lambda span: (span.start, span.number, span.attempt))
 
 
@@ -82,3 +92,13 @@ def most_at_once(spans: Sequence[Span]) -> int:
 def elapsed(spans: Sequence[Span]) -> float:
     """Seconds from the first start to the last end; 0.0 without spans."""
     return max(span.end for span in spans) - min(span.start for span in spans) if spans else 0.0
+
+
+def time_at_work(spans: Iterable[Span]) -> float:
+    """Seconds during which anyone trained, with the short breaks between two trials, but without the long ones."""
+    seconds, until = 0.0, -math.inf
+    for start, end in sorted((span.start, span.end) for span in spans):
+        begin = until if start - until <= PAUSE else start
+        seconds += max(end - begin, 0.0)
+        until = max(until, end)
+    return seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
 APART = 0.11  # the least distance between ticks at values, as a share of the axis
 CROWDED = 24  # curves; a panel with more draws single runs thin and their median thick
 MOST_MEASURES = 4
-MOST_LETTERS = 110  # in a line of a legend
+MOST_LETTERS = 400  # of a trial in a legend
+NO_BREAK = "\u00a0"
+LETTERS = 13  # that fit into an inch of a legend
 
 
 # ---------------------------------------------------------------- groups of equal settings
@@ -193,7 +196,10 @@ def draw_learning_curves(results: Results) -> Figure:
     best = dict(zip([trial.name.number for trial in highlighted], best_looks(), strict=False))
     others = sample_of([trial for trial in begun if trial.name.number not in best])
     names = results.measures[:MOST_MEASURES]
-    figure, axes = new_figure(PAGE if len(names) > 1 else 5.0, 3.5, 1, len(names))
+    width = PAGE if len(names) > 1 else 5.0
+    labels = [_described(results, trial, round(LETTERS * width)) for trial in highlighted]
+    lines = sum(1 + label.count("\n") for label in labels)
+    figure, axes = new_figure(width, 2.9 + 0.15 * lines, 1, len(names))
     for each, name in zip(axes, names, strict=True):
         values: list[float] = []
         for trial in others:
@@ -208,7 +214,6 @@ def draw_learning_curves(results: Results) -> Figure:
         dress(each, "y", quantity_of(results.study, name), values)
         each.margins(x=0.02)
     handles = [Line2D([], [], linewidth=1.6, **look.line) for look in best.values()]
-    labels = [_described(results, trial) for trial in highlighted]
     if others:
         handles.append(Line2D([], [], color=GREY, linewidth=0.8))
         labels.append("the others")
@@ -216,9 +221,11 @@ def draw_learning_curves(results: Results) -> Figure:
     return figure
 
 
-def _described(results: Results, trial: Trial) -> str:
+def _described(results: Results, trial: Trial, letters: int) -> str:
+    """A trial with its settings, for a legend, in lines of at most so many letters."""
     study, value = results.study, results.value(trial)
     metric = study.quantity(study.metric)
     shown = "" if value is None else metric.show(value)
     text = f"trial {trial.name.number}: {metric.label} {shown} ({described(trial.settings, study.space)})"
-    return cut(text, MOST_LETTERS)
+    text = cut(text, MOST_LETTERS).replace(" ", NO_BREAK).replace(f",{NO_BREAK}", ", ")
+    return "\n".join(textwrap.wrap(text, letters)).replace(NO_BREAK, " ")

@@ -39,7 +39,7 @@ class Section:
 def make_section(id: str, title: str, results: Results, found: Findings, out: Path, prefix: str) -> Section:
     """The section of a study. Its figures are written to `out`, under names that begin with `prefix`."""
     study, best = results.study, results.best
-    tables = [html_table(f"{id}-table{k}", table) for k, table in enumerate(found.tables)]
+    tables = [html_table(f"{id}-table{k}", table, out) for k, table in enumerate(found.tables)]
     return Section(
         id=id,
         title=title,

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from foldertune.protocol import Folder, printable
 from foldertune.reading.results import Results
+from foldertune.reading.terminal.live import WIDEST
 from foldertune.reading.words import best_first
 from foldertune.rows import FAILED, Row, columns, searched_and_metric
 from foldertune.study import Study
 from foldertune.tables import Cells, is_number, short
+from foldertune.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-WIDEST = 100_000  # characters
 MOST = 5  # the best trials, which a master shows at its end
 
 
@@ -55,10 +56,12 @@ def to_table(study: Study, keys: Sequence[str], cells: Sequence[Cells], *, in_or
 
 
 def fitting(console: Console, study: Study, keys: Sequence[str], cells: Sequence[Cells]) -> list[str]:
-    """The columns that fit on the terminal. The last ones go first, but trial and metric stay."""
-    kept = list(keys)
-    while len(kept) > 2 and width_of(to_table(study, kept, cells), console) > console.width:
-        kept.pop(-2 if kept[-1] == "status" else -1)
+    """The columns that fit on the terminal. The last ones go first, but trial, status and metric stay."""
+    metric, kept = searched_and_metric(study)[1], list(keys)
+    stays = {"trial", "trials", "status", metric, f"{metric}_mean", f"{metric}_deviation"}
+    while len(kept) > 1 and width_of(to_table(study, kept, cells), console) > console.width:
+        goes = [key for key in kept[1:] if key not in stays] or kept
+        kept.remove(goes[-1])
     return kept
 
 
@@ -69,7 +72,7 @@ def width_of(table: Table, console: Console) -> int:
 
 def print_table(
     folder: Folder,
-    study: Study,
+    results: Results,
     rows: Sequence[Row],
     chosen: Sequence[Cells],
     keys: Sequence[str] = (),
@@ -81,27 +84,43 @@ def print_table(
     from rich.console import Console
     from rich.text import Text
 
-    failed = sum(row.status == FAILED for row in rows)
-    console = Console(highlight=False)
+    study, console = results.study, Console(highlight=False)
     if chosen:
         title = title or f"{len(chosen)} of {len(rows)} trials, {best_first(study)}"
         console.print(Text(printable(f"{study.name}: {title}"), style="bold"))
-        shown_keys = keys or main_columns(study, rows, chosen)
-        if not keys and console.is_terminal:
-            shown_keys = fitting(console, study, shown_keys, chosen)
-        table = to_table(study, shown_keys, chosen, in_order=in_order)
-        console.print(table, width=max(width_of(table, console), console.width), crop=False)  # never cut a number short
-        if left_out := [] if keys else [key for key in main_columns(study, rows, chosen) if key not in shown_keys]:
-            print(printable(f"No room for {', '.join(left_out)}: choose columns with --columns"))
+        wanted = keys or main_columns(study, rows, chosen)
+        there = fitting(console, study, wanted, chosen) if console.is_terminal else wanted
+        table = to_table(study, there, chosen, in_order=in_order)
+        console.width = max(width_of(table, console), console.width)  # rich would cut a number short
+        console.print(table, crop=False)
+        if left_out := [key for key in wanted if key not in there]:
+            how = "choose columns with --columns, or see all with: | less -S"
+            print(printable(f"No room for {', '.join(left_out)}: {how}"))
     else:
         print(printable(study.name) + (": no such trial" if rows else ": no trial has ended yet"))
-    if failed:
-        what = f"their files in {folder.seen}/ say why" if folder.seen.is_dir() else "the column 'error' says why"
-        print(f"{failed} failed; {what}")
-    print(f"All {len(rows)} trials with every column: {folder.results}")
+    print(f"All {outcomes(results)}; with every column: {folder.results}")
+    if results.failed:
+        print(printable(where_failures_are_told(folder, results)))
+
+
+def outcomes(results: Results) -> str:
+    """The numbers of trials that ended well, collapsed and failed: `12 trials: 9 succeeded, 3 failed`."""
+    collapsed, failed = len(results.collapsed), len(results.failed)
+    parts = [f"{len(results.ended)} succeeded"] if collapsed or failed else []
+    parts += [f"{collapsed} of them collapsed ({results.study.collapsed})"] if collapsed else []
+    parts += [f"{failed} failed"] if failed else []
+    return printable(": ".join([counted(len(results.trials), "trial"), *[", ".join(parts)] * bool(parts)]))
+
+
+def where_failures_are_told(folder: Folder, results: Results) -> str:
+    """A line that says where to read why trials failed, and what the latest of them printed."""
+    final = [setback for setback in results.latest_setbacks(len(results.setbacks)) if setback.is_final]
+    why = f"their files in {folder.seen}/" if folder.seen.is_dir() else "the column 'error'"
+    printed = next((f"; what trial {s.name.number} printed: {s.output}" for s in final if s.output), "")
+    return f"Why they failed: {final[0].reason} (trial {final[0].name.number}); see {why}{printed}"
 
 
 def print_best(folder: Folder, results: Results) -> None:
     """Print the best trials, as a master does at its end."""
     rows = [Row.from_trial(trial) for trial in results.trials]
-    print_table(folder, results.study, rows, [Row.from_trial(trial).cells() for trial in results.ranking[:MOST]])
+    print_table(folder, results, rows, [Row.from_trial(trial).cells() for trial in results.ranking[:MOST]])
