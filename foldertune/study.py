@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -156,6 +156,14 @@ def differences(old: Study, new: Study) -> list[str]:
         for key in dict.fromkeys([*a, *b])
         if a.get(key, missing) != b.get(key, missing)
     ]
+
+
+def compare(studies: Sequence[Study]) -> dict[str, list[Any]]:
+    """The parts of their definitions in which these studies differ, with the value in each study; None: not there."""
+    flat = [{**_flat(study), "trials": study.trials, "repeats": study.repeats} for study in studies]
+    keys = dict.fromkeys(key for each in flat for key in each)
+    values = {key: [each.get(key) for each in flat] for key in keys}
+    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
 
 
 def _flat(study: Study) -> dict[str, Any]:

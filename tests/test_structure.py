@@ -23,6 +23,7 @@ PROGRAMS = [
     "-m foldertune results",
     "-m foldertune status",
     "-m foldertune report",
+    "-m foldertune best",
     "-m foldertune doctor",
 ]
 

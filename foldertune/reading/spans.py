@@ -96,9 +96,15 @@ def elapsed(spans: Sequence[Span]) -> float:
 
 def time_at_work(spans: Iterable[Span]) -> float:
     """Seconds during which anyone trained, with the short breaks between two trials, but without the long ones."""
-    seconds, until = 0.0, -math.inf
+    return math.fsum(end - start for start, end in times_at_work(spans))
+
+
+def times_at_work(spans: Iterable[Span]) -> list[tuple[float, float]]:
+    """The times during which anyone trained, each with its start and end."""
+    times: list[tuple[float, float]] = []
     for start, end in sorted((span.start, span.end) for span in spans):
-        begin = until if start - until <= PAUSE else start
-        seconds += max(end - begin, 0.0)
-        until = max(until, end)
-    return seconds
+        if times and start - times[-1][1] <= PAUSE:
+            times[-1] = times[-1][0], max(times[-1][1], end)
+        else:
+            times.append((start, end))
+    return times

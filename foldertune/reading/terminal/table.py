@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from foldertune.protocol import Folder, printable
+from foldertune.reading.comparison import Comparison
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import WIDEST
 from foldertune.reading.words import best_first
@@ -47,7 +48,7 @@ def to_table(study: Study, keys: Sequence[str], cells: Sequence[Cells], *, in_or
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for key in keys:
         words = printable(key).replace("_", " ").split() or [""]  # a long name breaks at its underscores
-        justify: Literal["left", "right"] = "left" if key == "host" else "right"
+        justify: Literal["left", "right"] = "left" if key in ("host", "study") else "right"
         table.add_column(Text(" ".join(words)), justify=justify, min_width=max(map(len, words)), vertical="bottom")
     for position, row in enumerate(cells):
         style = "red" if row.get("status") == FAILED else "bold green" if in_order and position == 0 else ""
@@ -58,7 +59,7 @@ def to_table(study: Study, keys: Sequence[str], cells: Sequence[Cells], *, in_or
 def fitting(console: Console, study: Study, keys: Sequence[str], cells: Sequence[Cells]) -> list[str]:
     """The columns that fit on the terminal. The last ones go first, but trial, status and metric stay."""
     metric, kept = searched_and_metric(study)[1], list(keys)
-    stays = {"trial", "trials", "status", metric, f"{metric}_mean", f"{metric}_deviation"}
+    stays = {"study", "trial", "trials", "status", metric, f"{metric}_mean", f"{metric}_deviation"}
     while len(kept) > 1 and width_of(to_table(study, kept, cells), console) > console.width:
         goes = [key for key in kept[1:] if key not in stays] or kept
         kept.remove(goes[-1])
@@ -89,18 +90,40 @@ def print_table(
         title = title or f"{len(chosen)} of {len(rows)} trials, {best_first(study)}"
         console.print(Text(printable(f"{study.name}: {title}"), style="bold"))
         wanted = keys or main_columns(study, rows, chosen)
-        there = fitting(console, study, wanted, chosen) if console.is_terminal else wanted
-        table = to_table(study, there, chosen, in_order=in_order)
-        console.width = max(width_of(table, console), console.width)  # rich would cut a number short
-        console.print(table, crop=False)
-        if left_out := [key for key in wanted if key not in there]:
-            how = "choose columns with --columns, or see all with: | less -S"
-            print(printable(f"No room for {', '.join(left_out)}: {how}"))
+        how = "choose columns with --columns, or see all with: | less -S"
+        _print_fitting(console, study, wanted, chosen, how, in_order=in_order)
     else:
         print(printable(study.name) + (": no such trial" if rows else ": no trial has ended yet"))
     print(f"All {outcomes(results)}; with every column: {folder.results}")
     if results.failed:
         print(printable(where_failures_are_told(folder, results)))
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print a row for each study, and the differences between their definitions."""
+    from rich.console import Console
+    from rich.text import Text
+
+    study, rows, console = comparison.entries[0].results.study, comparison.rows, Console(highlight=False)
+    order = best_first(study) if comparison.is_fair else "with different metrics, which can't be compared"
+    console.print(Text(printable(f"{len(rows)} studies, {order}"), style="bold"))
+    _print_fitting(console, study, list(rows[0]), rows, "see all with: | less -S", in_order=comparison.is_fair)
+    differences = comparison.differences
+    print("In their definitions they differ in" if differences else "Their definitions are the same.")
+    for line in differences:
+        print(printable(f"  {line}"))
+
+
+def _print_fitting(
+    console: Console, study: Study, wanted: Sequence[str], cells: Sequence[Cells], how: str, *, in_order: bool
+) -> None:
+    """Print the columns that fit on the terminal, and a line about the others; all of them into a file or a pipe."""
+    there = fitting(console, study, wanted, cells) if console.is_terminal else wanted
+    table = to_table(study, there, cells, in_order=in_order)
+    console.width = max(width_of(table, console), console.width)  # rich would cut a number short
+    console.print(table, crop=False)
+    if left_out := [key for key in wanted if key not in there]:
+        print(printable(f"No room for {', '.join(left_out)}: {how}"))
 
 
 def outcomes(results: Results) -> str:
