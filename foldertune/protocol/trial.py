@@ -71,16 +71,18 @@ class Trial:
                 trial.traceback = _text(record.get("traceback"))
         if name.state == "seen" and trial.result is None and trial.error is None:
             raise BrokenFile(f"{path}: ends without a result")
-        if trial.result is not None and (seconds := trial.seconds_at_work) is not None:
-            trial.result.setdefault(SECONDS, seconds)
+        if trial.result is not None and SECONDS not in trial.result and (seconds := trial.seconds_at_work) is not None:
+            trial.result[SECONDS] = seconds
         return trial
 
     @property
     def seconds_at_work(self) -> float | None:
         """The time from the claim to the result, and before from each claim until the trial was given back."""
-        last = {**self.claim, "until": self.finished}
-        known = [_time_between(claim.get("time"), claim.get("until")) for claim in (*self.earlier, last)]
-        return None if known[-1] is None else round(sum(seconds or 0.0 for seconds in known), 3)
+        seconds = _time_between(self.claim.get("time"), self.finished)
+        if seconds is None:
+            return None
+        before = [_time_between(claim.get("time"), claim.get("until")) or 0.0 for claim in self.earlier]
+        return round(sum(before, seconds), 3)
 
     def shortcoming(self, metric: str | None) -> str | None:
         """Why this trial has no result that can be counted; None if it has one."""

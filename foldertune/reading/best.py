@@ -27,7 +27,7 @@ def best_of(results: Results, logs: Path | str) -> dict[str, Any]:
 
 def _why_there_is_none(results: Results) -> str:
     if not results.trials:
-        return f"no trial has ended yet, {len(results.running)} running"
+        return f"no trial has ended yet ({len(results.running)} running)"
     ended, collapsed = len(results.ended), len(results.collapsed)
     counts = f"{len(results.failed)} failed, {ended} succeeded" + (
         f", {collapsed} of them collapsed" if collapsed else ""

@@ -42,7 +42,7 @@ def test_the_best_settings_are_those_that_the_objective_got(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("scores", "changes", "wanted"),
     [
-        ([], {"trials": 3}, "no trial has ended yet, 0 running"),
+        ([], {"trials": 3}, "no trial has ended yet (0 running)"),
         ([None, None], {}, "no trial has a value of score to go by (2 failed, 0 succeeded)"),
         (
             [2.0, None],

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WIDEST = 100_000  # characters in a line of a file or a pipe
+NAME = 24  # letters of a metric's name on a terminal: its value must have room
 BAR = 40  # characters of a progress bar there
 SHOWN = 12  # running trials in a view without a height of its own; a line counts the others
 RECENT = 5  # the latest setbacks that are shown
@@ -84,10 +85,14 @@ def last_key(trial: Trial) -> str | None:
     return keys[-1] if keys and keys[-1] != "epoch" else None
 
 
-def last_value(results: Results, trial: Trial) -> str:
-    """The last number in the last epoch's report, with its name; empty if there is none."""
+def last_value(results: Results, trial: Trial, most: int | None = None) -> str:
+    """The last number in the last epoch's report, with at most so many letters of its name; empty if there is none."""
     key = last_key(trial)
-    return f"{printable(key)} {results.study.quantity(key).show(trial.epochs[-1][key], 4)}" if key else ""
+    if key is None:
+        return ""
+    name = printable(key)
+    name = name if most is None or len(name) <= most else f"{name[: most - 1]}…"
+    return f"{name} {results.study.quantity(key).show(trial.epochs[-1][key], 4)}"
 
 
 # ---------------------------------------------------------------- in a few lines
@@ -150,7 +155,7 @@ def _running_table(results: Results, expand: bool) -> Table:
             cell(trial.name.label),
             cell(trial.name.owner),
             cell(epoch_of(trial)),
-            cell(last_value(results, trial)),
+            cell(last_value(results, trial, NAME if expand else None)),
             cell(clock(results.age(trial, time.time()))),
         )
     if len(results.running) > SHOWN:
