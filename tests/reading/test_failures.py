@@ -53,7 +53,11 @@ def test_the_page_shows_the_last_lines_and_leads_to_the_file_wherever_the_folder
     shutil.move(failed.path, moved)
     table = html_table("x", setbacks_table(read_results(moved)), moved / "report").body
     assert table.count('href="../output/trial-00000-2.txt"') == 2 and 'href="../output/trial-00000-1.txt"' in table
-    assert table.count("<pre>") == 1 and "line 49 of attempt 2\nTraceback" in table and "line 40 of" not in table
+    assert (
+        table.count('<pre tabindex="0">') == 1
+        and "line 49 of attempt 2\nTraceback" in table
+        and "line 40 of" not in table
+    )
     assert "ValueError: &lt;no data&gt;</pre>" in table and str(tmp_path) not in table
     (moved / "output" / "trial-00000-2.txt").unlink()
     (moved / "output" / "trial-00000-2.txt").symlink_to("/etc/passwd")

@@ -22,7 +22,7 @@ from foldertune.reading.figures.style import (
     new_figure,
 )
 from foldertune.reading.results import Results
-from foldertune.reading.spans import Span
+from foldertune.reading.spans import GIVEN_BACK, Span
 from foldertune.study import Quantity
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ BARS = {  # by the state of an attempt: alternating shades, edge, hatch
     "seen": ((KINDS[0], "#7fb8d8"), "white", ""),
     "lost": (("#f2b48a",), KINDS[1], "////"),
     "taken": (("#bfe3d7",), "white", ""),
+    GIVEN_BACK: (("#c9ced4",), "white", ""),
 }
 
 
@@ -113,7 +114,9 @@ def draw_timeline(results: Results) -> Figure:
         patches.append(Patch(facecolor="#f2b48a", edgecolor=KINDS[1], hatch="////", label="a lost attempt"))
     if results.in_hand:
         patches.append(Patch(facecolor="#bfe3d7", label="being trained"))
-    figure.legend(handles=patches, loc="outside upper left", ncols=3, fontsize=TEXT, frameon=False)
+    if any(span.state == GIVEN_BACK for span in spans):
+        patches.append(Patch(facecolor="#c9ced4", label="given back"))
+    figure.legend(handles=patches, loc="outside upper left", ncols=4, fontsize=TEXT, frameon=False)
     return figure
 
 

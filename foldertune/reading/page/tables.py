@@ -130,7 +130,7 @@ def _printed(printed: Printed, out: Path | None) -> str:
     """The last lines, and a link to the file that works wherever the folder with both of them is."""
     from markupsafe import escape
 
-    html = f"<pre>{escape(printed.lines)}</pre>" if printed.lines else ""
+    html = f'<pre tabindex="0">{escape(printed.lines)}</pre>' if printed.lines else ""
     if printed.file and out:
         path = os.path.relpath(printed.file.resolve(), out.resolve()).replace(os.sep, "/")
         html = f'<a href="{escape(quote(path))}">{escape(printed.file.name)}</a>{html}'
