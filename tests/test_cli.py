@@ -88,6 +88,11 @@ def test_what_a_command_can_not_do_is_one_line(capsys, monkeypatch, tmp_path, ar
     ("error", "code", "line"),
     [
         (UserError("a.toml: no"), 2, "error: a.toml: no\n"),
+        (
+            ModuleNotFoundError(name="rich"),
+            2,
+            "error: rich is not installed; install it with: pip install filelock rich\n",
+        ),
         (StudyError("a.toml: no"), 2, "error: a.toml: no\n"),
         (OSError(errno.EACCES, "Permission denied", "/x"), 2, "error: /x: Permission denied\n"),
         (OSError(errno.EXDEV, "Invalid cross-device link", "/x", None, "/y"), 2, "error: /y: Invalid cross-device"),

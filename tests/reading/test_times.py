@@ -7,6 +7,7 @@ import os
 
 from foldertune import cli
 from foldertune.protocol import TrialName, parse_time
+from foldertune.reading.comparison import steps_of
 from foldertune.reading.reader import read_results
 from foldertune.reading.terminal.live import summary
 from tests.reading.test_facts import RECORD, write
@@ -68,4 +69,7 @@ def test_every_objective_has_its_seconds(folder, capsys):
     options = ["--logs", str(folder.path), "--columns", "trial,seconds", "--format", "json"]
     assert cli.run("results", ["--sort", "seconds", "--where", "minutes<1", *options]) == 0
     assert json.loads(capsys.readouterr().out) == [{"trial": 3, "seconds": 1.5}, {"trial": 2, "seconds": 10.0}]
+    write(folder, TrialName(4, 1, "seen"), [SETTINGS, claimed("h-1-b", "2026-01-01T20:00:00Z"),
+          {"result": {"score": 3.0}, "time": "2026-01-01T20:03:00Z"}])  # fmt: skip
+    assert [step.seconds for step in steps_of(read_results(folder.path))] == [180.0, 430.0, 430.0, 430.0]
     assert folder.results.read_text().splitlines()[0].startswith("trial,status,rate,score,seconds,worker")

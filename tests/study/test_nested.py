@@ -112,6 +112,9 @@ def test_a_search_in_tables(bench, capsys):
     rows = bench.rows()
     assert [row.metrics["loss"] for row in rows if row.trial >= 90001] == [0.5 * 7, 0.5 * 8]
     assert all(row.metrics["loss"] == row.settings["rate"] * row.settings["model.width"] for row in rows)
+    (file,) = bench.folder.seen.glob("trial-00000-*.seen")
+    first = json.loads(file.read_text().splitlines()[0])
+    assert first["settings"]["model"].keys() == {"width", "head", "activation"}, "as pandas and people read it"
     study = study_from_record(bench.folder.read_study(), "study.json")
     name = bench.folder.record_failure(TrialName(95_000, 1), settings_of(study, 3), ["lost"])
     first = json.loads((bench.folder.seen / str(name)).read_text().splitlines()[0])
