@@ -20,7 +20,7 @@ from typing import Any
 from foldertune.cli import guard, new_parser
 from foldertune.commands.options import whole_number
 from foldertune.errors import missing_extra
-from foldertune.launch.machine import count_cores
+from foldertune.launch.machine import choose_devices, count_cores
 from foldertune.trainer.report import Listener, Report
 from training.settings import SETTINGS, complete
 
@@ -90,7 +90,7 @@ def main() -> int:
     os.environ["OMP_NUM_THREADS"] = str(arguments.threads or count_cores())  # before torch is imported
     try:
         settings = {name: getattr(arguments, name) for name in SETTINGS}
-        result = train(settings, Report(Printer(), arguments.device))
+        result = train(settings, Report(Printer(), choose_devices(arguments.device, workers=1)[0]))
     except ModuleNotFoundError as error:
         raise missing_extra("exercise", error) from None
     except KeyboardInterrupt:

@@ -2,18 +2,21 @@
 
     python -m bench.coordination                    in the temporary directory
     python -m bench.coordination --dir /shared/me   on the filesystem you want to use
+    python -m bench.coordination --before ../old    another checkout, in the same turns
 
 With 1 worker and with 8 it makes the same number of trials, each with four
 hyperparameters and one reported epoch: first with `master.py` and `worker.py`
-processes, then with as many processes that share an Optuna study in
-JournalStorage's file backend. Both wait until every result is on stable storage
-(fsync). The clock runs from the first claim to the last collected result, so the
-start of the processes does not count. The two sides take turns. It prints the
-medians and their ratio, and writes everything to bench/results/.
+processes, then with as many processes that share a study in the journal file of
+Optuna, and of Rustuna if it is installed (which takes no reports). Ours and Optuna's wait until every
+result is on stable storage (fsync). The clock runs from the first claim to the
+last collected result, so the start of the processes does not count. The sides
+take turns. It prints the medians and ratios, and writes all to bench/results/.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -24,8 +27,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from foldertune.cli import new_parser
 
@@ -44,12 +49,12 @@ m = {{ type = "int", low = 10, high = 99 }}
 """
 
 
-def time_ours(directory: Path, workers: int, trials: int) -> float:
+def time_ours(directory: Path, workers: int, trials: int, checkout: Path = ROOT) -> float:
     """Trials per second of a master with that many workers."""
     study, logs = directory / "noop.toml", directory / "logs"
     study.write_text(STUDY.format(trials=trials))
     command = [sys.executable, "master.py", str(study), "--logs", str(logs), "--workers", str(workers)]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=checkout, check=True, stdout=subprocess.DEVNULL)
     end = (logs / "study.json.done").stat().st_ctime  # the time of its rename, after the last result was collected
     seen = list((logs / "seen").glob("*.seen"))
     assert len(seen) == trials, f"{len(seen)} of {trials}"
@@ -57,12 +62,12 @@ def time_ours(directory: Path, workers: int, trials: int) -> float:
     return trials / (end - min(datetime.fromisoformat(claim).timestamp() for claim in claims))
 
 
-def time_optuna(directory: Path, workers: int, trials: int) -> float:
-    """Trials per second of that many processes with one journal file."""
+def time_journal(library: str, directory: Path, workers: int, trials: int) -> float:
+    """Trials per second of that many processes with one journal file of Optuna's or Rustuna's."""
     context = multiprocessing.get_context("spawn")
     journal, barrier = str(directory / "journal.log"), context.Barrier(workers + 1)
     shares = [trials // workers + (number < trials % workers) for number in range(workers)]
-    processes = [context.Process(target=_optimize, args=(journal, share, barrier)) for share in shares]
+    processes = [context.Process(target=_optimize, args=(library, journal, share, barrier)) for share in shares]
     for process in processes:
         process.start()
     barrier.wait()
@@ -74,41 +79,64 @@ def time_optuna(directory: Path, workers: int, trials: int) -> float:
     return trials / seconds
 
 
-def _optimize(journal: str, trials: int, barrier) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+def _optimize(library: str, journal: str, trials: int, barrier) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    storage, sampler, create_study = open_rustuna(journal) if library == "rustuna" else open_optuna(journal)
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-    def objective(trial: optuna.Trial) -> float:
+    def objective(trial):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         x = trial.suggest_float("x", 0.0, 1.0)
         trial.suggest_float("y", 0.01, 0.3, log=True)
         trial.suggest_int("n", 16, 255, log=True)
         trial.suggest_int("m", 10, 99)
-        trial.report(x, 1)
+        if library == "optuna":  # Rustuna 0.2 takes no reports
+            trial.report(x, 1)
         return x
 
-    storage = JournalStorage(JournalFileBackend(journal))
-    study = optuna.create_study(
-        study_name="noop", storage=storage, load_if_exists=True, sampler=optuna.samplers.RandomSampler()
-    )
+    study = create_study(study_name="noop", storage=storage, load_if_exists=True, sampler=sampler)
     barrier.wait()
     study.optimize(objective, n_trials=trials)
+
+
+def open_optuna(journal: str) -> tuple[Any, Any, Any]:
+    """The journal storage, the random sampler and `create_study` of Optuna."""
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.JournalStorage(JournalFileBackend(journal))
+    return storage, optuna.samplers.RandomSampler(), optuna.create_study
+
+
+def open_rustuna(journal: str) -> tuple[Any, Any, Any]:
+    """The same of Rustuna."""
+    import rustuna  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+    storage = rustuna.storages.JournalFileStorage(journal)
+    return storage, rustuna.samplers.RandomSampler(), rustuna.create_study
+
+
+def version_of(library: str) -> str | None:
+    """The version of an installed library; None if it is not there."""
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def main() -> None:
     """Measure, print the medians, and write bench/results/."""
     parser = new_parser(__doc__)
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where to measure (default: the temporary directory)")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="a checkout of another version, to compare with")
     parser.add_argument(
         "--trials", type=int, default=4000, metavar="N", help="trials of each measurement (default: 4000)"
     )
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds (default: 3)")
     arguments = parser.parse_args()
-    import optuna
-
-    sides = {"ours": time_ours, "optuna": time_optuna}
+    versions = {library: version for library in ("optuna", "rustuna") if (version := version_of(library))}
+    sides: dict[str, Callable[[Path, int, int], float]] = {"ours": time_ours}
+    if arguments.before:
+        sides["before"] = functools.partial(time_ours, checkout=arguments.before)
+    sides |= {library: functools.partial(time_journal, library) for library in versions}
     rates: dict[str, list[float]] = {}
     # Removed at the very end: ext4 is slow to create files for seconds after many were removed.
     top = Path(tempfile.mkdtemp(dir=arguments.dir, prefix="bench-"))
@@ -125,15 +153,20 @@ def main() -> None:
     medians = {key: statistics.median(values) for key, values in rates.items()}
     for side in sides:
         print(f"{side:18} {medians[f'{side}, 1']:10.0f}  {medians[f'{side}, 8']:10.0f}")
-    ratios = {workers: medians[f"ours, {workers}"] / medians[f"optuna, {workers}"] for workers in (1, 8)}
-    print(f"{'ratio':18} {ratios[1]:10.1f}  {ratios[8]:10.1f}")
+    ratios = {
+        f"ours / {side}, {workers}": round(medians[f"ours, {workers}"] / medians[f"{side}, {workers}"], 2)
+        for side in list(sides)[1:]
+        for workers in (1, 8)
+    }
+    for side in list(sides)[1:]:
+        print(f"ours / {side:11} {ratios[f'ours / {side}, 1']:10.2f}  {ratios[f'ours / {side}, 8']:10.2f}")
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     RESULTS.parent.mkdir(exist_ok=True)
     record = {
         "command": "python -m bench.coordination",
         "trials": arguments.trials,
         "machine": machine,
-        "optuna": optuna.__version__,
+        **versions,
     }
     RESULTS.write_text(json.dumps({**record, "trials per second": rates, "ratio": ratios}, indent=1) + "\n")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import io
 import os
 import re
 import sys
@@ -14,6 +16,7 @@ from typing import Any, NoReturn
 from foldertune import __version__
 from foldertune.errors import LIBRARIES, UserError, did_you_mean
 from foldertune.shipped import command
+from foldertune.text import printable
 
 COMMANDS = {
     "master": "search: publish trials, collect results, try lost trials again",
@@ -29,6 +32,7 @@ WIDTH = 79  # characters in a line of `--help`
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `foldertune COMMAND …`, or print which commands there are. Returns the exit code."""
+    open_streams()
     name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in ("-h", "--help", "help"):
         print(overview())
@@ -64,6 +68,7 @@ def run(
         program: how the user called the command, if not as `foldertune NAME`. `arguments.program` keeps it.
         options: passed on to the command's `main`.
     """
+    open_streams()
     argv = list(sys.argv[1:] if argv is None else argv)
     module = importlib.import_module(f"foldertune.commands.{name}")
     program = program or command(name)
@@ -75,7 +80,7 @@ def run(
 
 def guard(main: Callable[[], int]) -> int:
     """Call a program's `main` and turn its errors into one line and an exit code."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names come from files
+    open_streams()
     code = 0
     try:
         code = main()
@@ -95,9 +100,28 @@ def guard(main: Callable[[], int]) -> int:
     return code
 
 
+def open_streams() -> None:
+    """Make stdin, stdout and stderr usable, however the program was started.
+
+    One that is closed is opened on /dev/null; otherwise the next file that we open would get its number, and our own
+    output, or that of a process we start, would go there. A character that an output can't encode is escaped: it may be
+    ASCII, and names come from files.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+        elif mode == "w" and isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def complain(message: str) -> int:
     """Print an error message and return the exit code for bad usage, 2."""
-    print(f"error: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody may read it
+        print(f"error: {printable(message)}", file=sys.stderr, flush=True)
     return 2
 
 

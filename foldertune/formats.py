@@ -10,6 +10,7 @@ from typing import Any
 
 from foldertune.protocol import printable, to_line
 from foldertune.tables import Cells, TableError, as_text, short
+from foldertune.text import without_controls
 
 Show = Callable[[str, Any], str]  # formats a value of a column for people; programs get the value as it is
 
@@ -19,20 +20,30 @@ def _short(key: str, value: Any) -> str:
 
 
 def to_csv(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
-    """CSV with a header. A missing value is empty; a list or an object is JSON."""
+    """CSV with a header. A missing value is empty; a list or an object is JSON; control characters are escaped."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(keys)
+    writer.writerow(map(without_controls, keys))
     for row in cells:
-        values = map(row.get, keys)
-        writer.writerow([json.dumps(v) if isinstance(v, dict | list) else v for v in values])
+        writer.writerow([_csv_value(row.get(key)) for key in keys])
     return file.getvalue()
+
+
+def _csv_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_controls(value)
+    return json.dumps(value) if isinstance(value, dict | list) else value
 
 
 def to_json(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
     """A JSON list of objects, one per line."""
     rows = [to_line({key: row.get(key) for key in keys}).decode().rstrip("\n") for row in cells]
-    return "[" + ",\n ".join(rows) + "]\n"
+    return "[" + ",\n ".join(row if row.isprintable() else _escaped(row) for row in rows) + "]\n"
+
+
+def _escaped(row: str) -> str:
+    """JSON with all that a terminal may obey written as JSON's own escapes."""
+    return json.dumps(json.loads(row))
 
 
 def to_markdown(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:

@@ -66,9 +66,20 @@ class Row:
 @functools.lru_cache
 def column_names(settings: tuple[str, ...], metrics: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The columns of these settings and metrics, renamed where another column has the same name."""
-    settings = tuple(f"setting_{name}" if name in _OTHERS else name for name in settings)
-    taken = {*_OTHERS, *settings}
-    return settings, tuple(f"result_{name}" if name in taken else name for name in metrics)
+    columns = _unlike(_OTHERS, settings, "setting_")
+    return columns, _unlike((*_OTHERS, *columns), metrics, "result_")
+
+
+def _unlike(others: tuple[str, ...], names: tuple[str, ...], prefix: str) -> tuple[str, ...]:
+    """The names, with a prefix where one of the others is the same. It is repeated until the name is nobody else's."""
+    columns, taken = [], {*others, *names}
+    for name in names:
+        column = prefix + name if name in others else name
+        while column != name and column in taken:
+            column = prefix + column
+        columns.append(column)
+        taken.add(column)
+    return tuple(columns)
 
 
 def columns(rows: Iterable[Row]) -> list[str]:

@@ -16,6 +16,7 @@ INSTALLED = (_PACKAGE / "exercise").is_dir()
 HOME = _PACKAGE / "exercise" if INSTALLED else _PACKAGE.parent
 STUDIES = HOME / "studies"
 DEFAULT_OBJECTIVE = "exercise3:train"
+COMMAND_OBJECTIVE = "command"  # of a study that is trained by any command: see running/command.py
 
 
 def shipped_studies() -> list[str]:

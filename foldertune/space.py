@@ -7,6 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 
+def identity(value: Any) -> Any:
+    """What makes two values the same: 1 and 1.0 are; 1, true and "1" are three values, also within lists."""
+    if isinstance(value, dict):
+        return dict, tuple((key, identity(item)) for key, item in sorted(value.items()))
+    if isinstance(value, list | tuple):
+        return list, tuple(map(identity, value))
+    return type(value) if isinstance(value, bool | str) else None, value
+
+
 @dataclass(frozen=True)
 class Float:
     """A real number from `low` to `high`; with `log`, uniform in its logarithm."""
@@ -59,7 +68,7 @@ class Categorical:
 
     def contains(self, value: Any) -> bool:
         """Is `value` one of the choices? 1 and true are not the same choice."""
-        return any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in self.choices)
+        return identity(value) in map(identity, self.choices)
 
     def at(self, u: float) -> Any:
         """The choice at the share u of the list, 0 <= u < 1."""
@@ -67,3 +76,17 @@ class Categorical:
 
 
 Dimension = Float | Int | Categorical
+TYPES = ("float", "int", "categorical")  # as a study's file names them
+
+
+def is_table_of_values(value: Any) -> bool:
+    """Is this a table inside of [fixed]? A range is none: it was meant for [space]."""
+    return isinstance(value, dict) and bool(value) and str(value.get("type")) not in TYPES
+
+
+def is_table_of_dimensions(value: Any) -> bool:
+    """Is this a table inside of [space]? A range or `choices` is none, even if a part of it is missing or wrong."""
+    if not isinstance(value, dict) or not value or set(value) == {"choices"}:
+        return False
+    told = (value.get(part, []) for part in ("type", "low", "high", "log"))
+    return all(isinstance(part, list | dict) for part in told)

@@ -12,7 +12,7 @@ from typing import Any
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
 from foldertune.nesting import nest
 from foldertune.shipped import DEFAULT_OBJECTIVE
-from foldertune.space import Categorical, Dimension
+from foldertune.space import Categorical, Dimension, identity
 
 SEED = "seed"  # every trial has this setting, with a value of its own unless the study fixes it
 PERCENT = "%"
@@ -50,6 +50,19 @@ def label_of(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class Fidelity:
+    """The setting that says how long a trial trains, such as its number of epochs."""
+
+    setting: str
+    lowest: int = 2  # its least useful value; a first try trains no longer
+
+    def shorten(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a training that is as short as possible."""
+        value = settings.get(self.setting)
+        return {**settings, self.setting: min(value, self.lowest) if isinstance(value, int | float) else self.lowest}
+
+
+@dataclass(frozen=True)
 class Study:
     """One search. The fields after `space` only describe it: they never change what is searched."""
 
@@ -68,11 +81,12 @@ class Study:
     derived: dict[str, str] = field(default_factory=dict)  # name -> expression over settings and metrics
     collapsed: str | None = None  # an expression; a result has collapsed if it is true
     program: str | None = None  # a command that trains once, with the settings as options
+    fidelity: Fidelity | None = None
 
     def contains(self, settings: Mapping[str, Any]) -> bool:
         """Could a trial of this study have these settings? One queued by hand may have others."""
         missing = object()
-        fixed = all(settings.get(key, missing) == value for key, value in self.fixed.items())
+        fixed = all(identity(settings.get(key, missing)) == identity(value) for key, value in self.fixed.items())
         return fixed and all(key in settings and d.contains(settings[key]) for key, d in self.space.items())
 
     def is_better(self, value: float, other: float) -> bool:
@@ -137,7 +151,12 @@ class Study:
             else expression
             for name, expression in self.derived.items()
         }
-        return record | {key: table for key, table in (("metrics", metrics), ("derived", expressions)) if table}
+        tables = {
+            "fidelity": asdict(self.fidelity) if self.fidelity else {},
+            "metrics": metrics,
+            "derived": expressions,
+        }
+        return record | {key: table for key, table in tables.items() if table}
 
 
 _PLAIN = (
@@ -154,7 +173,7 @@ def differences(old: Study, new: Study) -> list[str]:
     return [
         f"{key} ({a.get(key, missing)} in the folder, now {b.get(key, missing)})"
         for key in dict.fromkeys([*a, *b])
-        if a.get(key, missing) != b.get(key, missing)
+        if identity(a.get(key, missing)) != identity(b.get(key, missing))
     ]
 
 

@@ -15,32 +15,38 @@ from typing import Any, NoReturn
 from foldertune.derived import names_in
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.nesting import DOT, clash, flatten, nest
-from foldertune.shipped import DEFAULT_OBJECTIVE, STUDIES, shipped_studies
-from foldertune.space import Categorical, Dimension, Float, Int
-from foldertune.study import SCALES, SEED, Quantity, Study, label_of
+from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, STUDIES, shipped_studies
+from foldertune.space import Categorical, Dimension, Float, Int, identity, is_table_of_dimensions, is_table_of_values
+from foldertune.study import SCALES, SEED, Fidelity, Quantity, Study, label_of
 
 LARGEST = 1e300  # of a bound; with larger ones, floats overflow
 _KEYS = (
     "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
-    "fixed", "space", "metrics", "derived",
+    "fixed", "space", "fidelity", "metrics", "derived",
 )  # fmt: skip
 _DIMENSION_KEYS = {
     "float": ("type", "low", "high", "log"),
     "int": ("type", "low", "high", "log"),
     "categorical": ("type", "choices"),
 }
+_FIDELITY_KEYS = ("setting", "lowest")
 _QUANTITY_KEYS = ("label", "unit", "scale")
 _Scalar = int | float | str | bool
 
 
-def load_study(name_or_path: str) -> Study:
-    """The study with this name in studies/, or in this TOML file. Raises StudyError."""
+def load_study(name_or_path: str, objective: str = DEFAULT_OBJECTIVE) -> Study:
+    """The study with this name in studies/, or in this TOML file. Raises StudyError.
+
+    Args:
+        objective: for a study that names none.
+    """
     path = Path(name_or_path)
     if path.suffix != ".toml" and not path.is_file():
         path = STUDIES / f"{name_or_path}.toml"
     try:
-        with open(path, "rb") as file:
-            record = tomllib.load(file)
+        record = tomllib.loads(
+            path.read_bytes().decode("utf-8-sig")
+        )  # some editors begin a file with a byte-order mark
     except FileNotFoundError:
         known = shipped_studies()
         raise StudyError(
@@ -53,7 +59,7 @@ def load_study(name_or_path: str) -> Study:
         raise StudyError(f"{path}: can't be read: {error.strerror}") from None
     if "name" in record:
         raise StudyError(f"{path}: unknown key 'name': a study's name is its file's; remove the key")
-    return study_from_record({**record, "name": path.stem}, str(path))
+    return study_from_record({"objective": objective, **record, "name": path.stem}, str(path))
 
 
 def study_from_record(record: dict[str, Any], source: str) -> Study:
@@ -62,13 +68,12 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
     reader.refuse_unknown(record, ("name", *_KEYS))
     space = {
         key: reader.dimension(f"space.{key}", value)
-        for key, value in reader.settings("space", _is_table_of_dimensions).items()
+        for key, value in reader.settings("space", is_table_of_dimensions).items()
     }
     if not space:
         reader.fail("space", "is empty: nothing to search; add a hyperparameter, such as width = [16, 32]")
     fixed = {
-        key: reader.scalar(f"fixed.{key}", value)
-        for key, value in reader.settings("fixed", _is_table_of_values).items()
+        key: reader.scalar(f"fixed.{key}", value) for key, value in reader.settings("fixed", is_table_of_values).items()
     }
     for key in space:
         if key in fixed:
@@ -102,6 +107,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         derived=derived,
         collapsed=collapsed,
         program=reader.text("program") if "program" in record else None,
+        fidelity=reader.fidelity() if "fidelity" in record else None,
     )
 
 
@@ -159,8 +165,9 @@ class _Reader:
 
     def objective(self) -> str:
         name = self.text("objective", DEFAULT_OBJECTIVE)
-        if not all(name.partition(":")):
-            self.fail("objective", f'must be "MODULE:FUNCTION", such as "{DEFAULT_OBJECTIVE}", not {name!r}')
+        if not all(name.partition(":")) and name != COMMAND_OBJECTIVE:
+            known = f'"MODULE:FUNCTION", such as "{DEFAULT_OBJECTIVE}", or "{COMMAND_OBJECTIVE}"'
+            self.fail("objective", f"must be {known}, not {name!r}")
         return name
 
     def integer(self, key: str, default: int | None = None, low: int | None = None) -> int:
@@ -176,6 +183,8 @@ class _Reader:
             self.fail(key, f"must be one number, text or true/false, not {value!r}; lists and ranges belong in [space]")
         if isinstance(value, float) and not math.isfinite(value):
             self.fail(key, f"must be finite, not {value}")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            self.fail(key, "must have at most 63 bits; write a larger number as text")
         return value
 
     # ------------------------------------------------------------ the search space
@@ -198,7 +207,11 @@ class _Reader:
             self.fail(key, f"choices must be a list, not {choices!r}")
         if not choices:
             self.fail(key, "the list of values is empty; give at least one")
-        if len({(type(choice), choice) for choice in map(str, choices)}) < len(choices):
+        for choice in choices:
+            if not isinstance(choice, _Scalar):
+                remedy = "give it a name, as text, and let the objective look it up"
+                self.fail(key, f"a choice must be one number, text or true/false, not {choice!r}; {remedy}")
+        if len(set(map(identity, choices))) < len(choices):
             self.fail(key, f"a value stands twice in {choices}; remove one (a grid's 'repeats' tries each more often)")
         return Categorical(tuple(self.scalar(key, choice) for choice in choices))
 
@@ -219,6 +232,17 @@ class _Reader:
         if log and low <= 0:
             self.fail(key, f"low must be above 0 on a log scale, not {low}")
         return Int(low, high, log) if kind == "int" else Float(float(low), float(high), log)
+
+    def fidelity(self) -> Fidelity:
+        """The setting that says how long a trial trains."""
+        table = self.table("fidelity")
+        self.parts("fidelity", table, _FIDELITY_KEYS, "a fidelity")
+        setting, lowest = table.get("setting"), table.get("lowest", 2)
+        if not isinstance(setting, str):
+            self.fail("fidelity.setting", f'must be the name of a setting in quotes, such as "epochs", not {setting!r}')
+        if not isinstance(lowest, int) or isinstance(lowest, bool) or lowest < 1:
+            self.fail("fidelity.lowest", f"must be a whole number of at least 1, not {lowest!r}")
+        return Fidelity(setting, lowest)
 
     # ------------------------------------------------------------ metrics and derived quantities
 
@@ -265,16 +289,3 @@ class _Reader:
             if found := clash((name, *settings)):
                 self.fail(key, f"\"{text}\" names '{name}', but the setting '{found[1]}' is no table")
         return names
-
-
-def _is_table_of_values(value: Any) -> bool:
-    """Is this a table inside of [fixed]? A range is none: it was meant for [space]."""
-    return isinstance(value, dict) and bool(value) and str(value.get("type")) not in _DIMENSION_KEYS
-
-
-def _is_table_of_dimensions(value: Any) -> bool:
-    """Is this a table inside of [space]? A range or `choices` is none, even if a part of it is missing or wrong."""
-    if not isinstance(value, dict) or not value or set(value) == {"choices"}:
-        return False
-    told = (value.get(part, []) for part in ("type", "low", "high", "log"))
-    return all(isinstance(part, list | dict) for part in told)

@@ -1,4 +1,4 @@
-"""Chooses, sorts and groups the rows of a table."""
+"""Chooses and sorts the rows of a table."""
 
 from __future__ import annotations
 
@@ -46,10 +46,15 @@ def finite(value: Any) -> float | None:
 
 
 def short(value: Any) -> str:
-    """A value as people read it in a table: four significant digits, control characters escaped, `–` for None."""
+    """A value as people read it in a table: four significant digits, control characters escaped, `–` for None.
+
+    A text that looks like a number, or like true or false, stands in quotes: "1" and 1 are two values.
+    """
     if value is None:
         return "–"
     text = f"{value:.4g}" if isinstance(value, float) else printable(str(value))
+    if isinstance(value, str) and (text.lower() in ("true", "false") or _to_number(text) is not None):
+        text = f'"{text}"'
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
@@ -106,7 +111,8 @@ def where(cells: Iterable[Cells], condition: str, known: Sequence[str]) -> list[
     """The rows for which a condition such as `width<50` holds. Rows without a value in that column are left out.
 
     `error=` selects the rows without a value, `error!=` those with one. If a column has numbers and texts, they are
-    not compared with each other. Raises TableError, naming the condition, if it is not a valid one.
+    not compared with each other; `kind="1"` selects the text. Raises TableError, naming the condition, if it is not a
+    valid one.
     """
     key, sign, text = _parse_condition(condition, known)
     if not text:
@@ -121,6 +127,7 @@ def where(cells: Iterable[Cells], condition: str, known: Sequence[str]) -> list[
             f"--where {condition!r}: {printable(key)} holds {' and '.join(sorted(kinds))}; {text!r} is something else"
         )
     only_equal = number is not None and "numbers" in kinds  # then < and > compare numbers only
+    unquoted = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
     def holds(value: Any) -> bool:
         kind, compare = _kind(value), COMPARISONS[sign]
@@ -128,7 +135,7 @@ def where(cells: Iterable[Cells], condition: str, known: Sequence[str]) -> list[
             return sign == "!=" if number is None else compare(value, number)
         if kind == "true or false":
             return compare(as_text(value), text.lower())
-        return compare(as_text(value), text) and (sign in ("=", "==", "!=") or not only_equal)
+        return compare(as_text(value), unquoted) and (sign in ("=", "==", "!=") or not only_equal)
 
     return [row for row in there if holds(row[key])]
 
@@ -163,45 +170,3 @@ def sort_by(cells: Iterable[Cells], key: str, *, descending: bool = False) -> li
     numbers.sort(key=lambda row: row[key], reverse=descending)
     texts.sort(key=lambda row: as_text(row[key]), reverse=descending)
     return [*numbers, *texts, *rest]
-
-
-def group_by(
-    cells: Iterable[Cells], keys: Sequence[str], values: Sequence[str], counts: Callable[[Cells], bool]
-) -> list[Cells]:
-    """One row for each group of rows that agree in `keys`, in the order in which the groups first appear.
-
-    `group_columns` names the columns. Means and deviations are those of the rows for which `counts` is true. The
-    deviation is that of a sample (n − 1), and None for a single value.
-    """
-    groups: dict[tuple[Any, ...], list[Cells]] = {}
-    for row in cells:
-        agreed = (row.get(key) for key in keys)  # 1 and 1.0 agree; 1, true and "1" do not
-        groups.setdefault(tuple(v if is_number(v) else json.dumps(v) for v in agreed), []).append(row)
-    return [_summary(rows, keys, values, list(filter(counts, rows))) for rows in groups.values()]
-
-
-def group_columns(keys: Sequence[str], values: Sequence[str]) -> list[str]:
-    """The columns of grouped rows: the keys, the number of trials, the number left out of the means, and the mean and
-    deviation of each value.
-
-    A column that would have the name of a key gets `_` appended.
-    """
-    others = ["trials", "left_out", *(f"{value}_{what}" for value in values for what in ("mean", "deviation"))]
-    return [*keys, *(_unlike(name, keys) for name in others)]
-
-
-def _unlike(name: str, others: Sequence[str]) -> str:
-    while name in others:
-        name += "_"
-    return name
-
-
-def _summary(members: Sequence[Cells], keys: Sequence[str], values: Sequence[str], averaged: Sequence[Cells]) -> Cells:
-    import statistics  # takes a tenth of a second
-
-    summary = [*(members[0].get(key) for key in keys), len(members), len(members) - len(averaged)]
-    for value in values:
-        numbers = [float(row[value]) for row in averaged if is_number(row.get(value))]
-        summary.append(statistics.fmean(numbers) if numbers else None)
-        summary.append(statistics.stdev(numbers) if len(numbers) > 1 else None)
-    return dict(zip(group_columns(keys, values), summary, strict=True))

@@ -166,3 +166,81 @@ def nested(settings, report):
     loss = settings["rate"] * settings["model"]["width"]
     report(epoch=1, loss=loss)
     return {"loss": loss}
+
+
+class Unprintable:
+    """Raises an error when somebody prints it."""
+
+    def __repr__(self):
+        raise RuntimeError("no text")
+
+
+def odd(settings, report):
+    """Reports and returns what no table expects; `kind` says what."""
+    import decimal
+    import fractions
+
+    import numpy
+
+    kind, names = settings["kind"], ("trial", "claimed", "result", "error", "settings", "epoch", "status", "worker")
+    if kind == "values":
+        odd = {
+            "list": [1, (2.5, None)],
+            "dict": {1: {"a": True}},
+            "array": numpy.arange(3),
+            "bytes": b"x",
+            "complex": 1j,
+        }
+        odd |= {"decimal": decimal.Decimal("0.5"), "fraction": fractions.Fraction(1, 4), "huge": 10**5000}
+        odd |= {"unprintable": Unprintable(), "long": list(range(5000)), "one": numpy.array([[0.5]]), "deep": deep()}
+        report(epoch=numpy.int64(1), **odd)
+        report(epoch=numpy.int64(2), **odd)
+        return {"validation_error": numpy.float32(0.25), 7: 1, None: 2, Unprintable(): 3, "7": 4, **odd}
+    if kind == "names":
+        report(epoch=1, self=0.5, **{name: 0.5 for name in names if name != "epoch"})
+        return {"validation_error": 0.5, "result_trial": 0.25, **dict.fromkeys(names, 0.5)}
+    if kind == "many":
+        for epoch in range(1, 201):
+            report(epoch=epoch, validation_error=1 / epoch, note="x" * 100_000)
+    if kind == "large":
+        report(epoch=1, note="x" * 20_000_000)
+        return {"validation_error": 0.75, "note": "x" * 20_000_000}
+    if kind == "wordy":
+        raise ValueError("x" * 20_000_000)
+    if kind == "nameless signal":
+        report(epoch=3)
+        os.kill(os.getpid(), 35)
+    if kind == "murderous":
+        report(epoch=3)
+        report.resume(bytes)  # the worker answers when it has written the report
+        os.kill(os.getppid(), 35)
+        time.sleep(60)
+    return {"validation_error": 1.0}
+
+
+def deep():
+    """A list in a list in a list …"""
+    value = []
+    for _ in range(500):
+        value = [value]
+    return value
+
+
+def small(settings, report):
+    """Returns its one setting."""
+    return {"validation_error": settings["size"]}
+
+
+def broken(settings, report):
+    """Raises an error that names its settings, until it is repaired."""
+    report(epoch=1, device=report.device)
+    if os.environ.get("BROKEN"):
+        raise ValueError(f"no such layer: {settings['x'] - 0.5}")
+    return {"validation_error": settings["x"]}
+
+
+def lengthy(settings, report):
+    """Trains for as many epochs as its settings say, and says on which device."""
+    for epoch in range(1, settings["epochs"] + 1):
+        report(epoch=epoch, validation_error=settings["x"], device=report.device)
+    return {"validation_error": settings["x"]}

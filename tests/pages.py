@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
+import io
 import itertools
 import math
 import re
 import xml.etree.ElementTree as ElementTree
 
 from analysis.scenarios import find
+from foldertune.cli import run
 from foldertune.protocol import Folder, TrialName, to_line
 from foldertune.reading.page import read_all
 from foldertune.strategies import load
@@ -104,10 +107,20 @@ def write_other(path, trials=30):
     return path
 
 
+def report(*arguments):
+    """Run the command that makes the page, in this process. Returns its exit code and what it says."""
+    said = io.TextIOWrapper(io.BytesIO())
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = run("report", list(map(str, arguments)), program="python -m analysis.report", find=find)
+    said.seek(0)
+    return code, said.read()
+
+
 def make(bench, *logs, code=0, out=None):
-    """Make the page. Returns its text and its path."""
+    """Make the page. Returns its text and the folder with its figures; if it can't be made, what was said."""
     out = out or bench.path / "page"
-    said = bench.finish(bench.start("-m", "analysis.report", "--logs", *logs, "--out", out), code)
+    ended, said = report("--logs", *logs, "--out", out)
+    assert ended == code, said
     if code:
         return said, out
     assert said.splitlines()[-1] == f"{out}/report.html"

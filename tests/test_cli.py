@@ -166,3 +166,54 @@ def test_a_worker_starts_without_any_library(bench):
     command, environment = [sys.executable, "-S", "worker.py", *options], {**os.environ, "PYTHONPATH": ""}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=60)
     assert done.returncode == 0 and "0 trials trained" in done.stdout, done.stderr
+
+
+# ---- how a program is started
+
+EVERY = [
+    ["master.py", "STUDY", "--logs", "LOGS", "--workers", "1"],
+    ["worker.py", "--logs", "LOGS", "--objective", "tests.objectives:quick", "--idle-timeout", "0"],
+    ["-m", "foldertune", "status", "--logs", "LOGS"],
+    ["-m", "foldertune", "results", "--logs", "LOGS"],
+    ["-m", "foldertune", "report", "--logs", "LOGS"],
+    ["-m", "foldertune", "doctor", "--logs", "LOGS", "--wait", "0"],
+    ["-m", "foldertune", "results", "--help"],
+    ["-m", "foldertune"],
+    ["exercise3.py", "--epochs", "1", "--filters", "1", "--batch-size", "500"],
+]
+
+
+@pytest.mark.parametrize("way", ["closed", "ascii"])
+def test_every_program_ends_as_it_should_however_it_is_started(bench, way):
+    """With all streams closed, and with an output that can only be ASCII."""
+    study = bench.study(trials=2, extra='description = "…"\n')
+    ascii = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = {**os.environ, **(ascii if way == "ascii" else {})}
+    for words in EVERY:
+        words = [{"STUDY": study, "LOGS": str(bench.logs)}.get(word, word) for word in words]
+        command, options = [sys.executable, *words], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        if way == "closed":  # a file that the program opens must not become its output
+            command, options = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], {}
+        done = subprocess.run(command, cwd=ROOT, env=environment, timeout=60, **options)
+        assert done.returncode == 0, (words, done.stderr)
+        assert way == "closed" or (done.stdout.isascii() and not done.stderr), (words, done.stderr)
+    bench.assert_complete(2)
+    assert (bench.logs / ".master.lock").read_bytes() == b""
+
+
+def test_every_program_finds_a_home(bench, monkeypatch, capsys):
+    """A shell leaves the ~ in `--logs=~/logs` as it is."""
+    monkeypatch.setenv("HOME", str(bench.path))
+    bench.study(trials=2)
+    master = bench.start("master.py", "~/toy.toml", "--workers=0", "--logs=~/logs")
+    bench.finish(bench.start("worker.py", "--objective=tests.objectives:quick", "--logs=~/logs"))
+    bench.finish(master)
+    bench.assert_complete(2)
+    for name, *options in (
+        ("status", "--logs=~/logs"),
+        ("results", "--logs=~/logs", "--out=~/t.csv"),
+        ("results", "--logs=~/logs", "--keep=~/kept"),
+        ("report", "--logs=~/logs", "--out=~/page"),
+    ):
+        assert cli.run(name, options) == 0, capsys.readouterr()
+    assert {"t.csv", "kept", "page"} <= {path.name for path in bench.path.iterdir()}

@@ -12,6 +12,7 @@ import pytest
 
 from bench.training import to_markdown
 from foldertune.cli import COMMANDS
+from foldertune.protocol import TrialName
 from foldertune.shipped import STUDIES
 from tests.conftest import ROOT
 
@@ -71,7 +72,8 @@ def test_every_option_in_the_documentation_exists():
         for path, line in ((path, line) for path, words in DOCS.items() for line in words.splitlines()):
             if program not in line:
                 continue
-            for option in re.findall(r"(?<!\S)(--[a-z-]+)", re.split(r" #|`", line.partition(program)[2])[0]):
+            own = re.sub(r"'[^']*'", "", re.split(r" #|`", line.partition(program)[2])[0])  # without a command's own
+            for option in re.findall(r"(?<!\S)(--[a-z-]+)", own):
                 assert option in text, f"{path.name}: {program} has no {option}: {line}"
                 found += 1
     assert found > 15
@@ -87,6 +89,16 @@ def test_links_and_pictures_are_there():
             assert target.startswith("http") or (path.parent / target).exists(), f"{path.name}: {target}"
     for name in ("CHANGELOG.md", "CONTRIBUTING.md", "LOG.md", "LICENSE"):
         assert (ROOT / name).read_text().strip()
+
+
+def test_the_example_of_a_command_works_as_it_stands(bench):
+    code = {text.split()[1]: text for text in re.findall(r"```(?:sh|toml)\n(.*?)```", OBJECTIVES, re.S)}
+    for name in ("train.sh", "script.toml"):
+        (bench.path / name).write_text(code[name])
+    words = ("--command", re.search(r"--command '(sh [^']*)'", OBJECTIVES)[1])
+    said = bench.finish(bench.start(ROOT / "master.py", "script.toml", "--logs", bench.logs, *words, cwd=bench.path))
+    bench.assert_complete(20)
+    assert "lowest loss first" in said and len(bench.folder.read(TrialName(3, 1, "seen")).epochs) == 10
 
 
 @pytest.mark.parametrize("module", ["mine", "patient"])

@@ -50,7 +50,10 @@ def evaluate(network: Network, part: Part) -> tuple[float, float]:
 
 
 def choose_device(wish: str = "auto") -> str:
-    """The device for "auto" (the GPU if there is one), "cpu", "cuda" or "cuda:1". Raises SettingsError."""
+    """The device for "auto" (the GPU if there is one), "cpu", "cuda" or "cuda:1". Raises SettingsError.
+
+    On Apple's GPU, "mps", there are no CUDA graphs: this training runs on the CPU there.
+    """
     if wish == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -61,7 +64,7 @@ def choose_device(wish: str = "auto") -> str:
         raise SettingsError(
             f"device: there is no {wish} here ({torch.cuda.device_count()} GPUs seen by PyTorch); use cpu"
         )
-    return str(device)
+    return "cpu" if device.type == "mps" else str(device)
 
 
 def count_sharers(device: str) -> int:

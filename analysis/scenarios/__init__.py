@@ -42,10 +42,11 @@ def find(results: Results, others: Mapping[str, Results]) -> Findings:
     name = scenario_of(results)
     if name is None:
         return findings.find(results)
+    tables = [findings.setbacks_table(results)] if results.setbacks else []
+    losses = findings.say_losses(results, collapsed=name != "scenario5" or not results.collapsed)
     found = scenario6.answer(results, others) if name == "scenario6" else QUESTIONS[name](results)
-    found.answers += findings.say_losses(results, collapsed=name != "scenario5" or not results.collapsed)
-    if results.setbacks:
-        found.tables.append(findings.setbacks_table(results))
-        if name in ("scenario1", "scenario2", "scenario3", "scenario4"):
-            found.pictures.append(figures.timeline_picture(results))
+    found.answers += losses
+    found.tables += tables
+    if tables and name in ("scenario1", "scenario2", "scenario3", "scenario4"):
+        found.pictures.append(figures.timeline_picture(results))
     return found

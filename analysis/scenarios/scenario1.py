@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from functools import partial
 
 from analysis.scenarios.common import (
     ERROR,
@@ -18,10 +17,10 @@ from analysis.scenarios.common import (
     validation_images,
 )
 from foldertune.protocol import Trial
-from foldertune.reading.figures import draw_groups
+from foldertune.reading.figures import groups_picture
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
 from foldertune.reading.results import Group, Results
-from foldertune.reading.samples import Sample, verdict
+from foldertune.reading.samples import Sample, chance_of_difference, verdict
 from foldertune.reading.words import listed
 from foldertune.tables import short
 from foldertune.text import counted
@@ -53,8 +52,7 @@ def pictures_of(groups: Sequence[Group]) -> list[Picture]:
     pictures = []
     for name, measure in (("training loss", LOSS), ("validation loss", "validation_loss"), ("validation error", ERROR)):
         caption = f"{name.capitalize()} over epochs, every run drawn, by learning rate."
-        draw = partial(draw_groups, groups, ["learning_rate"], measure)
-        pictures.append(Picture(name.replace(" ", "-"), caption, draw))
+        pictures.append(groups_picture(name.replace(" ", "-"), caption, groups, ["learning_rate"], measure))
     return pictures
 
 
@@ -64,7 +62,8 @@ def say_best_rate(groups: Sequence[Group]) -> str:
     a, b = best.sample(LOSS), second.sample(LOSS)
     if not a.values:
         return f"Best learning rate: {NOT_ENOUGH}; every run diverged or stayed at chance level."
-    ahead = f"; next is {short(second.key[0])} with {shown(second, LOSS)}: {verdict(a, b)}" if b.values else ""
+    chance = chance_of_difference(a, b)
+    ahead = f"; next is {short(second.key[0])} with {shown(second, LOSS)}: {verdict(chance)}" if b.values else ""
     return f"Best learning rate: {short(best.key[0])}, with a final training loss of {shown(best, LOSS)}{ahead}."
 
 
@@ -106,21 +105,18 @@ def say_collapsed(groups: Sequence[Group]) -> str:
 
 def say_differences(groups: Sequence[Group]) -> list[str]:
     """Tell how much runs of equal settings differ."""
-    spread = {
-        group.key[0]: deviation
-        for group in groups
-        if not group.collapsed and (deviation := group.sample(ERROR).deviation) is not None
-    }
+    samples = {group.key[0]: group.sample(ERROR) for group in groups if not group.collapsed}
+    spread = {rate: sample.deviation for rate, sample in samples.items() if sample.deviation is not None}
     if not spread:
         return [f"How much runs of equal settings differ: {NOT_ENOUGH}; no setting has two runs that trained."]
-    largest = max(spread, key=lambda rate: spread[rate])
-    error = statistics.median(group.sample(ERROR).mean for group in groups if group.key[0] in spread)
+    largest, typical = max(spread, key=lambda rate: spread[rate]), statistics.median(spread.values())
+    uncertain = standard_error(statistics.median(samples[rate].mean for rate in spread), groups[0])
     return [
         f"Runs of equal settings differ in nothing but their seed, which draws the initial weights, the order of the "
         f"examples and the dropout masks. By that alone their final validation errors deviate by "
-        f"{100 * statistics.median(spread.values()):.2f} percentage points "
+        f"{100 * typical:.2f} percentage points "
         f"(median over {counted(len(spread), 'rate')}), "
         f"most at rate {short(largest)}: {100 * spread[largest]:.2f} points. Which of the three it is they can't tell, "
         f"for each seed draws all of them. Besides, the {validation_images(groups[0]):,} validation images, the same "
-        f"for all, leave an error uncertain by {100 * standard_error(error, groups[0]):.2f} points."
+        f"for all, leave an error uncertain by {100 * uncertain:.2f} points."
     ]

@@ -6,7 +6,6 @@ import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from analysis.scenarios.common import (
@@ -20,7 +19,7 @@ from analysis.scenarios.common import (
     summary_table,
     training_images,
 )
-from foldertune.reading.figures import draw_groups, draw_points
+from foldertune.reading.figures import draw_points, groups_picture
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
 from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import SIGNIFICANT, Sample, chance_of_difference, verdict
@@ -45,10 +44,13 @@ def answer(results: Results) -> Findings:
 def pictures_of(groups: Sequence[Group], sizes: Sizes) -> list[Picture]:
     """The pictures of the loss over epochs and over time, and of the final loss over the rate."""
     pictures = [
-        Picture(
+        groups_picture(
             name,
             f"Training loss over {what}: a panel for each batch size, a colour for each learning rate; {EVERY_RUN}.",
-            partial(draw_groups, groups, NAMES, LOSS, over),
+            groups,
+            NAMES,
+            LOSS,
+            over,
         )
         for name, over, what in (
             ("over-epochs", "epoch", "epochs"),
@@ -71,10 +73,11 @@ def say_best_rates(sizes: Sizes) -> list[str]:
         if not sample.values or not others:
             answers.append(f"Best learning rate for batch size {short(size)}: {NOT_ENOUGH}.")
             continue
-        second = others[0]
-        next_best = f"next {short(second.key[1])} with {shown(second, LOSS)}, {verdict(sample, second.sample(LOSS))}"
+        second, chance = others[0], chance_of_difference(sample, others[0].sample(LOSS))
+        next_best = f"next {short(second.key[1])} with {shown(second, LOSS)}, {verdict(chance)}"
         if second.collapsed:
-            next_best = f"the others collapsed in {sum(other.collapsed for other in others)} of their runs"
+            collapsed = sum(other.collapsed for other in others)
+            next_best = f"the others collapsed in {collapsed} of their runs"
         answers.append(
             f"Best learning rate for batch size {short(size)}: {short(best.key[1])} "
             f"(training loss {shown(best, LOSS)}; {next_best})."

@@ -16,7 +16,7 @@ from analysis.scenarios.common import (
     validation_images,
 )
 from foldertune.protocol import Trial
-from foldertune.reading.figures import draw_groups, draw_points
+from foldertune.reading.figures import draw_points, groups_picture
 from foldertune.reading.findings import NOT_ENOUGH, Findings, Picture
 from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import Sample
@@ -70,7 +70,7 @@ def pictures_of(groups: Sequence[Group], budgets: Sequence[Budget]) -> list[Pict
     """The pictures of loss and error over epochs and time, and of the best error within each budget."""
     study = groups[0].results.study
     pictures = [
-        Picture(name, f"{caption}, by the number of filters.", partial(draw_groups, groups, ["filters"], measure, over))
+        groups_picture(name, f"{caption}, by the number of filters.", groups, ["filters"], measure, over)
         for name, measure, over, caption in (
             ("training-loss", LOSS, "epoch", "Training loss over epochs"),
             ("training-loss-over-time", LOSS, "seconds", "Training loss over training time"),

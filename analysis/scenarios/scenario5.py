@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from analysis.scenarios.common import EFFECTIVE_RATE
@@ -20,30 +21,47 @@ FEWEST_SIMULATED = 5  # results; with fewer, no searches are simulated
 TEST_ERROR = "test_error"
 
 
+@dataclass(frozen=True)
+class Simulation:
+    """Searches that get the results of this one in random orders: the best so far of each, and their median."""
+
+    searches: list[list[float]]
+    median: list[float]
+
+
 def answer(results: Results) -> Findings:
     """The findings: the best trials, simulated searches, importance, and the share that collapsed."""
-    searches = simulate(results)
+    simulation = simulate(results)
     answers = [
         *findings.say_best(results),
-        say_searches(results, searches),
+        say_searches(results, simulation),
         *findings.say_importance(results),
         *say_collapse(results),
         *findings.say_course(results),
     ]
-    pictures = [simulated_picture(results, searches)] if searches else []
+    pictures = [simulated_picture(results, simulation)] if simulation else []
     tables = [table_of_best(results)] if results.scored else []
     return Findings(answers, [*pictures, *figures.pictures(results)], tables)
 
 
-def simulated_picture(results: Results, searches: Sequence[Sequence[float]]) -> Picture:
+def simulate(results: Results) -> Simulation | None:
+    """Simulate searches; None if there are too few results."""
+    values = [value for _, value in results.scored]
+    if len(values) < FEWEST_SIMULATED:
+        return None
+    rng = random.Random(0)
+    searches = [results.best_so_far(rng.sample(values, len(values))) for _ in range(SIMULATED)]
+    return Simulation(searches, [statistics.median(column) for column in zip(*searches, strict=True)])
+
+
+def simulated_picture(results: Results, simulation: Simulation) -> Picture:
     """The picture of the best so far, for some simulated searches and their median."""
     metric = results.study.quantity(results.study.metric)
     caption = (
         f"Best {metric.label} so far over the number of evaluations: {DRAWN} simulated searches (the results of this "
         f"one in another order) and the median of {SIMULATED:,}."
     )
-    median = median_of(searches)
-    draw = partial(figures.draw_simulated_searches, searches[:DRAWN], median, SIMULATED, metric)
+    draw = partial(figures.draw_simulated_searches, simulation.searches[:DRAWN], simulation.median, SIMULATED, metric)
     return Picture("simulated-searches", caption, draw)
 
 
@@ -60,25 +78,11 @@ def table_of_best(results: Results) -> Table:
     return Table("The ten best trials.", rows, quantities)
 
 
-def simulate(results: Results) -> list[list[float]]:
-    """The best so far of searches that get these results in random orders. Empty if there are too few results."""
-    values = [value for _, value in results.scored]
-    if len(values) < FEWEST_SIMULATED:
-        return []
-    rng = random.Random(0)
-    return [results.best_so_far(rng.sample(values, len(values))) for _ in range(SIMULATED)]
-
-
-def median_of(searches: Sequence[Sequence[float]]) -> list[float]:
-    """The median of the searches after each evaluation."""
-    return [statistics.median(column) for column in zip(*searches, strict=True)]
-
-
-def say_searches(results: Results, searches: Sequence[Sequence[float]]) -> str:
+def say_searches(results: Results, simulation: Simulation | None) -> str:
     """Tell how soon a random search is nearly as good as it gets."""
-    if not searches:
+    if simulation is None:
         return f"How long a search has to be: {NOT_ENOUGH}."
-    median, show = median_of(searches), results.study.quantity(results.study.metric).show
+    median, show = simulation.median, results.study.quantity(results.study.metric).show
     marks = [n for n in (1, 2, 4, 8, 16, 32, 64, 128) if n < len(median)]
     path = listed(f"{show(median[n - 1])} after {n}" for n in marks)
     return (
@@ -92,15 +96,18 @@ def say_collapse(results: Results) -> list[str]:
     if not results.ended:
         return []
     share = 100 * len(results.collapsed) / len(results.ended)
+    bad, good = effective_rates(results, collapsed=True), effective_rates(results, collapsed=False)
     text = f"Collapsed: {len(results.collapsed)} of {counted(len(results.ended), 'trial')} ({share:.0f} %)"
-    trained = [trial for trial in results.ended if not results.has_collapsed(trial)]
-    bad, good = (
-        [rate for trial in trials if (rate := finite(results.setting(trial, EFFECTIVE_RATE))) is not None]
-        for trials in (results.collapsed, trained)
-    )
     if bad and good:
         text += f"; effective rates LR/(1−M) of these: {_range(bad)}; of the others: {_range(good)}"
     return [text + "."]
+
+
+def effective_rates(results: Results, *, collapsed: bool) -> list[float]:
+    """The effective rates of the trials that collapsed, or of those that did not."""
+    chosen = [trial for trial in results.ended if results.has_collapsed(trial) is collapsed]
+    rates = (finite(results.setting(trial, EFFECTIVE_RATE)) for trial in chosen)
+    return [rate for rate in rates if rate is not None]
 
 
 def _range(values: Sequence[float]) -> str:

@@ -24,9 +24,8 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from pathlib import Path
 
-from foldertune.commands.options import add_logs, seconds
+from foldertune.commands.options import add_logs, path, seconds
 from foldertune.doctor.checkup import examine
 from foldertune.doctor.echoes import answer
 from foldertune.errors import UserError
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     add_logs(parser)
     parser.add_argument(
-        "--second-mount", type=Path, metavar="DIR", help="where this machine mounts the same folder again"
+        "--second-mount", type=path, metavar="DIR", help="where this machine mounts the same folder again"
     )
     parser.add_argument("--answer", action="store_true", help="answer a doctor on another machine")
     parser.add_argument(

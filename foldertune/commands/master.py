@@ -1,6 +1,7 @@
 """Search hyperparameters: publish trials, collect results, retry lost trials.
 
     {program}                           the study quickstart, in logs/
+    {program} mine.toml --try           train one trial here: does it work?
     {program} mine.toml --trials 100    a study of your own; see README.md
     {program} quickstart --logs /shared/me/lr --workers 0
     {worker} --logs /shared/me/lr       on any machine, as many as you like
@@ -9,50 +10,58 @@ Without --workers it starts one worker per GPU, or one per core if there is
 none. You can stop it at any time (Ctrl-C, even kill -9). Start it again with
 the same command, and the search continues: its whole state is in the folder.
 
+If all trials fail in the same way, the search stops and shows where; the exit
+code is then 3. Repair the code, and continue with --retry-failed.
+
 The results: `{results}`, and results.csv in the folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import signal
-import time
+import os
 from collections.abc import Callable, Sequence
-from types import FrameType
+from functools import partial
 
-from foldertune.commands.options import add_checkpoint_every, add_logs, seconds, whole_number
-from foldertune.errors import StudyError, require
+from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
+from foldertune.errors import StudyError, UserError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
-from foldertune.launch.machine import choose_devices, count_cores, describe_devices
+from foldertune.launch.machine import choose_devices, count_cores, describe_devices, limit_threads
+from foldertune.launch.search import ALL_FAILED, run
 from foldertune.nesting import nest
-from foldertune.protocol import DEFAULT_LEASE, Folder
+from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, printable
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import open_view
 from foldertune.reading.terminal.table import print_best
+from foldertune.running.command import CommandTrainer
+from foldertune.running.fault import Fault
+from foldertune.running.first_try import try_trial
 from foldertune.running.master import Master
 from foldertune.running.mastership import only_master, open_folder
-from foldertune.shipped import DEFAULT_OBJECTIVE, command, shipped_studies
+from foldertune.running.signals import StopSignals
+from foldertune.running.trainer import ObjectiveTrainer
+from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, shipped_studies
 from foldertune.space import Categorical
 from foldertune.strategies import load
 from foldertune.study import Study
 from foldertune.trainer.objective import shipped_check
-from foldertune.trouble import Trouble
 
-SHORTEST_WAIT, LONGEST_WAIT, LOOKS_PER_LEASE = 0.01, 1.0, 20  # seconds between two looks at the folder
-
-
-class Terminated(BaseException):
-    """SIGTERM came: end as on Ctrl-C."""
+LINES_OF_TRACEBACK = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     group = parser.add_argument_group("what to search")
     group.add_argument(
-        "study", nargs="?", default="quickstart", metavar="STUDY",
+        "study", nargs="?", default="quickstart", type=os.path.expanduser, metavar="STUDY",
         help=f"a TOML file of yours, or one of {', '.join(shipped_studies())} (default: quickstart)",
+    )  # fmt: skip
+    group.add_argument(
+        "--try", dest="try_trial", nargs="?", type=_number_after_study, const=0, metavar="NUMBER",
+        help="only train this one trial here, for few epochs if the study has a [fidelity]; no folder is needed "
+        "(default: trial 0)",
     )  # fmt: skip
     add_logs(group)
     group.add_argument(
@@ -65,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=whole_number(), metavar="N", help="another search in the same space (default: the study's)"
     )
     group = parser.add_argument_group("workers on this machine")
+    add_objective_command(group)
     group.add_argument(
         "--workers", type=whole_number(0), metavar="N",
         help="start N workers; 0: none, you start them yourself (default: one per GPU, or one per core if there is "
@@ -75,15 +85,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=whole_number(1), default=1, metavar="N", help="CPU threads of each worker (default: 1)"
     )
     add_checkpoint_every(group)
-    group = parser.add_argument_group("lost workers")
+    group = parser.add_argument_group("lost workers, failed trials")
     group.add_argument(
         "--lease", type=seconds(), default=DEFAULT_LEASE, metavar="SECONDS",
-        help="give a worker's trial to another after this long without a heartbeat (default: %(default)g, long enough "
-        "for NFS caches)",
+        help="give a worker's trial to another after this long without a heartbeat, at least 1 (default: %(default)g, "
+        "long enough for NFS caches)",
     )  # fmt: skip
     group.add_argument(
         "--max-attempts", type=whole_number(1), default=3, metavar="N",
         help="record a trial as failed after N lost attempts (default: 3)",
+    )  # fmt: skip
+    group.add_argument(
+        "--retry-failed", action="store_true",
+        help="first give the trials that have failed their attempts back: the training code was repaired",
     )  # fmt: skip
     group.add_argument(
         "--trial-timeout", type=seconds(), metavar="SECONDS",
@@ -94,14 +108,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Search until the budget is spent.
 
-    Returns the exit code: 0; 1 if no worker can be kept alive; 130 on Ctrl-C, 143 on SIGTERM.
+    Returns the exit code: 0; 1 if no worker can be kept alive; 3 if all trials have failed; 128 + the signal that
+    stopped it.
     """
-    study = load(arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats)
+    study = load(
+        arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats,
+        objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
+    )  # fmt: skip
+    check_command(study, arguments)
     check_settings(study, arguments.study)
-    if study.objective == DEFAULT_OBJECTIVE and arguments.workers != 0:
+    if study.objective == DEFAULT_OBJECTIVE and (arguments.workers != 0 or arguments.try_trial is not None):
         require("exercise")
+    if arguments.try_trial is not None:
+        return try_first(study, arguments)
     with only_master(arguments.logs):
         return search(open_folder(arguments.logs, study), study, arguments)
+
+
+def try_first(study: Study, arguments: argparse.Namespace) -> int:
+    """Train one trial here, without a folder. Returns the exit code: 1 if the training failed."""
+    device = choose_devices(arguments.device, workers=1)[0]
+    limit_threads(arguments.threads)
+    signals = StopSignals()
+    signals.listen()
+    trainer = (
+        CommandTrainer(signals, arguments.command, device, arguments.pattern)
+        if study.objective == COMMAND_OBJECTIVE
+        else ObjectiveTrainer(signals, study.objective, device)
+    )
+    return try_trial(study, arguments.try_trial, trainer, signals, partial(print, flush=True))
+
+
+def check_command(study: Study, arguments: argparse.Namespace) -> None:
+    """Raise UserError if workers of this machine can't train with --command, or can't train without it."""
+    if arguments.command and study.objective != COMMAND_OBJECTIVE:
+        raise UserError(
+            f"--command: the study {study.name} has the objective '{study.objective}'; "
+            f'write objective = "{COMMAND_OBJECTIVE}" in its file'
+        )
+    trains_here = arguments.workers != 0 or arguments.try_trial is not None
+    if not arguments.command and study.objective == COMMAND_OBJECTIVE and trains_here:
+        raise UserError(
+            f"{arguments.study}: a command trains this study; add --command '…', or --workers 0 to start none here"
+        )
+    if arguments.command:
+        CommandTrainer(StopSignals(), arguments.command, arguments.device, arguments.pattern).check(study.to_record())
 
 
 def check_settings(study: Study, source: str) -> None:
@@ -124,9 +175,13 @@ def check_settings(study: Study, source: str) -> None:
 
 def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
     """Publish, collect and follow up until the budget is spent, and show the progress. Returns the exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signals = StopSignals()
+    signals.listen()
     with open_view() as view:
-        master = Master(folder, study, arguments.lease, arguments.max_attempts, arguments.trial_timeout, view.say)
+        lease = max(arguments.lease, SHORTEST_LEASE)
+        if lease > arguments.lease:
+            view.say(f"--lease {arguments.lease:g}: so short a lease loses live workers; it is {lease:g} second")
+        master = Master(folder, study, lease, arguments.max_attempts, arguments.trial_timeout, view.say)
         reader = Reader(folder, study)
 
         def read() -> Results:
@@ -134,26 +189,46 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
 
         workers: Launcher | None = None
         try:
-            master.take_stock()
+            master.take_stock(retry_failed=arguments.retry_failed)
+            fault = Fault(folder, master.ledger)
             if not master.is_done() or folder.read_study() != study.to_record():
                 folder.write_study(study.to_record())
             if not master.is_done() and (workers := new_workers(folder, study, arguments, view.say)):
                 workers.start()
-            code = run(master, workers, lambda: view.update(read))
-        except (KeyboardInterrupt, Terminated) as stop:
-            code = 130 if isinstance(stop, KeyboardInterrupt) else 128 + signal.SIGTERM
-            view.say("stopping" + (": local workers give their trials back" if workers else ""))
+            code = run(master, workers, fault, signals, lambda: view.update(read))
+            if signals.number:
+                view.say("stopping" + (": local workers give their trials back" if workers else ""))
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             if workers:
                 workers.stop(STOP_SECONDS)
-        if code:
-            master.write_results()
-        view.update(read, last=True)
-    print_best(folder, read())
-    if code:
+        try:
+            if code:
+                master.write_results()
+            view.update(read, last=True)
+            results = read()
+        except OSError as error:
+            if not signals.number:
+                raise
+            view.say(f"the folder is in trouble: {error}")  # who is told to stop does not wait until it works
+            return code
+    print_best(folder, results)
+    if code == ALL_FAILED:
+        print_fault(fault, arguments)
+    elif code:
         print(f"Not complete. Continue with: {command('master', *arguments.argv)}")
     return code
+
+
+def print_fault(fault: Fault, arguments: argparse.Namespace) -> None:
+    """Say why all trials have failed, and what to do."""
+    if (trial := fault.example()) is not None:
+        _, *lines = trial.traceback.splitlines() if trial.traceback else ("", str(trial.error))
+        for line in lines[-LINES_OF_TRACEBACK:]:
+            print(f"    {printable(line)}")
+        print(f"The whole story of this attempt: {fault.folder.locate(trial.name)}")
+    again = [word for word in arguments.argv if word != "--retry-failed"]
+    print(f"All trials have failed. Try one here: {command('master', *again, '--try')}")
+    print(f"Continue after the repair with: {command('master', *again, '--retry-failed')}")
 
 
 def new_workers(
@@ -162,7 +237,9 @@ def new_workers(
     """The workers of this machine, or None. Prints what they will do, and how to add more."""
     devices = [] if arguments.workers == 0 else choose_devices(arguments.device, workers=arguments.workers)
     say(hint(folder, study, devices, arguments.threads))
-    options = ["--logs", str(folder.path), "--objective", study.objective]
+    own = ["--command", arguments.command] if arguments.command else ["--objective", study.objective]
+    own += ["--pattern", arguments.pattern] if arguments.pattern else []
+    options = ["--logs", str(folder.path), *own]
     options += ["--threads", str(arguments.threads), "--checkpoint-every", str(arguments.checkpoint_every)]
     return LocalWorkers(devices, options, folder.path, say) if devices else None
 
@@ -176,36 +253,15 @@ def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int) -> 
     extreme = "lowest" if study.direction == "minimize" else "highest"
     more = "more workers" if devices else "workers"
     own = () if study.objective == DEFAULT_OBJECTIVE else ("--objective", study.objective)
+    if study.objective == COMMAND_OBJECTIVE:
+        own = ("--command", "…")
     return (
         f"{study.name}: {study.trials} trials, {study.strategy} search for the {extreme} {study.metric}; "
         f"{local}{more}, on any machine: {command('worker', '--logs', folder.path, *own)}"
     )
 
 
-def run(master: Master, workers: Launcher | None, show: Callable[[], None]) -> int:
-    """Take one step after another, with longer pauses while nothing happens. Returns the exit code, 0 or 1."""
-    wait, trouble = SHORTEST_WAIT, Trouble(master.say)
-    longest_wait = min(LONGEST_WAIT, master.lease / LOOKS_PER_LEASE)
-    while True:
-        moved = False
-        try:
-            moved = master.step()
-            if master.is_done():
-                master.conclude()
-                return 0
-            show()
-            if workers:
-                workers.look_after(lambda: master.ledger.ended)
-            trouble.is_over()
-        except OSError as error:  # a full disk or a restarting server: the step can be repeated
-            trouble.is_there(error)
-        quiet = not moved and wait >= longest_wait  # nothing has happened for some seconds
-        if workers and quiet and workers.all_gone and not master.someone_works():
-            master.say("no worker is left on this machine, and none works elsewhere")
-            return 1
-        wait = SHORTEST_WAIT if moved else min(1.5 * wait, longest_wait)
-        time.sleep(wait)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+def _number_after_study(text: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be a trial's number, not {text!r}; name the study before --try")

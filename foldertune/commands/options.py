@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,13 @@ class Several(argparse.Action):
 def add_logs(parser: argparse._ActionsContainer) -> None:
     """Add the option --logs, the shared folder."""
     help = "the shared folder (default: logs)"
-    parser.add_argument("--logs", type=Path, action=Once, default=Path("logs"), metavar="DIR", help=help)
+    parser.add_argument("--logs", type=path, action=Once, default=Path("logs"), metavar="DIR", help=help)
 
 
 def add_several_logs(parser: argparse._ActionsContainer) -> None:
     """Add the option --logs, the folders of one or several studies."""
     parser.add_argument(
-        "--logs", type=Path, nargs="+", action=Several, default=[Path("logs")], metavar="DIR",
+        "--logs", type=path, nargs="+", action=Several, default=[Path("logs")], metavar="DIR",
         help="shared folders, kept ones, or directories that hold such folders (default: logs)",
     )  # fmt: skip
 
@@ -48,6 +49,25 @@ def add_checkpoint_every(parser: argparse._ActionsContainer) -> None:
         "--checkpoint-every", type=seconds(0), default=300.0, metavar="SECONDS",
         help="save the state of a training every SECONDS; 0: only when stopped (default: %(default)g)",
     )  # fmt: skip
+
+
+def add_objective_command(parser: argparse._ActionsContainer) -> None:
+    """Add the options --command and --pattern, for training code that is not a Python function."""
+    parser.add_argument(
+        "--command", metavar="'WORDS'",
+        help="train with any command instead, such as 'python train.py --lr {lr} --out {out}': words in braces become "
+        "settings, {out} is a directory that later attempts find again; no shell reads it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pattern", metavar="REGEX",
+        help="how the command prints values, unless as JSON: its named groups are the names, such as "
+        r"'epoch (?P<epoch>\d+) loss (?P<loss>\S+)'; name=value finds all pairs of that form",
+    )  # fmt: skip
+
+
+def path(text: str) -> Path:
+    """The type of an option that takes a path. A shell leaves the `~` in `--logs=~/lr` as it is."""
+    return Path(os.path.expanduser(text))
 
 
 def whole_number(least: int | None = None) -> Callable[[str], int]:

@@ -14,9 +14,8 @@ import argparse
 import shlex
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
-from foldertune.commands.options import add_several_logs
+from foldertune.commands.options import add_several_logs, path
 from foldertune.errors import UserError, require
 from foldertune.protocol import printable
 from foldertune.reading import findings
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     add_several_logs(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where the page is written (default: report/ in the first folder)"
+        "--out", type=path, metavar="DIR", help="where the page is written (default: report/ in the first folder)"
     )
 
 

@@ -29,7 +29,7 @@ import sys
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-from foldertune.commands.options import add_several_logs
+from foldertune.commands.options import add_several_logs, path
 from foldertune.errors import StudyError
 from foldertune.formats import FORMATS, to_parquet
 from foldertune.protocol import Folder, printable, write_whole
@@ -37,6 +37,7 @@ from foldertune.reading.archive import read_archive, write_archive
 from foldertune.reading.comparison import Comparison
 from foldertune.reading.reader import read_results
 from foldertune.reading.results import Results
+from foldertune.reading.samples import group_by, group_columns
 from foldertune.reading.studies import find_studies, read_all
 from foldertune.reading.terminal.table import main_columns, print_comparison, print_table, shown
 from foldertune.reading.words import best_first
@@ -48,8 +49,6 @@ from foldertune.tables import (
     check_columns,
     check_numbers,
     choose_columns,
-    group_by,
-    group_columns,
     is_number,
     sort_by,
     where,
@@ -87,9 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help=f"{', '.join(formats)} (default: table, or by the ending of --out FILE)",
     )
-    group.add_argument("--out", type=Path, metavar="FILE", help="write to FILE instead of the screen")
+    group.add_argument("--out", type=path, metavar="FILE", help="write to FILE instead of the screen")
     group.add_argument(
-        "--keep", type=Path, metavar="DIR", help="save study, table and learning curves in DIR, in a small form"
+        "--keep", type=path, metavar="DIR", help="save study, table and learning curves in DIR, in a small form"
     )
 
 
@@ -122,7 +121,7 @@ def main(arguments: argparse.Namespace) -> int:
     for complaint in results.complaints:
         print(f"left out: {printable(complaint)}", file=sys.stderr)
     if missing := results.study.missing_library():
-        print(missing, file=sys.stderr)
+        print(printable(missing), file=sys.stderr)
     mend_table(Folder(logs), [Row.from_trial(trial) for trial in results.trials])
     if arguments.keep:
         keep(results, logs, arguments.keep)

@@ -14,7 +14,7 @@ import sys
 import time
 
 from foldertune.commands.options import add_logs
-from foldertune.protocol import Folder
+from foldertune.protocol import Folder, printable
 from foldertune.reading.archive import open_study, read_archive
 from foldertune.reading.reader import Reader
 from foldertune.reading.terminal.live import print_state
@@ -41,7 +41,7 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     reader = Reader(*open_study(arguments.logs))
     if missing := reader.study.missing_library():
-        print(missing, file=sys.stderr)
+        print(printable(missing), file=sys.stderr)
     if arguments.watch:
         watch(reader)
     else:

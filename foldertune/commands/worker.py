@@ -4,6 +4,7 @@
     {program} --logs /shared/me/lr     on any machine that mounts it
     {program} --device all             one per GPU, or one per core
     {program} --objective mine:train   your own training code, mine.py
+    {program} --command 'python train.py --lr {lr}'
 
 Start workers before or after the master, as many as you like. A worker waits
 while there is no work, and ends when the study is complete. Ctrl-C, SIGTERM
@@ -19,20 +20,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 
-from foldertune.commands.options import add_checkpoint_every, add_logs, seconds, whole_number
+from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
 from foldertune.errors import UserError
 from foldertune.launch.local import LocalWorkers
-from foldertune.launch.machine import choose_devices, describe_devices, mps_is_running
+from foldertune.launch.machine import choose_devices, describe_devices, limit_threads, mps_is_running
 from foldertune.protocol import Folder, Heartbeat
+from foldertune.running.command import CommandTrainer
 from foldertune.running.signals import StopSignals
-from foldertune.running.trainer import ObjectiveTrainer
+from foldertune.running.trainer import ObjectiveTrainer, Trainer
 from foldertune.running.worker import Worker, say
-from foldertune.shipped import DEFAULT_OBJECTIVE
+from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE
 from foldertune.trouble import Trouble
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # torch and numpy read them once
 SECONDS_AFTER_GRACE = 5.0  # for a worker to put its trial down
 
 
@@ -41,18 +41,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what to work on")
     add_logs(group)
     group.add_argument(
-        "--objective", default=DEFAULT_OBJECTIVE, metavar="MODULE:FUNCTION",
+        "--objective", metavar="MODULE:FUNCTION",
         help=f"the training code (default: {DEFAULT_OBJECTIVE}); no file in the folder can choose another",
     )  # fmt: skip
+    add_objective_command(group)
     group.add_argument(
         "--idle-timeout", type=seconds(0), metavar="SECONDS",
         help="end after this long without work (default: wait until the study is complete)",
     )  # fmt: skip
+    group.add_argument(
+        "--start-timeout", type=seconds(0), default=600.0, metavar="SECONDS",
+        help="end with exit code 2 if no study begins in the folder within this time (default: %(default)g)",
+    )  # fmt: skip
     group = parser.add_argument_group("machine")
     group.add_argument(
         "--device", default="auto",
-        help="auto, cpu, cuda or cuda:1, passed to the objective; all: start one worker per GPU, or one per core if "
-        "there is none (default: auto, the GPU if there is one)",
+        help="cpu, cuda, cuda:1 or mps, passed to the objective; auto: the first GPU, or the CPU without one; all: "
+        "start one worker per GPU, or one per core if there is none (default: auto)",
     )  # fmt: skip
     group.add_argument(
         "--trials-per-gpu", type=_number_or_auto, default=1, metavar="N",
@@ -70,7 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Work until there is nothing left to do. Returns the exit code: 0, or 128 + the signal that stopped it."""
+    """Work until there is nothing left to do. Returns the exit code: 0, or 128 + the signal that stopped it.
+
+    Raises UserError if this machine can't train, or if no study comes.
+    """
     if arguments.trials_per_gpu != 1 and arguments.device not in ("auto", "all") and "cuda" not in arguments.device:
         raise UserError(f"--trials-per-gpu: '{arguments.device}' is not a GPU; use --device all, auto, cuda or cuda:1")
     with contextlib.suppress(OSError):  # the folder is in trouble: the worker says so, and waits
@@ -78,20 +86,32 @@ def main(arguments: argparse.Namespace) -> int:
             raise UserError(f"--logs {arguments.logs}: is not a directory")
     if arguments.device == "all" or arguments.trials_per_gpu != 1:
         return supervise(arguments)
-    for variable in THREADS:  # with more than one each, the workers of a machine compete for its cores
-        os.environ[variable] = str(arguments.threads)
+    limit_threads(arguments.threads)
+    arguments.device = choose_devices(arguments.device, workers=1)[0]
     signals = StopSignals()
     signals.listen()
     worker = Worker(
         Folder(arguments.logs),
-        arguments.objective,
-        ObjectiveTrainer(signals, arguments.objective, arguments.device),
+        COMMAND_OBJECTIVE if arguments.command else arguments.objective or DEFAULT_OBJECTIVE,
+        new_trainer(signals, arguments),
         signals,
         arguments.checkpoint_every,
         arguments.idle_timeout,
         arguments.grace,
+        arguments.start_timeout,
     )
     return worker.run(Heartbeat(arguments.parent))
+
+
+def new_trainer(signals: StopSignals, arguments: argparse.Namespace) -> Trainer:
+    """The trainer that the command line asks for. Raises UserError."""
+    if arguments.command is None:
+        if arguments.pattern:
+            raise UserError("--pattern: is for the lines that a command prints; add --command")
+        return ObjectiveTrainer(signals, arguments.objective or DEFAULT_OBJECTIVE, arguments.device)
+    if arguments.objective:
+        raise UserError("--command and --objective: give one of them")
+    return CommandTrainer(signals, arguments.command, arguments.device, arguments.pattern)
 
 
 def supervise(arguments: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from foldertune.doctor.processes import processes
 from foldertune.doctor.visit import Finding, Visit, is_left_over, scratch_in
 from foldertune.protocol import BrokenFile, Claim, Folder, TrialName, new_owner
 from foldertune.shipped import command
+from foldertune.text import printable
 
 ANSWERING = 600.0  # seconds
 WAYS = ("name", "rename", "time", "line")  # the four ways in which a trial changes
@@ -170,7 +171,7 @@ def answer(logs: Path) -> int:
                 shutil.rmtree(scratch / name, ignore_errors=True)
             for name, path in doctors.items():
                 if name not in talks:
-                    print(f"a doctor came: {name.removeprefix('.doctor-')}", flush=True)
+                    print(f"a doctor came: {printable(name.removeprefix('.doctor-'))}", flush=True)
                     talks[name] = echo(Folder(path / "voice"), Folder(scratch / name))
                 next(talks[name], None)
             time.sleep(0.005 if talks else 0.2)

@@ -1,14 +1,15 @@
-"""Counts the cores and GPUs of this machine, and chooses the device of each worker."""
+"""Counts the cores of this machine, and chooses the device of each worker."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from foldertune.launch.gpus import find_gpus
 
 MEMORY_PER_TRIAL = 4096  # MiB of a GPU: half a gigabyte of context, the full data set, activations of large batches
 MOST_PER_GPU = 8
@@ -50,47 +51,34 @@ def _quotas(groups: Path, own_groups: Path) -> Iterator[float]:
                 break
 
 
-def list_gpus() -> list[int]:
-    """The memory in MiB of each NVIDIA GPU that processes started here can see; empty without GPU or driver."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    memories = [int(line) if line.strip().isdigit() else 0 for line in answer.splitlines()]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None or not memories:
-        return memories
-    seen = []
-    for name in visible.split(","):  # a number, or an identifier of a GPU or of a part of one
-        known = name.strip().isdigit() and int(name) < len(memories)
-        if not known and not name.strip().startswith(("GPU-", "MIG-")):
-            break  # CUDA, too, ignores an invalid entry and all after it
-        seen.append(memories[int(name)] if known else min(memories))
-    return seen
-
-
 def choose_devices(wish: str, trials_per_gpu: int | None = 1, workers: int | None = None) -> list[str]:
     """The device of each worker to be started on this machine.
 
     Args:
-        wish: a device; "auto", the first GPU; or "all", every GPU. Without a GPU, "auto" and "all" mean the CPU.
+        wish: a device by the name that PyTorch gives it; "auto", the first GPU; or "all", every GPU. Without a GPU,
+            "auto" and "all" mean the CPU.
         trials_per_gpu: workers per GPU; None: as many as memory and cores allow, but at most 8.
         workers: the number of all workers; None: `trials_per_gpu` on each GPU, or one per core if there is none.
     """
+    gpus = find_gpus() if wish in ("auto", "all") or trials_per_gpu is None else {}
     devices = [wish]
-    if wish.startswith("cuda") or wish in ("auto", "all"):
-        memories = list_gpus()
-        if wish in ("auto", "all"):
-            devices = (
-                [f"cuda:{number}" for number in range(len(memories) if wish == "all" else 1)] if memories else ["cpu"]
-            )
-        if trials_per_gpu is None:
-            room = min(memories, default=0) // MEMORY_PER_TRIAL
-            trials_per_gpu = max(1, min(count_cores() // len(devices), room, MOST_PER_GPU))
+    if wish in ("auto", "all"):
+        devices = list(gpus)[: 1 if wish == "auto" else None] or ["cpu"]
+    if trials_per_gpu is None:
+        room = min(gpus.values(), default=0) // MEMORY_PER_TRIAL
+        trials_per_gpu = max(1, min(count_cores() // len(devices), room, MOST_PER_GPU))
     if workers is None:
-        workers = count_cores() if devices == ["cpu"] else len(devices) * (trials_per_gpu or 1)
+        workers = count_cores() if devices == ["cpu"] else len(devices) * trials_per_gpu
     return [devices[number % len(devices)] for number in range(workers)]
+
+
+def limit_threads(number: int) -> None:
+    """Let libraries use this many cores in this process and those that it starts: torch and numpy read it once.
+
+    With more than one thread each, the workers of a machine compete for its cores.
+    """
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = str(number)
 
 
 def describe_devices(devices: Sequence[str]) -> str:

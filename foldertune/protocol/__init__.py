@@ -4,8 +4,11 @@
     logs/trial-00007-1.jsonl.gpu07-4711-k3f9.taken   running   claimed by one worker (host-pid-random)
     logs/trial-00007-1.jsonl.done                    finished  result inside
     logs/seen/trial-00007-1.jsonl.seen               collected by the master, in the results table
-    logs/seen/trial-00007-1.jsonl.lost               an attempt that ended without a result; -2 is its next
+    logs/seen/trial-00007-1.jsonl.lost               an attempt that ended without a result; -2 is its next (one that
+                                                     no worker claimed: the trial had failed, and is tried anew)
     logs/checkpoints/trial-00007-1.checkpoint        what attempt 1 had learnt; a later attempt continues from it
+    logs/output/trial-00007-1.txt                    what the training printed in that attempt, for people
+    logs/out/trial-00007/                            what a command keeps for its later attempts at the trial
     logs/aside/…                                     what stood in the way of a name, moved, never deleted
     logs/study.json, logs/study.json.done            the study's definition; with .done it is complete
     logs/.NAME.gpu07-4711-1f0c93aa.tmp               NAME, while that process writes it
@@ -51,9 +54,19 @@ the lines; `files.py` writes bytes safely and reads them back; `leases.py` and `
 """
 
 from foldertune.protocol.checkpoints import MAX_CHECKPOINT, MAX_LOOK_BACK
-from foldertune.protocol.files import MAX_BYTES, SAFE, BrokenFile, append_line, read_bytes, read_tail, sync, write_whole
+from foldertune.protocol.files import (
+    MAX_BYTES,
+    MAX_REPORTS,
+    SAFE,
+    BrokenFile,
+    append_line,
+    read_bytes,
+    read_tail,
+    sync,
+    write_whole,
+)
 from foldertune.protocol.folder import Claim, Folder, LeaseLost
-from foldertune.protocol.leases import DEFAULT_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
+from foldertune.protocol.leases import DEFAULT_LEASE, SHORTEST_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
 from foldertune.protocol.names import TrialName, host_name, new_owner, own_host, temporary_name, writer_of
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
 from foldertune.protocol.trial import (
@@ -74,8 +87,10 @@ __all__ = [
     "MAX_BYTES",
     "MAX_CHECKPOINT",
     "MAX_LOOK_BACK",
+    "MAX_REPORTS",
     "SAFE",
     "SECONDS",
+    "SHORTEST_LEASE",
     "SIGNS_PER_LEASE",
     "YEAR",
     "BrokenFile",

@@ -2,13 +2,16 @@
 
     logs/checkpoints/trial-00007-1.checkpoint
 
-The first line is JSON: the settings, and the length and checksum of the bytes that follow. A checkpoint is never a
-result. If all are lost, training starts again from the beginning.
+The first line is JSON: the settings, the study (its name, objective and metric), and the length and checksum of the
+bytes that follow. What another study has left here, perhaps with other training code, is not resumed, though its
+settings be equal. A checkpoint of an earlier version does not say whose it is; it is believed, so that a search goes on
+after an update. A checkpoint is never a result. If all are lost, training starts again from the beginning.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import re
 from collections.abc import Container, Iterator
@@ -29,22 +32,29 @@ def checkpoint_path(directory: Path, number: int, attempt: int) -> str:
     return f"{directory}/trial-{number:05d}-{attempt}.checkpoint"
 
 
-def save_checkpoint(path: str, settings: Record, data: bytes) -> None:
-    """Write a checkpoint, whole and on stable storage."""
-    write_whole(path, _head(settings, data) + data, sync=True)
+def save_checkpoint(path: str, origin: Record, data: bytes) -> None:
+    """Write a checkpoint, whole and on stable storage. `origin` holds the settings and the study.
+
+    Raises OSError, also if it is so large that it would never be read.
+    """
+    head = to_line({**origin, **_seal(data)})
+    if (size := len(head) + len(data)) > MAX_CHECKPOINT:
+        raise OSError(errno.EFBIG, f"{size:,} bytes, more than the {MAX_CHECKPOINT:,} that a checkpoint may have", path)
+    write_whole(path, head + data, sync=True)
 
 
-def load_checkpoints(directory: Path, name: TrialName, settings: Record) -> Iterator[tuple[str, bytes]]:
+def load_checkpoints(directory: Path, name: TrialName, origin: Record) -> Iterator[tuple[str, bytes]]:
     """Path and contents of the checkpoints of this attempt and earlier ones, the latest first.
 
-    Yields only those that are whole and were made with the same settings. They are opened by name: a listing of the
-    directory may be out of date on a network.
+    Yields only those that are whole and have this origin. They are opened by name: a listing of the directory may be
+    out of date on a network.
     """
     for attempt in range(name.attempt, max(name.attempt - MAX_LOOK_BACK, 0), -1):
         path = checkpoint_path(directory, name.number, attempt)
         with contextlib.suppress(OSError, BrokenFile):
             head, _, data = read_bytes(path, MAX_CHECKPOINT).partition(b"\n")
-            if head + b"\n" == _head(settings, data):
+            seal = _seal(data)
+            if head + b"\n" in (to_line({**origin, **seal}), to_line({"settings": origin["settings"], **seal})):
                 yield path, data
 
 
@@ -56,5 +66,5 @@ def remove_checkpoints(directory: Path, numbers: Container[int]) -> None:
             remove(f"{directory}/{text}")
 
 
-def _head(settings: Record, data: bytes) -> bytes:
-    return to_line({"settings": settings, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+def _seal(data: bytes) -> Record:
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

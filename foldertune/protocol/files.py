@@ -11,7 +11,8 @@ from pathlib import Path
 from foldertune.errors import UserError
 from foldertune.protocol.names import temporary_name
 
-MAX_BYTES = 16 * 2**20  # a trial's file has some kilobytes; a larger one is not a trial
+MAX_BYTES = 16 * 2**20  # of a trial's file that are read; workers stay far below: see `MAX_REPORTS`
+MAX_REPORTS = MAX_BYTES // 2  # the size of a trial's file up to which reports are added to it
 SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no way out of the folder by a symlink, no waiting at a FIFO
 
 
@@ -32,10 +33,11 @@ def read_tail(path: str, most: int) -> bytes:
     return b""
 
 
-def read_bytes(path: str, limit: int | None = None) -> bytes:
+def read_bytes(path: str, limit: int | None = None, *, last_words: tuple[bytes, ...] = ()) -> bytes:
     """The contents of a regular file of at most `limit` bytes (default: MAX_BYTES).
 
-    Raises BrokenFile if it is not such a file, OSError if it can't be read.
+    Of a larger file whose last line begins with one of the `last_words`, the first and the last lines. Otherwise, and
+    if it is not a regular file, this raises BrokenFile; OSError if it can't be read.
     """
     limit = limit or MAX_BYTES
     try:
@@ -52,7 +54,10 @@ def read_bytes(path: str, limit: int | None = None) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise BrokenFile(f"{path}: not a regular file")
         if status.st_size > limit:
-            raise BrokenFile(f"{path}: {status.st_size:,} bytes, more than the {limit:,} allowed here")
+            first, last = _first_and_last_lines(descriptor, status.st_size, limit // 2)
+            if not first or not last[:-1].rpartition(b"\n")[2].startswith(last_words or b"\n"):
+                raise BrokenFile(f"{path}: {status.st_size:,} bytes, more than the {limit:,} allowed here")
+            return first + last
         parts, left = [], limit
         while left > 0 and (part := os.read(descriptor, min(left, 2**20))):  # it may grow while we read
             parts.append(part)
@@ -62,11 +67,17 @@ def read_bytes(path: str, limit: int | None = None) -> bytes:
         os.close(descriptor)
 
 
-def append_line(path: str, line: bytes, *, sync: bool = False) -> None:
+def _first_and_last_lines(descriptor: int, size: int, limit: int) -> tuple[bytes, bytes]:
+    """The whole lines in the first and in the last `limit` bytes."""
+    head, tail = os.pread(descriptor, limit, 0), os.pread(descriptor, limit, size - limit)
+    return head[: head.rfind(b"\n") + 1], tail[tail.find(b"\n") + 1 : tail.rfind(b"\n") + 1]
+
+
+def append_line(path: str, line: bytes, *, sync: bool = False) -> int:
     """Append one line with one write, to a file that exists. With `sync`, return when it is on stable storage.
 
-    Raises OSError if the line could not be written whole. The part that was written does no harm: readers ignore a
-    line without its newline, and the next append cuts it off first.
+    Returns the size of the file. Raises OSError if the line could not be written whole. The part that was written does
+    no harm: readers ignore a line without its newline, and the next append cuts it off first.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | SAFE)
     try:
@@ -75,11 +86,14 @@ def append_line(path: str, line: bytes, *, sync: bool = False) -> None:
             raise FileNotFoundError(errno.ENOENT, "not a regular file any more", path)
         size = status.st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            os.ftruncate(descriptor, read_bytes(path).rfind(b"\n") + 1)
+            start = max(0, size - MAX_BYTES)
+            size = start + os.pread(descriptor, MAX_BYTES, start).rfind(b"\n") + 1
+            os.ftruncate(descriptor, size)
         if os.write(descriptor, line) != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         if sync:
             os.fsync(descriptor)
+        return size + len(line)
     finally:
         os.close(descriptor)
 
@@ -125,10 +139,12 @@ def rename(source: str, target: str) -> bool:
     """Change a state. True if `target` exists now and we made it, False if `source` was gone.
 
     On a network, the reply to a successful rename can be lost; when the client repeats it, the source is gone. So we
-    look for the target before we believe the error: nobody else would have made it.
+    look for the target before we believe the error: nobody else would have made it. But a directory is none of ours.
     """
     try:
         os.rename(source, target)
+    except (IsADirectoryError, NotADirectoryError):
+        raise
     except OSError as error:
         if os.path.lexists(target):
             return True

@@ -12,7 +12,8 @@
        Folder.collect    │    Folder.lose   │             the master: a taken trial only if its owner
                 ┌────────┴────────┐◄────────┘             died or its lease expired
                 ▼                 ▼
-              seen               lost  ──► the master publishes the next attempt
+              seen ────────────► lost  ──► the master publishes the next attempt
+                   Folder.retry              (retry: only a trial that has failed for good)
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Folder:
         self.seen = self.path / "seen"
         self.checkpoints = self.path / "checkpoints"
         self.output = self.path / "output"
+        self.out = self.path / "out"
         self.aside = self.path / "aside"
         self.study = self.path / "study.json"
         self.study_done = self.path / "study.json.done"
@@ -136,10 +138,12 @@ class Folder:
         os.stat(self.seen)
 
     def check_parts(self) -> None:
-        """Raise BrokenFile if a directory of the folder leads out of it, or is not a directory."""
-        for part in (self.seen, self.checkpoints, self.output, self.aside):
+        """Raise BrokenFile if a directory of the folder leads out of it or is none, or a directory is in the way."""
+        for part in (self.seen, self.checkpoints, self.output, self.out, self.aside):
             if part.is_symlink() or (part.exists() and not part.is_dir()):
                 raise BrokenFile(f"{part}: is not a directory of this folder; move it away")
+        if os.path.lexists(self.study_done) and (self.study_done.is_symlink() or not self.study_done.is_file()):
+            raise BrokenFile(f"{self.study_done}: is not a file; move it away")
 
     def _list(self) -> list[str]:
         texts = os.listdir(self.path)
@@ -153,6 +157,16 @@ class Folder:
             return True
         self.check_presence()
         return False
+
+    def make_way(self, target: TrialName, path: str) -> None:
+        """Set aside what a person has put where the file at `path` goes: no rename replaces a file."""
+        try:
+            there = os.lstat(self.locate(target)).st_ino
+        except FileNotFoundError:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            if os.lstat(path).st_ino != there:  # if it is the same file, our own rename was done without a reply
+                self.set_aside(self.locate(target))
 
     # ---- the master
 
@@ -171,14 +185,20 @@ class Folder:
         timeout: float | None = None,
         lost: Sequence[str] = (),
         sync: bool = False,
-    ) -> None:
-        """Offer a trial to the workers. Use `sync` if its settings can't be computed again after a power failure."""
+    ) -> bool:
+        """Offer a trial to the workers. Use `sync` if its settings can't be computed again after a power failure.
+
+        False if there is such a file: a person has queued it, and it is not replaced.
+        """
+        if self.has(name):
+            return False
         first: Record = {"settings": nest(settings), "lease": lease}
         if timeout is not None:
             first["timeout"] = timeout
         if lost:
             first["lost"] = list(lost)
         write_whole(self.locate(name), to_line(first), sync=sync)
+        return True
 
     def collect(self, name: TrialName) -> TrialName | None:
         """Count a trial that has a result. None if its file went elsewhere meanwhile."""
@@ -197,6 +217,13 @@ class Folder:
         lines += to_line({"error": lost[-1] if lost else "lost", "time": utc_now()})
         write_whole(self.locate(seen), lines, sync=True)
         return seen
+
+    def retry(self, name: TrialName) -> TrialName | None:
+        """Count a failed trial no longer: its file becomes one more lost attempt. None if the file is gone."""
+        lost = name.next_attempt().to("lost")
+        while self.has(lost):  # a person put it there
+            lost = lost.next_attempt().to("lost")
+        return lost if self._move(name, lost) else None
 
     def _settle(self, name: TrialName, target: TrialName) -> TrialName | None:
         if self.has(target):  # a person put it there: otherwise only the master writes there
@@ -219,7 +246,11 @@ class Folder:
 
     def complete_study(self) -> None:
         """Tell the workers that no more trials will come."""
-        rename(str(self.study), str(self.study_done))
+        try:
+            rename(str(self.study), str(self.study_done))
+        except IsADirectoryError:
+            self.set_aside(str(self.study_done))
+            rename(str(self.study), str(self.study_done))
 
     def temporary_files(self, directory: Path) -> dict[str, str]:
         """Path -> writer of the temporary files in `directory`, including those of writers that died."""
@@ -264,6 +295,7 @@ class Claim:
         self.folder = folder
         self.name = name
         self.path = folder.locate(name)
+        self.size = 0  # bytes of the file, when we wrote to it last
         self._said_last_word = False
 
     def read(self) -> Trial:
@@ -276,7 +308,7 @@ class Claim:
     def append(self, record: Record, *, sync: bool = False) -> None:
         """Add a line to the story."""
         try:
-            append_line(self.path, to_line(record), sync=sync)
+            self.size = append_line(self.path, to_line(record), sync=sync)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
                 raise
@@ -303,6 +335,7 @@ class Claim:
     def hand_in(self) -> None:
         """Give the file to the master, as it is."""
         done = self.name.to("done")
+        self.folder.make_way(done, self.path)
         if self.folder._move(self.name, done):
             return
         # It is gone. Perhaps our own rename succeeded, and the master collected the file before the reply came.
@@ -315,16 +348,27 @@ class Claim:
         """Offer the trial to other workers at once, as the next attempt: this attempt's name never comes back."""
         with contextlib.suppress(OSError):  # the reason is for people; a full disk must not keep the trial here
             self.append({"given_back": reason, "time": utc_now()})
-        if not self.folder._move(self.name, self.name.next_attempt()):
+        after = self.name.next_attempt()
+        self.folder.make_way(after, self.path)
+        if not self.folder._move(self.name, after):
             raise LeaseLost(self.path)
 
-    def save_checkpoint(self, settings: Record, data: bytes) -> None:
-        """Keep what this attempt has learnt, whole and on stable storage, for a later attempt."""
+    def save_checkpoint(self, settings: Record, data: bytes, study: Record | None = None) -> None:
+        """Keep what this attempt has learnt, whole and on stable storage, for a later attempt of the same study."""
         try:
             os.lstat(self.path)
         except FileNotFoundError:
             self._gone()
-        checkpoints.save_checkpoint(self.folder.checkpoint(self.name), settings, data)
+        checkpoints.save_checkpoint(self.folder.checkpoint(self.name), _origin(settings, study), data)
+
+    @property
+    def out(self) -> Path:
+        """The directory in which a command may keep files of its own. All attempts at this trial share it."""
+        return self.folder.out / f"trial-{self.name.number:05d}"
+
+    def make_out(self) -> None:
+        """Make that directory."""
+        self.out.mkdir(parents=True, exist_ok=True)
 
     def keep_output(self, data: bytes) -> None:
         """Add to the file that holds what the training prints. It is for people: nothing is ever read from it."""
@@ -335,14 +379,20 @@ class Claim:
         finally:
             os.close(descriptor)
 
-    def load_checkpoints(self, settings: Record) -> Iterator[tuple[str, bytes]]:
-        """Path and contents of this trial's checkpoints with the same settings, the latest first."""
-        return checkpoints.load_checkpoints(self.folder.checkpoints, self.name, settings)
+    def load_checkpoints(self, settings: Record, study: Record | None = None) -> Iterator[tuple[str, bytes]]:
+        """Path and contents of this trial's checkpoints with the same settings and study, the latest first."""
+        return checkpoints.load_checkpoints(self.folder.checkpoints, self.name, _origin(settings, study))
 
     def _gone(self) -> NoReturn:
         """Our name is not there: the lease is lost, unless the whole folder is away."""
         self.folder.check_presence()
         raise LeaseLost(self.path)
+
+
+def _origin(settings: Record, study: Record | None) -> Record:
+    """Where a checkpoint comes from: only trainings with the same settings, of the same study, may resume from it."""
+    of = {"study": {key: study.get(key) for key in ("name", "objective", "metric")}} if study else {}
+    return {"settings": settings, **of}
 
 
 def signature_of(path: str) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from foldertune.protocol.folder import Claim, Folder, LeaseLost, signature_of
 from foldertune.protocol.owners import is_here, is_own, owner_has_died
 
 DEFAULT_LEASE = 180.0  # seconds; NFS clients may cache a file's attributes for 60
+SHORTEST_LEASE = 1.0  # seconds; a shorter one would expire while a worker waits for its turn at the processor
 SIGNS_PER_LEASE = 12
 
 

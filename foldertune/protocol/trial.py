@@ -18,6 +18,7 @@ from foldertune.protocol.names import TrialName
 Record = dict[str, Any]
 SECONDS = "seconds"  # how long a training took: a metric of every result, computed if the training returns none
 YEAR = 365 * 86400.0  # if a trial seems to take longer, someone has set the clock
+LAST_WORDS = (b'{"result"', b'{"error"')  # the beginnings of a story's last line
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Trial:
     error: str | None = None
     traceback: str | None = None  # of the error, if the training code raised it
     finished: str | None = None  # UTC, ISO 8601
+    is_verdict: bool = False  # written by the master, because the trial had used up its attempts: nobody claimed it
 
     @classmethod
     def from_records(cls, name: TrialName, records: Sequence[Record], path: str) -> Trial:
@@ -51,12 +53,13 @@ class Trial:
         if isinstance(first.get("lost"), list):
             trial.lost = [str(reason) for reason in first["lost"]]
         for record in records[1:]:
-            if "claimed" in record:  # an earlier owner gave the trial back: its lines do not count
+            is_epoch = next(iter(record), None) == "epoch"  # its metrics may have any names, also `claimed` or `error`
+            if "claimed" in record and not is_epoch:  # an earlier owner gave the trial back: its lines do not count
                 if trial.claim:
                     trial.earlier.append(trial.claim)
                 trial.claim, trial.epochs, trial.result = record, [], None
                 trial.error = trial.traceback = trial.finished = None
-            elif "given_back" in record and trial.claim:
+            elif "given_back" in record and not is_epoch and trial.claim:
                 trial.claim = {**trial.claim, "until": record.get("time")}
             elif trial.result is not None or trial.error is not None:
                 continue  # lines after the last word do not count either
@@ -69,6 +72,7 @@ class Trial:
             elif "error" in record:
                 trial.error, trial.finished = str(record["error"]), _text(record.get("time"))
                 trial.traceback = _text(record.get("traceback"))
+        trial.is_verdict = trial.error is not None and not trial.claim
         if name.state == "seen" and trial.result is None and trial.error is None:
             raise BrokenFile(f"{path}: ends without a result")
         if trial.result is not None and SECONDS not in trial.result and (seconds := trial.seconds_at_work) is not None:
@@ -84,6 +88,17 @@ class Trial:
         before = [_time_between(claim.get("time"), claim.get("until")) or 0.0 for claim in self.earlier]
         return round(sum(before, seconds), 3)
 
+    @property
+    def reached(self) -> str:
+        """How far the training has come, in words that can follow a verb."""
+        return f"after epoch {self.epochs[-1]['epoch']}" if self.epochs else "before its first report"
+
+    @property
+    def silence(self) -> str:
+        """What is known of a worker that has left no last word."""
+        owner = self.claim.get("claimed")
+        return f"its worker {owner} died or fell silent {self.reached}" if owner else "no worker has said a word"
+
     def shortcoming(self, metric: str | None) -> str | None:
         """Why this trial has no result that can be counted; None if it has one."""
         if self.error is not None:
@@ -93,7 +108,7 @@ class Trial:
         if metric is not None and not isinstance(self.result.get(metric), int | float | None):
             return f"its result's {metric!r} is not a number"
         if metric is not None and metric not in self.result:
-            return f"its result has no {metric!r}, the metric of this study (it has: {', '.join(self.result)})"
+            return f"its result has no {metric!r}, the metric of this study (it has: {', '.join([*self.result][:20])})"
         return None
 
 
@@ -155,11 +170,12 @@ def _finite(value: Any) -> Any:
 def read_records(path: str, *, epochs: bool = True, limit: int | None = None) -> list[Record]:
     """The lines of a file. A line without its newline does not exist: its writer died while writing it.
 
-    Without `epochs`, lines that begin like an epoch's are skipped. Raises BrokenFile if a line is not a JSON object
-    or the file has more than `limit` bytes, OSError if the file can't be read.
+    Without `epochs`, lines that begin like an epoch's are skipped. Of a file with more than `limit` bytes only the
+    first and the last lines are read: there stand the settings and the result, which no size may cost. Raises
+    BrokenFile if a line is not a JSON object or so large a file ends without a result, OSError if it can't be read.
     """
     records = []
-    for number, line in enumerate(read_bytes(path, limit).split(b"\n")[:-1], start=1):
+    for number, line in enumerate(read_bytes(path, limit, last_words=LAST_WORDS).split(b"\n")[:-1], start=1):
         if not epochs and line.startswith(b'{"epoch"'):
             continue
         try:

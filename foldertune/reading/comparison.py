@@ -11,7 +11,6 @@ from typing import Any
 
 from foldertune.protocol import Trial, parse_time
 from foldertune.reading.results import Results
-from foldertune.reading.spans import times_at_work
 from foldertune.reading.studies import Entry
 from foldertune.reading.words import listed
 from foldertune.study import compare
@@ -98,7 +97,7 @@ def steps_of(results: Results) -> list[Step]:
     """The course of a search over trials, over time at work and over epochs."""
     ended = sorted(results.ended, key=lambda trial: parse_time(trial.finished) or 0.0)
     epochs = list(itertools.accumulate(map(_epochs_of, ended)))
-    times = times_at_work(results.spans)
+    times = results.work.times
     known = [(k, trial) for k, trial in enumerate(ended) if results.value(trial) is not None]
     return [
         Step(trial.name.number, best, k + 1, epochs[k], _worked_until(times, parse_time(trial.finished)))

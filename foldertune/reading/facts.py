@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from foldertune.protocol import Trial, TrialName, parse_time
-from foldertune.study import Study
+from foldertune.study import Quantity, Study
+from foldertune.tables import finite, short
 
 RATE_WINDOW = 3600.0  # seconds over which a host's rate is taken
 
@@ -77,6 +81,69 @@ class Curve:
     ys: list[float]
 
 
+@dataclass(frozen=True)
+class Runs:
+    """The learning curves of runs with equal values of some settings; `key` holds these values."""
+
+    key: tuple[Any, ...]
+    curves: list[Curve]
+
+    @cached_property
+    def median(self) -> Curve:
+        """The median of the curves, up to the last epoch that all of them have reached."""
+        import statistics  # takes a tenth of a second
+
+        known = [curve for curve in self.curves if curve.xs]
+        return Curve(
+            [statistics.median(xs) for xs in zip(*(curve.xs for curve in known), strict=False)],
+            [statistics.median(ys) for ys in zip(*(curve.ys for curve in known), strict=False)],
+        )
+
+
+@dataclass(frozen=True)
+class Column:
+    """Values of one quantity, such as one of each trial, and their places on an axis."""
+
+    quantity: Quantity
+    values: Sequence[Any]
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """If not all values are numbers, what they look like, each once and in order; otherwise empty."""
+        if all(value is None or finite(value) is not None for value in self.values):
+            return []
+        return sorted({short(value) for value in self.values})
+
+    @cached_property
+    def places(self) -> list[float]:
+        """Numbers stand at themselves, others at the place of their text; nan stands for no value."""
+        if self.texts:
+            return [float(self.texts.index(short(value))) for value in self.values]
+        return [math.nan if value is None else float(value) for value in self.values]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The trials that have a value of the metric, best first, column by column."""
+
+    numbers: list[int]  # of the trials
+    collapsed: list[bool]
+    metric: Column
+    settings: dict[str, Column]  # those that differ between trials
+    derived: dict[str, Column]  # from these settings alone
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The mean of the metric for each combination of the choices of two settings, without what collapsed."""
+
+    x: Column
+    y: Column
+    metric: Quantity
+    direction: str
+    means: dict[Any, float | None]  # by the identity of x and y; None if all have collapsed; no entry if none has ended
+
+
 def find_hosts(trials: Iterable[Trial], running: Iterable[Trial], silences: Mapping[TrialName, Silence]) -> list[Host]:
     """The machines that have taken part. Those at work come first."""
     at_work: Counter[str] = Counter()
@@ -142,14 +209,3 @@ def why_lost(trial: Trial, reason: str | None, study: Study) -> str:
         owner = trial.claim.get("claimed")
         return f"no result from {owner}: it died or fell silent" if owner else "no worker has said a word"
     return trial.shortcoming(study.metric) or "surplus: the trial was counted already"
-
-
-def median_curve(curves: Iterable[Curve]) -> Curve:
-    """The median of several curves, up to the last epoch that all of them have reached."""
-    import statistics  # takes a tenth of a second
-
-    known = [curve for curve in curves if curve.xs]
-    return Curve(
-        [statistics.median(xs) for xs in zip(*(curve.xs for curve in known), strict=False)],
-        [statistics.median(ys) for ys in zip(*(curve.ys for curve in known), strict=False)],
-    )

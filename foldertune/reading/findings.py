@@ -1,4 +1,4 @@
-"""Sentences about the results of any study. They quote facts of `Results`, and compute none.
+"""Sentences about the results of any study. They quote facts of `Results`; all they add are counts, shares and orders.
 
 If the trials can't answer a question, the sentence says so.
 """
@@ -27,8 +27,8 @@ LINES_PRINTED, MOST_PRINTED = (
 
 def find(results: Results) -> Findings:
     """The answers, pictures and tables for any study."""
-    answers = [*say_best(results), *say_importance(results), *say_course(results), *say_losses(results)]
     tables = [setbacks_table(results)] if results.setbacks else []
+    answers = [*say_best(results), *say_importance(results), *say_course(results), *say_losses(results)]
     return Findings(answers, figures.pictures(results), tables)
 
 
@@ -123,14 +123,14 @@ def _share(value: float) -> str:
 
 def say_course(results: Results) -> list[str]:
     """Tell the numbers of trials and workers, the time they took, and when the best trial was found."""
-    seconds = results.worked()
-    if seconds is None or not results.trials:
+    work = results.work
+    if not work.spans or not results.trials:
         return []
     rate = "" if results.per_hour is None else f", {results.per_hour:.3g} trials an hour"
     answers = [
-        f"{counted(len(results.trials), 'trial')} by {counted(len(results.workers), 'worker')} on "
-        f"{counted(len(results.machines), 'host')}, at most {results.most_at_once} at once, "
-        f"in {duration(seconds)}{rate}."
+        f"{counted(len(results.trials), 'trial')} by {counted(len(work.workers), 'worker')} on "
+        f"{counted(len(work.machines), 'host')}, at most {work.most_at_once} at once, "
+        f"in {duration(work.at_work)}{rate}."
     ]
     course = results.course
     if len(course.values) > 1:
@@ -159,8 +159,7 @@ def say_losses(results: Results, *, collapsed: bool = True) -> list[str]:
     if results.lost:
         answers.append(f"{say_lost(results)}; see the timeline.")
     if results.surplus:
-        numbers = listed(sorted({trial.name.number for trial in results.surplus}))
-        answers.append(f"Of trial {numbers} there is another file, which is not counted.")
+        answers.append(f"Of trial {listed(results.surplus_numbers)} there is another file, which is not counted.")
     if results.complaints:
         told = "; ".join(results.complaints[:MOST_COMPLAINTS])
         answers.append(f"{counted(len(results.complaints), 'file')} could not be read: {told}.")

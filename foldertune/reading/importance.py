@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from foldertune.protocol import Trial
-from foldertune.space import Categorical, Int
+from foldertune.space import Categorical, Int, identity
 from foldertune.study import Study
 from foldertune.tables import finite
 
@@ -65,6 +65,7 @@ def rank_all(values: Sequence[float]) -> list[float]:
 
 def measure_importance(
     study: Study,
+    names: Sequence[str],
     trials: Sequence[Trial],
     values: Sequence[float | None],
     setting: Callable[[Trial, str], Any],
@@ -72,10 +73,11 @@ def measure_importance(
     """Importance by Optuna's fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014), and by a random forest's predictions.
 
     Both use ranks instead of values, because a few diverged trials would make up nearly all the variance of the values.
-    A trial without a value ranks last. None with fewer than `FEWEST` trials, or if no hyperparameter varies, or if all
-    results are equal.
+    A trial without a value ranks last. None with fewer than `FEWEST` trials, or if all settings or all results
+    are equal.
 
     Args:
+        names: the hyperparameters that vary.
         trials: the ended trials of the study's own space.
         values: the metric of each trial; None where there is no finite one.
         setting: returns a trial's value of a setting, or of a quantity derived from settings.
@@ -83,8 +85,8 @@ def measure_importance(
     pairs, count = list(zip(trials, values, strict=True)), len(trials)
     if count > MOST:
         pairs = random.Random(0).sample(pairs, MOST)
-    names = [name for name in study.space if len({str(trial.settings[name]) for trial, _ in pairs}) > 1]
-    if len(pairs) < FEWEST or not names or len({value for _, value in pairs}) < 2:
+    settings = {identity([trial.settings[name] for name in names]) for trial, _ in pairs}
+    if len(pairs) < FEWEST or len(settings) < 2 or len({value for _, value in pairs}) < 2:
         return None
     worst = math.inf if study.direction == "minimize" else -math.inf
     targets = rank_all([worst if value is None else value for _, value in pairs])
@@ -120,7 +122,9 @@ def _fanova(study: Study, columns: dict[str, list[Any]], targets: list[float]) -
     for name in columns:
         dimension = study.space[name]
         if isinstance(dimension, Categorical):
-            kinds[name] = CategoricalDistribution(dimension.choices)
+            places = {identity(choice): place for place, choice in enumerate(dimension.choices)}
+            kinds[name] = CategoricalDistribution(range(len(places)))  # Optuna takes 1 and true for the same choice
+            columns = {**columns, name: [places[identity(value)] for value in columns[name]]}
         else:
             kind: Any = IntDistribution if isinstance(dimension, Int) else FloatDistribution
             kinds[name] = kind(dimension.low, dimension.high, log=dimension.log)
@@ -155,5 +159,6 @@ def _numbers(column: list[Any]) -> Any:
 
     if all(finite(value) is not None for value in column):
         return np.asarray(column, dtype=float)
-    choices = sorted({str(value) for value in column})
-    return np.asarray([[str(value) == choice for choice in choices] for value in column], dtype=float)
+    values = list(map(identity, column))
+    choices = sorted(set(values), key=str)
+    return np.asarray([[value == choice for choice in choices] for value in values], dtype=float)

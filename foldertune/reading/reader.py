@@ -88,7 +88,10 @@ class Reader:
                 if name.state == "lost":
                     self._look_beside(name)
         listed = set(names)  # a counted trial stays counted, even if this listing lacks its name
-        return [trial for name, trial in self._settled.items() if name.state == "seen" or name in listed]
+        lost = [trial for name, trial in self._settled.items() if name.state == "lost" and name in listed]
+        retried = {trial.name.number: trial.name.attempt for trial in lost if trial.is_verdict}  # but it may be retried
+        seen = [trial for name, trial in self._settled.items() if name.state == "seen"]
+        return [*lost, *(t for t in seen if t.name.attempt > retried.get(t.name.number, 0))]
 
     def _read_in_hand(self, names: list[TrialName]) -> list[Trial]:
         self._leases.look(set(self._in_hand))

@@ -1,6 +1,7 @@
 """The results of a study so far: one object holds all trials and computes every fact once.
 
-Tables, views, sentences and figures take their facts from here, as values. They compute none themselves.
+Tables, views, sentences and figures are handed these facts as values. `facts.py`, `samples.py` and `spans.py` hold
+their types.
 """
 
 from __future__ import annotations
@@ -9,17 +10,31 @@ import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from foldertune.protocol import SECONDS, YEAR, Record, Trial, TrialName, parse_time
-from foldertune.reading.facts import Course, Curve, Host, Setback, Silence, find_hosts, pair_reasons, why_lost
+from foldertune.reading.facts import (
+    Column,
+    Course,
+    Curve,
+    Grid,
+    Host,
+    Runs,
+    Scores,
+    Setback,
+    Silence,
+    find_hosts,
+    pair_reasons,
+    why_lost,
+)
 from foldertune.reading.importance import Importance, measure_importance
 from foldertune.reading.samples import Sample
-from foldertune.reading.spans import Span, elapsed, find_spans, most_at_once, time_at_work
-from foldertune.study import Study
+from foldertune.reading.spans import Work
+from foldertune.space import Categorical, identity
+from foldertune.study import Quantity, Study
 from foldertune.tables import finite
 
 ALIVE = 60.0  # seconds without a heartbeat after which a worker does not count as at work; one comes every 15 s
@@ -56,6 +71,10 @@ class Group:
     def sample_of_results(self, metric: str) -> Sample:
         """A metric of the results of the trials that did not collapse."""
         return Sample.of(self.results.value(trial, metric) for trial in self.trained)
+
+    def runs(self, measure: str, over: str = "epoch") -> Runs:
+        """A measure over the epochs of each trial, or over another measure."""
+        return Runs(self.key, [self.results.curve(trial, measure, over) for trial in self.trials])
 
     @cached_property
     def seconds(self) -> float:
@@ -96,7 +115,7 @@ class Results:
             study=study,
             trials=[counted[number] for number in sorted(counted)],
             in_hand=[t for t in ordered if t.name.state in ("taken", "done") and t.name.number not in counted],
-            lost=[t for t in ordered if t.name.state == "lost"],
+            lost=[t for t in ordered if t.name.state == "lost" and not t.is_verdict],
             given_back=[t for t in ordered if t.name.state == "pending" and t.claim],
             surplus=[
                 t for t in ordered if t.name.state not in ("lost", "pending") and t is not counted.get(t.name.number, t)
@@ -128,6 +147,11 @@ class Results:
         return [trial for trial in self.ended if self.has_collapsed(trial)]
 
     @cached_property
+    def surplus_numbers(self) -> list[int]:
+        """The numbers of the trials that have another attempt than the counted one."""
+        return sorted({trial.name.number for trial in self.surplus})
+
+    @cached_property
     def running(self) -> list[Trial]:
         """The trials that are being trained."""
         return [trial for trial in (*self.in_hand, *self.surplus) if trial.name.state == "taken"]
@@ -148,6 +172,22 @@ class Results:
             return self.study.derive_one(name, trial.settings, trial.result or {})
         return trial.settings.get(name)
 
+    def quantity(self, name: str) -> Quantity:
+        """The quantity of a setting or measure on an axis. Without a scale in the study, it has the search space's."""
+        if name == "epoch":
+            return self.study.quantities.get(name) or Quantity("epoch", scale="linear")
+        quantity, dimension = self.study.quantity(name), self.study.space.get(name)
+        if quantity.scale != "auto" or dimension is None or isinstance(dimension, Categorical):
+            return quantity
+        return Quantity(quantity.label, quantity.unit, "log" if dimension.log else "linear")
+
+    @cached_property
+    def varied(self) -> list[str]:
+        """The settings of the search space that differ between the ended trials."""
+        return [
+            name for name in self.study.space if len({identity(trial.settings.get(name)) for trial in self.ended}) > 1
+        ]
+
     # ---- the ranking
 
     @cached_property
@@ -167,6 +207,25 @@ class Results:
         """The trials that have a value, each with its value, best first."""
         pairs = ((trial, self.value(trial)) for trial in self.ranking)
         return [(trial, value) for trial, value in pairs if value is not None]
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The same trials, column by column."""
+        trials = [trial for trial, _ in self.scored]
+        derived = [name for name in self.study.derived if self.study.parts(name) <= {*self.varied}]
+
+        def columns(names: Iterable[str]) -> dict[str, Column]:
+            return {
+                name: Column(self.quantity(name), [self.setting(trial, name) for trial in trials]) for name in names
+            }
+
+        return Scores(
+            numbers=[trial.name.number for trial in trials],
+            collapsed=[self.has_collapsed(trial) for trial in trials],
+            metric=Column(self.study.quantity(self.study.metric), [value for _, value in self.scored]),
+            settings=columns(self.varied),
+            derived=columns(derived),
+        )
 
     @cached_property
     def median(self) -> float | None:
@@ -196,7 +255,7 @@ class Results:
         ended = sorted(self.ended, key=lambda trial: parse_time(trial.finished) or 0.0)
         pairs = [(trial, value) for trial in ended if (value := self.value(trial)) is not None]
         times = [parse_time(trial.finished) for trial, _ in pairs]
-        began, place = self.began, {trial.name: k for k, trial in enumerate(self.ranking)}
+        began, place = self.work.began, {trial.name: k for k, trial in enumerate(self.ranking)}
         places = itertools.accumulate((place[trial.name] for trial, _ in pairs), min)
         return Course(
             values=[value for _, value in pairs],
@@ -215,7 +274,9 @@ class Results:
     def importance(self) -> Importance | None:
         """The importance of hyperparameters; None if the data can't tell. Needs the extra `report` and some seconds."""
         trials = [trial for trial in self.ended if self.study.contains(trial.settings)]
-        return measure_importance(self.study, trials, [self.value(trial) for trial in trials], self.setting)
+        return measure_importance(
+            self.study, self.varied, trials, [self.value(trial) for trial in trials], self.setting
+        )
 
     # ---- groups of equal settings
 
@@ -225,12 +286,34 @@ class Results:
         for trial in self.ended:
             key = tuple(trial.settings.get(name) for name in names)
             if self.study.contains(trial.settings) and all(isinstance(value, str | int | float) for value in key):
-                found.setdefault(key, []).append(trial)
+                found.setdefault(identity(key), []).append(trial)
+        groups = [Group(tuple(ts[0].settings.get(name) for name in names), ts, self) for ts in found.values()]
         with contextlib.suppress(TypeError):  # numbers among texts keep their order
-            found = dict(sorted(found.items()))
-        return [Group(key, trials, self) for key, trials in found.items()]
+            groups = sorted(groups, key=lambda group: group.key)
+        return groups
+
+    def grid(self, *names: str) -> Grid | None:
+        """The mean of the metric over two settings, for a table; None unless both are choices."""
+        x, y = (
+            dimension if isinstance(dimension := self.study.space.get(name), Categorical) else None for name in names
+        )
+        if x is None or y is None:
+            return None
+        samples = {group.key: group.sample_of_results(self.study.metric) for group in self.groups(*names)}
+        return Grid(
+            x=Column(self.quantity(names[0]), x.choices),
+            y=Column(self.quantity(names[1]), y.choices),
+            metric=self.study.quantity(self.study.metric),
+            direction=self.study.direction,
+            means={identity(key): sample.mean if sample.values else None for key, sample in samples.items()},
+        )
 
     # ---- learning curves
+
+    @cached_property
+    def begun(self) -> list[Trial]:
+        """The trials that have reported an epoch, counted or in hand."""
+        return [trial for trial in (*self.trials, *self.in_hand) if trial.epochs]
 
     @cached_property
     def measures(self) -> list[str]:
@@ -238,9 +321,8 @@ class Results:
 
         If a measure is part of a derived one, only the derived one is included.
         """
-        trials = [trial for trial in (*self.trials, *self.in_hand) if trial.epochs]
         reported: dict[str, None] = {}
-        for trial in trials:
+        for trial in self.begun:
             for epoch in trial.epochs:
                 if not epoch.keys() <= reported.keys():
                     reported.update((key, None) for key, value in epoch.items() if finite(value) is not None)
@@ -269,34 +351,14 @@ class Results:
     # ---- workers and times
 
     @cached_property
-    def spans(self) -> list[Span]:
-        """All attempts that left a trace, in the order of their starts."""
-        return find_spans((*self.trials, *self.lost, *self.in_hand, *self.given_back, *self.surplus), self.heard)
+    def work(self) -> Work:
+        """All attempts that left a trace, with the times at which workers worked on them."""
+        return Work.of((*self.trials, *self.lost, *self.in_hand, *self.given_back, *self.surplus), self.heard)
 
-    @cached_property
-    def counted_spans(self) -> list[Span]:
-        """The spans of the trials that are counted."""
-        return [span for span in self.spans if span.state == "seen"]
-
-    @cached_property
-    def began(self) -> float | None:
-        """The time of the first claim, in seconds since 1970."""
-        return min((span.start for span in self.spans), default=None)
-
-    def elapsed(self) -> float | None:
-        """Seconds from the first claim to the last report, with all breaks; None before a claim."""
-        return elapsed(self.spans) if self.spans else None
-
-    def worked(self, now: float | None = None) -> float | None:
+    def worked(self, now: float) -> float | None:
         """Seconds during which anyone trained, until `now` where somebody still does; None before a claim."""
-        if now is None:
-            return time_at_work(self.spans) if self.spans else None
         at_work = {trial.name.number for trial in self.at_work(now)}
-        spans = [
-            replace(span, end=max(span.end, now)) if span.state == "taken" and span.number in at_work else span
-            for span in self.spans
-        ]
-        return time_at_work(spans) if spans else None
+        return self.work.until(now, at_work).at_work if self.work.spans else None
 
     def at_work(self, now: float) -> list[Trial]:
         """The running trials without those of workers that have been silent for long."""
@@ -305,8 +367,7 @@ class Results:
     @cached_property
     def per_hour(self) -> float | None:
         """Counted trials per hour of work, over the whole search; None before it has taken any time."""
-        seconds = self.worked()
-        return 3600 * len(self.trials) / seconds if seconds else None
+        return 3600 * len(self.trials) / self.work.at_work if self.work.at_work else None
 
     def remaining(self, now: float) -> float | None:
         """Expected seconds to the end, if the trials left take the mean duration and no worker comes or goes.
@@ -325,21 +386,6 @@ class Results:
         """Seconds since a trial was claimed, if its worker's clock is right; None if the time is unknown."""
         start = parse_time(trial.claim.get("time"))
         return max(now - start, 0.0) if start else None
-
-    @cached_property
-    def most_at_once(self) -> int:
-        """The largest number of workers that worked at the same time."""
-        return most_at_once(self.spans)
-
-    @cached_property
-    def workers(self) -> list[str]:
-        """All workers that left a trace, in the order of their first claims."""
-        return list(dict.fromkeys(span.worker for span in self.spans))
-
-    @cached_property
-    def machines(self) -> list[str]:
-        """The names of all hosts with a worker that left a trace, in the order of their first claims."""
-        return list(dict.fromkeys(span.host for span in self.spans))
 
     @cached_property
     def hosts(self) -> list[Host]:

@@ -1,15 +1,17 @@
-"""Samples of repeated runs: their mean, their deviation, and tests of their difference."""
+"""Samples of repeated runs: their mean, their deviation, tests of their difference, and tables of them."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from foldertune.study import Quantity
-from foldertune.tables import finite
+from foldertune.tables import Cells, finite, is_number
 
+SMALL = 2.0**-600  # a factor that makes any float small enough to be squared and added up
 SIGNIFICANT = 0.05  # the largest p-value at which a difference counts as more than chance
 
 
@@ -29,14 +31,12 @@ class Sample:
     @property
     def mean(self) -> float:
         """The arithmetic mean; infinite without a value, so that an empty sample is never the lowest."""
-        return math.fsum(self.values) / len(self.values) if self.values else math.inf
+        return mean_of(self.values) if self.values else math.inf
 
     @property
     def deviation(self) -> float | None:
         """The standard deviation of a sample (n − 1); None for fewer than two values."""
-        import statistics  # takes a tenth of a second
-
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+        return deviation_of(self.values)
 
     def show(self, quantity: Quantity) -> str:
         """`0.031 ± 0.002 (3 runs)`, `0.031 (1 run)`, or `no value (2 runs)`."""
@@ -48,6 +48,27 @@ class Sample:
             many += f", {self.left_out} of them left out"
         spread = "" if self.deviation is None else f" ± {quantity.show(self.deviation, 2)}"
         return f"{quantity.show(self.mean)}{spread} ({many})"
+
+
+def mean_of(numbers: Sequence[float]) -> float:
+    """The arithmetic mean of at least one number."""
+    return _within_range(lambda ns: math.fsum(ns) / len(ns), numbers)
+
+
+def deviation_of(numbers: Sequence[float]) -> float | None:
+    """The standard deviation of a sample (n − 1); None for fewer than two numbers, or if it is beyond all floats."""
+    import statistics  # takes a tenth of a second
+
+    return finite(_within_range(statistics.stdev, numbers)) if len(numbers) > 1 else None
+
+
+def _within_range(average: Callable[[Sequence[float]], float], numbers: Sequence[float]) -> float:
+    """An average, also of numbers with a sum or with squares that no float can hold."""
+    try:
+        value = average(numbers)
+    except OverflowError:
+        value = math.inf
+    return value if math.isfinite(value) else average([number * SMALL for number in numbers]) / SMALL
 
 
 def chance_of_difference(a: Sample, b: Sample) -> float | None:
@@ -64,11 +85,52 @@ def chance_of_difference(a: Sample, b: Sample) -> float | None:
     return float(ttest_ind(a.values, b.values, equal_var=False).pvalue)
 
 
-def verdict(a: Sample, b: Sample) -> str:
-    """Whether `a` differs from `b`, in words that can follow a comma."""
-    chance = chance_of_difference(a, b)
+def verdict(chance: float | None) -> str:
+    """A chance of difference in words that can follow a comma."""
     if chance is None:
         return "too few runs to tell whether that is more than chance"
     if chance < SIGNIFICANT:
         return f"more than chance (p = {chance:.2g})"
     return f"within noise (p = {chance:.2g})"
+
+
+# ---------------------------------------------------------------- tables
+
+
+def group_by(
+    cells: Iterable[Cells], keys: Sequence[str], values: Sequence[str], counts: Callable[[Cells], bool]
+) -> list[Cells]:
+    """One row for each group of rows that agree in `keys`, in the order in which the groups first appear.
+
+    `group_columns` names the columns. Means and deviations are those of the rows for which `counts` is true. The
+    deviation is that of a sample (n − 1), and None for a single value.
+    """
+    groups: dict[tuple[Any, ...], list[Cells]] = {}
+    for row in cells:
+        agreed = (row.get(key) for key in keys)  # 1 and 1.0 agree; 1, true and "1" do not
+        groups.setdefault(tuple(v if is_number(v) else json.dumps(v) for v in agreed), []).append(row)
+    return [_summary(rows, keys, values, list(filter(counts, rows))) for rows in groups.values()]
+
+
+def group_columns(keys: Sequence[str], values: Sequence[str]) -> list[str]:
+    """The columns of grouped rows: the keys, the number of trials, the number left out of the means, and the mean and
+    deviation of each value.
+
+    A column that would have the name of a key gets `_` appended.
+    """
+    others = ["trials", "left_out", *(f"{value}_{what}" for value in values for what in ("mean", "deviation"))]
+    return [*keys, *(_unlike(name, keys) for name in others)]
+
+
+def _unlike(name: str, others: Sequence[str]) -> str:
+    while name in others:
+        name += "_"
+    return name
+
+
+def _summary(members: Sequence[Cells], keys: Sequence[str], values: Sequence[str], averaged: Sequence[Cells]) -> Cells:
+    summary = [*(members[0].get(key) for key in keys), len(members), len(members) - len(averaged)]
+    for value in values:
+        sample = Sample.of(row.get(value) for row in averaged)
+        summary += [finite(sample.mean), sample.deviation]
+    return dict(zip(group_columns(keys, values), summary, strict=True))

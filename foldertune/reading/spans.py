@@ -6,9 +6,11 @@ clock is wrong, its trials appear at the wrong time.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from foldertune.protocol import Trial, TrialName, parse_time
 from foldertune.tables import finite
@@ -55,56 +57,94 @@ def spans_of(trial: Trial) -> list[Span]:
     return found
 
 
-def find_spans(trials: Iterable[Trial], heard: Mapping[TrialName, float]) -> list[Span]:
-    """All attempts that left a trace, in the order of their starts.
+@dataclass(frozen=True)
+class Work:
+    """Spans in the order of their starts, and what they tell together."""
 
-    An attempt in hand ends with its last heartbeat, or else at the latest known time. So does a lost one, if that was
-    before the trial's next attempt: otherwise the folder was copied, and the times of its files tell nothing.
+    spans: list[Span]
 
-    Args:
-        heard: the times of the last heartbeats, in seconds since 1970.
-    """
-    trials = list(trials)
-    found = [span for trial in trials for span in spans_of(trial)]
-    latest, ended = max((span.end for span in found), default=0.0), {(s.number, s.attempt): s.start for s in found}
-    ended |= {(t.name.number, t.name.attempt): parse_time(t.finished) or math.inf for t in trials if not t.claim}
-    signs = {(name.number, name.attempt): time for name, time in heard.items()}
-    for k, span in enumerate(found):
-        sign = signs.get((span.number, span.attempt))
-        if span.state == "taken":
-            found[k] = replace(span, end=latest if sign is None else max(span.start, sign))
-        elif span.state == "lost" and sign and sign <= ended.get((span.number, span.attempt + 1), math.inf):
-            found[k] = replace(span, end=max(span.end, sign))
-    return sorted(found, key=lambda span: (span.start, span.number, span.attempt))
+    @classmethod
+    def of(cls, trials: Iterable[Trial], heard: Mapping[TrialName, float]) -> Work:
+        """All attempts that left a trace.
 
+        An attempt in hand ends with its last heartbeat, or else at the latest known time. So does a lost one, if that
+        was before the trial's next attempt: otherwise the folder was copied, and the times of its files tell nothing.
 
-def most_at_once(spans: Sequence[Span]) -> int:
-    """The largest number of workers that worked at the same time."""
-    ends = [(max(span.end, span.start + INSTANT), -1) for span in spans]
-    events = sorted([(span.start, 1) for span in spans] + ends)  # at equal times, ends come before starts
-    now, most = 0, 0
-    for _, change in events:
-        now += change
-        most = max(most, now)
-    return most
+        Args:
+            heard: the times of the last heartbeats, in seconds since 1970.
+        """
+        trials = list(trials)
+        found = [span for trial in trials for span in spans_of(trial)]
+        latest, ended = max((span.end for span in found), default=0.0), {(s.number, s.attempt): s.start for s in found}
+        ended |= {(t.name.number, t.name.attempt): parse_time(t.finished) or math.inf for t in trials if not t.claim}
+        signs = {(name.number, name.attempt): time for name, time in heard.items()}
+        for k, span in enumerate(found):
+            sign = signs.get((span.number, span.attempt))
+            if span.state == "taken":
+                found[k] = replace(span, end=latest if sign is None else max(span.start, sign))
+            elif span.state == "lost" and sign and sign <= ended.get((span.number, span.attempt + 1), math.inf):
+                found[k] = replace(span, end=max(span.end, sign))
+        return cls(sorted(found, key=lambda span: (span.start, span.number, span.attempt)))
 
+    def until(self, now: float, running: Collection[int]) -> Work:
+        """The same work, but that on the running trials goes on until `now`."""
+        on = [span.state == "taken" and span.number in running for span in self.spans]
+        return Work([replace(s, end=max(s.end, now)) if is_on else s for s, is_on in zip(self.spans, on, strict=True)])
 
-def elapsed(spans: Sequence[Span]) -> float:
-    """Seconds from the first start to the last end; 0.0 without spans."""
-    return max(span.end for span in spans) - min(span.start for span in spans) if spans else 0.0
+    @cached_property
+    def counted(self) -> Work:
+        """The work on the trials that are counted."""
+        return Work([span for span in self.spans if span.state == "seen"])
 
+    @cached_property
+    def times(self) -> list[tuple[float, float]]:
+        """The times during which anyone trained, each with its start and end, with the short breaks between trials."""
+        times: list[tuple[float, float]] = []
+        for start, end in sorted((span.start, span.end) for span in self.spans):
+            if times and start - times[-1][1] <= PAUSE:
+                times[-1] = times[-1][0], max(times[-1][1], end)
+            else:
+                times.append((start, end))
+        return times
 
-def time_at_work(spans: Iterable[Span]) -> float:
-    """Seconds during which anyone trained, with the short breaks between two trials, but without the long ones."""
-    return math.fsum(end - start for start, end in times_at_work(spans))
+    @cached_property
+    def at_work(self) -> float:
+        """Seconds during which anyone trained, without the long breaks."""
+        return math.fsum(end - start for start, end in self.times)
 
+    @cached_property
+    def began(self) -> float | None:
+        """The time of the first claim, in seconds since 1970."""
+        return min((span.start for span in self.spans), default=None)
 
-def times_at_work(spans: Iterable[Span]) -> list[tuple[float, float]]:
-    """The times during which anyone trained, each with its start and end."""
-    times: list[tuple[float, float]] = []
-    for start, end in sorted((span.start, span.end) for span in spans):
-        if times and start - times[-1][1] <= PAUSE:
-            times[-1] = times[-1][0], max(times[-1][1], end)
-        else:
-            times.append((start, end))
-    return times
+    @cached_property
+    def seconds(self) -> float:
+        """Seconds from the first claim to the last report; 0.0 without spans."""
+        return max(span.end for span in self.spans) - self.began if self.began is not None else 0.0
+
+    @cached_property
+    def most_at_once(self) -> int:
+        """The largest number of workers that worked at the same time."""
+        ends = [(max(span.end, span.start + INSTANT), -1) for span in self.spans]
+        events = sorted([(span.start, 1) for span in self.spans] + ends)  # at equal times, ends come before starts
+        return max(itertools.accumulate(change for _, change in events), default=0)
+
+    @cached_property
+    def workers(self) -> list[str]:
+        """All workers, in the order of their first claims."""
+        return list(dict.fromkeys(span.worker for span in self.spans))
+
+    @cached_property
+    def machines(self) -> list[str]:
+        """The names of all hosts, in the order of their first claims."""
+        return list(dict.fromkeys(span.host for span in self.spans))
+
+    def timeline(self, most: int) -> dict[str, list[Span]]:
+        """The spans of each worker, by host. Of more than `most` workers, those that lost an attempt come first."""
+        lines: dict[str, list[Span]] = {}
+        for span in sorted(self.spans, key=lambda span: (span.host, span.start)):
+            lines.setdefault(span.worker, []).append(span)
+        if len(lines) <= most:
+            return lines
+        losers = {span.worker for span in self.spans if span.state == "lost"}
+        return {worker: lines[worker] for worker in sorted(lines, key=lambda worker: worker not in losers)[:most]}

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from foldertune.protocol import Claim, Record, Trial, utc_now
+from foldertune.running.reports import Reports
 from foldertune.running.trainer import Trainer, show
+from foldertune.text import clipped
 from foldertune.trainer.channel import Message
 
 MAX_OUTPUT = 2**20  # bytes of what a training prints that are kept; of more, the beginning and the end
 END_OF_OUTPUT = 2**14
 OUTPUT_EVERY = 1.0  # seconds between two writes of it
+LONGEST_TEXT = 2**14  # characters of an error, and of its traceback
 
 
 class Attempt:
@@ -21,6 +24,7 @@ class Attempt:
 
     Args:
         metric: the study's metric, which a result must have.
+        study: its definition: only checkpoints of the same study are resumed.
         patiently: performs an action, and repeats it while the filesystem is in trouble.
         say: called with each line for the worker's output.
 
@@ -33,19 +37,21 @@ class Attempt:
         claim: Claim,
         trial: Trial,
         metric: str,
+        study: Record,
         trainer: Trainer,
         patiently: Callable[[Callable[[], Any]], Any],
         say: Callable[[str], None],
     ) -> None:
         self.claim, self.trial, self.saves_state = claim, trial, False
         self.output = Output(claim)
-        self._metric, self._trainer, self._patiently, self._say = metric, trainer, patiently, say
-        self._checkpoints = claim.load_checkpoints(trial.settings)
+        self._metric, self._study, self._trainer, self._say = metric, study, trainer, say
+        self._reports = Reports(claim, patiently, say)
+        self._checkpoints = claim.load_checkpoints(trial.settings, study)
 
     def receive(self, message: Message) -> Record | None:
         """Do what a message asks for. Returns the trial's last line, if this is the last message. Raises LeaseLost."""
         if "report" in message:
-            self._patiently(lambda: self.claim.append(message["report"]))
+            self._reports.add(message["report"])
         elif "resume" in message:
             self.saves_state = True
             path, data = next(self._checkpoints, (None, b""))
@@ -57,27 +63,30 @@ class Attempt:
         elif "say" in message:
             self._say(message["say"])
         elif "error" in message:
+            self._reports.close()
             message.pop("signalled", None)
-            return {**message, "time": utc_now()}
+            return {**{key: clipped(text, LONGEST_TEXT) for key, text in message.items()}, "time": utc_now()}
         elif "result" in message:
+            self._reports.close()
             return self._judge(message["result"])
         elif "stopped" in message:
             return {"error": "the training stopped itself", "time": utc_now()}
         return None
 
     def overtime(self) -> Record:
-        """The trial's last line after its time is up."""
+        """The trial's last line after its time is up. Raises LeaseLost."""
+        self._reports.close()
         return {"error": f"took longer than --trial-timeout {self.trial.timeout:g} s", "time": utc_now()}
 
     def _judge(self, result: Record) -> Record:
         if self._metric in result:
             return {"result": result, "time": utc_now()}
-        lack = f"ValueError: the objective's result lacks the study's metric {self._metric!r}: {list(result)}"
+        lack = f"ValueError: the objective's result lacks the study's metric {self._metric!r}: {list(result)[:20]}"
         return {"error": lack, "time": utc_now()}
 
     def _keep(self, data: bytes) -> None:
         try:
-            self.claim.save_checkpoint(self.trial.settings, data)
+            self.claim.save_checkpoint(self.trial.settings, data, self._study)
         except OSError as error:  # a checkpoint is not a result: train on without it
             self._say(f"no checkpoint: {error}")
 

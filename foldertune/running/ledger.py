@@ -29,6 +29,7 @@ class Ledger:
     attempts: dict[int, int] = field(default_factory=dict)  # the latest attempt of each open trial
     losses: dict[int, Loss] = field(default_factory=dict)  # open trials that need a next attempt, or have failed
     reasons: dict[int, list[str]] = field(default_factory=dict)  # why attempts were lost, also those of counted trials
+    forgiven: dict[int, int] = field(default_factory=dict)  # how many of them do not count, because a person said retry
 
     @property
     def history(self) -> History:
@@ -82,6 +83,22 @@ class Ledger:
         self.reasons.setdefault(number, []).append(reason)
         if name.attempt >= self.attempts.get(number, 0):
             self.reopen(name, settings, skipped=skipped)
+
+    def forgive(self, name: TrialName, failed: Trial, *, skipped: int = 0) -> None:
+        """Note that this trial was counted as failed, and has its attempts back. The file now has this name."""
+        number = name.number
+        self.counted.pop(number, None)
+        self.forgiven[number] = len(self.reasons.setdefault(number, list(failed.lost)))
+        if name.attempt >= self.attempts.get(number, 0):
+            self.reopen(name, failed.settings, skipped=skipped)
+
+    def failures(self, number: int) -> int:
+        """The number of lost attempts that count against this trial."""
+        return len(self.reasons.get(number, ())) - self.forgiven.get(number, 0)
+
+    def all_have_failed(self) -> bool:
+        """Are there counted trials, and none that has succeeded?"""
+        return bool(self.counted) and all(trial.result is None for trial in self.counted.values())
 
     def reopen(self, name: TrialName, settings: Record | None, *, skipped: int = 0) -> None:
         """Note that this attempt is the latest, and that its trial must be followed up."""

@@ -64,7 +64,7 @@ class Master:
         """
         if self.supply.exhausted:
             return len(self.ledger.counted) + len(self.ledger.open)
-        return self.study.trials + self.ledger.beyond(self.study.trials)
+        return self.study.trials + self.ledger.beyond(self.study.trials) + len(self.supply.missing)
 
     def is_done(self) -> bool:
         """Are all trials counted, and is no trial's file left to handle?"""
@@ -76,8 +76,12 @@ class Master:
 
     # ---- start
 
-    def take_stock(self) -> None:
-        """Learn from the folder what has happened so far, and repair what a killed master left unfinished."""
+    def take_stock(self, *, retry_failed: bool = False) -> None:
+        """Learn from the folder what has happened so far, and repair what a killed master left unfinished.
+
+        Args:
+            retry_failed: whether trials that have failed for good get their attempts back.
+        """
         self.watch.leftovers.remove()
         first = self.folder.names()
         settled = sorted(self.folder.settled(), key=lambda name: (name.number, name.attempt))
@@ -89,10 +93,15 @@ class Master:
             self.meet(name)
         for name in settled:
             if name.state == "lost" and name.number not in self.ledger.counted:
-                trial, reason = self.examine(name, "its worker died or fell silent")
+                trial, reason = self.examine(name)
                 # Its successor may be there, hidden by a directory's cache on a network. We skip one attempt's number,
                 # so that no two files ever have the same name.
-                self.ledger.lose(name, reason, trial.settings if trial else None, skipped=1)
+                if trial and trial.is_verdict:
+                    self.ledger.forgive(name, trial, skipped=1)
+                else:
+                    self.ledger.lose(name, reason, trial.settings if trial else None, skipped=1)
+        if retry_failed:
+            self.retry_failed()
         self.supply.take_stock()
 
     def recount(self, name: TrialName) -> None:
@@ -106,6 +115,14 @@ class Master:
             self.folder.lose(name)
             if name.number not in self.ledger.counted:
                 self.ledger.reopen(name, None)
+
+    def retry_failed(self) -> None:
+        """Give the trials that have failed for good their attempts back."""
+        failed = [trial for trial in self.ledger.in_order() if trial.result is None]
+        for trial in failed:
+            if lost := self.folder.retry(trial.name):
+                self.ledger.forgive(lost, trial)
+        self.say(f"{counted(len(failed), 'failed trial')} get{'s' * (len(failed) == 1)} new attempts")
 
     # ---- one step
 
@@ -135,11 +152,13 @@ class Master:
     def meet(self, name: TrialName) -> None:
         """Note an attempt that we don't know yet."""
         if self.ledger.is_news(name):
-            self.ledger.note(name, self.chosen_settings(name))
+            settings = self.chosen_settings(name)
+            self.ledger.note(name, settings)
+            self.supply.note(name.number, settings)
 
     def chosen_settings(self, name: TrialName) -> Record | None:
         """The settings in a file, if the strategy needs them; None if it doesn't, or if the file can't be read."""
-        if self.supply.is_reproducible:
+        if not self.supply.needs_settings:
             return None
         try:
             return self.folder.read(name, epochs=False).settings
@@ -165,18 +184,20 @@ class Master:
         elif seen := self.folder.collect(name):
             self.count(replace(trial, name=seen))
 
-    def examine(self, name: TrialName, otherwise: str) -> tuple[Trial | None, str]:
+    def examine(self, name: TrialName, otherwise: str = "") -> tuple[Trial | None, str]:
         """The trial in a file (None if it is broken), and why it does not count (empty if it does)."""
         try:
             trial = self.folder.read(name)
         except BrokenFile as error:
             return None, str(error)
-        unfinished = trial.result is None and trial.error is None
-        return trial, otherwise if unfinished else trial.shortcoming(self.study.metric) or ""
+        if trial.result is None and trial.error is None:
+            return trial, otherwise or trial.silence
+        return trial, trial.shortcoming(self.study.metric) or ""
 
     def count(self, trial: Trial) -> None:
         """Note that this trial is one of the results: its file is `.seen`."""
         self.ledger.count(replace(trial, epochs=[]))  # they are checked, and not needed any more
+        self.supply.note(trial.name.number, trial.settings)
         self.results_file.is_old = True
 
     def lose(self, name: TrialName, reason: str, settings: Record | None = None) -> None:
@@ -213,7 +234,7 @@ class Master:
             reasons = self.ledger.reasons.get(number, [])
             name = TrialName(number, loss.attempt)
             settings = loss.settings or self.supply.again(number)
-            if len(reasons) >= self.max_attempts or settings is Answer.EXHAUSTED:
+            if self.ledger.failures(number) >= self.max_attempts or settings is Answer.EXHAUSTED:
                 known = settings if isinstance(settings, dict) else {}
                 self.count(self.folder.read(self.folder.record_failure(name, known, reasons)))
                 self.say(f"trial {number}: failed for good after {counted(len(reasons), 'attempt')}")
@@ -229,13 +250,24 @@ class Master:
             trial = self.supply.next()
             if trial is None:
                 break
-            self.publish(*trial)
+            if not self.publish(*trial):
+                break
+            if trial[0].number >= self.study.trials:
+                self.say(
+                    f"trial {trial[0].number}: has the settings whose number was used by hand; they are tried, too"
+                )
 
-    def publish(self, name: TrialName, settings: Record, lost: Sequence[str] = ()) -> None:
-        """Offer an attempt to the workers. Settings that can't be computed again are synced."""
-        sync = not self.supply.is_reproducible
-        self.folder.publish(name, settings, lease=self.lease, timeout=self.timeout, lost=lost, sync=sync)
+    def publish(self, name: TrialName, settings: Record, lost: Sequence[str] = ()) -> bool:
+        """Offer an attempt to the workers. Settings that can't be computed again are synced.
+
+        False if a person has just queued a trial of this name: the next listing shows it.
+        """
+        sync, lease = not self.supply.is_reproducible, self.lease
+        if not self.folder.publish(name, settings, lease=lease, timeout=self.timeout, lost=lost, sync=sync):
+            return False
         self.ledger.note(name, settings)
+        self.supply.note(name.number, settings)
+        return True
 
     # ---- the end
 

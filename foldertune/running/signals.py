@@ -42,6 +42,8 @@ class StopSignals:
 
     def note(self, number: int, frame: FrameType | None = None) -> None:
         """Note a signal. The third one ends the process as if nobody had listened."""
+        if number == signal.SIGHUP:
+            let_go_of_terminal()
         now = time.monotonic()
         if not self.number:
             self.number, self._since = number, now
@@ -65,3 +67,12 @@ class StopSignals:
         """Forget what made the descriptor readable, but not which signal it was."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._ear, 4096)
+
+
+def let_go_of_terminal() -> None:
+    """If the terminal is gone, print into nothing: who must still end in good order must not fail for a message."""
+    for output in (1, 2):
+        try:
+            os.write(output, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Hashable
 from dataclasses import dataclass
 
 from foldertune.protocol import Record, TrialName
 from foldertune.running.ledger import Ledger
+from foldertune.space import identity
 from foldertune.strategies import Answer, Proposal, new_strategy
 from foldertune.study import Study
 
@@ -24,6 +25,9 @@ class Supply:
         self.exhausted = False
         self._next = 0  # all trials below this number are known
         self._unseen = 0  # trials below this number may have a first attempt that no listing has shown us
+        self._is_exhaustive: bool = getattr(self.strategy, "is_exhaustive", False)
+        self._replaced: dict[int, Record] = {}  # the settings of each number under which a person has queued others
+        self._others: set[Hashable] = set()  # the settings of trials that have not those of their number
 
     def take_stock(self) -> None:
         """Start from what the ledger found in the folder. If no trial is open, ask whether there is anything to do."""
@@ -36,13 +40,38 @@ class Supply:
         while self.ledger.knows(self._next):
             self._next += 1
         ahead = self.strategy.ahead
-        if self._next >= self.study.trials or (ahead is not None and len(self.ledger.open) >= ahead):
+        if self._next >= self.study.trials:
+            return self._replacement()
+        if ahead is not None and len(self.ledger.open) >= ahead:
             return None
         answer = self.strategy.propose(self._next, self.ledger.history)
         self.exhausted = answer is Answer.EXHAUSTED
         if not isinstance(answer, Proposal):
             return None
         return TrialName(self._next, 2 if self._next < self._unseen else 1), answer.settings
+
+    def note(self, number: int, settings: Record | None) -> None:
+        """Note the settings of a trial: a person may have queued it under a number of the grid's."""
+        if not self._is_exhaustive or not settings:
+            return
+        own = self.strategy.propose(number, self.ledger.history) if number < self.study.trials else None
+        if isinstance(own, Proposal) and identity(own.settings) == identity(settings):
+            return
+        self._others.add(identity(settings))
+        if isinstance(own, Proposal):
+            self._replaced[number] = own.settings
+
+    @property
+    def missing(self) -> list[Record]:
+        """The settings of an exhaustive search that no trial has, because a person has used their numbers."""
+        return [settings for _, settings in sorted(self._replaced.items()) if identity(settings) not in self._others]
+
+    def _replacement(self) -> tuple[TrialName, Record] | None:
+        """Missing settings, under the first number that nobody uses."""
+        number = self.study.trials
+        while self.ledger.knows(number):
+            number += 1
+        return next(((TrialName(number, 1), settings) for settings in self.missing), None)
 
     def again(self, number: int) -> Record | Answer:
         """The settings of a trial with a file that could not be read: from the ledger, or proposed once more.
@@ -56,6 +85,11 @@ class Supply:
             return Answer.EXHAUSTED  # a person chose them
         answer = self.strategy.propose(number, self.ledger.history)
         return answer.settings if isinstance(answer, Proposal) else answer
+
+    @property
+    def needs_settings(self) -> bool:
+        """Must the settings of trials that we meet be read?"""
+        return self._is_exhaustive or not self.is_reproducible
 
     @property
     def is_reproducible(self) -> bool:

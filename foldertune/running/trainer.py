@@ -13,7 +13,7 @@ from pathlib import Path
 
 import foldertune
 from foldertune.errors import UserError
-from foldertune.protocol import Record
+from foldertune.protocol import Record, TrialName
 from foldertune.running.process import PATIENCE, Process
 from foldertune.running.signals import StopSignals
 from foldertune.text import printable
@@ -21,6 +21,7 @@ from foldertune.trainer.channel import Channel, Message
 from foldertune.trainer.report import Stopped
 
 ROUND = 1.0  # seconds: the longest wait for a message
+LOADS = 3  # times that a process may die while it loads the objective: one may have been killed by chance
 TAIL = 4096  # bytes of output, kept to explain how a trainer ended
 HERE = str(Path(foldertune.__file__).resolve().parents[1])  # the directory that holds the package
 
@@ -29,9 +30,12 @@ class Trainer:
     """A person's training code in a process of its own. The kinds differ in how we talk to it.
 
     Attributes:
+        wants_out: does it need the directory `out`?
         on_output: called with what the process prints, piece by piece.
         data: the bytes that followed the last message.
     """
+
+    wants_out = False
 
     def __init__(self, signals: StopSignals) -> None:
         self.on_output: Callable[[bytes], None] = show
@@ -39,18 +43,21 @@ class Trainer:
         self._process: Process | None = None
         self.data = self._tail = b""
 
+    def check(self, study: Record) -> None:
+        """Raise UserError if trials of this study can't be trained."""
+
     def prepare(self) -> None:
         """Get ready for a trial. Raises UserError if this machine can't train, Stopped when a signal comes."""
 
-    def begin(self, settings: Record, checkpoint_every: float, out: str) -> None:
-        """Start training with these settings. `out` is a directory in which the training finds what it saved there."""
+    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: Path) -> None:
+        """Start training with these settings. `out` is a directory that all attempts at this trial share."""
         raise NotImplementedError
 
     def send(self, message: Message, data: bytes = b"") -> None:
         """Answer a message of the training's."""
 
-    def stop(self, how: str) -> None:
-        """Ask the training to end: "save" after its next checkpoint, or "now"."""
+    def stop(self, how: str, grace: float) -> None:
+        """Ask the training to end within the grace, in seconds: "save" after its next checkpoint, or "now"."""
         raise NotImplementedError
 
     def next(self, until: float) -> Message | None:
@@ -106,17 +113,23 @@ class ObjectiveTrainer(Trainer):
         """Start the process unless it is there, and wait until it has loaded the objective."""
         if self._process and not self._process.has_ended():
             return
-        self.end(0)
-        self._start()
-        while not self._signals.number:
-            message = self.next(time.monotonic() + ROUND) or {}
-            if "ready" in message:
+        for _ in range(LOADS):
+            self.end(0)
+            self._start()
+            answer = self._wait_until_loaded()
+            if "ready" in answer:
                 return
-            if "unable" in message:
+            if "unable" in answer:
                 self.end()
-                raise UserError(message["unable"])
-            if "error" in message:
-                raise UserError(f"--objective {self.name}: while it is loaded, {message['error']}")
+                error = UserError(answer["unable"])
+                error.add_note(answer.get("traceback", ""))  # for those who want it
+                raise error
+        raise UserError(f"--objective {self.name}: while it is loaded, {answer['error']}")
+
+    def _wait_until_loaded(self) -> Message:
+        while not self._signals.number:
+            if message := self.next(time.monotonic() + ROUND):
+                return message
         self.end(0)
         raise Stopped
 
@@ -127,11 +140,15 @@ class ObjectiveTrainer(Trainer):
         self._channel, self._tail = Channel(self._socket.fileno()), b""
         program = f"import sys; here = {HERE!r}; here in sys.path or sys.path.insert(0, here); "
         program += f"from foldertune.trainer.main import main; main({theirs.fileno()}, {self.name!r}, {self.device!r})"
-        with theirs:
-            command = [sys.executable, "-P", "-c", program]
+        command = [sys.executable, "-P", "-c", program]
+        try:
             self._process = Process(command, self._signals, self._hear, self._channel, keep=[theirs.fileno()])
+        except OSError as error:
+            raise UserError(f"no process can be started here: {error.strerror}; see ulimit -a") from None
+        finally:
+            theirs.close()
 
-    def begin(self, settings: Record, checkpoint_every: float, out: str) -> None:
+    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: Path) -> None:
         """Have the function train."""
         self._tail = b""
         self.send({"train": settings, "checkpoint_every": checkpoint_every})
@@ -141,7 +158,7 @@ class ObjectiveTrainer(Trainer):
         with contextlib.suppress(OSError):  # it has ended: `next` says so
             self._channel.send(message, data)
 
-    def stop(self, how: str) -> None:
+    def stop(self, how: str, grace: float) -> None:
         """Ask the training to end. To end now, a signal interrupts it."""
         self.send({"stop": how})
         if how == "now" and self._process:

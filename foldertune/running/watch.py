@@ -48,9 +48,16 @@ class Watch:
             # An earlier master may have given a longer lease, with rarer heartbeats. Allow it up to the default.
             lease = max(self.lease, min(trial.lease or 0.0, DEFAULT_LEASE)) if trial else self.lease
             if has_died(trial.claim) if trial else owner_has_died(name.owner):
-                yield name, f"its worker {name.owner} died"
+                yield name, f"its worker {name.owner} died{self._where(name)}"
             elif silence > lease:
-                yield name, f"no sign of life from {name.owner} for {lease:g} s"
+                yield name, f"no sign of life from {name.owner} for {lease:g} s{self._where(name)}"
+
+    def _where(self, name: TrialName) -> str:
+        """Where a training has ended, as far as its file tells: ` after epoch 3`."""
+        try:
+            return f" {self.folder.read(name).reached}"
+        except (BrokenFile, OSError):
+            return ""
 
     def _claim_of(self, name: TrialName) -> Trial | None:
         """The trial, with the line in which its worker describes itself; None before that line is there."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 from foldertune.errors import UserError
 from foldertune.nesting import nest
 from foldertune.protocol import (
-    SIGNS_PER_LEASE,
+    SHORTEST_LEASE,
     BrokenFile,
     Claim,
     Folder,
@@ -30,13 +30,14 @@ from foldertune.running.attempt import Attempt
 from foldertune.running.process import PATIENCE
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ROUND, Trainer
-from foldertune.shipped import command
+from foldertune.shipped import COMMAND_OBJECTIVE, command
 from foldertune.text import counted, settings_in_a_line
 from foldertune.trainer.channel import Message
 from foldertune.trainer.report import Stopped
 from foldertune.trouble import Trouble
 
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for work
+SAY_AFTER, SAY_AGAIN = 0.5, 60.0  # seconds without work; without a study we say it again, then after twice the time
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two tries while the filesystem is in trouble
 SETTLE, LONG_SETTLE = 0.2, 2.0  # seconds after a failure in which the signal that caused it may reach us, too
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class Worker:
         trainer: the process that trains.
         checkpoint_every: seconds between two checkpoints of a training; 0: only when stopped.
         idle_timeout: seconds without work after which the worker ends; None: when the study is complete.
+        start_timeout: seconds to wait for a study in a folder that never had one: its path is probably wrong.
         grace: seconds that a training has to save its state when told to stop.
     """
 
@@ -62,6 +64,7 @@ class Worker:
         checkpoint_every: float = 0.0,
         idle_timeout: float | None = None,
         grace: float = 20.0,
+        start_timeout: float = math.inf,
     ) -> None:
         self.folder = folder
         self.objective_name = name
@@ -70,8 +73,10 @@ class Worker:
         self.checkpoint_every = checkpoint_every
         self.idle_timeout = idle_timeout
         self.grace = grace
+        self.start_timeout = start_timeout
         self.owner = new_owner()
         self.metric: str | None = None
+        self.study: Record = {}  # its definition
         self._trouble = Trouble(self.say)
         self._candidates: Iterator[TrialName] = iter(())
 
@@ -96,8 +101,11 @@ class Worker:
     # ---- claim
 
     def wait_for_claim(self) -> Claim | None:
-        """The next trial, ours alone; None when the study is complete or we have been idle for too long."""
-        idle_since, wait, told = time.monotonic(), FIRST_WAIT, False
+        """The next trial, ours alone; None when the study is complete or we have been idle for too long.
+
+        Raises UserError if there is no study, and none comes.
+        """
+        idle_since, wait, say_at = time.monotonic(), FIRST_WAIT, SAY_AFTER
         while True:
             if self.signals.number:
                 raise Stopped
@@ -105,15 +113,23 @@ class Worker:
                 return claim
             if self.patiently(self.folder.is_complete):
                 return None
-            if self.idle_timeout is not None and time.monotonic() - idle_since > self.idle_timeout:
+            idle = time.monotonic() - idle_since
+            if self.idle_timeout is not None and idle > self.idle_timeout:
                 return None
-            if wait > LONGEST_WAIT / 2 and not told:
-                missing = self.patiently(lambda: not self.folder.path.is_dir())
-                hint = " (there is no such directory yet: is the path right?)" if missing else ""
-                self.say(f"waiting for work in {self.folder.path}{hint}")
-                told = True
+            if idle > say_at:
+                lack = f": {self.lack()}" if self.metric is None else ""
+                self.say(f"waiting for work in {self.folder.path}{lack}")
+                say_at = max(2 * say_at, SAY_AGAIN) if lack else math.inf
+            if self.metric is None and idle > self.start_timeout:
+                raise UserError(f"--logs {self.folder.path}: {self.lack()} after {idle:.0f} s; is the path right?")
             self.pause(wait * random.uniform(0.5, 1.5))  # not all workers at the same moment
             wait = min(2 * wait, LONGEST_WAIT)
+
+    def lack(self) -> str:
+        """What is missing in a folder without a study."""
+        if self.patiently(self.folder.path.is_dir):
+            return "THERE IS NO STUDY YET, no study.json"
+        return "THERE IS NO SUCH DIRECTORY YET"
 
     def try_to_claim(self) -> Claim | None:
         """Claim one of the names from the last listing; when they are used up, list the folder again."""
@@ -136,12 +152,14 @@ class Worker:
             return False
         theirs = study.get("objective", self.objective_name)
         if theirs != self.objective_name:
+            option = ("--command", "…") if theirs == COMMAND_OBJECTIVE else ("--objective", theirs)
             raise UserError(
                 f"{self.folder.path}: this study is for the objective '{theirs}', not '{self.objective_name}'; "
                 f"if you trust that code, start the worker with: "
-                f"{command('worker', '--logs', self.folder.path, '--objective', theirs)}"
+                f"{command('worker', '--logs', self.folder.path, *option)}"
             )
-        self.metric = str(study.get("metric"))
+        self.trainer.check(study)
+        self.study, self.metric = study, str(study.get("metric"))
         return True
 
     # ---- train
@@ -157,7 +175,7 @@ class Worker:
                 self.say(str(error))
                 self.patiently(claim.hand_in)  # as it is: the master judges it and tries again
                 return False
-            heartbeat.hold(claim, trial.lease or SIGNS_PER_LEASE)  # lease unknown: a heartbeat every second
+            heartbeat.hold(claim, trial.lease or SHORTEST_LEASE)  # a person queued it: the master's lease may be short
             self.patiently(lambda: claim.append(describe_owner(self.owner)))
             self.say(f"trial {label}: {settings_in_a_line(trial.settings)}")
             last_word = self.evaluate(claim, trial, heartbeat)
@@ -185,7 +203,7 @@ class Worker:
         def say(message: str) -> None:
             self.say(f"trial {claim.name.label}: {message}")
 
-        attempt = Attempt(claim, trial, str(self.metric), self.trainer, self.patiently, say)
+        attempt = Attempt(claim, trial, str(self.metric), self.study, self.trainer, self.patiently, say)
         self.trainer.on_output = attempt.output
         last_word: Record = {}
         try:
@@ -199,20 +217,24 @@ class Worker:
     def follow(self, attempt: Attempt, heartbeat: Heartbeat) -> Record:
         """Follow a training to its end. Returns the trial's last line. Raises Stopped, LeaseLost."""
         overtime, end_of_grace = time.monotonic() + (attempt.trial.timeout or math.inf), math.inf
-        self.trainer.begin(nest(attempt.trial.settings), self.checkpoint_every, "")
+        if self.trainer.wants_out:
+            self.patiently(attempt.claim.make_out)
+        settings = nest(attempt.trial.settings)
+        self.trainer.begin(attempt.claim.name, settings, self.checkpoint_every, attempt.claim.out)
         while True:
             if self.signals.number and end_of_grace == math.inf:
                 end_of_grace = time.monotonic() + self.grace
-                self.trainer.stop("save" if attempt.saves_state else "now")
+                self.trainer.stop("save" if attempt.saves_state else "now", self.grace)
             message = self.trainer.next(min(overtime, end_of_grace, time.monotonic() + ROUND))
             if heartbeat.lost.is_set():
-                self.trainer.stop("now")
+                self.trainer.stop("now", min(self.grace, PATIENCE))
                 raise LeaseLost(attempt.claim.path)
             if message is None:
                 if self.signals.impatient or time.monotonic() >= end_of_grace:
+                    self.trainer.end(0)
                     raise Stopped
                 if time.monotonic() >= overtime:
-                    self.trainer.stop("now")
+                    self.trainer.stop("now", min(self.grace, PATIENCE))
                     return attempt.overtime()
                 attempt.output.write()
             elif ("stopped" in message or "error" in message) and self.is_stopping(message):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from foldertune.errors import StudyError, did_you_mean
+from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.strategies.interface import Answer, History, Proposal, Strategy
 from foldertune.strategies.plain import GridSearch, RandomSearch
 from foldertune.study import Study
@@ -28,9 +29,20 @@ def new_strategy(study: Study) -> Strategy:
     return _kind(study, study.name)(study)
 
 
-def load(name_or_path: str, *, trials: int | None = None, seed: int | None = None, repeats: int | None = None) -> Study:
-    """The study with this name in studies/, or in this TOML file, checked by its strategy. Raises StudyError."""
-    return plan(load_study(name_or_path), name_or_path, trials=trials, seed=seed, repeats=repeats)
+def load(
+    name_or_path: str,
+    *,
+    trials: int | None = None,
+    seed: int | None = None,
+    repeats: int | None = None,
+    objective: str = DEFAULT_OBJECTIVE,
+) -> Study:
+    """The study with this name in studies/, or in this TOML file, checked by its strategy. Raises StudyError.
+
+    Args:
+        objective: for a study that names none.
+    """
+    return plan(load_study(name_or_path, objective), name_or_path, trials=trials, seed=seed, repeats=repeats)
 
 
 def plan(

@@ -41,6 +41,9 @@ class Strategy(Protocol):
     is_reproducible: the settings depend on the study and the number alone. Then a torn file can be written again, so
         the master need not sync it.
     ahead: the most trials without a result for which the master may ask; None: no limit.
+
+    A strategy may also have `is_exhaustive`. If it is true, each of its trials must be tried: one that a person queued
+    under the same number does not replace it.
     """
 
     is_reproducible: bool

@@ -43,7 +43,8 @@ class RandomSearch:
         """The settings of a trial: the chosen ones, a seed for its training, and the fixed ones."""
         rng = random.Random(f"{self.study.seed}/{number}")
         seed = rng.randrange(2**31)
-        return {**self.choose(number, rng), SEED: seed, **self.study.fixed}
+        chosen = self.choose(number, rng)
+        return {**chosen, SEED: chosen.get(SEED, seed), **self.study.fixed}
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
         """The value of each hyperparameter, drawn from the trial's own random generator."""
@@ -60,6 +61,8 @@ class RandomSearch:
 
 class GridSearch(RandomSearch):
     """Tries every combination in turn, the last hyperparameter changing fastest, then again for each repeat."""
+
+    is_exhaustive = True
 
     def __init__(self, study: Study) -> None:
         super().__init__(study)

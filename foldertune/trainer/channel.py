@@ -90,6 +90,6 @@ class Channel:
         del self._received[:end]
         return message
 
-    def is_waiting(self) -> bool:
-        """Has something come? This does not wait."""
-        return bool(self._received) or bool(select.select([self._descriptor], [], [], 0)[0])
+    def receive_what_is_there(self) -> bool:
+        """Read what has come, and don't wait. False if nothing has."""
+        return bool(select.select([self._descriptor], [], [], 0)[0]) and self.receive()

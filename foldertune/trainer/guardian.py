@@ -8,7 +8,6 @@ that does nothing else watches over them.
 """
 
 import os
-import select
 import signal
 import sys
 
@@ -16,20 +15,23 @@ STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal
 
 
 def watch_over_group(life: int) -> None:
-    """Fork the guardian. It belongs to the group, so it ends with it; nobody is its parent, so nobody waits for it."""
-    child = os.fork()
+    """Fork the guardian of this process's group. Nobody is its parent, so nobody has to wait for it.
+
+    It has a group of its own, so signals to the trainer's group don't reach it. It ends when it can read from the
+    pipe: nothing, if the worker is dead; or a byte, by which the worker says that the group is gone already.
+    """
+    group, child = os.getpgrp(), os.fork()
     if child:
         os.waitpid(child, 0)
         return
     if os.fork() == 0:
-        for number in STOPPING:  # they are meant for those who train
+        os.setpgid(0, 0)
+        for number in STOPPING:  # a whole control group may get them; they are meant for those who train
             signal.signal(number, signal.SIG_IGN)
         os.dup2(life, 0)
         os.closerange(1, 65536)
-        poll = select.poll()
-        poll.register(0, 0)
-        poll.poll()  # until the other end is closed
-        os.killpg(0, signal.SIGKILL)
+        if not os.read(0, 1):
+            os.killpg(group, signal.SIGKILL)
     os._exit(0)
 
 

@@ -18,8 +18,9 @@ from foldertune.errors import UserError
 from foldertune.text import in_a_line
 from foldertune.trainer.channel import Channel, Message
 from foldertune.trainer.guardian import STOPPING
+from foldertune.trainer.metrics import as_metrics
 from foldertune.trainer.objective import Objective, load_objective
-from foldertune.trainer.report import Listener, Report, Stopped, as_number
+from foldertune.trainer.report import Listener, Report, Stopped
 
 
 def main(descriptor: int, name: str, device: str) -> None:
@@ -29,11 +30,12 @@ def main(descriptor: int, name: str, device: str) -> None:
     channel = Channel(descriptor)
     trainer = Training(channel)
     trainer.listen_to_signals()
-    os.register_at_fork(after_in_child=forget_signals)
+    os.register_at_fork(before=hold_signals, after_in_parent=release_signals, after_in_child=trainer.forget_signals)
     try:
         objective = load_objective(name, device)
     except UserError as error:
-        channel.send({"unable": str(error)})
+        cause = error.__cause__
+        channel.send({"unable": str(error), "traceback": "".join(traceback.format_exception(cause)) if cause else ""})
         return
     channel.send({"ready": True})
     while order := trainer.wait_for("train", "leave"):
@@ -104,7 +106,7 @@ class Training(Listener):
             self._may_be_interrupted = False
             if not isinstance(result, dict):
                 raise TypeError(f"the objective must return a dict of metrics, not {result!r:.80}")
-            return {"result": {key: as_number(value) for key, value in result.items()}}
+            return {"result": as_metrics(result, self.say)}
         except Stopped:
             return {"stopped": True}
         except BaseException as error:  # whatever the code of a person raises ends its attempt, not the worker
@@ -185,11 +187,9 @@ class Training(Listener):
         """Look whether the worker says stop. Raises Stopped if that must happen at once."""
         self._must_look = False
         with self._uninterrupted():
-            while self._channel.is_waiting():
-                if not self._channel.receive():
-                    break
-                while message := self._channel.take():
-                    self._stop = message.get("stop", self._stop)
+            self._channel.receive_what_is_there()
+            while message := self._channel.take():
+                self._stop = message.get("stop", self._stop)
         if self._stop == "now" and self._may_be_interrupted:
             self._may_be_interrupted = False
             raise Stopped
@@ -199,13 +199,24 @@ class Training(Listener):
         for number in STOPPING:
             signal.signal(number, self._on_signal)
 
+    def forget_signals(self) -> None:
+        """In a process that the training forks, such as a data loader, let signals do what they always do."""
+        for number in STOPPING:
+            if signal.getsignal(number) == self._on_signal:  # and not a handler of the training's own
+                signal.signal(number, signal.SIG_DFL)
+        release_signals()
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._was_signalled = self._must_look = True
         if self._may_be_interrupted:
             self._obey()
 
 
-def forget_signals() -> None:
-    """In a process that the training forks, such as a data loader, let these signals do what they always do."""
-    for number in STOPPING:
-        signal.signal(number, signal.SIG_DFL)
+def hold_signals() -> None:
+    """Let signals wait while the training forks: a child that is ended at once would only take a note of it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+
+
+def release_signals() -> None:
+    """Let them come again."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)

@@ -30,7 +30,7 @@ def load_objective(name: str, device: str) -> Objective:
     try:
         getattr(module, "prepare", lambda device: None)(device)
     except Exception as error:
-        raise UserError(f"{module.__name__} can't train here: {_reason(error)}") from None
+        raise UserError(f"{module.__name__} can't train here: {_reason(error)}") from error
     return objective  # type: ignore[no-any-return]
 
 
@@ -49,7 +49,7 @@ def import_objective(name: str) -> tuple[ModuleType, str]:
     try:
         return importlib.import_module(module_name), function_name
     except Exception as error:  # a user's own module may raise anything
-        raise UserError(f"--objective {name}: can't import {module_name}: {_reason(error)}") from None
+        raise UserError(f"--objective {name}: can't import {module_name}: {_reason(error)}") from error
 
 
 def look_first_where_it_is(module: str) -> None:

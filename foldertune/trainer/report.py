@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from foldertune.text import in_a_line
+from foldertune.trainer.metrics import as_metrics
 
 T = TypeVar("T")
 
@@ -45,19 +46,27 @@ class Report:
     and call `checkpoint` when it is true.
 
     Attributes:
-        device: the value of `--device`.
+        device: where to train, by the name that PyTorch gives it: `cpu`, `cuda:0`, `mps`; `--device` chooses it.
     """
 
-    def __init__(self, listener: Listener, device: str = "auto") -> None:
+    def __init__(self, listener: Listener, device: str = "cpu") -> None:
         self.device = device
         self._listener = listener
+        self._noted: set[str] = set()
 
-    def __call__(self, epoch: int, **metrics: Any) -> None:
-        """Add one line to the learning curve. Values are numbers, text, true/false or None.
+    def __call__(self, /, epoch: float, **metrics: Any) -> None:
+        """Add one line to the learning curve. Values are numbers, text, true/false or None, or small lists of them.
 
         Raises Stopped if the trial was given to another worker, or this one must end. Don't catch it.
         """
-        self._listener.epoch({"epoch": epoch, **{key: as_number(value) for key, value in metrics.items()}})
+        kept = as_metrics({"epoch": epoch, **metrics}, self._note)
+        self._listener.epoch({"epoch": None, **kept})  # a line is told by its first key
+
+    def _note(self, message: str) -> None:
+        """Say something that holds for every epoch, once."""
+        if message not in self._noted:
+            self._noted.add(message)
+            self._listener.say(message)
 
     def resume(self, read: Callable[[bytes], T]) -> T | None:
         """Pass the latest checkpoint of this trial to `read`, and return its value; None if there is no checkpoint.
@@ -83,15 +92,3 @@ class Report:
     def checkpoint(self, data: bytes) -> None:
         """Keep the state from which a later attempt resumes. Does not return if this worker must stop."""
         self._listener.keep(data)
-
-
-def as_number(value: Any) -> Any:
-    """A value that JSON can hold: numbers of numpy and torch become Python's own; text, None, true and false stay.
-
-    Raises TypeError for anything else.
-    """
-    if hasattr(value, "item"):
-        value = value.item()
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    raise TypeError(f"a metric must be a number, text, true/false or None, not {value!r:.80}")

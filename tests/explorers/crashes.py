@@ -12,8 +12,11 @@ a dead process: the lease is longer than the test waits.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,7 +106,7 @@ def check(bench: Bench, trials: int) -> None:
 
 
 def survive_at_random(bench: Bench, seed: int, trials: int = 60, workers: int = 8, kills: int = 10) -> None:
-    """Kill a worker or the master at a random moment and start another, several times. Then check the outcome."""
+    """Kill a worker, its trainer or the master at a random moment, several times. Then check the outcome."""
     chance = random.Random(seed)
     study, options = bench.study(trials=trials, seed=seed), ("--lease", LEASE, "--max-attempts", 1000)
     crowd = [bench.worker() for _ in range(workers)]
@@ -116,6 +119,8 @@ def survive_at_random(bench: Bench, seed: int, trials: int = 60, workers: int = 
             master.kill()
             master.wait()
             master = bench.master(study, *options)
+        elif chance.random() < 0.3:
+            kill_trainer(chance.choice(crowd).pid)
         else:
             victim = crowd.pop(chance.randrange(len(crowd)))
             victim.kill()
@@ -125,6 +130,13 @@ def survive_at_random(bench: Bench, seed: int, trials: int = 60, workers: int = 
     for process in crowd:
         bench.finish(process)
     check(bench, trials)
+
+
+def kill_trainer(worker: int) -> None:
+    """Kill the process in which this worker trains, if there is one just now."""
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{worker}/task/{worker}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
 
 
 def main() -> int:

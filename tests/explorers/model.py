@@ -289,7 +289,7 @@ class ModelTrainer(trainer_module.Trainer):
         self.owner, self.epochs = owner, epochs
         self.said: list[Record] = []
 
-    def begin(self, settings: Record, checkpoint_every: float, out: str) -> None:
+    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: Any) -> None:
         reports = [{"report": {"epoch": epoch + 1, "by": self.owner}} for epoch in range(self.epochs)]
         self.said = [*reports, {"result": {"loss": 0.5, "by": self.owner}}]
         if system().choose("preempt"):
@@ -297,7 +297,7 @@ class ModelTrainer(trainer_module.Trainer):
         elif system().choose("crash"):
             self.said = [{"error": "the training process was killed"}]
 
-    def stop(self, how: str) -> None:
+    def stop(self, how: str, grace: float) -> None:
         self.said = [{"stopped": True}]
 
     def next(self, until: float) -> Record | None:

@@ -11,22 +11,31 @@ import sys
 import pytest
 
 from foldertune.launch import local, machine
+from foldertune.launch.gpus import AMD_HIDES, list_gpus
 from tests.conftest import ROOT, wait_for
+
+
+def pretend(path, name, script):
+    """Put a program on the path that answers like a driver's tool."""
+    program = path / "bin" / name
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return program.parent
 
 
 @pytest.fixture
 def gpus(tmp_path, monkeypatch):
-    """Pretend that the machine has GPUs with these numbers of MiB."""
+    """Pretend that the machine has GPUs with these numbers of MiB, which nvidia-smi may also list with their parts."""
+    for name in (*AMD_HIDES, "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
 
-    def pretend(*memories):
-        program = tmp_path / "bin" / "nvidia-smi"
-        program.parent.mkdir(exist_ok=True)
-        program.write_text("#!/bin/sh\nprintf '%s\\n' " + " ".join(f"'{memory}'" for memory in memories) + "\n")
-        program.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    def have(*memories, parts=""):
+        numbers = " ".join(f"'{memory}'" for memory in memories)
+        script = f"""[ "$1" = -L ] && echo '{parts}' && exit\nprintf '%s\\n' {numbers}"""
+        monkeypatch.setenv("PATH", f"{pretend(tmp_path, 'nvidia-smi', script)}:{os.environ['PATH']}")
 
-    return pretend
+    return have
 
 
 def test_cores_are_those_that_we_may_use():
@@ -78,22 +87,70 @@ def test_local_workers_run_the_checkout_or_the_installed_package(monkeypatch, tm
 
 def test_gpus_are_those_that_cuda_sees(gpus, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert machine.list_gpus() == []
+    assert list_gpus() == []
     monkeypatch.undo()
     gpus(81920, 40960, "[N/A]")
-    assert machine.list_gpus() == [81920, 40960, 0]
+    assert list_gpus() == [81920, 40960, 0]
     for visible, seen in {"": [], "1": [40960], "1,0": [40960, 81920], "0,-1,1": [81920], "7": []}.items():
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert machine.list_gpus() == seen, visible
+        assert list_gpus() == seen, visible
     gpus(81920, 40960)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-5c89852c,GPU-8932f937")
-    assert machine.list_gpus() == [40960, 40960]  # not more than any has
+    assert list_gpus() == [40960, 40960]  # not more than any has
+
+
+def test_a_part_of_a_gpu_has_a_memory_of_its_own(gpus, monkeypatch):
+    parts = """GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-aaaa1111)
+  MIG 1g.10gb     Device  0: (UUID: MIG-bbbb2222)
+  MIG 3g.40gb     Device  1: (UUID: MIG-cccc3333)
+GPU 1: NVIDIA A100-SXM4-80GB (UUID: GPU-dddd4444)
+  MIG 1g.10gb+me  Device  0: (UUID: MIG-GPU-dddd4444/7/0)
+GPU 2: NVIDIA L4 (UUID: GPU-eeee5555)"""
+    gpus(81920, 81920, 23034, parts=parts)
+    assert list_gpus() == [10240, 10240, 23034]  # of a divided GPU, a process sees the first part
+    for visible, seen in {
+        "MIG-cccc3333": [40960],
+        "MIG-bbbb": [10240],
+        "MIG-GPU-dddd4444/7/0": [10240],
+        "GPU-eeee5555,0": [23034, 10240],
+        "GPU-eeee": [23034],
+        "MIG-unknown": [10240],  # not more than any has
+    }.items():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert list_gpus() == seen, visible
+    monkeypatch.setattr(machine, "count_cores", lambda: 16)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-cccc3333")
+    assert machine.choose_devices("auto", None) == ["cuda:0"] * 8
+
+
+def test_gpus_of_other_makers(gpus, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", f"{pretend(tmp_path, 'nvidia-smi', 'exit 9')}:{os.environ['PATH']}")
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert machine.choose_devices("auto", workers=1) == machine.choose_devices("all") == ["mps"]
+    monkeypatch.undo()
+    answer = "device,VRAM Total Memory (B),VRAM Total Used Memory (B)\ncard0,68702699520,9\ncard1,17163091968,9\n"
+    directory = pretend(tmp_path, "rocm-smi", f"printf '{answer}'")
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+    assert machine.choose_devices("all") == ["cuda:0", "cuda:1"]
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "1")
+    assert machine.find_gpus() == {"cuda:0": 16368}
+
+
+def test_a_training_is_always_given_a_real_device(bench, gpus, monkeypatch):
+    """Also by a worker that is told nothing."""
+    monkeypatch.setenv("TRIALS_PER_GPU", "1")
+    master = bench.master(bench.study(trials=1, objective="placed"))
+    gpus(81920)
+    bench.finish(bench.worker("placed"))
+    bench.finish(master)
+    assert [row.metrics["device"] for row in bench.rows()] == ["cuda:0"]
 
 
 def test_a_driver_without_gpus_is_no_gpu(gpus, tmp_path):
     gpus()
     (tmp_path / "bin" / "nvidia-smi").write_text("#!/bin/sh\necho 'No devices were found'; exit 6\n")
-    assert machine.list_gpus() == []
+    assert list_gpus() == []
     assert machine.choose_devices("auto", workers=2) == ["cpu", "cpu"]
 
 
@@ -135,7 +192,7 @@ def test_workers_of_one_gpu(bench, gpus, monkeypatch):
 
 def test_equal_results_one_at_a_time_and_several_at_once(bench, tmp_path):
     tables = []
-    for number, workers in enumerate((1, 3)):
+    for number, workers in enumerate((1, 2)):
         logs = tmp_path / str(number)
         study = tmp_path / f"{number}.toml"
         study.write_text(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from foldertune.protocol import Folder, Trial, TrialName, to_line
 from foldertune.reading.archive import open_study
+from foldertune.reading.facts import Column, Curve, Runs
 from foldertune.reading.findings import say_best
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import best_line
+from foldertune.space import identity
+from foldertune.study import Quantity
 from foldertune.study_file import study_from_record
 from tests.reading.test_status import SHOWN, Terminal
 
@@ -92,6 +97,76 @@ def test_a_study_in_its_small_form_is_not_searched(bench):
     said = bench.finish(bench.start("master.py", study, "--logs", kept), code=2)
     assert said == f"error: {kept}: is a finished study in its small form; search in another folder (--logs)\n"
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+
+
+def worked(number, worker, start, end, state="seen"):
+    """An attempt by one worker, from one second of a minute to another."""
+    claim = {"claimed": worker, "host": worker.split("-")[0], "time": f"2026-01-01T00:00:{start:02d}.000Z"}
+    return Trial(TrialName(number, 1, state), {"rate": 0.5}, claim=claim, finished=f"2026-01-01T00:00:{end:02d}.000Z")
+
+
+def test_the_work_of_a_search_and_of_its_counted_trials():
+    attempts = [worked(0, "b-1-x", 0, 10), worked(1, "a-1-x", 5, 20), worked(2, "b-2-x", 10, 50, "lost")]
+    work = results_of(attempts).work
+    assert (work.seconds, work.most_at_once, work.workers, work.machines) == (
+        50.0, 2, ["b-1-x", "a-1-x", "b-2-x"], ["b", "a"],
+    )  # fmt: skip
+    assert [span.number for span in work.counted.spans] == [0, 1] and work.counted.seconds == 20.0
+    nothing = results_of([]).work
+    assert (nothing.began, nothing.seconds, nothing.most_at_once, nothing.workers) == (None, 0.0, 0, [])
+
+
+def test_a_timeline_shows_workers_by_host_and_no_worker_less_that_lost_an_attempt():
+    attempts = [worked(0, "b-1-x", 0, 10), worked(1, "a-1-x", 5, 20), worked(2, "c-2-x", 10, 50, "lost")]
+    work = results_of(attempts).work
+    assert list(work.timeline(3)) == ["a-1-x", "b-1-x", "c-2-x"]
+    assert list(work.timeline(2)) == ["c-2-x", "a-1-x"]
+    assert [span.number for span in work.timeline(2)["a-1-x"]] == [1]
+
+
+def test_the_settings_that_vary_are_one_fact():
+    space = {"rate": [0.1, 0.2], "width": [8], "kind": ["a", "b"]}
+    trials = [
+        Trial(
+            TrialName(k, 1, "seen"),
+            {"rate": [0.1, 0.2][k % 2], "width": 8, "kind": "ab"[k // 2 % 2]},
+            result={"score": k},
+        )
+        for k in range(12)
+    ]
+    results = results_of(
+        trials, space=space, derived={"half": "rate / 2", "area": "rate * width"}, collapsed="score > 10"
+    )
+    assert results.varied == ["rate", "kind"] == [*results.scores.settings]
+    assert [*results.scores.derived] == ["half"], "area needs a setting that does not vary"
+    assert {*results.importance.shares} == {"rate", "kind"}
+    assert results.scores.numbers == [trial.name.number for trial, _ in results.scored]
+    assert results.scores.collapsed.count(True) == 1 and results.scores.metric.values[0] == 0
+
+
+def test_a_grid_has_a_mean_of_what_did_not_collapse():
+    space = {"rate": [0.1, 0.2], "kind": ["a", "b"], "free": {"type": "float", "low": 0.0, "high": 1.0}}
+    scores = {("a", 0.1): [1, 3, 99], ("b", 0.1): [99, 99], ("a", 0.2): [5]}
+    settled = [(kind, rate, score) for (kind, rate), values in scores.items() for score in values]
+    trials = [
+        Trial(TrialName(k, 1, "seen"), {"rate": rate, "kind": kind, "free": 0.5}, result={"score": score})
+        for k, (kind, rate, score) in enumerate(settled)
+    ]
+    results = results_of(trials, space=space, collapsed="score == 99")
+    expected = {("a", 0.1): 2.0, ("a", 0.2): 5.0, ("b", 0.1): None}
+    assert results.grid("kind", "rate").means == {identity(key): mean for key, mean in expected.items()}
+    assert results.grid("kind", "free") is None
+
+
+def test_texts_have_places_in_their_order_and_no_value_has_none():
+    assert Column(Quantity("width"), [8, None, 2.5]).places == pytest.approx([8.0, math.nan, 2.5], nan_ok=True)
+    mixed = Column(Quantity("kind"), ["tanh", "relu", None, "tanh"])
+    assert mixed.texts == ["relu", "tanh", "–"] and mixed.places == [1.0, 0.0, 2.0, 1.0]
+
+
+def test_the_median_of_runs_ends_where_the_shortest_does():
+    runs = Runs((0.1,), [Curve([1, 2, 3], [9, 5, 1]), Curve([1, 2], [7, 3]), Curve([], []), Curve([1, 2], [8, 1])])
+    assert runs.median == Curve([1, 2], [8, 3])
 
 
 @pytest.mark.parametrize("options", [[], ["--columns"], ["--group"]])

@@ -14,14 +14,15 @@ from matplotlib.colors import to_rgb
 from foldertune.protocol import Trial, TrialName
 from foldertune.reading.figures import (
     draw_best_so_far,
-    draw_groups,
+    draw_grid,
     draw_hyperparameters,
     draw_importance,
-    draw_learning_curves,
     draw_pair,
     draw_parallel_coordinates,
     draw_points,
     draw_simulated_searches,
+    groups_picture,
+    learning_curves_picture,
     pictures,
 )
 from foldertune.reading.figures.style import ORDERED, looks
@@ -84,6 +85,11 @@ def grid(values, ends, first=None, repeats=1):
     return Results.of(study, trials).groups(*space)
 
 
+def draw_groups(groups, names, measure):
+    """The figure of the curves of these groups."""
+    return groups_picture("curves", "Curves.", groups, names, measure).draw()
+
+
 def overlaps(boxes):
     """The pairs of boxes that overlap by more than about a point."""
     boxes = [box.shrunk(0.98, 0.85) for box in boxes]
@@ -110,7 +116,7 @@ def test_the_figure_shows_every_trial_and_names_its_axes(bench):
     fill(bench)
     results = read_results(bench.logs)
     assert results.measures == ["training_loss", "validation_loss"]
-    figure = draw_learning_curves(results)
+    figure = learning_curves_picture(results).draw()
     assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes] == [
         ("epoch", "training loss"), ("epoch", "validation loss"),
     ]  # fmt: skip
@@ -192,9 +198,9 @@ def test_neighbours_differ_in_grey_or_in_their_line_style():
 def test_all_markers_of_a_figure_have_one_size(search):
     points = {name: [(x, Sample((x / 10,))) for x in (1.0, 2.0, 4.0)] for name in ("one", "two", "three")}
     for figure in (
-        draw_hyperparameters(search, ["width", "rate", "kind", "pace"]),
-        draw_best_so_far(search),
-        draw_pair(search, ("width", "rate")),
+        draw_hyperparameters(search.scores),
+        draw_best_so_far(search.course, search.study.quantity("miss")),
+        draw_pair(search.scores, ("width", "rate")),
         draw_points(points, Quantity("x"), Quantity("y"), "group"),
     ):
         parts = [part for axes in figure.axes for part in axes.get_children()]
@@ -232,13 +238,13 @@ def test_a_share_is_in_per_cent_on_every_axis(search):
             found += 1
             assert label.endswith("(%)") and axis.get_major_formatter()(0.0071) == "0.71"
     assert found >= 5
-    for figure in (draw_pair(search, ("width", "rate")), draw_parallel_coordinates(search)):
+    for figure in (draw_pair(search.scores, ("width", "rate")), draw_parallel_coordinates(search.scores)):
         (bar,) = (axes for axes in figure.axes if axes.get_ylabel() == "rank: share missed")
         assert bar.get_yticklabels()[0].get_text() == "1: 0.71 %"
 
 
 def test_an_error_stands_there_in_place_of_the_accuracy_on_a_logarithmic_axis(search):
-    figure = draw_learning_curves(search)
+    figure = learning_curves_picture(search).draw()
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "share missed now (%)"]
     assert figure.axes[1].get_yscale() == "log"
 
@@ -254,7 +260,7 @@ def test_quantities_that_are_derived_from_settings_have_a_panel_of_their_own(sea
 
 
 def test_parallel_coordinates_have_a_colour_bar_and_texts_that_do_not_collide(search):
-    figure = draw_parallel_coordinates(search)
+    figure = draw_parallel_coordinates(search.scores)
     figure.draw_without_rendering()
     assert any(axes.get_ylabel() == "rank: share missed" and len(axes.get_yticks()) == 5 for axes in figure.axes)
     names = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
@@ -266,6 +272,8 @@ def test_parallel_coordinates_have_a_colour_bar_and_texts_that_do_not_collide(se
     (lines,) = figure.axes[0].collections
     for line, (trial, _) in zip(lines.get_segments()[::-1], search.scored, strict=True):
         assert math.isclose(line[1][1], math.log(trial.settings["rate"] / 0.001) / math.log(1.3**23), abs_tol=1e-6)
+        end = figure.axes[0].transData.transform(line[1])[1]
+        assert math.isclose(end, figure.axes[2].transData.transform((1, trial.settings["rate"]))[1], abs_tol=0.01)
 
 
 def test_of_more_trials_than_are_drawn_the_colours_are_ranks_among_all():
@@ -273,7 +281,7 @@ def test_of_more_trials_than_are_drawn_the_colours_are_ranks_among_all():
         trial_of(k, {"width": 1 + k % 64, "rate": 0.001 * 1.005**k, "kind": "a"}, [0.01 + k / 2000]) for k in range(900)
     ]
     results = Results.of(study_from_record(SEARCH, "test"), trials)
-    for figure in (draw_pair(results, ("width", "rate")), draw_parallel_coordinates(results)):
+    for figure in (draw_pair(results.scores, ("width", "rate")), draw_parallel_coordinates(results.scores)):
         (bar,) = (axes for axes in figure.axes if axes.get_ylabel() == "rank: share missed")
         assert [label.get_text() for label in bar.get_yticklabels()][::4] == ["1: 1.00 %", "900: 45.95 %"]
         cloud = figure.axes[0].collections[0]
@@ -285,7 +293,7 @@ def test_a_grid_of_which_everything_collapsed_says_so():
     settings = [{"width": width, "rate": rate} for width in (1, 2) for rate in (0.1, 0.2)]
     study = study_from_record({**SEARCH, "strategy": "grid", "space": {"width": [1, 2], "rate": [0.1, 0.2]}}, "test")
     results = Results.of(study, [trial_of(k, each, [0.9 + k / 100], broken=True) for k, each in enumerate(settings)])
-    assert [text.get_text() for text in draw_pair(results, ("width", "rate")).axes[0].texts] == ["collapsed"] * 4
+    assert [text.get_text() for text in draw_grid(results.grid("width", "rate")).axes[0].texts] == ["collapsed"] * 4
 
 
 # ---------------------------------------------------------------- importance
@@ -324,7 +332,7 @@ def test_the_caption_says_that_estimates_are_noisy(search):
 def test_the_same_data_make_the_same_figure(search):
     def saved():
         file = io.BytesIO()
-        draw_parallel_coordinates(search).savefig(file, format="png", metadata={"Software": None})
+        draw_parallel_coordinates(search.scores).savefig(file, format="png", metadata={"Software": None})
         return file.getvalue()
 
     assert saved() == saved()
@@ -338,7 +346,7 @@ def test_the_legend_of_curves_is_whole(measures):
     epochs = [{"epoch": k, **{f"loss{m}": k / (m + 2) for m in range(measures)}} for k in (1, 2)]
     settings = dict.fromkeys(space, 0.123456)
     trials = [Trial(TrialName(k, 1, "seen"), settings, epochs=epochs, result={"loss": k}) for k in range(3)]
-    figure = draw_learning_curves(Results.of(study_from_record(study, "x"), trials))
+    figure = learning_curves_picture(Results.of(study_from_record(study, "x"), trials)).draw()
     figure.canvas.draw()
     (legend,) = figure.legends
     box = legend.get_window_extent()

@@ -11,12 +11,14 @@ import subprocess
 import pytest
 
 from foldertune.protocol import Folder, TrialName
+from tests.conftest import Bench
 from tests.pages import (
     OTHER,
     answers,
     assert_figures_are_sound,
     make,
     pictures_of,
+    report,
     write_grid,
     write_other,
     write_search,
@@ -24,9 +26,9 @@ from tests.pages import (
 )
 
 
-@pytest.fixture
-def browse():
-    """Opens a page in Debian's Chromium, and keeps its messages and its requests to the network."""
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -r requirements-dev.txt")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -40,19 +42,36 @@ def browse():
     ]
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
-
-        def open_page(path, **options):
-            page = browser.new_page(**options)
-            page.set_default_timeout(30_000)
-            page.said, page.asked = [], []
-            page.on("console", lambda message: page.said.append(message.text))
-            page.on("pageerror", lambda error: page.said.append(str(error)))
-            page.on("request", lambda request: page.asked.append(request.url[:200]))
-            page.goto(f"file://{path}")
-            return page
-
-        yield open_page
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def browse(browser):
+    """Opens a page, and keeps its messages and its requests to the network."""
+    pages = []
+
+    def open_page(path, **options):
+        page = browser.new_page(**options)
+        pages.append(page)
+        page.set_default_timeout(30_000)
+        page.said, page.asked = [], []
+        page.on("console", lambda message: page.said.append(message.text))
+        page.on("pageerror", lambda error: page.said.append(str(error)))
+        page.on("request", lambda request: page.asked.append(request.url[:200]))
+        page.goto(f"file://{path}")
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """The folder of a page with everything that can go wrong."""
+    path = tmp_path_factory.mktemp("other")
+    return make(Bench(path), write_other(path / "logs"))[1]
 
 
 def assert_quiet(page):
@@ -67,8 +86,8 @@ def column(page, table, heading):
     return page.locator(f"#{table} tbody tr td:nth-child({index + 1})").all_inner_texts()
 
 
-def test_the_page_works_in_a_browser(bench, browse):
-    page = browse(make(bench, write_other(bench.path / "logs"))[1] / "report.html")
+def test_the_page_works_in_a_browser(other, browse):
+    page = browse(other / "report.html")
     heading = page.locator("#s1-trials thead th", has_text="rate").first
     heading.get_by_role("button").click()
     there = [float(text) for text in column(page, "s1-trials", "rate")]
@@ -88,8 +107,8 @@ def test_the_page_works_in_a_browser(bench, browse):
     assert_quiet(page)
 
 
-def test_a_trials_number_leads_to_its_curves(bench, browse):
-    page = browse(make(bench, write_other(bench.path / "logs"))[1] / "report.html")
+def test_a_trials_number_leads_to_its_curves(other, browse):
+    page = browse(other / "report.html")
     page.locator("#s1-trial-7 a").press("Enter")
     dialog = page.get_by_role("dialog")
     assert dialog.get_by_role("heading").inner_text() == "Trial 7"
@@ -107,11 +126,10 @@ def test_a_trials_number_leads_to_its_curves(bench, browse):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_anyone_can_read_it(bench, browse, scheme):
+def test_anyone_can_read_it(other, browse, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install -r requirements-dev.txt")
-    _, out = make(bench, write_other(bench.path / "logs"))
     for width in (390, 1280):
-        page = browse(out / "report.html", color_scheme=scheme, viewport={"width": width, "height": 800})
+        page = browse(other / "report.html", color_scheme=scheme, viewport={"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width, "the page is wider than the screen"
         found = axe.Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
@@ -122,10 +140,10 @@ def test_anyone_can_read_it(bench, browse, scheme):
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) > 380) == (scheme == "light")
 
 
-def test_hostile_texts_are_shown_as_texts(bench, browse):
-    text, out = make(bench, write_other(bench.path / "logs"))
+def test_hostile_texts_are_shown_as_texts(other, browse):
+    text = (other / "report.html").read_text()
     assert "<img src=x" not in text and "49" not in text.split("7*7")[1][:4] and "\x1b" not in text
-    page = browse(out / "report.html")
+    page = browse(other / "report.html")
     shown = page.locator("#s1-trials")
     assert all(text.count("<img src=x onerror") == 2 for text in shown.locator("#s1-trial-2").all_inner_texts())
     shown.locator("#s1-trial-2 a").click()
@@ -134,11 +152,13 @@ def test_hostile_texts_are_shown_as_texts(bench, browse):
     assert "<img src=x onerror" in page.get_by_role("region", name="Failures and lost attempts").inner_text()
     assert page.locator("img[src=x]").count() == 0 and page.locator("script:not([type])").count() == 1
     assert_quiet(page)
-    assert_figures_are_sound(out, least=6)
+    assert_figures_are_sound(other, least=6)
 
 
 def test_the_command_can_be_copied_and_works(bench, browse):
-    _, out = make(bench, write_grid(bench.path / "logs", "scenario1", lambda s, k: 0.1 + abs(s["learning_rate"] - 0.2)))
+    _, out = make(
+        bench, write_grid(bench.path / "logs", "scenario1", lambda s, k: 0.1 + k / 100 + abs(s["learning_rate"] - 0.2))
+    )
     page = browse(out / "report.html")
     command = page.locator("#s1-command").inner_text()
     page.get_by_role("button", name="Copy").click()
@@ -149,8 +169,8 @@ def test_the_command_can_be_copied_and_works(bench, browse):
     assert_quiet(page)
 
 
-def test_a_study_of_ones_own(bench):
-    page, out = make(bench, write_other(bench.path / "logs"))
+def test_a_study_of_ones_own(other):
+    page = (other / "report.html").read_text()
     said = answers(page)
     assert any(a.startswith("Best score: 0.967 in trial 29, with rate ") for a in said)
     assert any(a.startswith("One at a time, by their share of the variance") for a in said)
@@ -166,9 +186,9 @@ def test_a_study_of_ones_own(bench):
         "pair",
         "timeline",
     ):
-        assert (out / f"{figure}.png").exists() and f'id="s1-{figure}"' in page
+        assert (other / f"{figure}.png").exists() and f'id="s1-{figure}"' in page
     assert "echo &#39;{" in page and "trial-90001-1.jsonl" in page
-    assert_figures_are_sound(out, least=7)
+    assert_figures_are_sound(other, least=7)
 
 
 def test_just_begun(bench):
@@ -230,11 +250,14 @@ def test_equal_results_and_a_single_value(bench):
 
 
 def test_the_same_data_make_the_same_page(bench):
+    """In two processes, because each has its own order of sets."""
     logs = write_other(bench.path / "logs", trials=7)
-    one, out = make(bench, logs)
-    first = {path.name: path.read_bytes() for path in out.iterdir()}
-    two, out = make(bench, logs)
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == first and one == two
+    pages = []
+    for _ in range(2):
+        command = ("-m", "analysis.report", "--logs", logs, "--out", bench.path / "page")
+        assert bench.finish(bench.start(*command)) == f"{bench.path}/page/report.html\n"
+        pages.append({path.name: path.read_bytes() for path in (bench.path / "page").iterdir()})
+    assert pages[0] == pages[1] and len(pages[0]) > 9
 
 
 def test_a_broken_file_is_named_and_left_out(bench):
@@ -242,17 +265,14 @@ def test_a_broken_file_is_named_and_left_out(bench):
     path = Folder(logs).locate(TrialName(4, 1, "seen"))
     with open(path, "w") as file:
         file.write("nonsense\n")
-    process = bench.start("-m", "analysis.report", "--logs", logs, "--out", bench.path / "page")
-    said = bench.finish(process)
+    _, said = report("--logs", logs, "--out", bench.path / "page")
     assert f"left out: {path}: line 1 is not JSON" in said
     assert any("1 file could not be read" in a for a in answers((bench.path / "page/report.html").read_text()))
 
 
 def test_it_lies_in_the_folder_if_nothing_else_is_said(bench):
     write_other(bench.logs, trials=2)
-    assert (
-        bench.finish(bench.start("-m", "analysis.report", "--logs", bench.logs)) == f"{bench.logs}/report/report.html\n"
-    )
+    assert report("--logs", bench.logs) == (0, f"{bench.logs}/report/report.html\n")
 
 
 def test_what_cant_be_done_is_said_in_a_line(bench):

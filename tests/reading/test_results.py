@@ -435,7 +435,9 @@ def fill_oddly(bench: Bench) -> Folder:
     put(folder, 21, {"rate": 0.1}, None, attempt=1, state="lost", epochs=[{"epoch": 1, "loss": 0.5}])
     with open(folder.locate(TrialName(11, 2, "lost")), "wb") as file:
         file.write(
-            to_line({"settings": {"rate": 0.1}}) + to_line({"error": "no memory", "time": "2026-01-01T00:00:00Z"})
+            to_line({"settings": {"rate": 0.1}})
+            + to_line({"claimed": "h-1-a"})
+            + to_line({"error": "no memory", "time": "2026-01-01T00:00:00Z"})
         )
     with open(folder.locate(TrialName(22, 1, "lost")), "wb") as file:
         file.write(to_line({"settings": {}}))  # never claimed

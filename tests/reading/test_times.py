@@ -40,10 +40,10 @@ def fill(folder):
 def test_what_counts_is_the_time_at_work(folder, tmp_path, capsys):
     fill(folder)
     results = read_results(folder.path)
-    assert results.worked() == 7 * 60 + 10 and results.per_hour == 3600 * 2 / 430
+    assert results.work.at_work == 7 * 60 + 10 and results.per_hour == 3600 * 2 / 430
     assert "7:10 elapsed" in summary(results)
     assert [trial.result["seconds"] for trial in results.trials] == [370.0, 10.0], "work on a trial given back counts"
-    assert {span.worker for span in results.spans if span.state == "given back"} == {"h-1-a"}
+    assert {span.worker for span in results.work.spans if span.state == "given back"} == {"h-1-a"}
     write(folder, TrialName(3, 1, "taken", "h-3-a"), [SETTINGS, claimed("h-3-a", "2026-01-02T09:00:00Z")])
     taken = folder.locate(TrialName(3, 1, "taken", "h-3-a"))
     os.utime(taken, (MORNING, MORNING + 20))
@@ -52,12 +52,12 @@ def test_what_counts_is_the_time_at_work(folder, tmp_path, capsys):
     assert results.worked(MORNING + 9999) == 7 * 60 + 20 and results.remaining(MORNING + 9999) is None, "it is dead"
     os.utime(folder.locate(TrialName(2, 1, "lost")), (MORNING, MORNING + 9999))  # the folder was copied
     os.remove(taken)
-    assert read_results(folder.path).worked() == 6 * 60 + 10
+    assert read_results(folder.path).work.at_work == 6 * 60 + 10
 
     kept = tmp_path / "kept"
     assert cli.run("results", ["--logs", str(folder.path), "--keep", str(kept)]) == 0
     assert [trial.result["seconds"] for trial in read_results(kept).trials] == [370.0, 10.0]
-    assert any(span.state == "given back" for span in read_results(kept).spans)
+    assert any(span.state == "given back" for span in read_results(kept).work.spans)
 
 
 def test_every_objective_has_its_seconds(folder, capsys):

@@ -34,10 +34,11 @@ class Search:
         self.processes = [bench.master(study, "--lease", lease, stdout=files[0], **options)]
         self.processes += [bench.worker("talkative", stdout=file, **options) for file in files[1:]]
         wait_for(lambda: len(bench.names("seen")) >= 5, "the search to be on its way")
+        wait_for(lambda: all(": trial " in path.read_text() for path in self.texts[1:]), "both workers to train")
 
     def wait_for_all_to_say(self, what):
         for path in self.texts:
-            wait_for(lambda path=path: what in path.read_text(), f"{path.name} to say: {what}")
+            wait_for(lambda path=path: what in path.read_text(), f"'{what}' in {path.name}:\n{path.read_text()}")
 
     def end(self, lost=()):
         """End the search. All trials must be counted once, and no finished or running trial may be thrown away."""

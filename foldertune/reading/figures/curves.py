@@ -5,15 +5,14 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from foldertune.protocol import Trial
-from foldertune.reading.facts import Curve, median_curve
+from foldertune.reading.facts import Column, Curve, Runs
 from foldertune.reading.figures.labels import End, fit, head, label_ends
 from foldertune.reading.figures.style import (
     COLUMN,
     GREY,
-    HIGHLIGHTED,
     MARKER,
     MOST_TICKS,
     PAGE,
@@ -25,13 +24,9 @@ from foldertune.reading.figures.style import (
     looks,
     new_figure,
     plain,
-    quantity_of,
-    sample_of,
     tick,
 )
-from foldertune.reading.results import Group, Results
 from foldertune.reading.samples import Sample
-from foldertune.reading.words import described
 from foldertune.study import Quantity
 
 if TYPE_CHECKING:
@@ -40,7 +35,6 @@ if TYPE_CHECKING:
 
 APART = 0.11  # the least distance between ticks at values, as a share of the axis
 CROWDED = 24  # curves; a panel with more draws single runs thin and their median thick
-MOST_MEASURES = 4
 MOST_LETTERS = 400  # of a trial in a legend
 NO_BREAK = "\u00a0"
 LETTERS = 13  # that fit into an inch of a legend
@@ -49,58 +43,43 @@ LETTERS = 13  # that fit into an inch of a legend
 # ---------------------------------------------------------------- groups of equal settings
 
 
-def draw_groups(groups: Sequence[Group], names: Sequence[str], measure: str, over: str = "epoch") -> Figure:
+def draw_groups(groups: Sequence[Runs], names: Sequence[Quantity], x: Quantity, y: Quantity) -> Figure:
     """The curves of every run, by one or two settings: a panel per value of the first, a colour per value of the last.
 
     Args:
-        names: the settings by which the trials are grouped; a group's key holds their values.
-        over: the measure on the x-axis, such as the seconds.
+        names: the settings by which the runs are grouped; a group's key holds their values.
     """
-    results = groups[0].results
-    study, first = results.study, len(names) > 1
+    first = len(names) > 1
     by_panel = [list(members) for _, members in itertools.groupby(groups, key=lambda g: g.key[0] if first else None)]
     styles = looks([group.key[-1] for group in groups])
-    direct = fit([cut(value) for value in styles])
     width = COLUMN if len(by_panel) == 1 else min(2.3 * len(by_panel) + 0.5, PAGE)
     figure, axes = new_figure(width, 2.8, 1, len(by_panel), sharex=True, sharey=True)
-    panels: list[tuple[Axes, list[End]]] = []
-    drawn: tuple[list[float], list[float]] = ([], [])
+    panels = [(each, _draw_panel(each, members, styles)) for each, members in zip(axes, by_panel, strict=True)]
+    curves = [curve for group in groups for curve in group.curves]
+    across, up = Column(x, [x for c in curves for x in c.xs]), Column(y, [y for c in curves for y in c.ys])
     for each, members in zip(axes, by_panel, strict=True):
-        panels.append((each, _draw_panel(each, members, styles, measure, over, drawn)))
         if first:
-            title = f"{study.quantity(names[0]).label} {cut(members[0].key[0])}"
-            each.set_title(plain(title), fontsize=TEXT, loc="left")
-    for each in axes:
-        dress(each, "x", quantity_of(study, over), drawn[0])
-        dress(each, "y", quantity_of(study, measure), drawn[1])
+            each.set_title(plain(f"{names[0].label} {cut(members[0].key[0])}"), fontsize=TEXT, loc="left")
+        dress(each, "x", across)
+        dress(each, "y", up)
         each.label_outer()
-    title = plain(study.quantity(names[-1]).label)
-    if direct:
-        head(axes[-1], title)
-        label_ends(figure, panels)
-    else:
-        add_legend(figure, styles, title)
+    _name_lines(figure, panels, styles, names[-1].label)
     return figure
 
 
-def _draw_panel(
-    axes: Axes, groups: Sequence[Group], styles: Mapping[Any, Look], measure: str, over: str, drawn: tuple[Any, Any]
-) -> list[End]:
-    """Draw the groups of one panel and return the ends of their lines. `drawn` collects all points."""
-    crowded = len(groups) > 1 and sum(len(group.trials) for group in groups) > CROWDED
+def _draw_panel(axes: Axes, groups: Sequence[Runs], styles: Mapping[Any, Look]) -> list[End]:
+    """Draw the groups of one panel and return the ends of their lines."""
+    crowded = len(groups) > 1 and sum(len(group.curves) for group in groups) > CROWDED
     thin = {"linewidth": 0.6, "alpha": 0.35} if crowded else {"linewidth": 1.1}
     ends = []
     for group in groups:
         look = styles[group.key[-1]]
-        curves = [group.results.curve(trial, measure, over) for trial in group.trials]
-        for curve in curves:
+        for curve in group.curves:
             _draw_curve(axes, curve, **look.line, **thin)
-            for known, new in zip(drawn, (curve.xs, curve.ys), strict=True):
-                known.extend(new)
         if crowded:
-            curves = [median_curve(curves)]
-            _draw_curve(axes, curves[0], linewidth=1.6, **look.line)
-        ends += [End(cut(group.key[-1]), c.xs[-1], c.ys[-1], look.colour) for c in curves if c.xs]
+            _draw_curve(axes, group.median, linewidth=1.6, **look.line)
+        named = [group.median] if crowded else group.curves
+        ends += [End(cut(group.key[-1]), c.xs[-1], c.ys[-1], look.colour) for c in named if c.xs]
     return ends
 
 
@@ -109,13 +88,19 @@ def _draw_curve(axes: Axes, curve: Curve, **look: Any) -> None:
     axes.plot(curve.xs, curve.ys, marker="o" if len(curve.xs) == 1 else "", markersize=MARKER, **look)
 
 
-def add_legend(figure: Figure, styles: Mapping[Any, Look], title: str) -> None:
-    """Add a legend at the right of the panels, for names that don't fit at the lines."""
+def _name_lines(
+    figure: Figure, panels: Sequence[tuple[Axes, Sequence[End]]], styles: Mapping[Any, Look], title: str
+) -> None:
+    """Name the lines at their ends; or in a legend at the right of the panels, if the names don't fit there."""
     from matplotlib.lines import Line2D
 
+    if fit([cut(value) for value in styles]):
+        head(panels[-1][0], plain(title))
+        label_ends(figure, panels)
+        return
     handles = [Line2D([], [], linewidth=1.6, **look.line) for look in styles.values()]
     figure.legend(
-        handles, [cut(value, 24) for value in styles], title=title, loc="outside right upper",
+        handles, [cut(value, 24) for value in styles], title=plain(title), loc="outside right upper",
         fontsize=TEXT, title_fontsize=TEXT, frameon=False, handlelength=2.6,
     )  # fmt: skip
 
@@ -143,15 +128,11 @@ def draw_points(lines: Mapping[Any, Sequence[tuple[float, Sample]]], x: Quantity
             drawn[0].extend(at for at, _ in known)
             drawn[1].extend(reach)
             ends.append(End(cut(name), known[-1][0], known[-1][1].mean, styles[name].colour, aside))
-    dress(axes, "x", x, drawn[0])
-    dress(axes, "y", y, drawn[1])
+    dress(axes, "x", Column(x, drawn[0]))
+    dress(axes, "y", Column(y, drawn[1]))
     axes.autoscale_view()
     _mark_values(axes, x, drawn[0])
-    if fit([cut(name) for name in lines]):
-        head(axes, plain(title))
-        label_ends(figure, [(axes, ends)])
-    else:
-        add_legend(figure, styles, plain(title))
+    _name_lines(figure, [(axes, ends)], styles, title)
     return figure
 
 
@@ -187,45 +168,47 @@ def _mark_values(axes: Axes, quantity: Quantity, values: Sequence[float]) -> Non
 # ---------------------------------------------------------------- all trials
 
 
-def draw_learning_curves(results: Results) -> Figure:
-    """One panel per measure, over epochs. The best trials are in colour, and in the legend with their settings."""
+@dataclass(frozen=True)
+class Panel:
+    """The curves of one measure: of the best trials, best first, and of the others."""
+
+    measure: Quantity
+    best: list[Curve]
+    others: list[Curve]
+
+
+def draw_learning_curves(panels: Sequence[Panel], epoch: Quantity, names: Sequence[str]) -> Figure:
+    """One panel per measure, over epochs. The best trials are in colour.
+
+    Args:
+        names: the legend's texts for the best trials, and one for the others if there are any.
+    """
     from matplotlib.lines import Line2D
 
-    begun = [trial for trial in (*results.trials, *results.in_hand) if trial.epochs]
-    highlighted = [trial for trial, _ in results.scored[:HIGHLIGHTED]]
-    best = dict(zip([trial.name.number for trial in highlighted], best_looks(), strict=False))
-    others = sample_of([trial for trial in begun if trial.name.number not in best])
-    names = results.measures[:MOST_MEASURES]
-    width = PAGE if len(names) > 1 else 5.0
-    labels = [_described(results, trial, round(LETTERS * width)) for trial in highlighted]
+    width = PAGE if len(panels) > 1 else 5.0
+    labels = [_in_lines(name, round(LETTERS * width)) for name in names]
     lines = sum(1 + label.count("\n") for label in labels)
-    figure, axes = new_figure(width, 2.9 + 0.15 * lines, 1, len(names))
-    for each, name in zip(axes, names, strict=True):
-        values: list[float] = []
-        for trial in others:
-            curve = results.curve(trial, name)
+    figure, axes = new_figure(width, 2.9 + 0.15 * lines, 1, len(panels))
+    for each, panel in zip(axes, panels, strict=True):
+        for curve in panel.others:
             _draw_curve(each, curve, color=GREY, linewidth=0.7, alpha=0.6)
-            values += curve.ys
-        for k, trial in reversed(list(enumerate(highlighted))):  # the best on top
-            curve = results.curve(trial, name)
-            _draw_curve(each, curve, linewidth=1.6, zorder=4 - k / 10, **best[trial.name.number].line)
-            values += curve.ys
-        dress(each, "x", quantity_of(results.study, "epoch"), [1])
-        dress(each, "y", quantity_of(results.study, name), values)
+        best = list(enumerate(zip(panel.best, best_looks(), strict=False)))
+        for k, (curve, look) in reversed(best):  # the best on top
+            _draw_curve(each, curve, linewidth=1.6, zorder=4 - k / 10, **look.line)
+        dress(each, "x", Column(epoch, [1]))
+        dress(each, "y", Column(panel.measure, [y for curve in (*panel.others, *panel.best) for y in curve.ys]))
         each.margins(x=0.02)
-    handles = [Line2D([], [], linewidth=1.6, **look.line) for look in best.values()]
-    if others:
-        handles.append(Line2D([], [], color=GREY, linewidth=0.8))
-        labels.append("the others")
-    figure.legend(handles, labels, loc="outside lower left", fontsize=TEXT, frameon=False, handlelength=2.6)
+    handles = [
+        Line2D([], [], linewidth=1.6, **look.line) for look, _ in zip(best_looks(), panels[0].best, strict=False)
+    ]
+    handles.append(Line2D([], [], color=GREY, linewidth=0.8))
+    figure.legend(
+        handles[: len(labels)], labels, loc="outside lower left", fontsize=TEXT, frameon=False, handlelength=2.6
+    )
     return figure
 
 
-def _described(results: Results, trial: Trial, letters: int) -> str:
-    """A trial with its settings, for a legend, in lines of at most so many letters."""
-    study, value = results.study, results.value(trial)
-    metric = study.quantity(study.metric)
-    shown = "" if value is None else metric.show(value)
-    text = f"trial {trial.name.number}: {metric.label} {shown} ({described(trial.settings, study.space)})"
-    text = cut(text, MOST_LETTERS).replace(" ", NO_BREAK).replace(f",{NO_BREAK}", ", ")
+def _in_lines(name: str, letters: int) -> str:
+    """A trial with its settings, for a legend, in lines of at most so many letters. No setting is broken."""
+    text = cut(name, MOST_LETTERS).replace(" ", NO_BREAK).replace(f",{NO_BREAK}", ", ")
     return "\n".join(textwrap.wrap(text, letters)).replace(NO_BREAK, " ")

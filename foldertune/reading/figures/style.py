@@ -1,4 +1,4 @@
-"""The common look of all figures: sizes, colours, axes and colour bars. `labels.py` writes names at the ends of lines.
+"""The common look of all figures: sizes, colours and axes. `labels.py` writes names at the ends of lines.
 
 A figure is as wide as a column or a page of a paper, and its text has 7 to 9 points, so a paper need not scale it.
 Colours are Okabe and Ito's and Paul Tol's, which colour-blind people can tell apart. Line styles and marker shapes
@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import printable
-from foldertune.space import Categorical
-from foldertune.study import PERCENT, Quantity, Study
+from foldertune.reading.facts import Column
+from foldertune.study import PERCENT, Quantity
 from foldertune.tables import finite, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
 COLUMN, PAGE = 3.5, 7.2  # inches
@@ -92,6 +91,11 @@ def cut(value: Any, most: int = 20) -> str:
     return plain(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
+def in_units(seconds: float) -> tuple[float, str]:
+    """A unit that suits this time: its length in seconds, and its name."""
+    return (3600, "hours") if seconds > 7200 else (60, "minutes") if seconds > 120 else (1, "seconds")
+
+
 def sample_of(items: Sequence[Any]) -> list[Any]:
     """All items in their order; if a figure can't show as many, a random sample of them."""
     if len(items) <= MOST_DRAWN:
@@ -123,65 +127,7 @@ def best_looks() -> list[Look]:
     return [Look(KINDS[k], STYLES[k % len(STYLES)], MARKERS[k]) for k in range(HIGHLIGHTED)]
 
 
-def rank_colours(count: int) -> list[tuple[float, ...]]:
-    """A colour for each rank, best first. Better is darker."""
-    from matplotlib import colormaps
-
-    shades = colormaps["viridis"]
-    return [shades(0.95 * k / max(count - 1, 1)) for k in range(count)]
-
-
-def add_rank_bar(figure: Figure, axes: Axes, metric: Quantity, values: Sequence[float]) -> None:
-    """Add a colour bar of ranks, with some of the values that have them. `values` come best first."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap, Normalize
-
-    shades = ListedColormap(rank_colours(min(len(values), 256)))
-    drawn = ScalarMappable(Normalize(0.5, len(values) + 0.5), shades)
-    bar = figure.colorbar(drawn, ax=axes, pad=0.03, aspect=28)
-    ranks = sorted({round(share * (len(values) - 1)) for share in (0, 0.25, 0.5, 0.75, 1)})
-    bar.set_ticks([k + 1 for k in ranks], labels=[f"{k + 1}: {metric.show(values[k])}" for k in ranks])
-    bar.ax.minorticks_off()
-    bar.ax.tick_params(labelsize=TEXT, colors=INK, length=2)
-    bar.ax.invert_yaxis()
-    bar.set_label(plain(f"rank: {metric.label}"), fontsize=TEXT, color=INK)
-    bar.solids.set_edgecolor("face")  # otherwise an SVG shows seams
-    bar.outline.set_visible(False)
-
-
-def norm_of(quantity: Quantity, values: Sequence[float]) -> Normalize:
-    """The norm that maps values to colours, logarithmic if the quantity's axis is."""
-    from matplotlib.colors import LogNorm, Normalize
-
-    return (LogNorm if is_log(quantity, values) else Normalize)(min(values), max(values))
-
-
-def best_is_dark(study: Study) -> str:
-    """The colour map in which better values of the metric are darker."""
-    return "viridis" if study.direction == "minimize" else "viridis_r"
-
-
-def add_colour_bar(figure: Figure, drawn: Any, axes: Axes, quantity: Quantity, values: Sequence[float]) -> None:
-    """Add a colour bar with the values that the colours stand for."""
-    bar = figure.colorbar(drawn, ax=axes, pad=0.02, aspect=28)
-    bar.ax.tick_params(labelsize=TEXT, colors=INK)
-    bar.solids.set_edgecolor("face")  # otherwise an SVG shows seams
-    bar.outline.set_visible(False)
-    dress(bar.ax, "y", quantity, values)
-
-
 # ---------------------------------------------------------------- axes
-
-
-def quantity_of(study: Study, name: str) -> Quantity:
-    """The quantity of a setting or measure on an axis. Without a scale in the study, it has the search space's."""
-    if name == "epoch":
-        return study.quantities.get(name) or Quantity("epoch", scale="linear")
-    quantity = study.quantity(name)
-    dimension = study.space.get(name)
-    if quantity.scale != "auto" or dimension is None or isinstance(dimension, Categorical):
-        return quantity
-    return Quantity(quantity.label, quantity.unit, "log" if dimension.log else "linear")
 
 
 def is_log(quantity: Quantity, values: Sequence[float]) -> bool:
@@ -191,12 +137,23 @@ def is_log(quantity: Quantity, values: Sequence[float]) -> bool:
     return quantity.scale == "log" or max(values) > WIDE * min(values)
 
 
-def dress(axes: Axes, which: str, quantity: Quantity, values: Sequence[float]) -> None:
-    """Label and scale one axis ("x" or "y") for these values. Shares are shown in per cent."""
+def dress(axes: Axes, which: str, column: Column) -> None:
+    """Label and scale one axis ("x" or "y") for these values, numbers or texts. Shares are shown in per cent."""
+    getattr(axes, f"set_{which}label")(wrapped(column.quantity), fontsize=TITLE, color=INK)
+    if column.texts:
+        step = math.ceil(len(column.texts) / MOST_TICKS)
+        shown = range(0, len(column.texts), step)
+        slanted = {"rotation": 30, "ha": "right"} if which == "x" and len(column.texts) > 4 else {}
+        getattr(axes, f"set_{which}ticks")(list(shown), [cut(column.texts[k], 14) for k in shown], **slanted)
+    else:
+        _number(axes, which, column.quantity, [at for at in column.places if math.isfinite(at)])
+
+
+def _number(axes: Axes, which: str, quantity: Quantity, values: Sequence[float]) -> None:
+    """Scale one axis for numbers, and put round numbers at its ticks."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
     axis = axes.xaxis if which == "x" else axes.yaxis
-    getattr(axes, f"set_{which}label")(wrapped(quantity), fontsize=TITLE, color=INK)
     if is_log(quantity, values):
         getattr(axes, f"set_{which}scale")("log")
         axis.set_major_locator(FixedLocator(_marks(min(values), max(values))))
@@ -224,25 +181,3 @@ def tick(quantity: Quantity, value: float) -> str:
     """A number at an axis, in the unit of the axis's label."""
     shown = value * quantity.factor
     return f"{shown:.6g}" if 1e-4 <= abs(shown) < 1e5 or shown == 0 else f"{shown:.0e}"
-
-
-def positions(values: Sequence[Any]) -> tuple[list[float], list[Any]]:
-    """The places of values on an axis. If the values are not numbers, also the texts of its ticks."""
-    if all(value is None or finite(value) is not None for value in values):
-        return [math.nan if value is None else float(value) for value in values], []
-    ticks = sorted({short(value) for value in values})
-    return [float(ticks.index(short(value))) for value in values], ticks
-
-
-def place(axes: Axes, which: str, study: Study, name: str, values: Sequence[Any]) -> list[float]:
-    """Label one axis for the values of a setting, numbers or not, and return their places on it."""
-    places, ticks = positions(values)
-    if not ticks:
-        dress(axes, which, quantity_of(study, name), [at for at in places if math.isfinite(at)])
-        return places
-    getattr(axes, f"set_{which}label")(wrapped(study.quantity(name)), fontsize=TITLE, color=INK)
-    step = math.ceil(len(ticks) / MOST_TICKS)
-    shown = range(0, len(ticks), step)
-    slanted = {"rotation": 30, "ha": "right"} if which == "x" and len(ticks) > 4 else {}
-    getattr(axes, f"set_{which}ticks")(list(shown), [cut(ticks[k], 14) for k in shown], **slanted)
-    return places

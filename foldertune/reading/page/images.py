@@ -51,8 +51,10 @@ def save(picture: Picture, out: Path, stem: str) -> Image | None:
         with matplotlib.rc_context(style), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # numpy warns about such values
             figure = picture.draw()
+            figure.set_dpi(DPI)
+            figure.get_layout_engine().execute(figure)
+            figure.set_layout_engine(None)  # once for both files; with an engine, each would be drawn twice
             png = _render(figure, format="png", dpi=DPI, metadata={"Software": None})
-            figure.set_layout_engine("none")  # the layout is done
             svg = _render(figure, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
     except (ValueError, ArithmeticError) as error:
         print(f"left out: the figure {stem} can't be drawn ({printable(str(error))})", file=sys.stderr)

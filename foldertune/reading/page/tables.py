@@ -59,7 +59,7 @@ def table_of_trials(id: str, results: Results) -> HtmlTable:
     all_cells: list[Cells] = []
     for row in rows:
         status = COLLAPSED if row.trial in collapsed else row.status
-        all_cells.append({**row.cells(), "status": status, "epochs trained": epochs[row.trial]})
+        all_cells.append({"epochs trained": epochs[row.trial], **row.cells(), "status": status})
     keys, quantities = _columns_of_trials(study, all_cells)
     columns = [_column(key, quantities.get(key), all_cells) for key in keys]
     lines = []

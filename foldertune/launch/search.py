@@ -1,0 +1,42 @@
+"""Runs a master, together with the workers of its machine, until the search has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from foldertune.launch import Launcher
+from foldertune.running.fault import Fault
+from foldertune.running.master import Master
+from foldertune.running.signals import StopSignals
+from foldertune.trouble import Trouble
+
+NO_WORKER, ALL_FAILED = 1, 3  # exit codes
+SHORTEST_WAIT, LONGEST_WAIT, LOOKS_PER_LEASE = 0.01, 1.0, 20  # seconds between two looks at the folder
+
+
+def run(master: Master, workers: Launcher | None, fault: Fault, signals: StopSignals, show: Callable[[], None]) -> int:
+    """Take one step after another, with longer pauses while nothing happens. Returns the exit code."""
+    wait, trouble = SHORTEST_WAIT, Trouble(master.say)
+    longest_wait = min(LONGEST_WAIT, master.lease / LOOKS_PER_LEASE)
+    while not signals.wait(wait):
+        moved = False
+        try:
+            moved = master.step()
+            if master.is_done():
+                master.conclude()
+                return ALL_FAILED if master.ledger.all_have_failed() else 0
+            if fault.is_there(master.in_hand):
+                master.say("stopped, because all trials fail in the same way")
+                return ALL_FAILED
+            show()
+            if workers:
+                workers.look_after(lambda: master.ledger.ended)
+            trouble.is_over()
+        except OSError as error:  # a full disk or a restarting server: the step can be repeated
+            trouble.is_there(error)
+        quiet = not moved and wait >= longest_wait  # nothing has happened for some seconds
+        if workers and quiet and workers.all_gone and not master.someone_works():
+            master.say("no worker is left on this machine, and none works elsewhere")
+            return NO_WORKER
+        wait = SHORTEST_WAIT if moved else min(1.5 * wait, longest_wait)
+    return 128 + signals.number

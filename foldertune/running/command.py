@@ -1,0 +1,192 @@
+"""Trains with any command: settings go into its words, its printed lines are the reports, its end is the result."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import shlex
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from foldertune.errors import UserError, did_you_mean
+from foldertune.nesting import flatten
+from foldertune.protocol import Record, TrialName
+from foldertune.running.process import Process
+from foldertune.running.signals import StopSignals
+from foldertune.running.trainer import Trainer
+from foldertune.trainer.channel import Message
+
+RESULT = "result.json"  # the file in {out} that may hold the result
+OWN = ("out", "device", "trial", "attempt", "seed")  # words in braces that are no settings of the study
+PAIRS = r"(?P<name>[A-Za-z_][\w./-]*)\s*[=:]\s*(?P<value>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|[-+]?inf)\b"
+SETTLE = 0.2  # seconds: a signal for the whole group may reach us after the command
+LONGEST_LINE = 2**20  # bytes
+
+_BRACES = re.compile(r"\{\{|\}\}|\{([^{}\s]+)\}")
+
+
+class CommandTrainer(Trainer):
+    """Trains each trial with a process of its own.
+
+    Args:
+        command: the command with words such as `{lr}`, `{model.width}` and `{out}`. No shell reads it.
+        device: where to train. A GPU is shown to the command as its only one.
+        pattern: finds values in lines that are not JSON. Its groups are the names; or, with groups `name` and `value`,
+            it finds one pair after another.
+    """
+
+    wants_out = True
+
+    def __init__(self, signals: StopSignals, command: str, device: str, pattern: str | None = None) -> None:
+        super().__init__(signals)
+        self._words, self._device = split(command), device
+        self._pattern = read_pattern(pattern) if pattern else None
+        self._messages: deque[Message] = deque()
+        self._line, self._result_file = b"", ""
+        self._values: Record = {}
+        self._is_stopping = False
+
+    def check(self, study: Record) -> None:
+        """Raise UserError if the command names a setting that the study does not have."""
+        known = {**flatten(study.get("fixed") or {}), **flat_space(study.get("space") or {})}
+        for word in self._words:
+            for match in _BRACES.finditer(word):
+                name = match[1]
+                if name and name not in known and name not in OWN:
+                    raise UserError(
+                        f"--command: {{{name}}} is no setting of this study{did_you_mean(name, [*known, *OWN])}; "
+                        f"there are {', '.join([*known, *OWN])}; write {{{{ and }}}} for braces"
+                    )
+
+    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: Path) -> None:
+        """Start the command."""
+        self._tail = self._line = b""
+        self._messages, self._values, self._is_stopping = deque(), {}, False
+        self._result_file = os.path.abspath(out / RESULT)
+        own = {"out": os.path.abspath(out), "device": self._device.partition(":")[0]}
+        own |= {"trial": str(name.number), "attempt": str(name.attempt)}
+        values = {**own, **flatten(settings)}
+        try:
+            words = [fill_in(word, values) for word in self._words]
+            self._process = Process(words, self._signals, self._hear, environment=environment(self._device))
+        except KeyError as error:  # a trial that was queued by hand
+            self._messages.append({"error": f"--command: this trial has no setting {error}"})
+        except OSError as error:
+            self._messages.append({"error": f"no process can be started here: {error.strerror}; see ulimit -a"})
+
+    def stop(self, how: str, grace: float) -> None:
+        """Send SIGTERM to the command and to all that it has started."""
+        self._is_stopping = True
+        if self._process:
+            self._process.end_group(grace)
+
+    def _take(self) -> Message | None:
+        return self._messages.popleft() if self._messages else None
+
+    def _hear(self, data: bytes) -> None:
+        super()._hear(data)
+        *lines, self._line = (self._line + data).split(b"\n")
+        self._line = self._line[-LONGEST_LINE:]
+        for line in lines:
+            self._read(line)
+
+    def _read(self, line: bytes) -> None:
+        """Take the values from a line. With an epoch they are a report. The last value of each name is the result's."""
+        values = read_values(line.rpartition(b"\r")[2].decode(errors="replace").strip(), self._pattern)
+        epoch = values.pop("epoch", None)
+        self._values |= values
+        if isinstance(epoch, int | float) and math.isfinite(epoch):
+            self._messages.append({"report": {"epoch": int(epoch), **values}})
+
+    def _last_message(self) -> Message:
+        process = self._process
+        if self._is_stopping or self._signals.wait(SETTLE):
+            self._process = None
+            return {"stopped": True}
+        if process is None or process.code != 0:
+            return super()._last_message()
+        self._process = None
+        self._read(self._line)
+        with contextlib.suppress(OSError, ValueError):
+            with open(self._result_file, encoding="utf-8") as file:
+                written = json.load(file)
+            self._values.update(written if isinstance(written, dict) else {})
+        return {"result": self._values}
+
+
+def split(command: str) -> list[str]:
+    """The words of a command, as a shell would read them. Raises UserError."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UserError(f"--command: {error}") from None
+    if not words:
+        raise UserError("--command: is empty; write a command such as 'python train.py --lr {lr}'")
+    return words
+
+
+def read_pattern(pattern: str) -> re.Pattern[str]:
+    """The regular expression that --pattern gives. Raises UserError."""
+    try:
+        compiled = re.compile(PAIRS if pattern == "name=value" else pattern)
+    except re.error as error:
+        raise UserError(f"--pattern {pattern}: is no regular expression: {error}") from None
+    if not compiled.groupindex:
+        raise UserError(f"--pattern {pattern}: has no named group, such as (?P<loss>\\S+)")
+    return compiled
+
+
+def fill_in(word: str, values: Record) -> str:
+    """A word of the command with values in the place of names in braces. Raises KeyError."""
+    braces = {"{{": "{", "}}": "}"}
+    return _BRACES.sub(lambda match: braces.get(match[0]) or as_word(values[match[1]]), word)
+
+
+def as_word(value: Any) -> str:
+    """A setting as a word of a command line: text as it is, all else as JSON writes it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def flat_space(space: Record, prefix: str = "") -> Record:
+    """The names of a search space. A table with a `type` is a hyperparameter; one without holds more of them."""
+    names: Record = {}
+    for key, value in space.items():
+        inner = isinstance(value, dict) and not isinstance(value.get("type"), str)
+        names |= flat_space(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return names
+
+
+def read_values(line: str, pattern: re.Pattern[str] | None) -> Record:
+    """The values in a printed line: those of a JSON object, or those that the pattern finds."""
+    if line.startswith("{"):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(line)
+            return value if isinstance(value, dict) else {}
+    if pattern is None:
+        return {}
+    if {"name", "value"} <= pattern.groupindex.keys():
+        return {match["name"]: as_number(match["value"]) for match in pattern.finditer(line)}
+    match = pattern.search(line)
+    return {name: as_number(text) for name, text in match.groupdict().items() if text is not None} if match else {}
+
+
+def as_number(text: str) -> Any:
+    """The number that a text spells, or the text."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def environment(device: str) -> dict[str, str] | None:
+    """The command's environment, in which a worker's GPU is the only one."""
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not number.isdigit():
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    chosen = visible[int(number)] if int(number) < len(visible) and visible[0] else number
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": chosen}
