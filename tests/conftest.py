@@ -71,10 +71,10 @@ class Bench:
         command = ("worker.py", "--logs", self.logs, "--objective", f"tests.objectives:{objective}", *arguments)
         return self.start(*command, **options)
 
-    def finish(self, process, code: int | None = 0):
+    def finish(self, process, code=0):
         """Wait until the program ends with the expected exit code, and return its output."""
         said = process.communicate(timeout=PATIENCE)[0] or ""
-        assert code in (process.returncode, None), f"exit code {process.returncode}, not {code}:\n{said}"
+        assert process.returncode == code, f"exit code {process.returncode}, not {code}:\n{said}"
         assert "Traceback" not in said, said
         return said
 

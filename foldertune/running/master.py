@@ -8,12 +8,12 @@ brings them together.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from foldertune.protocol import BrokenFile, Folder, Record, Trial, TrialName
-from foldertune.rows import Row, results_csv
 from foldertune.running.ledger import Ledger
+from foldertune.running.results_file import ResultsFile
 from foldertune.running.supply import Supply
 from foldertune.running.watch import Watch
 from foldertune.strategies import Answer
@@ -23,7 +23,6 @@ from foldertune.text import counted
 FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # limits of the number of pending trials kept ready for workers
 AHEAD_PER_RUNNING, AHEAD_PER_COLLECTED = 2, 4  # pending trials per running trial, and per trial collected in one step
 CHECKS_PER_LEASE, LONGEST_CHECK = 20, 1.0  # checks of the claims; the longest time between two, in seconds
-SHORTEST_PAUSE, PAUSE_PER_WRITE = 1.0, 20  # between two writes of results.csv: seconds; multiples of the last write
 
 
 class Master:
@@ -284,23 +283,3 @@ class Master:
     def write_results(self) -> None:
         """Write results.csv now."""
         self.results_file.write(self.ledger.in_order())
-
-
-class ResultsFile:
-    """Keeps results.csv up to date. The longer a write takes, the longer the pause before the next."""
-
-    def __init__(self, folder: Folder) -> None:
-        self.folder, self.is_old = folder, True
-        self._next_write = 0.0  # by our clock
-
-    def is_due(self) -> bool:
-        """Is results.csv out of date, and is the pause over?"""
-        return self.is_old and time.monotonic() >= self._next_write
-
-    def write(self, trials: Iterable[Trial]) -> None:
-        """Replace results.csv with these counted trials."""
-        start = time.monotonic()
-        self.folder.write_results(results_csv([Row.from_trial(trial) for trial in trials]))
-        self.is_old = False
-        now = time.monotonic()
-        self._next_write = now + max(SHORTEST_PAUSE, PAUSE_PER_WRITE * (now - start))

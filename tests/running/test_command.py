@@ -118,7 +118,7 @@ def test_how_a_command_fails_is_the_reason(bench):
 
 def test_a_program_that_is_not_there_is_named(bench):
     master, _ = start(bench, "trian {lr}", study=STUDY, workers=1)
-    bench.finish(master, code=None)
+    bench.finish(master, 3)
     assert all("trian: No such file or directory" in row.error for row in bench.rows())
 
 
