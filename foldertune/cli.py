@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any, NoReturn
 
 from foldertune import __version__
-from foldertune.errors import UserError, did_you_mean
+from foldertune.errors import LIBRARIES, UserError, did_you_mean
 from foldertune.shipped import command
 from foldertune.text import printable
 
@@ -23,6 +23,7 @@ COMMANDS = {
     "worker": "take trials from a shared folder and train them",
     "status": "show how far a search is, who trains what, and what is best",
     "results": "show, filter, group and export the results of a study",
+    "best": "print the best settings, for the final training",
     "report": "make a page with figures, answers and every trial",
     "doctor": "find out whether a folder is fit for a search",
 }
@@ -86,6 +87,10 @@ def guard(main: Callable[[], int]) -> int:
         sys.stdout.flush()
     except UserError as error:
         return complain(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in LIBRARIES:
+            raise
+        return complain(f"{error.name} is not installed; install it with: pip install {' '.join(LIBRARIES)}")
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the rest to /dev/null
     except OSError as error:

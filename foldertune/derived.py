@@ -1,9 +1,9 @@
 """Derived quantities: small expressions over settings and metrics, such as `rate / (1 - decay)`.
 
 An expression has numbers, names, + - * / // % **, comparisons, `and`, `or`, `not`, and the functions of `FUNCTIONS`.
-It comes from a study's file, which is data: its syntax is checked with `ast` when the study is read, and the library
-simpleeval evaluates it, never Python's own `eval`. The library belongs to the extra `report`; without it an expression
-has no value, unless it is a bare name.
+`model.width` is the name of a setting in a table. An expression comes from a study's file, which is data: its syntax is
+checked with `ast` when the study is read, and the library simpleeval evaluates it, never Python's own `eval`. The
+library belongs to the extra `report`; without it an expression has no value, unless it is a bare name.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def evaluate(expression: str, values: Mapping[str, Any]) -> float | None:
 
     None if it has no value: a name has neither a number nor text, it divides by 0, or its result is not finite.
     """
-    if expression.isidentifier():
+    if not needs_library(expression):
         value = values.get(expression)
         return float(value) if _is_finite(value) else None
     evaluator = _evaluator()
@@ -92,7 +92,7 @@ def evaluate(expression: str, values: Mapping[str, Any]) -> float | None:
 
 def needs_library(expression: str) -> bool:
     """Does this expression need simpleeval? A bare name does not."""
-    return not expression.isidentifier()
+    return not all(part.isidentifier() for part in expression.split("."))
 
 
 def library_is_there() -> bool:
@@ -113,7 +113,7 @@ def _parse(expression: str) -> ast.expr:
     if len(expression) > LONGEST:
         raise ValueError(f"is longer than {LONGEST} characters")
     try:
-        tree = ast.parse(expression.strip(), mode="eval").body
+        tree: ast.expr = _Dotted().visit(ast.parse(expression.strip(), mode="eval").body)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise ValueError(f"is no expression: {getattr(error, 'msg', error)}") from None
     for node in ast.walk(tree):
@@ -127,6 +127,14 @@ def _parse(expression: str) -> ast.expr:
         if isinstance(node, ast.Constant) and not isinstance(node.value, int | float | str):
             raise ValueError(f"contains {ast.unparse(node)}, which is neither a number nor text")
     return tree
+
+
+class _Dotted(ast.NodeTransformer):
+    """Makes `model.width` one name: that of a nested setting."""
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        outer = self.visit(node.value)
+        return ast.Name(f"{outer.id}.{node.attr}", ast.Load()) if isinstance(outer, ast.Name) else node
 
 
 def _check_call(node: ast.Call) -> None:

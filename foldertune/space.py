@@ -76,3 +76,17 @@ class Categorical:
 
 
 Dimension = Float | Int | Categorical
+TYPES = ("float", "int", "categorical")  # as a study's file names them
+
+
+def is_table_of_values(value: Any) -> bool:
+    """Is this a table inside of [fixed]? A range is none: it was meant for [space]."""
+    return isinstance(value, dict) and bool(value) and str(value.get("type")) not in TYPES
+
+
+def is_table_of_dimensions(value: Any) -> bool:
+    """Is this a table inside of [space]? A range or `choices` is none, even if a part of it is missing or wrong."""
+    if not isinstance(value, dict) or not value or set(value) == {"choices"}:
+        return False
+    told = (value.get(part, []) for part in ("type", "low", "high", "log"))
+    return all(isinstance(part, list | dict) for part in told)

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
+from foldertune.nesting import nest
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.space import Categorical, Dimension, identity
 
@@ -74,7 +75,7 @@ class Study:
     objective: str = DEFAULT_OBJECTIVE
     repeats: int = 1
     seed: int = 0
-    fixed: dict[str, Any] = field(default_factory=dict)
+    fixed: dict[str, Any] = field(default_factory=dict)  # by dotted names, as in Trial.settings
     space: dict[str, Dimension] = field(default_factory=dict)
     quantities: dict[str, Quantity] = field(default_factory=dict)
     derived: dict[str, str] = field(default_factory=dict)  # name -> expression over settings and metrics
@@ -141,8 +142,8 @@ class Study:
         record: dict[str, Any] = {key: getattr(self, key) for key in _PLAIN if getattr(self, key) is not None}
         if not self.trials:
             del record["trials"]
-        record["fixed"] = self.fixed
-        record["space"] = {name: _dimension_record(dimension) for name, dimension in self.space.items()}
+        record["fixed"] = nest(self.fixed)
+        record["space"] = nest(_space_record(self))
         metrics = {name: _quantity_record(name, q) for name, q in self.quantities.items() if name not in self.derived}
         expressions = {
             name: {"value": expression, **_quantity_record(name, self.quantities[name])}
@@ -176,12 +177,23 @@ def differences(old: Study, new: Study) -> list[str]:
     ]
 
 
+def compare(studies: Sequence[Study]) -> dict[str, list[Any]]:
+    """The parts of their definitions in which these studies differ, with the value in each study; None: not there."""
+    flat = [{**_flat(study), "trials": study.trials, "repeats": study.repeats} for study in studies]
+    keys = dict.fromkeys(key for each in flat for key in each)
+    values = {key: [each.get(key) for each in flat] for key in keys}
+    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
+
+
 def _flat(study: Study) -> dict[str, Any]:
     record = study.to_record()
     flat = {key: record[key] for key in _SEARCHED}
-    for table in ("fixed", "space"):
-        flat |= {f"{table}.{key}": value for key, value in record[table].items()}
-    return flat
+    flat |= {f"fixed.{key}": value for key, value in study.fixed.items()}
+    return flat | {f"space.{key}": value for key, value in _space_record(study).items()}
+
+
+def _space_record(study: Study) -> dict[str, Any]:
+    return {name: _dimension_record(dimension) for name, dimension in study.space.items()}
 
 
 def _quantity_record(name: str, quantity: Quantity) -> dict[str, str]:

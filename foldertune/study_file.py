@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from foldertune.derived import names_in
 from foldertune.errors import StudyError, did_you_mean
+from foldertune.nesting import DOT, clash, flatten, nest
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, STUDIES, shipped_studies
-from foldertune.space import Categorical, Dimension, Float, Int, identity
+from foldertune.space import Categorical, Dimension, Float, Int, identity, is_table_of_dimensions, is_table_of_values
 from foldertune.study import SCALES, SEED, Fidelity, Quantity, Study, label_of
 
 LARGEST = 1e300  # of a bound; with larger ones, floats overflow
@@ -65,21 +66,31 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
     """The study that a TOML file or study.json describes. Raises StudyError, naming `source` and the key."""
     reader = _Reader(record, source)
     reader.refuse_unknown(record, ("name", *_KEYS))
-    space = {key: reader.dimension(f"space.{key}", value) for key, value in reader.table("space").items()}
+    space = {
+        key: reader.dimension(f"space.{key}", value)
+        for key, value in reader.settings("space", is_table_of_dimensions).items()
+    }
     if not space:
         reader.fail("space", "is empty: nothing to search; add a hyperparameter, such as width = [16, 32]")
-    fixed = {key: reader.scalar(f"fixed.{key}", value) for key, value in reader.table("fixed").items()}
+    fixed = {
+        key: reader.scalar(f"fixed.{key}", value) for key, value in reader.settings("fixed", is_table_of_values).items()
+    }
     for key in space:
         if key in fixed:
             reader.fail(f"fixed.{key}", "is in [space] as well; remove it from one of them")
-    derived, quantities = reader.derived((*space, *fixed, SEED))
+    settings = (*space, *fixed, SEED)
+    if found := clash(settings):
+        inner, outer = found
+        table = "space" if inner in space else "fixed"
+        reader.fail(f"{table}.{inner}", f"'{outer}' is a setting, so it can't be a table as well; rename one of them")
+    derived, quantities = reader.derived(settings)
     metrics = {key: reader.quantity(f"metrics.{key}", key, value) for key, value in reader.table("metrics").items()}
     for key in metrics:
         if key in derived:
             reader.fail(f"metrics.{key}", "is in [derived] as well; label, unit and scale belong there")
     collapsed = reader.text("collapsed") if "collapsed" in record else None
     if collapsed is not None:
-        reader.expression("collapsed", collapsed)
+        reader.expression("collapsed", collapsed, settings)
     return Study(
         name=reader.text("name", "study"),
         strategy=reader.text("strategy", example='"random"'),
@@ -120,6 +131,19 @@ class _Reader:
     def table(self, key: str) -> dict[str, Any]:
         value = self.record.get(key, {})
         return value if isinstance(value, dict) else self.fail(key, f"must be a table, [{key}], not {value!r}")
+
+    def settings(self, key: str, is_table: Callable[[Any], bool]) -> dict[str, Any]:
+        """The values in [space] or [fixed], and in the tables inside, by dotted names such as `model.width`."""
+        try:
+            flat = flatten(nest(self.table(key)), is_table)  # "a.b" and b in [a] are the same
+        except ValueError as error:
+            self.fail(key, f"{error}; remove one of them")
+        except RecursionError:
+            self.fail(key, "has too many tables inside of tables")
+        for name in flat:
+            if not all(name.split(DOT)):
+                self.fail(f"{key}.{name}", "a part of this name is empty; a dot in a name stands for a table")
+        return flat
 
     def parts(self, key: str, value: dict[str, Any], known: tuple[str, ...], of: str) -> None:
         """Refuse unknown keys in an inline table."""
@@ -249,15 +273,19 @@ class _Reader:
                 value = value.get("value")
             if not isinstance(value, str):
                 self.fail(key, f'its value must be an expression in quotes, such as "1 - accuracy", not {value!r}')
-            for used in self.expression(key, value):
+            for used in self.expression(key, value, settings):
                 if used in table and used not in expressions:
                     self.fail(key, f"uses '{used}', which is not derived yet; put it below '{used}'")
             expressions[name] = value.strip()
         return expressions, quantities
 
-    def expression(self, key: str, text: str) -> set[str]:
+    def expression(self, key: str, text: str, settings: tuple[str, ...]) -> set[str]:
         """The names in an expression. Raises StudyError if it is not valid."""
         try:
-            return names_in(text.strip())
+            names = names_in(text.strip())
         except ValueError as error:
             self.fail(key, f'"{text}" {error}')
+        for name in names:
+            if found := clash((name, *settings)):
+                self.fail(key, f"\"{text}\" names '{name}', but the setting '{found[1]}' is no table")
+        return names

@@ -50,6 +50,13 @@ def test_an_option_that_there_is_not_is_one_line(capsys, name):
     assert "--lgos: unknown (did you mean '--logs'?)" in said and said.endswith("--help\n")
 
 
+@pytest.mark.parametrize("name", ["master", "worker", "status", "best", "doctor"])
+def test_a_folder_is_not_replaced_by_a_second_one_in_silence(capsys, name):
+    with pytest.raises(SystemExit) as end:
+        cli.run(name, ["--logs", "a", "--logs", "b"])
+    assert end.value.code == 2 and "--logs: stands there twice, but this command takes one folder" in complaint(capsys)
+
+
 @pytest.mark.parametrize(
     ("argv", "wanted"),
     [
@@ -58,13 +65,21 @@ def test_an_option_that_there_is_not_is_one_line(capsys, name):
         (["worker", "--logs", "HERE/file"], "is not a directory"),
         (["status", "--logs", "HERE"], "no study there"),
         (["results", "--logs", "HERE"], "no study there"),
-        (["report", "--logs", "HERE"], "no study there"),
+        (["report", "--logs", "HERE"], "no study there (no study.json); give another folder with --logs, or start one"),
+        (["best", "--logs", "HERE/nowhere"], "no study there, because there is no such folder; give another one with"),
+        (["status", "--logs", "HERE/above"], "no study there, but below it; give one of these with --logs: "),
+        (
+            ["results", "--logs", "HERE/above/a", "HERE/above/a", "--best", "3"],
+            "--best: is for the trials of one study",
+        ),
         (["doctor", "--wait", "9999"], "must be 0 to 3600 seconds"),
     ],
 )
 def test_what_a_command_can_not_do_is_one_line(capsys, monkeypatch, tmp_path, argv, wanted):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
+    (tmp_path / "above" / "a").mkdir(parents=True)
+    (tmp_path / "above" / "a" / "study.json").write_text("{}")
     assert cli.main([word.replace("HERE", str(tmp_path)) for word in argv]) == 2
     assert wanted in complaint(capsys)
 
@@ -73,6 +88,11 @@ def test_what_a_command_can_not_do_is_one_line(capsys, monkeypatch, tmp_path, ar
     ("error", "code", "line"),
     [
         (UserError("a.toml: no"), 2, "error: a.toml: no\n"),
+        (
+            ModuleNotFoundError(name="rich"),
+            2,
+            "error: rich is not installed; install it with: pip install filelock rich\n",
+        ),
         (StudyError("a.toml: no"), 2, "error: a.toml: no\n"),
         (OSError(errno.EACCES, "Permission denied", "/x"), 2, "error: /x: Permission denied\n"),
         (OSError(errno.EXDEV, "Invalid cross-device link", "/x", None, "/y"), 2, "error: /y: Invalid cross-device"),

@@ -23,25 +23,27 @@ PROGRAMS = [
     "-m foldertune results",
     "-m foldertune status",
     "-m foldertune report",
+    "-m foldertune best",
     "-m foldertune doctor",
 ]
 
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
-STUDY = {"errors", "shipped", "text", "space", "derived", "protocol", "study", "study_file"}
+STUDY = {"errors", "shipped", "text", "nesting", "space", "derived", "protocol", "study", "study_file"}
 TABLES = {*STUDY, "tables", "formats", "rows"}
 FACTS = {*TABLES, "trouble", "reading"}
 COMMANDS = {*FACTS, "strategies", "trainer", "running", "launch", "figures", "terminal", "findings", "page", "doctor"}
 ARROWS = {
     "errors": set(),
+    "nesting": set(),
     "shipped": set(),
     "space": set(),
     "text": set(),
     "trouble": {"errors", "text"},
     "derived": {"errors"},
-    "protocol": {"errors", "text"},
-    "study": {"space", "derived", "shipped", "errors", "text"},
-    "study_file": {"study", "space", "derived", "shipped", "errors", "text"},
+    "protocol": {"errors", "text", "nesting"},
+    "study": {"space", "derived", "nesting", "shipped", "errors", "text"},
+    "study_file": {"study", "space", "derived", "nesting", "shipped", "errors", "text"},
     "tables": {"errors", "text", "protocol"},
     "formats": {"tables", "errors", "text", "protocol"},
     "rows": {"tables", "formats", "study", "space", "protocol", "text"},

@@ -29,6 +29,7 @@ from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices, limit_threads
 from foldertune.launch.search import ALL_FAILED, run
+from foldertune.nesting import nest
 from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, printable
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
@@ -167,7 +168,7 @@ def check_settings(study: Study, source: str) -> None:
     for key, options in values.items():
         for option in options:
             try:
-                check({**first, key: option})
+                check(nest({**first, key: option}))
             except ValueError as error:
                 raise StudyError(f"{source}: {error}") from None
 

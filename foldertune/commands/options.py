@@ -7,12 +7,40 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+
+class Once(argparse.Action):
+    """Keeps the option's value. Given twice, it is an error: the second would silently replace the first."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Set the value."""
+        if getattr(namespace, self.dest) is not self.default:
+            raise argparse.ArgumentError(self, "stands there twice, but this command takes one folder")
+        setattr(namespace, self.dest, values)
+
+
+class Several(argparse.Action):
+    """Collects the option's values, also when it is given several times."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Add these values."""
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*([] if before is self.default else before), *values])
 
 
 def add_logs(parser: argparse._ActionsContainer) -> None:
     """Add the option --logs, the shared folder."""
     help = "the shared folder (default: logs)"
-    parser.add_argument("--logs", type=path, default=Path("logs"), metavar="DIR", help=help)
+    parser.add_argument("--logs", type=path, action=Once, default=Path("logs"), metavar="DIR", help=help)
+
+
+def add_several_logs(parser: argparse._ActionsContainer) -> None:
+    """Add the option --logs, the folders of one or several studies."""
+    parser.add_argument(
+        "--logs", type=path, nargs="+", action=Several, default=[Path("logs")], metavar="DIR",
+        help="shared folders, kept ones, or directories that hold such folders (default: logs)",
+    )  # fmt: skip
 
 
 def add_checkpoint_every(parser: argparse._ActionsContainer) -> None:

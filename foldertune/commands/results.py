@@ -8,6 +8,7 @@
     {program} --group  mean and deviation over trials of equal settings
     {program} --group width --columns loss --out t.tex
     {program} --keep kept  save the whole study in a small form
+    {program} --logs one two  compare studies: a row for each
 
 CONDITION is a column, one of = != < <= > >=, and a value. You can write a share
 in per cent: 'error_rate<1%'. 'error=' selects the trials without an error,
@@ -28,15 +29,17 @@ import sys
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-from foldertune.commands.options import add_logs, path
+from foldertune.commands.options import add_several_logs, path
 from foldertune.errors import StudyError
 from foldertune.formats import FORMATS, to_parquet
 from foldertune.protocol import Folder, printable, write_whole
 from foldertune.reading.archive import read_archive, write_archive
+from foldertune.reading.comparison import Comparison
 from foldertune.reading.reader import read_results
 from foldertune.reading.results import Results
 from foldertune.reading.samples import group_by, group_columns
-from foldertune.reading.terminal.table import main_columns, print_table, shown
+from foldertune.reading.studies import find_studies, read_all
+from foldertune.reading.terminal.table import main_columns, print_comparison, print_table, shown
 from foldertune.reading.words import best_first
 from foldertune.rows import Row, columns, results_csv, searched_and_metric, with_derived
 from foldertune.study import Study
@@ -58,7 +61,7 @@ WHOLE = ("csv", "json", "parquet")  # formats for programs: with all columns
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    add_logs(parser)
+    add_several_logs(parser)
     group = parser.add_argument_group("which trials")
     number = group.add_mutually_exclusive_group()
     number.add_argument("--best", type=int, metavar="N", help="the first N trials (default: 10)")
@@ -110,16 +113,20 @@ def check_arguments(arguments: argparse.Namespace) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Print the best trials, or do what the options ask for. Returns the exit code. Raises StudyError, TableError."""
     check_arguments(arguments)
-    results = read_results(arguments.logs, epochs=bool(arguments.keep))
+    logs, *others = find_studies(arguments.logs)
+    if others:
+        compare(arguments)
+        return 0
+    results = read_results(logs, epochs=bool(arguments.keep))
     for complaint in results.complaints:
         print(f"left out: {printable(complaint)}", file=sys.stderr)
     if missing := results.study.missing_library():
         print(printable(missing), file=sys.stderr)
-    mend_table(Folder(arguments.logs), [Row.from_trial(trial) for trial in results.trials])
+    mend_table(Folder(logs), [Row.from_trial(trial) for trial in results.trials])
     if arguments.keep:
-        keep(results, arguments.logs, arguments.keep)
+        keep(results, logs, arguments.keep)
     else:
-        print_trials(results, arguments)
+        print_trials(results, logs, arguments)
     return 0
 
 
@@ -147,7 +154,22 @@ def keep(results: Results, logs: Path, out: Path) -> None:
     print(f"{out}: {len(kept.trials)} trials, {counted(len(kept.lost), 'lost attempt')}{left_out}")
 
 
-def print_trials(results: Results, arguments: argparse.Namespace) -> None:
+def compare(arguments: argparse.Namespace) -> None:
+    """Show a row for each study, and in what they differ. Raises TableError for options that need a single study."""
+    for option in ("best", "all", "where", "sort", "columns", "group", "keep"):
+        if getattr(arguments, option) not in (None, False):
+            raise TableError(f"--{option}: is for the trials of one study; give a single folder with --logs")
+    comparison = Comparison(read_all(arguments.logs))
+    study, rows = comparison.entries[0].results.study, comparison.rows
+    if arguments.out:
+        write(arguments.out, arguments.format, study, list(rows[0]), rows)
+    elif arguments.format in FORMATS:
+        sys.stdout.write(to_text(arguments.format, study, list(rows[0]), rows))
+    else:
+        print_comparison(comparison)
+
+
+def print_trials(results: Results, logs: Path, arguments: argparse.Namespace) -> None:
     """Show the trials, or groups of them, with the columns and in the format that the options name."""
     study = results.study
     rows = with_derived(study, [Row.from_trial(trial) for trial in results.ranking])
@@ -174,7 +196,7 @@ def print_trials(results: Results, arguments: argparse.Namespace) -> None:
     else:
         title = ", ".join([f"{len(chosen)} of {what}", *(arguments.where or ()), order])
         in_order = arguments.sort is None
-        print_table(Folder(arguments.logs), study, rows, chosen, keys, title=title, in_order=in_order)
+        print_table(Folder(logs), results, rows, chosen, keys, title=title, in_order=in_order)
 
 
 def known_columns(study: Study, rows: Sequence[Row]) -> list[str]:

@@ -17,8 +17,7 @@ from foldertune.commands.options import add_logs
 from foldertune.protocol import Folder, printable
 from foldertune.reading.archive import open_study, read_archive
 from foldertune.reading.reader import Reader
-from foldertune.reading.results import Results
-from foldertune.reading.terminal.live import render
+from foldertune.reading.terminal.live import print_state
 from foldertune.reading.terminal.screen import open_screen
 from foldertune.trouble import Trouble
 
@@ -48,13 +47,6 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         print_state(reader.read())
     return 0
-
-
-def print_state(results: Results) -> None:
-    """Print the state of a search."""
-    from rich.console import Console
-
-    Console(highlight=False).print(render(results))
 
 
 def watch(reader: Reader) -> None:

@@ -61,6 +61,7 @@ from foldertune.protocol.files import (
     BrokenFile,
     append_line,
     read_bytes,
+    read_tail,
     sync,
     write_whole,
 )
@@ -68,7 +69,17 @@ from foldertune.protocol.folder import Claim, Folder, LeaseLost
 from foldertune.protocol.leases import DEFAULT_LEASE, SHORTEST_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
 from foldertune.protocol.names import TrialName, host_name, new_owner, own_host, temporary_name, writer_of
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
-from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
+from foldertune.protocol.trial import (
+    SECONDS,
+    YEAR,
+    Record,
+    Trial,
+    parse_time,
+    read_object,
+    read_records,
+    to_line,
+    utc_now,
+)
 from foldertune.text import printable
 
 __all__ = [
@@ -78,8 +89,10 @@ __all__ = [
     "MAX_LOOK_BACK",
     "MAX_REPORTS",
     "SAFE",
+    "SECONDS",
     "SHORTEST_LEASE",
     "SIGNS_PER_LEASE",
+    "YEAR",
     "BrokenFile",
     "Claim",
     "Folder",
@@ -98,10 +111,12 @@ __all__ = [
     "new_owner",
     "own_host",
     "owner_has_died",
+    "parse_time",
     "printable",
     "read_bytes",
     "read_object",
     "read_records",
+    "read_tail",
     "sync",
     "temporary_name",
     "to_line",

@@ -20,6 +20,19 @@ class BrokenFile(UserError):
     """A file does not hold what its name promises. The message gives the path, what is wrong and the remedy."""
 
 
+def read_tail(path: str, most: int) -> bytes:
+    """The last bytes of a regular file; empty if it is not such a file, or can't be read."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | SAFE)
+        try:
+            status = os.fstat(descriptor)
+            if stat.S_ISREG(status.st_mode):
+                return os.pread(descriptor, most, max(0, status.st_size - most))
+        finally:
+            os.close(descriptor)
+    return b""
+
+
 def read_bytes(path: str, limit: int | None = None, *, last_words: tuple[bytes, ...] = ()) -> bytes:
     """The contents of a regular file of at most `limit` bytes (default: MAX_BYTES).
 

@@ -29,6 +29,7 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from foldertune.nesting import nest
 from foldertune.protocol import checkpoints
 from foldertune.protocol.files import (
     SAFE,
@@ -191,7 +192,7 @@ class Folder:
         """
         if self.has(name):
             return False
-        first: Record = {"settings": settings, "lease": lease}
+        first: Record = {"settings": nest(settings), "lease": lease}
         if timeout is not None:
             first["timeout"] = timeout
         if lost:
@@ -212,7 +213,7 @@ class Folder:
     def record_failure(self, name: TrialName, settings: Record, lost: Sequence[str]) -> TrialName:
         """Count a trial that has used up its attempts: a file of its own, beside the lost ones, says why."""
         seen = name.to("seen")
-        lines = to_line({"settings": settings, "lost": list(lost)})
+        lines = to_line({"settings": nest(settings), "lost": list(lost)})
         lines += to_line({"error": lost[-1] if lost else "lost", "time": utc_now()})
         write_whole(self.locate(seen), lines, sync=True)
         return seen

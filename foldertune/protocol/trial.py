@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Sequence
@@ -10,10 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from foldertune.nesting import flatten
 from foldertune.protocol.files import BrokenFile, read_bytes
 from foldertune.protocol.names import TrialName
 
 Record = dict[str, Any]
+SECONDS = "seconds"  # how long a training took: a metric of every result, computed if the training returns none
+YEAR = 365 * 86400.0  # if a trial seems to take longer, someone has set the clock
 LAST_WORDS = (b'{"result"', b'{"error"')  # the beginnings of a story's last line
 
 
@@ -22,15 +26,16 @@ class Trial:
     """One trial's file, read. `epochs` are those of the last claim; `result` is None unless training succeeded."""
 
     name: TrialName
-    settings: Record
+    settings: Record  # by dotted names: those of a table `model` are `model.width`, `model.depth`, …
     lease: float | None = None  # seconds of silence after which the master gives the trial to another worker
     timeout: float | None = None  # seconds an attempt may take
     lost: list[str] = field(default_factory=list)  # why each earlier attempt was lost
-    claim: Record = field(default_factory=dict)
+    claim: Record = field(default_factory=dict)  # of the last worker; `until`: when it gave the trial back
+    earlier: list[Record] = field(default_factory=list)  # the claims of workers that gave it back before
     epochs: list[Record] = field(default_factory=list)
     result: Record | None = None
     error: str | None = None
-    traceback: str | None = None
+    traceback: str | None = None  # of the error, if the training code raised it
     finished: str | None = None  # UTC, ISO 8601
     is_verdict: bool = False  # written by the master, because the trial had used up its attempts: nobody claimed it
 
@@ -40,13 +45,22 @@ class Trial:
         if not records or not isinstance(records[0].get("settings"), dict):
             raise BrokenFile(f'{path}: the first line must be {{"settings": {{…}}}} and end with a newline')
         first = records[0]
-        trial = cls(name, first["settings"], _seconds(first.get("lease")), _seconds(first.get("timeout")))
+        try:
+            settings = flatten(first["settings"])
+        except (ValueError, RecursionError) as error:
+            raise BrokenFile(f"{path}: its settings: {error}") from None
+        trial = cls(name, settings, _seconds(first.get("lease")), _seconds(first.get("timeout")))
         if isinstance(first.get("lost"), list):
             trial.lost = [str(reason) for reason in first["lost"]]
         for record in records[1:]:
             is_epoch = next(iter(record), None) == "epoch"  # its metrics may have any names, also `claimed` or `error`
             if "claimed" in record and not is_epoch:  # an earlier owner gave the trial back: its lines do not count
-                trial.claim, trial.epochs, trial.result, trial.error, trial.finished = record, [], None, None, None
+                if trial.claim:
+                    trial.earlier.append(trial.claim)
+                trial.claim, trial.epochs, trial.result = record, [], None
+                trial.error = trial.traceback = trial.finished = None
+            elif "given_back" in record and not is_epoch and trial.claim:
+                trial.claim = {**trial.claim, "until": record.get("time")}
             elif trial.result is not None or trial.error is not None:
                 continue  # lines after the last word do not count either
             elif "epoch" in record:
@@ -61,7 +75,18 @@ class Trial:
         trial.is_verdict = trial.error is not None and not trial.claim
         if name.state == "seen" and trial.result is None and trial.error is None:
             raise BrokenFile(f"{path}: ends without a result")
+        if trial.result is not None and SECONDS not in trial.result and (seconds := trial.seconds_at_work) is not None:
+            trial.result[SECONDS] = seconds
         return trial
+
+    @property
+    def seconds_at_work(self) -> float | None:
+        """The time from the claim to the result, and before from each claim until the trial was given back."""
+        seconds = _time_between(self.claim.get("time"), self.finished)
+        if seconds is None:
+            return None
+        before = [_time_between(claim.get("time"), claim.get("until")) or 0.0 for claim in self.earlier]
+        return round(sum(before, seconds), 3)
 
     @property
     def reached(self) -> str:
@@ -91,8 +116,28 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _time_between(start: Any, end: Any) -> float | None:
+    times = parse_time(start), parse_time(end)
+    if times[0] is None or times[1] is None or not 0 <= times[1] - times[0] < YEAR:
+        return None
+    return times[1] - times[0]
+
+
 def _seconds(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and 0 < value < 1e9 else None
+
+
+def parse_time(text: Any) -> float | None:
+    """A UTC time in ISO 8601 as seconds since 1970; None if `text` is not such a time."""
+    return _parse_time(text) if isinstance(text, str) else None
+
+
+@functools.lru_cache(maxsize=2**16)  # an open view parses the same times again and again
+def _parse_time(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
 
 
 def utc_now() -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.errors import StudyError
+from foldertune.nesting import nest
 from foldertune.protocol import BrokenFile, Folder, Record, Trial, TrialName, read_records, to_line, write_whole
 from foldertune.reading.results import Results
 from foldertune.rows import Row, results_csv
@@ -24,6 +25,7 @@ from foldertune.study_file import study_from_record
 
 FILES = {"study.json", "results.csv", "trials.jsonl", "report"}  # `report` is the folder of a report
 LIMIT = 2**31  # bytes of trials.jsonl: some hundred thousand trials
+MOST_BELOW = 5  # studies that an error names
 DIGITS = 5  # significant digits of an epoch's metrics
 
 
@@ -38,8 +40,24 @@ def open_study(path: Path) -> tuple[Folder, Study]:
     except OSError as error:
         raise StudyError(f"{error.filename or path}: {error.strerror}") from None
     if record is None:
-        raise StudyError(f"{path}: no study there (no study.json); start one with: {command('master', '--logs', path)}")
+        raise StudyError(f"{path}: {_why_there_is_none(path)}")
     return folder, study_from_record(record, str(folder.study))
+
+
+def is_study(path: Path) -> bool:
+    """Is this the folder of a study?"""
+    return any((path / name).exists() for name in ("study.json", "study.json.done"))
+
+
+def _why_there_is_none(path: Path) -> str:
+    """What is there instead of a study, and what to do."""
+    start = f"start one with: {command('master', '--logs', path)}"
+    if not path.exists():
+        return f"no study there, because there is no such folder; give another one with --logs, or {start}"
+    below = sorted(str(child) for child in path.iterdir() if is_study(child)) if path.is_dir() else []
+    if below:
+        return f"no study there, but below it; give one of these with --logs: {', '.join(below[:MOST_BELOW])}"
+    return f"no study there (no study.json); give another folder with --logs, or {start}"
 
 
 def read_archive(path: Path) -> Results:
@@ -109,10 +127,11 @@ def _read_trials(path: Path) -> Iterator[Trial]:
 def _pack(trial: Trial) -> Record:
     """A trial as one line. Missing values are left out."""
     story: Record = {
-        "settings": trial.settings,
+        "settings": nest(trial.settings),
         "lease": trial.lease,
         "timeout": trial.timeout,
         "lost": trial.lost or None,
+        "earlier": trial.earlier or None,
         "claim": trial.claim or None,
         "epochs": _pack_epochs(trial.epochs) or None,
         "result": trial.result,
@@ -138,6 +157,9 @@ def _rounded(value: Any) -> Any:
 def _unpack(record: Record) -> Iterable[Record]:
     """The lines of a trial's file, from its packed line."""
     yield {key: record[key] for key in ("settings", "lease", "timeout", "lost") if key in record}
+    for claim in record.get("earlier", ()):
+        yield {"claimed": None, **claim}
+        yield {"given_back": None, "time": claim.get("until")}
     if record.get("claim"):
         yield {"claimed": None, **record["claim"]}
     for block in record.get("epochs", []):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foldertune.study import Quantity
@@ -19,6 +20,17 @@ class Picture:
     name: str
     caption: str
     draw: Callable[[], Figure]
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a training printed, as a value in a table: the last lines, and the file with all of it."""
+
+    file: Path | None
+    lines: str = ""
+
+    def __str__(self) -> str:
+        return self.file.name if self.file else self.lines
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from foldertune.protocol import Trial, TrialName
-from foldertune.reading.spans import parse_time
+from foldertune.protocol import Trial, TrialName, parse_time
 from foldertune.study import Quantity, Study
 from foldertune.tables import finite, short
 
@@ -39,6 +39,8 @@ class Setback:
     reason: str
     worker: str | None
     epochs: int  # the last epoch that was reported
+    output: Path | None = None  # the file with what the training printed
+    traceback: str | None = None  # of the error that the training code raised
 
     @property
     def is_final(self) -> bool:

@@ -5,8 +5,10 @@ If the trials can't answer a question, the sentence says so.
 
 from __future__ import annotations
 
+from foldertune.protocol import printable, read_tail
 from foldertune.reading import figures
-from foldertune.reading.content import Findings, Picture, Table
+from foldertune.reading.content import Findings, Picture, Printed, Table
+from foldertune.reading.facts import Setback
 from foldertune.reading.importance import FEWEST, Importance
 from foldertune.reading.results import Results
 from foldertune.reading.words import described, duration, listed, words
@@ -17,6 +19,10 @@ __all__ = ["NOT_ENOUGH", "Findings", "Picture", "Table", "find"]
 NOT_ENOUGH = "not enough data"
 FEW = 5  # the best trials; a sentence tells how close they are
 MOST_COMPLAINTS = 3
+LINES_PRINTED, MOST_PRINTED = (
+    12,
+    4096,
+)  # the last lines of what a failed training printed; bytes in which they are sought
 
 
 def find(results: Results) -> Findings:
@@ -124,7 +130,7 @@ def say_course(results: Results) -> list[str]:
     answers = [
         f"{counted(len(results.trials), 'trial')} by {counted(len(work.workers), 'worker')} on "
         f"{counted(len(work.machines), 'host')}, at most {work.most_at_once} at once, "
-        f"in {duration(work.seconds)}{rate}."
+        f"in {duration(work.at_work)}{rate}."
     ]
     course = results.course
     if len(course.values) > 1:
@@ -167,6 +173,7 @@ def say_lost(results: Results) -> str:
 
 def setbacks_table(results: Results) -> Table:
     """A table with a row for each lost attempt and each failed trial."""
+    any_printed = any(setback.output or setback.traceback for setback in results.setbacks)
     rows = [
         {
             "trial": setback.name.number,
@@ -175,7 +182,17 @@ def setbacks_table(results: Results) -> Table:
             "worker": setback.worker,
             "epochs": setback.epochs,
             "reason": setback.reason,
+            **({"printed": _printed(setback)} if any_printed else {}),
         }
         for setback in results.setbacks
     ]
     return Table("Failures and lost attempts, with their reasons.", rows)
+
+
+def _printed(setback: Setback) -> Printed | None:
+    """What an attempt printed; of a failed trial the last lines, with its traceback."""
+    if not setback.is_final:
+        return Printed(setback.output) if setback.output else None
+    tail = read_tail(str(setback.output), MOST_PRINTED).decode(errors="replace") if setback.output else ""
+    lines = [*tail.splitlines(), *(setback.traceback or "").splitlines()][-LINES_PRINTED:]
+    return Printed(setback.output, "\n".join(map(printable, lines))) if lines else None

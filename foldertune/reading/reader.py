@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Reader:
         self._leases = Leases(DEFAULT_LEASE, clock)
         self._settled: dict[TrialName, Trial] = {}  # seen and lost: they never change
         self._in_hand: dict[TrialName, _InHand] = {}
+        self._heard: dict[TrialName, float] = {}  # the last heartbeats of lost attempts
+        self._outputs: dict[tuple[int, int], Path] = {}
         self._complaints: dict[TrialName, str] = {}
         self._met: dict[TrialName, None] = {}  # setbacks, in the order in which they were met
 
@@ -70,6 +73,8 @@ class Reader:
             pending=frozenset(name.number for name in names if name.state == "pending"),
             complete=self.folder.is_complete(),
             met=list(self._met),
+            heard=self._heard | {name: watched.last[2] / 1e9 for name, watched in self._in_hand.items()},
+            outputs=self._outputs,
             silences={name: watched.silence for name, watched in self._in_hand.items() if name.state == "taken"},
         )
 
@@ -80,6 +85,8 @@ class Reader:
                 self._settled[name] = trial
                 if trial.result is None:
                     self._met[name] = None
+                if name.state == "lost":
+                    self._look_beside(name)
         listed = set(names)  # a counted trial stays counted, even if this listing lacks its name
         lost = [trial for name, trial in self._settled.items() if name.state == "lost" and name in listed]
         retried = {trial.name.number: trial.name.attempt for trial in lost if trial.is_verdict}  # but it may be retried
@@ -88,10 +95,17 @@ class Reader:
 
     def _read_in_hand(self, names: list[TrialName]) -> list[Trial]:
         self._leases.look(set(self._in_hand))
-        begun = [name for name in names if name.state in ("taken", "done")]
+        begun = [name for name in names if name.state != "pending" or name.attempt > 1]  # that one may be given back
         watched = {name: found for name in begun if (found := self._watch(name)) is not None}
         self._in_hand = watched
         return [found.trial for found in watched.values()]
+
+    def _look_beside(self, name: TrialName) -> None:
+        """Note when a lost attempt gave its last heartbeat, and where its output is."""
+        with contextlib.suppress(OSError):
+            self._heard[name] = self.folder.signature(name)[2] / 1e9
+        if (output := self.folder.output_of(name)).is_file():
+            self._outputs[name.number, name.attempt] = output
 
     def _watch(self, name: TrialName) -> _InHand | None:
         """A trial in hand. Its file is read if it has grown, and checked for a heartbeat in any case."""

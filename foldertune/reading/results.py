@@ -12,9 +12,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from foldertune.protocol import Record, Trial, TrialName
+from foldertune.protocol import SECONDS, YEAR, Record, Trial, TrialName, parse_time
 from foldertune.reading.facts import (
     Column,
     Course,
@@ -31,13 +32,13 @@ from foldertune.reading.facts import (
 )
 from foldertune.reading.importance import Importance, measure_importance
 from foldertune.reading.samples import Sample
-from foldertune.reading.spans import Work, parse_time
+from foldertune.reading.spans import Work
 from foldertune.space import Categorical, identity
 from foldertune.study import Quantity, Study
 from foldertune.tables import finite
 
-YEAR = 365 * 86400.0  # seconds; if a trial seems to take longer, someone has set the clock
-NOT_MEASURES = ("epoch", "seconds")
+ALIVE = 60.0  # seconds without a heartbeat after which a worker does not count as at work; one comes every 15 s
+NOT_MEASURES = ("epoch", SECONDS)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Group:
     @cached_property
     def seconds(self) -> float:
         """The mean training time; infinite if no trial has one."""
-        return Sample.of((trial.result or {}).get("seconds") for trial in self.trials).mean
+        return Sample.of((trial.result or {}).get(SECONDS) for trial in self.trials).mean
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Results:
     trials: list[Trial]  # the counted trials, including those that failed
     in_hand: list[Trial] = field(default_factory=list)  # being trained, or waiting to be counted
     lost: list[Trial] = field(default_factory=list)  # attempts that ended without a result
+    given_back: list[Trial] = field(default_factory=list)  # trials that were begun, and wait for another worker
     surplus: list[Trial] = field(default_factory=list)  # attempts at a trial that is counted already
     complaints: list[str] = field(default_factory=list)  # a line about each file that could not be read
     listed: frozenset[int] = (
@@ -97,7 +99,11 @@ class Results:
     pending: frozenset[int] = frozenset()  # the numbers of the trials that wait for a worker
     complete: bool = False
     kept: bool = False  # read from the small form of a finished study, so nobody works there
+    heard: Mapping[TrialName, float] = field(default_factory=dict)  # when lost and running ones last gave a heartbeat
     silences: Mapping[TrialName, Silence] = field(default_factory=dict)  # of running trials, if a reader watches them
+    outputs: Mapping[tuple[int, int], Path] = field(
+        default_factory=dict
+    )  # what lost attempts printed, by trial, attempt
     met: Sequence[TrialName] = ()  # setbacks, in the order in which the reader has met them
 
     @classmethod
@@ -110,7 +116,10 @@ class Results:
             trials=[counted[number] for number in sorted(counted)],
             in_hand=[t for t in ordered if t.name.state in ("taken", "done") and t.name.number not in counted],
             lost=[t for t in ordered if t.name.state == "lost" and not t.is_verdict],
-            surplus=[t for t in ordered if t.name.state != "lost" and t is not counted.get(t.name.number, t)],
+            given_back=[t for t in ordered if t.name.state == "pending" and t.claim],
+            surplus=[
+                t for t in ordered if t.name.state not in ("lost", "pending") and t is not counted.get(t.name.number, t)
+            ],
             **facts,
         )
 
@@ -344,31 +353,34 @@ class Results:
     @cached_property
     def work(self) -> Work:
         """All attempts that left a trace, with the times at which workers worked on them."""
-        return Work.of((*self.trials, *self.lost, *self.in_hand, *self.surplus))
+        return Work.of((*self.trials, *self.lost, *self.in_hand, *self.given_back, *self.surplus), self.heard)
 
-    def elapsed(self, now: float) -> float | None:
-        """Seconds from the first claim to `now`, or to the last report if no trial runs; None before a claim."""
-        if self.work.began is None:
-            return None
-        return max(now - self.work.began, 0.0) if self.running else self.work.seconds
+    def worked(self, now: float) -> float | None:
+        """Seconds during which anyone trained, until `now` where somebody still does; None before a claim."""
+        at_work = {trial.name.number for trial in self.at_work(now)}
+        return self.work.until(now, at_work).at_work if self.work.spans else None
+
+    def at_work(self, now: float) -> list[Trial]:
+        """The running trials without those of workers that have been silent for long."""
+        return [trial for trial in self.running if now - self.heard.get(trial.name, now) < ALIVE]
 
     @cached_property
     def per_hour(self) -> float | None:
-        """Counted trials per hour, over the whole search; None before it has taken any time."""
-        return 3600 * len(self.trials) / self.work.seconds if self.work.seconds else None
+        """Counted trials per hour of work, over the whole search; None before it has taken any time."""
+        return 3600 * len(self.trials) / self.work.at_work if self.work.at_work else None
 
     def remaining(self, now: float) -> float | None:
         """Expected seconds to the end, if the trials left take the mean duration and no worker comes or goes.
 
         None if no trial runs, none is left, or no duration is known.
         """
-        durations = [span.seconds for span in self.work.counted.spans if 0 < span.seconds < YEAR]
-        left = self.asked - len(self.trials)
-        if not durations or not self.running or left <= 0:
+        durations = [seconds for trial in self.trials if (seconds := trial.seconds_at_work)]
+        left, running = self.asked - len(self.trials), self.at_work(now)
+        if not durations or not running or left <= 0:
             return None
         mean = math.fsum(durations) / len(durations)
-        begun = sum(min(self.age(trial, now) or 0.0, mean) for trial in self.running)
-        return min((left * mean - begun) / len(self.running), 10 * YEAR)
+        begun = sum(min(self.age(trial, now) or 0.0, mean) for trial in running)
+        return min((left * mean - begun) / len(running), 10 * YEAR)
 
     def age(self, trial: Trial, now: float) -> float | None:
         """Seconds since a trial was claimed, if its worker's clock is right; None if the time is unknown."""
@@ -391,7 +403,8 @@ class Results:
             name: text for number, lost in attempts for name, text in pair_reasons(list(lost), told.get(number, ()))
         }
         lost = [self._setback(trial, why_lost(trial, reasons.get(trial.name), self.study)) for trial in self.lost]
-        failed = [self._setback(trial, trial.error or "") for trial in self.failed]
+        last = {setback.name.number: setback for setback in lost}  # that of a failed trial tells the same story
+        failed = [self._setback(trial, trial.error or "", last.get(trial.name.number)) for trial in self.failed]
         return sorted((*lost, *failed), key=lambda setback: (setback.name.number, setback.name.attempt))
 
     def latest_setbacks(self, most: int) -> list[Setback]:
@@ -401,6 +414,8 @@ class Results:
         told = [setback for setback in self.setbacks if setback.is_final or setback.name.number not in failed]
         return sorted(told, key=lambda setback: place.get(setback.name, -1))[::-1][:most]
 
-    def _setback(self, trial: Trial, reason: str) -> Setback:
+    def _setback(self, trial: Trial, reason: str, last: Setback | None = None) -> Setback:
         epochs = trial.epochs[-1]["epoch"] if trial.epochs else 0
-        return Setback(trial.name, reason, trial.claim.get("claimed"), epochs)
+        output = self.outputs.get((trial.name.number, trial.name.attempt)) or (last.output if last else None)
+        traceback = trial.traceback or (last.traceback if last else None)
+        return Setback(trial.name, reason, trial.claim.get("claimed"), epochs, output, traceback)

@@ -6,23 +6,23 @@ clock is wrong, its trials appear at the wrong time.
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Iterable
+import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
 
-from foldertune.protocol import Trial
+from foldertune.protocol import Trial, TrialName, parse_time
 from foldertune.tables import finite
 
 INSTANT = 1e-3  # seconds; times are written in milliseconds
+PAUSE = 10.0  # seconds; while nobody trains for longer, the search is not at work
+GIVEN_BACK = "given back"
 
 
 @dataclass(frozen=True)
 class Span:
-    """One attempt at one trial by one worker, in seconds since 1970. A lost attempt ends with its last report."""
+    """One attempt at one trial by one worker, in seconds since 1970."""
 
     worker: str
     host: str
@@ -30,7 +30,7 @@ class Span:
     attempt: int
     start: float
     end: float
-    state: str  # seen, lost, taken or done
+    state: str  # seen, lost, taken, done or given back
 
     @property
     def seconds(self) -> float:
@@ -38,28 +38,23 @@ class Span:
         return self.end - self.start
 
 
-def parse_time(text: Any) -> float | None:
-    """A UTC time in ISO 8601 as seconds since 1970; None if `text` is not such a time."""
-    return _parse_time(text) if isinstance(text, str) else None
-
-
-@functools.lru_cache(maxsize=2**16)  # an open view parses the same times again and again
-def _parse_time(text: str) -> float | None:
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
-
-
-def span_of(trial: Trial) -> Span | None:
-    """The span of an attempt; None if its file does not name the worker and the time."""
-    start, worker = parse_time(trial.claim.get("time")), trial.claim.get("claimed")
-    if start is None or not isinstance(worker, str):
-        return None
-    reported = finite(trial.epochs[-1].get("seconds")) if trial.epochs else None
-    end = parse_time(trial.finished) or start + (reported or 0.0)
-    host, name = trial.claim.get("host"), trial.name
-    return Span(worker, str(host or "?"), name.number, name.attempt, start, max(start, end), name.state)
+def spans_of(trial: Trial) -> list[Span]:
+    """The spans of an attempt, and of the earlier ones that were given back; without those that name no time."""
+    claims = [*trial.earlier, trial.claim]
+    found = []
+    for before, claim in zip(range(len(claims) - 1, -1, -1), claims, strict=True):
+        start, worker = parse_time(claim.get("time")), claim.get("claimed")
+        if start is None or not isinstance(worker, str):
+            continue
+        given_back = before > 0 or "until" in claim
+        end = parse_time(claim.get("until")) or start
+        if not given_back:
+            reported = finite(trial.epochs[-1].get("seconds")) if trial.epochs else None
+            end = parse_time(trial.finished) or start + (reported or 0.0)
+        number, attempt = trial.name.number, trial.name.attempt - before
+        state = GIVEN_BACK if given_back else trial.name.state
+        found.append(Span(worker, str(claim.get("host") or "?"), number, attempt, start, max(start, end), state))
+    return found
 
 
 @dataclass(frozen=True)
@@ -69,17 +64,53 @@ class Work:
     spans: list[Span]
 
     @classmethod
-    def of(cls, trials: Iterable[Trial]) -> Work:
-        """All attempts that left a trace. Attempts in hand end at the latest known time."""
-        found = [span for span in map(span_of, trials) if span is not None]
-        latest = max((span.end for span in found), default=0.0)
-        found = [replace(span, end=latest) if span.state in ("taken", "done") else span for span in found]
+    def of(cls, trials: Iterable[Trial], heard: Mapping[TrialName, float]) -> Work:
+        """All attempts that left a trace.
+
+        An attempt in hand ends with its last heartbeat, or else at the latest known time. So does a lost one, if that
+        was before the trial's next attempt: otherwise the folder was copied, and the times of its files tell nothing.
+
+        Args:
+            heard: the times of the last heartbeats, in seconds since 1970.
+        """
+        trials = list(trials)
+        found = [span for trial in trials for span in spans_of(trial)]
+        latest, ended = max((span.end for span in found), default=0.0), {(s.number, s.attempt): s.start for s in found}
+        ended |= {(t.name.number, t.name.attempt): parse_time(t.finished) or math.inf for t in trials if not t.claim}
+        signs = {(name.number, name.attempt): time for name, time in heard.items()}
+        for k, span in enumerate(found):
+            sign = signs.get((span.number, span.attempt))
+            if span.state == "taken":
+                found[k] = replace(span, end=latest if sign is None else max(span.start, sign))
+            elif span.state == "lost" and sign and sign <= ended.get((span.number, span.attempt + 1), math.inf):
+                found[k] = replace(span, end=max(span.end, sign))
         return cls(sorted(found, key=lambda span: (span.start, span.number, span.attempt)))
+
+    def until(self, now: float, running: Collection[int]) -> Work:
+        """The same work, but that on the running trials goes on until `now`."""
+        on = [span.state == "taken" and span.number in running for span in self.spans]
+        return Work([replace(s, end=max(s.end, now)) if is_on else s for s, is_on in zip(self.spans, on, strict=True)])
 
     @cached_property
     def counted(self) -> Work:
         """The work on the trials that are counted."""
         return Work([span for span in self.spans if span.state == "seen"])
+
+    @cached_property
+    def times(self) -> list[tuple[float, float]]:
+        """The times during which anyone trained, each with its start and end, with the short breaks between trials."""
+        times: list[tuple[float, float]] = []
+        for start, end in sorted((span.start, span.end) for span in self.spans):
+            if times and start - times[-1][1] <= PAUSE:
+                times[-1] = times[-1][0], max(times[-1][1], end)
+            else:
+                times.append((start, end))
+        return times
+
+    @cached_property
+    def at_work(self) -> float:
+        """Seconds during which anyone trained, without the long breaks."""
+        return math.fsum(end - start for start, end in self.times)
 
     @cached_property
     def began(self) -> float | None:

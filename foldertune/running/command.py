@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.errors import UserError, did_you_mean
+from foldertune.nesting import flatten
 from foldertune.protocol import Record, TrialName
 from foldertune.running.process import Process
 from foldertune.running.signals import StopSignals
@@ -51,7 +52,7 @@ class CommandTrainer(Trainer):
 
     def check(self, study: Record) -> None:
         """Raise UserError if the command names a setting that the study does not have."""
-        known = {**flat(study.get("fixed") or {}), **flat_space(study.get("space") or {})}
+        known = {**flatten(study.get("fixed") or {}), **flat_space(study.get("space") or {})}
         for word in self._words:
             for match in _BRACES.finditer(word):
                 name = match[1]
@@ -68,7 +69,7 @@ class CommandTrainer(Trainer):
         self._result_file = os.path.abspath(out / RESULT)
         own = {"out": os.path.abspath(out), "device": self._device.partition(":")[0]}
         own |= {"trial": str(name.number), "attempt": str(name.attempt)}
-        values = {**own, **flat(settings)}
+        values = {**own, **flatten(settings)}
         try:
             words = [fill_in(word, values) for word in self._words]
             self._process = Process(words, self._signals, self._hear, environment=environment(self._device))
@@ -148,14 +149,6 @@ def fill_in(word: str, values: Record) -> str:
 def as_word(value: Any) -> str:
     """A setting as a word of a command line: text as it is, all else as JSON writes it."""
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def flat(settings: Record, prefix: str = "") -> Record:
-    """Nested settings with names such as `model.width`."""
-    pairs: Record = {}
-    for key, value in settings.items():
-        pairs |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return pairs
 
 
 def flat_space(space: Record, prefix: str = "") -> Record:

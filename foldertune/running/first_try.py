@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from foldertune.errors import StudyError, UserError
+from foldertune.nesting import nest
 from foldertune.protocol import Record, Trial, TrialName, printable
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ROUND, Trainer
@@ -62,7 +63,7 @@ def train(
     """Train, and say what is reported. Returns the last message. Raises Stopped when a signal comes."""
     trainer.prepare()
     with tempfile.TemporaryDirectory() as out:
-        trainer.begin(name, settings, 0, Path(out))
+        trainer.begin(name, nest(settings), 0, Path(out))
         while not signals.number:
             message = trainer.next(time.monotonic() + ROUND) or {}
             if "report" in message:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from foldertune.errors import UserError
+from foldertune.nesting import nest
 from foldertune.protocol import (
     SHORTEST_LEASE,
     BrokenFile,
@@ -218,7 +219,8 @@ class Worker:
         overtime, end_of_grace = time.monotonic() + (attempt.trial.timeout or math.inf), math.inf
         if self.trainer.wants_out:
             self.patiently(attempt.claim.make_out)
-        self.trainer.begin(attempt.claim.name, attempt.trial.settings, self.checkpoint_every, attempt.claim.out)
+        settings = nest(attempt.trial.settings)
+        self.trainer.begin(attempt.claim.name, settings, self.checkpoint_every, attempt.claim.out)
         while True:
             if self.signals.number and end_of_grace == math.inf:
                 end_of_grace = time.monotonic() + self.grace

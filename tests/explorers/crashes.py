@@ -101,7 +101,7 @@ def check(bench: Bench, trials: int) -> None:
     """Each trial is counted once, with the result of its own settings; results.csv agrees; nothing is left over."""
     bench.assert_complete(trials)
     for row in bench.rows():
-        assert row.status == "succeeded" and row.metrics == {"validation_error": row.settings["x"]}, row
+        assert row.status == "succeeded" and row.metrics["validation_error"] == row.settings["x"], row
     assert not list(bench.folder.checkpoints.iterdir()) and not bench.folder.aside.exists()
 
 

@@ -321,7 +321,7 @@ def test_a_result_put_there_by_hand_is_not_overwritten_by_ours(bench):
             file.write(story(0, value))
     os.unlink(path_of(bench, 0, "pending"))
     master.step()
-    assert folder.read(TrialName(0, 1, "seen")).result == {"validation_error": 0.1}
+    assert folder.read(TrialName(0, 1, "seen")).result["validation_error"] == 0.1
     [aside] = folder.aside.iterdir()
     assert aside.read_bytes() == story(0, 0.2)
 

@@ -169,16 +169,21 @@ def test_the_median_of_runs_ends_where_the_shortest_does():
     assert runs.median == Curve([1, 2], [8, 3])
 
 
-def test_a_table_on_a_terminal_leaves_columns_out_and_cuts_none(bench):
-    settings = {f"hyperparameter_{k}": 0.123456789 + k for k in range(12)}
+@pytest.mark.parametrize("options", [[], ["--columns"], ["--group"]])
+def test_a_table_on_a_terminal_leaves_columns_out_and_cuts_none(bench, options):
+    settings = {f"h{k}": 0.123456789 + k for k in range(12)}
     space = {name: {"type": "float", "low": 0.0, "high": 100.0} for name in settings}
     bench.folder.prepare()
     bench.folder.write_study({**RECORD, "space": space})
     write(bench.folder, TrialName(0, 1, "seen"), [{"settings": settings}, {"result": {"score": 0.25}}])
-    terminal = Terminal(bench, "-m", "foldertune", "results", "--logs", bench.logs)
+    options = options + [",".join(["trial", "score", *settings])] * (options == ["--columns"])
+    command = ("-m", "foldertune", "results", "--logs", bench.logs, *options)
+    terminal = Terminal(bench, *command)
     terminal.process.wait(timeout=60)
     terminal._reader.join(timeout=60)
     said = SHOWN.sub("", terminal.said).replace("\r", "")
     table, _, left_out = said.partition("No room for ")
     assert max(map(len, table.splitlines())) <= 80 and "0.1235" in table and "…" not in table
-    assert "hyperparameter_11" in left_out and "--columns" in left_out
+    assert "h11" in left_out and "--columns" in left_out and "| less -S" in left_out
+    piped = bench.finish(bench.start(*command))
+    assert "…" not in piped and all(f"{k}.12" in piped for k in range(12)) and "No room" not in piped

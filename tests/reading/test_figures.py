@@ -336,3 +336,20 @@ def test_the_same_data_make_the_same_figure(search):
         return file.getvalue()
 
     assert saved() == saved()
+
+
+@pytest.mark.parametrize("measures", [1, 2])
+def test_the_legend_of_curves_is_whole(measures):
+    """With many settings it has several lines, none of them longer than the figure is wide."""
+    space = {f"hyperparameter_{k}": {"type": "float", "low": 0.0, "high": 1.0} for k in range(9)}
+    study = {"name": "x", "strategy": "random", "trials": 3, "metric": "loss", "objective": "a:b", "space": space}
+    epochs = [{"epoch": k, **{f"loss{m}": k / (m + 2) for m in range(measures)}} for k in (1, 2)]
+    settings = dict.fromkeys(space, 0.123456)
+    trials = [Trial(TrialName(k, 1, "seen"), settings, epochs=epochs, result={"loss": k}) for k in range(3)]
+    figure = learning_curves_picture(Results.of(study_from_record(study, "x"), trials)).draw()
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+    told = legend.get_texts()[0].get_text()
+    assert "hyperparameter 8 0.1235)" in told and "hyperparameter 4 0.1235," in told and "…" not in told

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import shutil
 import stat
 import statistics
 import subprocess
@@ -279,6 +280,35 @@ def test_a_folder_that_may_only_be_read(bench):
     assert "best.csv: can't be written (Permission denied); choose another file\n" in written.stderr
 
 
+def test_a_copy_on_a_laptop_is_read_from_anywhere_without_a_trace(bench):
+    """A copy has other times of files, no permissions, and another place than the search had."""
+    folder, laptop, elsewhere = fill(bench), bench.path / "laptop", bench.path / "elsewhere"
+    put(folder, 12, {"rate": 0.1}, None, attempt=1, state="lost")
+    shutil.copytree(folder.path, laptop, copy_function=shutil.copyfile)
+    shutil.rmtree(folder.path)
+    elsewhere.mkdir()
+    for place in (laptop, laptop / "seen"):
+        os.chmod(place, stat.S_IRUSR | stat.S_IXUSR)
+    before = sorted(laptop.rglob("*"))
+
+    def say(program, *options):
+        command = [sys.executable, "-m", "foldertune", program, "--logs", "../laptop", *options]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        options = {"cwd": elsewhere, "env": environment, "capture_output": True, "text": True}
+        return subprocess.run(command, preexec_fn=respect_permissions, **options)
+
+    said = {program: say(program) for program in ("results", "status", "best", "report")}
+    page = say("report", "--out", ".")
+    for place in (laptop, laptop / "seen"):
+        os.chmod(place, stat.S_IRWXU)
+    assert "10 of 12 trials" in said["results"].stdout and "11 succeeded" in said["status"].stdout
+    assert json.loads(said["best"].stdout)["rate"] == 0.1
+    where = "../laptop/report: Permission denied; choose another folder with --out"
+    assert said["report"].returncode == 2 and said["report"].stderr == f"error: {where}\n"
+    assert page.returncode == 0 and "Best validation error" in (elsewhere / "report.html").read_text()
+    assert sorted(laptop.rglob("*")) == before
+
+
 # ---------------------------------------------------------------- formats
 
 
@@ -405,7 +435,9 @@ def fill_oddly(bench: Bench) -> Folder:
     put(folder, 21, {"rate": 0.1}, None, attempt=1, state="lost", epochs=[{"epoch": 1, "loss": 0.5}])
     with open(folder.locate(TrialName(11, 2, "lost")), "wb") as file:
         file.write(
-            to_line({"settings": {"rate": 0.1}}) + to_line({"error": "no memory", "time": "2026-01-01T00:00:00Z"})
+            to_line({"settings": {"rate": 0.1}})
+            + to_line({"claimed": "h-1-a"})
+            + to_line({"error": "no memory", "time": "2026-01-01T00:00:00Z"})
         )
     with open(folder.locate(TrialName(22, 1, "lost")), "wb") as file:
         file.write(to_line({"settings": {}}))  # never claimed

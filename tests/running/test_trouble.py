@@ -194,7 +194,7 @@ def test_a_result_waits_for_room(bench, folder, pending, monkeypatch):
     worker.trainer.end()
     assert sum(b'"result"' in data for data in calls) > 1
     [name] = folder.names()
-    assert name.state == "done" and folder.read(name).result == {"validation_error": 0.5}
+    assert name.state == "done" and folder.read(name).result["validation_error"] == 0.5
 
 
 def test_the_libc_is_there_to_drop_privileges():

@@ -38,6 +38,7 @@ def test_no_metric_costs_a_result(bench):
         "huge": None, "one": 0.5,
     }  # fmt: skip
     assert stories["values"].epochs == [{"epoch": 1, **kept}, {"epoch": 2, **kept}]
+    assert stories["values"].result.pop("seconds") >= 0
     assert stories["values"].result == {"validation_error": 0.25, "7": 1, "None": 2, **kept}
     for name in ("bytes", "complex", "unprintable", "long", "deep"):
         assert log.count(f"the metric '{name}' is left out") == 2, "once for the reports, once for the result"
@@ -50,7 +51,8 @@ def test_no_metric_costs_a_result(bench):
     epochs = [epoch["epoch"] for epoch in stories["many"].epochs]
     assert epochs[:30] == list(range(1, 31)) and epochs[-1] == 200 and 30 < len(epochs) < 90
     assert "so many reports" in log and "'note' is left out: it is too large" in log
-    assert stories["large"].result == {"validation_error": 0.75} and stories["large"].epochs == [{"epoch": 1}]
+    assert stories["large"].result["validation_error"] == 0.75 and "note" not in stories["large"].result
+    assert stories["large"].epochs == [{"epoch": 1}]
     assert "ValueError: xxx" in stories["wordy"].error and len(stories["wordy"].error) < 20_000
     assert all(path.stat().st_size < MAX_BYTES for path in bench.folder.seen.iterdir())
     # Whatever dies is named, with what is known.
@@ -106,7 +108,7 @@ def test_a_result_is_not_thrown_away_for_its_size(bench, monkeypatch):
         "objective": "tests.objectives:quick", "space": {"x": {"type": "float", "low": 0.0, "high": 1.0}}})))  # fmt: skip
     bench.search(study, "--workers", 1)
     bench.assert_complete(2)
-    assert bench.rows()[0].metrics == {"validation_error": 0.125} and bench.rows()[0].worker == "gone-1-abcd"
+    assert bench.rows()[0].metrics["validation_error"] == 0.125 and bench.rows()[0].worker == "gone-1-abcd"
     for program in ("results", "status", "report"):
         assert "left out" not in bench.finish(bench.start("-m", "foldertune", program, "--logs", bench.logs))
     monkeypatch.setattr(files, "MAX_BYTES", 1000)  # a half-written line at the end of so large a file is cut off

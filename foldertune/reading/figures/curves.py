@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 APART = 0.11  # the least distance between ticks at values, as a share of the axis
 CROWDED = 24  # curves; a panel with more draws single runs thin and their median thick
-MOST_LETTERS = 110  # in a line of a legend
+MOST_LETTERS = 400  # of a trial in a legend
+NO_BREAK = "\u00a0"
+LETTERS = 13  # that fit into an inch of a legend
 
 
 # ---------------------------------------------------------------- groups of equal settings
@@ -182,7 +185,10 @@ def draw_learning_curves(panels: Sequence[Panel], epoch: Quantity, names: Sequen
     """
     from matplotlib.lines import Line2D
 
-    figure, axes = new_figure(PAGE if len(panels) > 1 else 5.0, 3.5, 1, len(panels))
+    width = PAGE if len(panels) > 1 else 5.0
+    labels = [_in_lines(name, round(LETTERS * width)) for name in names]
+    lines = sum(1 + label.count("\n") for label in labels)
+    figure, axes = new_figure(width, 2.9 + 0.15 * lines, 1, len(panels))
     for each, panel in zip(axes, panels, strict=True):
         for curve in panel.others:
             _draw_curve(each, curve, color=GREY, linewidth=0.7, alpha=0.6)
@@ -197,7 +203,12 @@ def draw_learning_curves(panels: Sequence[Panel], epoch: Quantity, names: Sequen
     ]
     handles.append(Line2D([], [], color=GREY, linewidth=0.8))
     figure.legend(
-        handles[: len(names)], [cut(name, MOST_LETTERS) for name in names],
-        loc="outside lower left", fontsize=TEXT, frameon=False, handlelength=2.6,
-    )  # fmt: skip
+        handles[: len(labels)], labels, loc="outside lower left", fontsize=TEXT, frameon=False, handlelength=2.6
+    )
     return figure
+
+
+def _in_lines(name: str, letters: int) -> str:
+    """A trial with its settings, for a legend, in lines of at most so many letters. No setting is broken."""
+    text = cut(name, MOST_LETTERS).replace(" ", NO_BREAK).replace(f",{NO_BREAK}", ", ")
+    return "\n".join(textwrap.wrap(text, letters)).replace(NO_BREAK, " ")

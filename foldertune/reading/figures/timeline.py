@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from foldertune.reading.figures.style import INK, KINDS, MANY, PAGE, SMALL, TEXT, TITLE, cut, in_units, new_figure
-from foldertune.reading.spans import Span, Work
+from foldertune.reading.spans import GIVEN_BACK, Span, Work
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +18,7 @@ BARS = {  # by the state of an attempt: alternating shades, edge, hatch
     "seen": ((KINDS[0], "#7fb8d8"), "white", ""),
     "lost": (("#f2b48a",), KINDS[1], "////"),
     "taken": (("#bfe3d7",), "white", ""),
+    GIVEN_BACK: (("#c9ced4",), "white", ""),
 }
 
 
@@ -40,9 +41,11 @@ def draw_timeline(work: Work) -> Figure:
     states = {span.state for spans in lines.values() for span in spans}
     if "lost" in states:
         patches.append(Patch(facecolor="#f2b48a", edgecolor=KINDS[1], hatch="////", label="a lost attempt"))
-    if not states <= {"seen", "lost"}:
+    if GIVEN_BACK in states:
+        patches.append(Patch(facecolor="#c9ced4", label="given back"))
+    if not states <= {"seen", "lost", GIVEN_BACK}:
         patches.append(Patch(facecolor="#bfe3d7", label="being trained"))
-    figure.legend(handles=patches, loc="outside upper left", ncols=3, fontsize=TEXT, frameon=False)
+    figure.legend(handles=patches, loc="outside upper left", ncols=4, fontsize=TEXT, frameon=False)
     return figure
 
 

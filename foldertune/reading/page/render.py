@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from foldertune.reading.page.sections import Section
+from foldertune.reading.page.sections import Compared, Section
 from foldertune.reading.samples import SIGNIFICANT
 
 PAGE = Path(__file__).parent
@@ -21,7 +21,7 @@ FOOTNOTE = (
 )
 
 
-def render(sections: Sequence[Section], made_with: str) -> str:
+def render(sections: Sequence[Section], made_with: str, compared: Compared | None = None) -> str:
     """The page, with its style and script inside. Its security policy allows only these two, by their hashes."""
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     style, script = ((PAGE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
@@ -29,6 +29,7 @@ def render(sections: Sequence[Section], made_with: str) -> str:
         title=sections[0].title if len(sections) == 1 else "What the searches found",
         subtitle=SUBTITLE,
         sections=sections,
+        compared=compared,
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),

@@ -7,13 +7,17 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from foldertune.nesting import nest
 from foldertune.protocol import Trial, TrialName, printable
-from foldertune.reading.content import Findings
+from foldertune.reading.comparison import Comparison
+from foldertune.reading.content import Findings, Table
+from foldertune.reading.figures.comparison import picture_of_comparison
 from foldertune.reading.findings import say_best
 from foldertune.reading.page.curves import curves_of
 from foldertune.reading.page.images import Image, save
 from foldertune.reading.page.tables import HtmlTable, html_table, table_of_trials
 from foldertune.reading.results import Results
+from foldertune.reading.words import best_first
 
 BY_HAND = 90_001  # the number for a trial queued by hand, if it is free
 
@@ -35,10 +39,19 @@ class Section:
     curves: str  # JSON
 
 
+@dataclass(frozen=True)
+class Compared:
+    """How the studies on the page compare."""
+
+    table: HtmlTable
+    figures: list[Image]
+    differences: list[str]
+
+
 def make_section(id: str, title: str, results: Results, found: Findings, out: Path, prefix: str) -> Section:
     """The section of a study. Its figures are written to `out`, under names that begin with `prefix`."""
     study, best = results.study, results.best
-    tables = [html_table(f"{id}-table{k}", table) for k, table in enumerate(found.tables)]
+    tables = [html_table(f"{id}-table{k}", table, out) for k, table in enumerate(found.tables)]
     return Section(
         id=id,
         title=title,
@@ -51,6 +64,19 @@ def make_section(id: str, title: str, results: Results, found: Findings, out: Pa
         figures=[image for p in found.pictures if (image := save(p, out, f"{prefix}{p.name}")) is not None],
         tables=[*tables, table_of_trials(id, results)],
         curves=curves_of(results),
+    )
+
+
+def compare_studies(comparison: Comparison, out: Path) -> Compared:
+    """The comparison of all studies on the page. Its figure is written to `out`."""
+    picture = picture_of_comparison(comparison)
+    order = best_first(comparison.entries[0].results.study) if comparison.is_fair else "as they were given"
+    metric = comparison.entries[0].results.study.quantity(comparison.metric)
+    table = Table(f"The studies, {order}.", comparison.rows, {comparison.metric: metric})
+    return Compared(
+        table=html_table("compared", table, out),
+        figures=[image] if picture and (image := save(picture, out, picture.name)) else [],
+        differences=comparison.differences,
     )
 
 
@@ -70,7 +96,7 @@ def command(results: Results, trial: Trial) -> str:
         known = (*results.trials, *results.in_hand, *results.lost)
         taken = {*results.pending, *(trial.name.number for trial in known)}
         name = TrialName(max(BY_HAND, max(taken) + 1), 1)
-        return printable(f"echo {shlex.quote(json.dumps({'settings': trial.settings}))} > {name}")
+        return printable(f"echo {shlex.quote(json.dumps({'settings': nest(trial.settings)}))} > {name}")
     options = []
     for key, value in trial.settings.items():
         if value is not None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeGuard
+from urllib.parse import quote
 
-from foldertune.reading.content import Table
+from foldertune.reading.content import Printed, Table
 from foldertune.reading.results import Results
 from foldertune.rows import FAILED, Row, column_names, searched_and_metric, with_derived
 from foldertune.study import PERCENT, Quantity, Study
@@ -38,11 +41,11 @@ class HtmlTable:
     has_curves: bool = False  # does a row lead to learning curves?
 
 
-def html_table(id: str, table: Table) -> HtmlTable:
-    """A table of the findings, as HTML."""
+def html_table(id: str, table: Table, out: Path) -> HtmlTable:
+    """A table of the findings, as HTML, for a page in the folder `out`."""
     keys = list(dict.fromkeys(key for row in table.rows for key in row))
     columns = [_column(key, table.quantities.get(key), table.rows) for key in keys]
-    lines = [f"<tr>{_cells(keys, columns, row, table.quantities)}</tr>" for row in table.rows]
+    lines = [f"<tr>{_cells(keys, columns, row, table.quantities, out)}</tr>" for row in table.rows]
     title = table.caption.partition(",")[0].rstrip(".")
     return HtmlTable(id, title, table.caption, columns, len(lines), _safe("\n".join(lines)))
 
@@ -96,7 +99,11 @@ def _column(key: str, quantity: Quantity | None, rows: Sequence[Mapping[str, Any
 
 
 def _cells(
-    keys: Sequence[str], columns: Sequence[Column], row: Mapping[str, Any], quantities: Mapping[str, Quantity]
+    keys: Sequence[str],
+    columns: Sequence[Column],
+    row: Mapping[str, Any],
+    quantities: Mapping[str, Quantity],
+    out: Path | None = None,
 ) -> str:
     """A row's cells as HTML; shares are in per cent."""
     from markupsafe import escape
@@ -104,6 +111,9 @@ def _cells(
     parts = []
     for key, column in zip(keys, columns, strict=True):
         value, quantity = row.get(key), quantities.get(key)
+        if isinstance(value, Printed):
+            parts.append(f"<td>{_printed(value, out)}</td>")
+            continue
         text = short(value)
         kind = ' class="n"' if column.is_numeric or _is_number(value) else ' class="long"' if len(text) > LONG else ""
         sorted_by = ""
@@ -114,6 +124,17 @@ def _cells(
                 sorted_by = f' data-v="{value:.6g}"'  # more digits sort better than the few shown
         parts.append(f"<td{kind}{sorted_by}>{escape(text)}</td>")
     return "".join(parts)
+
+
+def _printed(printed: Printed, out: Path | None) -> str:
+    """The last lines, and a link to the file that works wherever the folder with both of them is."""
+    from markupsafe import escape
+
+    html = f'<pre tabindex="0">{escape(printed.lines)}</pre>' if printed.lines else ""
+    if printed.file and out:
+        path = os.path.relpath(printed.file.resolve(), out.resolve()).replace(os.sep, "/")
+        html = f'<a href="{escape(quote(path))}">{escape(printed.file.name)}</a>{html}'
+    return html
 
 
 def _is_number(value: Any) -> TypeGuard[int | float]:

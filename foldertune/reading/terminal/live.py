@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+WIDEST = 100_000  # characters in a line of a file or a pipe
+NAME = 24  # letters of a metric's name on a terminal: its value must have room
+BAR = 40  # characters of a progress bar there
 SHOWN = 12  # running trials in a view without a height of its own; a line counts the others
 RECENT = 5  # the latest setbacks that are shown
 SHARE = 10  # the pause after a drawing lasts at least this many times as long as the drawing
@@ -33,12 +36,14 @@ def summary(results: Results) -> str:
     lost, failed = len(results.lost), len(results.failed)
     parts = [] if results.kept else [f"{len(results.pending)} pending", f"{len(results.running)} running"]
     parts.append(f"{len(results.ended)} succeeded")
+    if results.collapsed:
+        parts[-1] += f" ({len(results.collapsed)} of them collapsed)"
     if failed:
         parts.append(f"{failed} failed")
     if lost:
         parts.append(f"{lost} lost attempt{'s' * (lost != 1)}")
     now = time.time()
-    elapsed, remaining = results.elapsed(now), results.remaining(now)
+    elapsed, remaining = results.worked(now), results.remaining(now)
     times = [f"{clock(elapsed)} elapsed"] if elapsed is not None else []
     if results.complete:
         times.append("complete")
@@ -80,61 +85,77 @@ def last_key(trial: Trial) -> str | None:
     return keys[-1] if keys and keys[-1] != "epoch" else None
 
 
-def last_value(results: Results, trial: Trial) -> str:
-    """The last number in the last epoch's report, with its name; empty if there is none."""
+def last_value(results: Results, trial: Trial, most: int | None = None) -> str:
+    """The last number in the last epoch's report, with at most so many letters of its name; empty if there is none."""
     key = last_key(trial)
-    return f"{printable(key)} {results.study.quantity(key).show(trial.epochs[-1][key], 4)}" if key else ""
+    if key is None:
+        return ""
+    name = printable(key)
+    name = name if most is None or len(name) <= most else f"{name[: most - 1]}…"
+    return f"{name} {results.study.quantity(key).show(trial.epochs[-1][key], 4)}"
 
 
 # ---------------------------------------------------------------- in a few lines
 
 
-def render(results: Results, *, setbacks: bool = True) -> Group:
+def render(results: Results, *, setbacks: bool = True, expand: bool = True) -> Group:
     """The state, for a terminal of 80 columns or more.
 
     Args:
         setbacks: whether to show the latest setbacks; a master prints them as separate lines.
+        expand: whether to fill the terminal's width.
     """
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [progress(results), Text(summary(results))]
+    parts: list[RenderableType] = [progress(results, expand=expand), Text(summary(results))]
     if best := best_line(results):
         parts.append(Text(best, style="green"))
     if results.running:
-        parts.append(_running_table(results))
-    parts += setback_lines(results.latest_setbacks(RECENT if setbacks else 0))
+        parts.append(_running_table(results, expand))
+    parts += output_lines(results.latest_setbacks(RECENT if setbacks else 0))
     return Group(*parts)
 
 
-def progress(results: Results) -> Table:
+def print_state(results: Results) -> None:
+    """Print the state. On a terminal, long lines are cut at its edge; in a file or a pipe they are whole."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDEST
+    console.print(render(results, expand=console.is_terminal))
+
+
+def progress(results: Results, *, expand: bool = True) -> Table:
     """The study's name, and its progress as a bar and as a number."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
-    head = Table.grid(padding=(0, 2), expand=True)
+    head = Table.grid(padding=(0, 2), expand=expand)
     head.add_column(no_wrap=True)
-    head.add_column(ratio=1)
+    head.add_column(ratio=1 if expand else None)
     head.add_column(no_wrap=True, justify="right")
     head.add_row(
         Text(printable(results.study.name), style="bold"),
-        ProgressBar(total=max(results.asked, 1), completed=len(results.trials)),
+        ProgressBar(total=max(results.asked, 1), completed=len(results.trials), width=None if expand else BAR),
         f"{len(results.trials)} of {results.asked} trials",
     )
     return head
 
 
-def _running_table(results: Results) -> Table:
+def _running_table(results: Results, expand: bool) -> Table:
     from rich.box import SIMPLE_HEAD
 
-    table = new_table("> trial", "worker", "> epoch", "last", "> for", gives_way=(1, 3), box=SIMPLE_HEAD)
+    headers = ("> trial", "worker", "> epoch", "last", "> for")
+    table = new_table(*headers, gives_way=(1,), box=SIMPLE_HEAD, expand=expand)
     for trial in results.running[:SHOWN]:
         table.add_row(
             cell(trial.name.label),
             cell(trial.name.owner),
             cell(epoch_of(trial)),
-            cell(last_value(results, trial)),
+            cell(last_value(results, trial, NAME if expand else None)),
             cell(clock(results.age(trial, time.time()))),
         )
     if len(results.running) > SHOWN:
@@ -151,7 +172,7 @@ def new_table(*headers: str, gives_way: Sequence[int], **options: Any) -> Table:
     """
     from rich.table import Table
 
-    table = Table(pad_edge=False, expand=True, **options)
+    table = Table(pad_edge=False, **{"expand": True, **options})
     for number, header in enumerate(headers):
         justify: JustifyMethod = "right" if header.startswith("> ") else "left"
         table.add_column(cell(header.removeprefix("> ")), justify=justify, no_wrap=number not in gives_way)
@@ -168,6 +189,16 @@ def cell(text: str, style: str = "") -> Text:
 def setback_lines(setbacks: Sequence[Setback]) -> Sequence[RenderableType]:
     """Each setback in one line, cut off at the terminal's edge."""
     return [cell(setback_line(setback), "red" if setback.is_final else "yellow") for setback in setbacks]
+
+
+def output_lines(setbacks: Sequence[Setback]) -> Sequence[RenderableType]:
+    """Each setback in one line; below a failed trial, where to read what its training printed."""
+    lines: list[RenderableType] = []
+    for setback in setbacks:
+        lines += setback_lines([setback])
+        if setback.is_final and setback.output:
+            lines.append(f"    what it printed: {printable(str(setback.output))}")
+    return lines
 
 
 # ---------------------------------------------------------------- views

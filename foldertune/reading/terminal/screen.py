@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PLAIN: dict[str, Any] = {"box": None, "padding": (0, 2, 0, 0), "header_style": "dim"}
+NUMBER = 12  # characters of a value with its unit; a longer name above it is cut
 ROOMY = 8  # lines of each block that must fit before blank lines separate the blocks
 
 
@@ -144,6 +145,7 @@ def _running_lines(results: Results, running: Sequence[Trial], lines: int) -> li
     key = next(filter(None, map(last_key, running)), "last")
     table = new_table("> trial", "worker", "> epoch", f"> {key}", "", "> for", gives_way=(1, 3), **PLAIN)
     table.columns[1].max_width = 22
+    table.columns[3].min_width = NUMBER
     table.columns[4].ratio = 1
     shown, rest = _fit(running, lines - 1)
     for trial in shown:

@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from foldertune.protocol import Folder, printable
+from foldertune.reading.comparison import Comparison
 from foldertune.reading.results import Results
+from foldertune.reading.terminal.live import WIDEST
 from foldertune.reading.words import best_first
 from foldertune.rows import FAILED, Row, columns, searched_and_metric
 from foldertune.study import Study
 from foldertune.tables import Cells, is_number, short
+from foldertune.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-WIDEST = 100_000  # characters
 MOST = 5  # the best trials, which a master shows at its end
 
 
@@ -46,7 +48,7 @@ def to_table(study: Study, keys: Sequence[str], cells: Sequence[Cells], *, in_or
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for key in keys:
         words = printable(key).replace("_", " ").split() or [""]  # a long name breaks at its underscores
-        justify: Literal["left", "right"] = "left" if key == "host" else "right"
+        justify: Literal["left", "right"] = "left" if key in ("host", "study") else "right"
         table.add_column(Text(" ".join(words)), justify=justify, min_width=max(map(len, words)), vertical="bottom")
     for position, row in enumerate(cells):
         style = "red" if row.get("status") == FAILED else "bold green" if in_order and position == 0 else ""
@@ -55,10 +57,12 @@ def to_table(study: Study, keys: Sequence[str], cells: Sequence[Cells], *, in_or
 
 
 def fitting(console: Console, study: Study, keys: Sequence[str], cells: Sequence[Cells]) -> list[str]:
-    """The columns that fit on the terminal. The last ones go first, but trial and metric stay."""
-    kept = list(keys)
-    while len(kept) > 2 and width_of(to_table(study, kept, cells), console) > console.width:
-        kept.pop(-2 if kept[-1] == "status" else -1)
+    """The columns that fit on the terminal. The last ones go first, but trial, status and metric stay."""
+    metric, kept = searched_and_metric(study)[1], list(keys)
+    stays = {"study", "trial", "trials", "status", metric, f"{metric}_mean", f"{metric}_deviation"}
+    while len(kept) > 1 and width_of(to_table(study, kept, cells), console) > console.width:
+        goes = [key for key in kept[1:] if key not in stays] or kept
+        kept.remove(goes[-1])
     return kept
 
 
@@ -69,7 +73,7 @@ def width_of(table: Table, console: Console) -> int:
 
 def print_table(
     folder: Folder,
-    study: Study,
+    results: Results,
     rows: Sequence[Row],
     chosen: Sequence[Cells],
     keys: Sequence[str] = (),
@@ -81,27 +85,65 @@ def print_table(
     from rich.console import Console
     from rich.text import Text
 
-    failed = sum(row.status == FAILED for row in rows)
-    console = Console(highlight=False)
+    study, console = results.study, Console(highlight=False)
     if chosen:
         title = title or f"{len(chosen)} of {len(rows)} trials, {best_first(study)}"
         console.print(Text(printable(f"{study.name}: {title}"), style="bold"))
-        shown_keys = keys or main_columns(study, rows, chosen)
-        if not keys and console.is_terminal:
-            shown_keys = fitting(console, study, shown_keys, chosen)
-        table = to_table(study, shown_keys, chosen, in_order=in_order)
-        console.print(table, width=max(width_of(table, console), console.width), crop=False)  # never cut a number short
-        if left_out := [] if keys else [key for key in main_columns(study, rows, chosen) if key not in shown_keys]:
-            print(printable(f"No room for {', '.join(left_out)}: choose columns with --columns"))
+        wanted = keys or main_columns(study, rows, chosen)
+        how = "choose columns with --columns, or see all with: | less -S"
+        _print_fitting(console, study, wanted, chosen, how, in_order=in_order)
     else:
         print(printable(study.name) + (": no such trial" if rows else ": no trial has ended yet"))
-    if failed:
-        what = f"their files in {folder.seen}/ say why" if folder.seen.is_dir() else "the column 'error' says why"
-        print(f"{failed} failed; {what}")
-    print(f"All {len(rows)} trials with every column: {folder.results}")
+    print(f"All {outcomes(results)}; with every column: {folder.results}")
+    if results.failed:
+        print(printable(where_failures_are_told(folder, results)))
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print a row for each study, and the differences between their definitions."""
+    from rich.console import Console
+    from rich.text import Text
+
+    study, rows, console = comparison.entries[0].results.study, comparison.rows, Console(highlight=False)
+    order = best_first(study) if comparison.is_fair else "with different metrics, which can't be compared"
+    console.print(Text(printable(f"{len(rows)} studies, {order}"), style="bold"))
+    _print_fitting(console, study, list(rows[0]), rows, "see all with: | less -S", in_order=comparison.is_fair)
+    differences = comparison.differences
+    print("In their definitions they differ in" if differences else "Their definitions are the same.")
+    for line in differences:
+        print(printable(f"  {line}"))
+
+
+def _print_fitting(
+    console: Console, study: Study, wanted: Sequence[str], cells: Sequence[Cells], how: str, *, in_order: bool
+) -> None:
+    """Print the columns that fit on the terminal, and a line about the others; all of them into a file or a pipe."""
+    there = fitting(console, study, wanted, cells) if console.is_terminal else wanted
+    table = to_table(study, there, cells, in_order=in_order)
+    console.width = max(width_of(table, console), console.width)  # rich would cut a number short
+    console.print(table, crop=False)
+    if left_out := [key for key in wanted if key not in there]:
+        print(printable(f"No room for {', '.join(left_out)}: {how}"))
+
+
+def outcomes(results: Results) -> str:
+    """The numbers of trials that ended well, collapsed and failed: `12 trials: 9 succeeded, 3 failed`."""
+    collapsed, failed = len(results.collapsed), len(results.failed)
+    parts = [f"{len(results.ended)} succeeded"] if collapsed or failed else []
+    parts += [f"{collapsed} of them collapsed ({results.study.collapsed})"] if collapsed else []
+    parts += [f"{failed} failed"] if failed else []
+    return printable(": ".join([counted(len(results.trials), "trial"), *[", ".join(parts)] * bool(parts)]))
+
+
+def where_failures_are_told(folder: Folder, results: Results) -> str:
+    """A line that says where to read why trials failed, and what the latest of them printed."""
+    final = [setback for setback in results.latest_setbacks(len(results.setbacks)) if setback.is_final]
+    why = f"their files in {folder.seen}/" if folder.seen.is_dir() else "the column 'error'"
+    printed = next((f"; what trial {s.name.number} printed: {s.output}" for s in final if s.output), "")
+    return f"Why they failed: {final[0].reason} (trial {final[0].name.number}); see {why}{printed}"
 
 
 def print_best(folder: Folder, results: Results) -> None:
     """Print the best trials, as a master does at its end."""
     rows = [Row.from_trial(trial) for trial in results.trials]
-    print_table(folder, results.study, rows, [Row.from_trial(trial).cells() for trial in results.ranking[:MOST]])
+    print_table(folder, results, rows, [Row.from_trial(trial).cells() for trial in results.ranking[:MOST]])

@@ -1,4 +1,4 @@
-"""Finds the studies for one page, and gives them distinct names."""
+"""Finds several studies, and gives them distinct names."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foldertune.reading.archive import is_study
 from foldertune.reading.reader import read_results
 from foldertune.reading.results import Results
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One study of a page."""
+    """One of several studies."""
 
     name: str  # the folder's name, with a number if two folders have the same name
     results: Results
@@ -29,7 +30,7 @@ class Entry:
 def read_all(paths: Sequence[Path]) -> list[Entry]:
     """All studies in these folders and directly below them. Raises StudyError and OSError."""
     entries: list[Entry] = []
-    for path in _find_studies(paths):
+    for path in find_studies(paths):
         name, number = path.resolve().name, 1
         while any(entry.name == name for entry in entries):
             number += 1
@@ -46,11 +47,11 @@ def prefixes_of(entries: Sequence[Entry]) -> list[str]:
     return [f"{stem}-{k}-" if stems.count(stem) > 1 else f"{stem}-" for k, stem in enumerate(stems, start=1)]
 
 
-def _find_studies(paths: Sequence[Path]) -> list[Path]:
+def find_studies(paths: Sequence[Path]) -> list[Path]:
     """The folders of studies. Any other directory stands for the studies directly below it, in natural order."""
     found: list[Path] = []
     for path in paths:
-        below = [child for child in path.iterdir() if _is_study(child)] if path.is_dir() and not _is_study(path) else []
+        below = [child for child in path.iterdir() if is_study(child)] if path.is_dir() and not is_study(path) else []
         found += sorted(below, key=_natural) or [path]
     return found
 
@@ -58,7 +59,3 @@ def _find_studies(paths: Sequence[Path]) -> list[Path]:
 def _natural(path: Path) -> list[Any]:
     """A key for the natural order, in which `lr-10` follows `lr-9`."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
-
-
-def _is_study(path: Path) -> bool:
-    return (path / "study.json").exists() or (path / "study.json.done").exists()

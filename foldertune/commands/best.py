@@ -1,0 +1,37 @@
+"""Print the best settings of a study as JSON, ready for the final training.
+
+    {program} --logs /shared/me/lr
+    {program} --logs /shared/me/lr > best.json
+
+They are the settings as the objective got them, with [fixed] and the seed. If
+the study has repeats, the best mean counts. The study may still be running.
+
+In Python: from foldertune import best; best("logs") is a dict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from foldertune.commands.options import add_logs
+from foldertune.protocol import printable
+from foldertune.reading.best import best_of
+from foldertune.reading.reader import read_results
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    add_logs(parser)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the best settings. Returns the exit code. Raises UserError if no trial has succeeded yet."""
+    results = read_results(arguments.logs, epochs=False)
+    for complaint in results.complaints:
+        print(f"left out: {printable(complaint)}", file=sys.stderr)
+    if missing := results.study.missing_library():
+        print(missing, file=sys.stderr)
+    print(json.dumps(best_of(results, arguments.logs), indent=2))
+    return 0
