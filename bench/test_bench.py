@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import subprocess
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+from bench.coordination import time_journal, time_ours
 from bench.training import flops
 from tests.conftest import ROOT
 
@@ -27,11 +29,10 @@ def test_arithmetic_of_an_image():
     assert round(flops(32) / 1e6, 1) == 13.4
 
 
-def test_the_coordination_benchmark_runs(tmp_path):
-    if importlib.util.find_spec("optuna") is None:
-        pytest.skip("optuna is not installed: pip install -r requirements-dev.txt")
-    from bench.coordination import time_optuna, time_ours
-
-    for name, measure in (("ours", time_ours), ("optuna", time_optuna)):
+@pytest.mark.parametrize("library", ["optuna", "rustuna"])
+def test_the_coordination_benchmark_runs(tmp_path, library):
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed: pip install -r requirements-dev.txt")
+    for name, measure in (("ours", time_ours), (library, functools.partial(time_journal, library))):
         (tmp_path / name).mkdir()
         assert measure(tmp_path / name, 2, 40) > 0
