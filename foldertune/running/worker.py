@@ -176,8 +176,6 @@ class Worker:
                 self.patiently(claim.hand_in)  # as it is: the master judges it and tries again
                 return False
             heartbeat.hold(claim, trial.lease or SHORTEST_LEASE)  # a person queued it: the master's lease may be short
-            self.patiently(lambda: claim.append(describe_owner(self.owner)))
-            self.say(f"trial {label}: {settings_in_a_line(trial.settings)}")
             last_word = self.evaluate(claim, trial, heartbeat)
             self.patiently(lambda: claim.finish(last_word))
         except LeaseLost:
@@ -207,6 +205,9 @@ class Worker:
         self.trainer.on_output = attempt.output
         last_word: Record = {}
         try:
+            self.begin(attempt)
+            self.patiently(lambda: claim.append(describe_owner(self.owner)))  # the training has begun meanwhile
+            say(settings_in_a_line(trial.settings))
             last_word = self.follow(attempt, heartbeat)
         finally:
             if "result" not in last_word:
@@ -214,13 +215,16 @@ class Worker:
             attempt.output.close()
         return last_word
 
-    def follow(self, attempt: Attempt, heartbeat: Heartbeat) -> Record:
-        """Follow a training to its end. Returns the trial's last line. Raises Stopped, LeaseLost."""
-        overtime, end_of_grace = time.monotonic() + (attempt.trial.timeout or math.inf), math.inf
+    def begin(self, attempt: Attempt) -> None:
+        """Have the trainer begin."""
         if self.trainer.wants_out:
             self.patiently(attempt.claim.make_out)
         settings = nest(attempt.trial.settings)
         self.trainer.begin(attempt.claim.name, settings, self.checkpoint_every, attempt.claim.out)
+
+    def follow(self, attempt: Attempt, heartbeat: Heartbeat) -> Record:
+        """Follow a training to its end. Returns the trial's last line. Raises Stopped, LeaseLost."""
+        overtime, end_of_grace = time.monotonic() + (attempt.trial.timeout or math.inf), math.inf
         while True:
             if self.signals.number and end_of_grace == math.inf:
                 end_of_grace = time.monotonic() + self.grace

@@ -37,15 +37,16 @@ def main(descriptor: int, name: str, device: str) -> None:
         cause = error.__cause__
         channel.send({"unable": str(error), "traceback": "".join(traceback.format_exception(cause)) if cause else ""})
         return
-    channel.send({"ready": True})
-    while order := trainer.wait_for("train", "leave"):
-        if "leave" in order:
-            break
-        surroundings.restore()
-        trainer.listen_to_signals()
-        last_word = trainer.train(objective, order["train"], order["checkpoint_every"], device)
+    answer: Message = {"ready": True}
+    while True:
         flush()
-        channel.send(last_word)
+        channel.send(answer)
+        surroundings.restore()  # now, while the worker is busy with the answer
+        trainer.listen_to_signals()
+        order = trainer.wait_for("train", "leave")
+        if order is None or "leave" in order:
+            break
+        answer = trainer.train(objective, order["train"], order["checkpoint_every"], device)
 
 
 def flush() -> None:
@@ -101,7 +102,8 @@ class Training(Listener):
         self._plan_checkpoint()
         try:
             self._may_be_interrupted = True
-            self._obey()
+            self._take_orders()  # one to stop may have come together with that to train
+            self._stop_now()
             result = objective(settings, Report(self, device))
             self._may_be_interrupted = False
             if not isinstance(result, dict):
@@ -188,8 +190,15 @@ class Training(Listener):
         self._must_look = False
         with self._uninterrupted():
             self._channel.receive_what_is_there()
-            while message := self._channel.take():
-                self._stop = message.get("stop", self._stop)
+            self._take_orders()
+        self._stop_now()
+
+    def _take_orders(self) -> None:
+        while message := self._channel.take():
+            self._stop = message.get("stop", self._stop)
+
+    def _stop_now(self) -> None:
+        """Raise Stopped if the worker has said so."""
         if self._stop == "now" and self._may_be_interrupted:
             self._may_be_interrupted = False
             raise Stopped

@@ -32,12 +32,17 @@ def as_metrics(values: Mapping[Any, Any], say: Callable[[str], None]) -> dict[st
             kept[name] = as_json(value)
         except Unfit as unfit:
             say(f"the metric {_shown(key)} is left out: {unfit}")
-    while kept and len(json.dumps(kept)) > LONGEST_LINE:
+    while may_be_long(kept) and len(json.dumps(kept)) > LONGEST_LINE:
         sizes = {name: len(json.dumps({name: value})) for name, value in kept.items()}
         largest = max(sizes, key=sizes.__getitem__)
         del kept[largest]
         say(f"the metric {_shown(largest)} is left out: it is too large for a line ({sizes[largest]:,} characters)")
     return kept
+
+
+def may_be_long(metrics: dict[str, Any]) -> bool:
+    """May these need more room than a line has? A few numbers never do."""
+    return len(metrics) > MOST_ITEMS or any(isinstance(value, str | list | dict) for value in metrics.values())
 
 
 def as_name(key: Any) -> str:
@@ -50,6 +55,8 @@ def as_name(key: Any) -> str:
 
 def as_json(value: Any) -> Any:
     """A value that JSON can hold, of plain Python: numpy's and torch's numbers and arrays, too. Raises Unfit."""
+    if type(value) in (float, bool, type(None)):
+        return value
     try:
         return _plain(value, iter(range(MOST_ITEMS + 1)))
     except Unfit:
