@@ -37,6 +37,8 @@ def flatten(tables: dict[str, Any], is_table: Callable[[Any], bool] = _is_table)
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The tables that these dotted names describe. A name inside of a value, which is no table, stays as it is."""
+    if not any(DOT in name for name in flat):
+        return dict(flat)
     tables: dict[str, Any] = {}
     for name, value in flat.items():
         *path, last = name.split(DOT)

@@ -59,7 +59,8 @@ def read_bytes(path: str, limit: int | None = None, *, last_words: tuple[bytes, 
                 raise BrokenFile(f"{path}: {status.st_size:,} bytes, more than the {limit:,} allowed here")
             return first + last
         parts, left = [], limit
-        while left > 0 and (part := os.read(descriptor, min(left, 2**20))):  # it may grow while we read
+        chunk = min(max(status.st_size + 1, 4096), 2**20)  # a buffer much larger than the file would cost its making
+        while left > 0 and (part := os.read(descriptor, min(left, chunk))):  # it may grow while we read
             parts.append(part)
             left -= len(part)
         return b"".join(parts)

@@ -60,6 +60,7 @@ class Folder:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.seen = self.path / "seen"
+        self._path, self._seen = str(self.path), str(self.seen)  # every call needs one of them
         self.checkpoints = self.path / "checkpoints"
         self.output = self.path / "output"
         self.out = self.path / "out"
@@ -71,8 +72,7 @@ class Folder:
 
     def locate(self, name: TrialName) -> str:
         """The path of the file with this name."""
-        parent = self.seen if name.state in ("seen", "lost") else self.path
-        return f"{parent}/{name}"
+        return f"{self._seen if name.state in ('seen', 'lost') else self._path}/{name}"
 
     def checkpoint(self, name: TrialName) -> str:
         """The path of that attempt's checkpoint."""

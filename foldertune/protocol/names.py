@@ -7,7 +7,7 @@ import os
 import random
 import re
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 MAX_HOST = 40  # characters of a host name that go into a file name
 MAX_STEM = 120  # bytes of a file's name that go into its temporary name
@@ -26,6 +26,10 @@ class TrialName:
     owner: str = ""  # of a taken trial: host-pid-random
 
     def __str__(self) -> str:
+        return self._text
+
+    @functools.cached_property
+    def _text(self) -> str:
         stem = f"trial-{self.number:05d}-{self.attempt}.jsonl"
         if self.state == "pending":
             return stem
@@ -43,7 +47,7 @@ class TrialName:
 
     def to(self, state: str, owner: str = "") -> TrialName:
         """The same attempt in another state."""
-        return replace(self, state=state, owner=owner)
+        return TrialName(self.number, self.attempt, state, owner)
 
     def next_attempt(self) -> TrialName:
         """The pending name under which the trial is tried again."""

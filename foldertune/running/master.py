@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from foldertune.protocol import BrokenFile, Folder, Record, Trial, TrialName
 from foldertune.running.ledger import Ledger
@@ -181,7 +180,8 @@ class Master:
         if trial is None or reason:
             self.lose(name, reason, trial.settings if trial else None)
         elif seen := self.folder.collect(name):
-            self.count(replace(trial, name=seen))
+            trial.name = seen
+            self.count(trial)
 
     def examine(self, name: TrialName, otherwise: str = "") -> tuple[Trial | None, str]:
         """The trial in a file (None if it is broken), and why it does not count (empty if it does)."""
@@ -195,7 +195,8 @@ class Master:
 
     def count(self, trial: Trial) -> None:
         """Note that this trial is one of the results: its file is `.seen`."""
-        self.ledger.count(replace(trial, epochs=[]))  # they are checked, and not needed any more
+        trial.epochs = []  # they are checked, and not needed any more
+        self.ledger.count(trial)
         self.supply.note(trial.name.number, trial.settings)
         self.results_file.is_old = True
 

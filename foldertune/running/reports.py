@@ -7,6 +7,7 @@ from typing import Any
 
 from foldertune.protocol import MAX_REPORTS, Claim, Record, to_line
 
+ROOMY = 2**22  # bytes: any line fits
 THINNER = 4  # from one level to the next, one report in so many is kept
 
 
@@ -40,7 +41,7 @@ class Reports:
         left = self._room - self._claim.size
         while 1 < left <= self._free / 2:
             self._thin_out()
-        if self._number % self._every or len(to_line(record)) > left:
+        if self._number % self._every or (left < ROOMY and len(to_line(record)) > left):
             self._last = record
         else:
             self._write(record)

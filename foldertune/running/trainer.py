@@ -111,8 +111,8 @@ class ObjectiveTrainer(Trainer):
 
     def prepare(self) -> None:
         """Start the process unless it is there, and wait until it has loaded the objective."""
-        if self._process and not self._process.has_ended():
-            return
+        if self._process:
+            return  # if it has ended, `begin` finds that out
         for _ in range(LOADS):
             self.end(0)
             self._start()
@@ -151,7 +151,13 @@ class ObjectiveTrainer(Trainer):
     def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: Path) -> None:
         """Have the function train."""
         self._tail = b""
-        self.send({"train": settings, "checkpoint_every": checkpoint_every})
+        order = {"train": settings, "checkpoint_every": checkpoint_every}
+        try:
+            self._channel.send(order)
+        except OSError:  # something that an earlier training left behind has ended the process
+            self.end(0)
+            self.prepare()
+            self.send(order)
 
     def send(self, message: Message, data: bytes = b"") -> None:
         """Send a message to the program in the process."""

@@ -286,4 +286,4 @@ class Worker:
 def say(message: str) -> None:
     """Print a line with the time of day."""
     with contextlib.suppress(OSError):  # the output may be on the disk that is full
-        print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
+        print(f"{time.strftime('%H:%M:%S')} {message}\n", end="", flush=True)  # one write: many share an output

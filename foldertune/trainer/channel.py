@@ -82,7 +82,7 @@ class Channel:
         head = self._received.find(b"\n") + 1
         if not head:
             return None
-        message = json.loads(self._received[:head])
+        message = json.loads(self._received[:head].decode())  # of bytes, it would guess the encoding first
         if not isinstance(message, dict):
             raise ValueError("a message is a JSON object")
         end = head + message.pop("bytes", 0)
