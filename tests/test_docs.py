@@ -83,6 +83,14 @@ def test_every_command_is_documented():
     assert [name for name in COMMANDS if f"foldertune {name}" not in README and f"{name}.py" not in README] == []
 
 
+def test_the_tests_that_the_documentation_names_are_there():
+    named = [name for text in DOCS.values() for name in re.findall(r"`(tests/[\w/]+\.py(?:::\w+)?)`", text)]
+    for name in named:
+        file, _, function = name.partition("::")
+        assert (ROOT / file).is_file() and f"def {function}" in (ROOT / file).read_text(), name
+    assert len(named) > 30
+
+
 def test_links_and_pictures_are_there():
     for path, text in DOCS.items():
         for target in re.findall(r"\]\(([^)#]+)\)", text):

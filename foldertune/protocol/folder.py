@@ -25,6 +25,7 @@ import json
 import math
 import os
 import random
+import time
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -44,6 +45,8 @@ from foldertune.protocol.files import (
 )
 from foldertune.protocol.names import TrialName, writer_of
 from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
+
+A_MOMENT = 1.0  # seconds: nobody can have put a file by hand beside a trial that was claimed so shortly ago
 
 
 class LeaseLost(Exception):
@@ -295,6 +298,7 @@ class Claim:
         self.folder = folder
         self.name = name
         self.path = folder.locate(name)
+        self._since = time.monotonic()
         self.size = 0  # bytes of the file, when we wrote to it last
         self._said_last_word = False
 
@@ -335,7 +339,8 @@ class Claim:
     def hand_in(self) -> None:
         """Give the file to the master, as it is."""
         done = self.name.to("done")
-        self.folder.make_way(done, self.path)
+        if time.monotonic() - self._since >= A_MOMENT:
+            self.folder.make_way(done, self.path)
         if self.folder._move(self.name, done):
             return
         # It is gone. Perhaps our own rename succeeded, and the master collected the file before the reply came.

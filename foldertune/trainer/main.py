@@ -205,8 +205,8 @@ class Training(Listener):
 
     def listen_to_signals(self) -> None:
         """Only note the signals that stop programs: the worker gets them, too, and decides what is to be done."""
-        for number in STOPPING:
-            if signal.getsignal(number) != self._on_signal:
+        if signal.getsignal(signal.SIGTERM) != self._on_signal:  # a training that takes one, takes that one
+            for number in STOPPING:
                 signal.signal(number, self._on_signal)
 
     def forget_signals(self) -> None:

@@ -390,6 +390,7 @@ def stand_ins() -> Iterator[None]:
         for module, name, value in (
             *((module, "os", None) for module in ON_DISK),
             (folder_module, "Path", Place),
+            (folder_module, "A_MOMENT", 0.0),
             (folder_module, "random", in_order),
             (names, "random", in_order),
             (folder_module, "utc_now", lambda: "now"),

@@ -201,7 +201,8 @@ def test_only_checkpoints_of_the_same_study_are_resumed(attempt):
 # ---- what a person put there
 
 
-def test_a_hand_in_replaces_nothing(folder, pending):
+def test_a_hand_in_replaces_nothing(folder, pending, monkeypatch):
+    monkeypatch.setattr("foldertune.protocol.folder.A_MOMENT", 0.0)
     claim = folder.claim("me-1-abcd", iter([pending]))
     claim.append({"claimed": "me-1-abcd"})
     done = folder.locate(pending.to("done"))
