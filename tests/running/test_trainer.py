@@ -189,8 +189,8 @@ def test_a_signal_for_the_group_of_a_supervisor_saves_every_training(bench, prog
             env={**os.environ, "PATH": f"{bench.path}:{os.environ['PATH']}"},
         )  # fmt: skip
     running = wait_for(lambda: len(names := bench.names("taken")) == 3 and names, "three trainings")
-    workers = [bench.folder.read(name).claim["pid"] for name in running]
     wait_for(lambda: all(bench.folder.read(name).epochs for name in running), "their first epochs")
+    workers = [bench.folder.read(name).claim["pid"] for name in running]
     for pid in (*workers, first.pid):
         os.kill(pid, signal.SIGTERM)
     bench.finish(first, 143)
