@@ -11,6 +11,7 @@ MOST_ITEMS = 1000  # in a metric that is a list, a dict or an array
 MOST_LEVELS = 20
 LONGEST_LINE = 2**20  # characters of one report, or of a result
 LARGEST_INTEGER = 2**63  # readers of JSON are not bound to keep larger ones; they become floats
+PLAIN = (float, bool, type(None))
 LONGEST_NAME = 80  # characters of a metric's name in a note
 
 
@@ -23,6 +24,8 @@ def as_metrics(values: Mapping[Any, Any], say: Callable[[str], None]) -> dict[st
 
     Whatever can't be kept is left out, and `say` gets a note that names it: no metric costs the result of a training.
     """
+    if len(values) <= MOST_ITEMS and all(type(key) is str and is_plain(value) for key, value in values.items()):
+        return dict(values)  # nothing is to be done, as nearly always
     kept: dict[str, Any] = {}
     for key, value in values.items():
         try:
@@ -32,7 +35,7 @@ def as_metrics(values: Mapping[Any, Any], say: Callable[[str], None]) -> dict[st
             kept[name] = as_json(value)
         except Unfit as unfit:
             say(f"the metric {_shown(key)} is left out: {unfit}")
-    while may_be_long(kept) and len(json.dumps(kept)) > LONGEST_LINE:
+    while len(json.dumps(kept)) > LONGEST_LINE:
         sizes = {name: len(json.dumps({name: value})) for name, value in kept.items()}
         largest = max(sizes, key=sizes.__getitem__)
         del kept[largest]
@@ -40,9 +43,9 @@ def as_metrics(values: Mapping[Any, Any], say: Callable[[str], None]) -> dict[st
     return kept
 
 
-def may_be_long(metrics: dict[str, Any]) -> bool:
-    """May these need more room than a line has? A few numbers never do."""
-    return len(metrics) > MOST_ITEMS or any(isinstance(value, str | list | dict) for value in metrics.values())
+def is_plain(value: Any) -> bool:
+    """Is this a value that JSON holds as it is, and that is short?"""
+    return type(value) in PLAIN or (type(value) is int and abs(value) < LARGEST_INTEGER)
 
 
 def as_name(key: Any) -> str:
@@ -55,8 +58,6 @@ def as_name(key: Any) -> str:
 
 def as_json(value: Any) -> Any:
     """A value that JSON can hold, of plain Python: numpy's and torch's numbers and arrays, too. Raises Unfit."""
-    if type(value) in (float, bool, type(None)):
-        return value
     try:
         return _plain(value, iter(range(MOST_ITEMS + 1)))
     except Unfit:
