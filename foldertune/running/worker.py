@@ -85,6 +85,8 @@ class Worker:
         heartbeat.start()
         trained = 0
         try:
+            with contextlib.suppress(OSError):  # for another objective, say so before this one is loaded
+                self.know_study()
             self.trainer.prepare()
             while claim := self.wait_for_claim():
                 trained += self.train(claim, heartbeat)

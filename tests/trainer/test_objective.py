@@ -10,7 +10,7 @@ import pytest
 
 from foldertune.errors import UserError
 from foldertune.trainer import objective
-from tests.conftest import ROOT
+from tests.conftest import ROOT, wait_for
 
 # A person's directory: modules of their own with the names that the checkout has.
 OWN = ("training", "analysis", "utils", "worker", "master", "bench", "tests", "foldertune_notes")
@@ -95,6 +95,14 @@ def test_a_preparation_that_says_what_to_do_is_quoted_as_it_is(monkeypatch, tmp_
     monkeypatch.setattr(sys, "path", list(sys.path))
     with pytest.raises(UserError, match=r"^fussy can't train here: no cuda:9 here; buy one$"):
         objective.load_objective("fussy:train", "cuda:9")
+
+
+def test_a_study_for_another_objective_is_named_before_one_is_loaded(bench):
+    """The default objective needs torch, which a person with code of their own may not have."""
+    bench.master(bench.study(trials=1))
+    wait_for(lambda: bench.names("pending"), "the trial")
+    said = bench.finish(bench.start("worker.py", "--logs", bench.logs, "--objective", "not.there:train"), 2)
+    assert "is for the objective 'tests.objectives:quick'" in said and "can't import" not in said
 
 
 def test_a_search_among_ones_own_modules(bench, own):
