@@ -124,8 +124,10 @@ def write_whole(path: Path | str, data: bytes, *, sync: bool = False) -> None:
         finally:
             os.close(descriptor)
         os.rename(temporary, path)
-    except BaseException:
+    except BaseException as error:
         remove(temporary)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = os.fspath(path), None  # not the temporary name, or none as of a full disk
         raise
 
 

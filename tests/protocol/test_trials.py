@@ -22,6 +22,7 @@ from foldertune.protocol import (
     new_owner,
     read_records,
     to_line,
+    write_whole,
 )
 from tests.conftest import ROOT
 
@@ -345,3 +346,15 @@ def test_a_claim_is_shown_alive_by_its_time(folder, pending):
     before = folder.signature(claim.name)
     claim.beat()
     assert folder.signature(claim.name) != before
+
+
+def test_a_write_that_fails_names_the_file_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(descriptor, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    for path in (tmp_path / "results.csv", tmp_path / "away" / "results.csv"):
+        with pytest.raises(OSError) as caught:
+            write_whole(path, b"x")
+        assert caught.value.filename == str(path)
+    assert not list(tmp_path.iterdir())
