@@ -1,7 +1,7 @@
 """Explores the folder protocol: every order of events in a small study.
 
     python -m tests.explorers.model            one trial with any one fault, two trials with none
-    python -m tests.explorers.model --long     and one trial with any two faults (three minutes)
+    python -m tests.explorers.model --long     and one trial with any two faults (six minutes)
 
 It explores the real code: `Worker.try_to_claim`, `Worker.train` and `Master.step` over foldertune/protocol/, with
 an `os` that asks the explorer at every call. A process is a function of the answers to its system calls. To find out
