@@ -146,6 +146,8 @@ def check_command(study: Study, arguments: argparse.Namespace) -> None:
             f"--command: the study {study.name} has the objective '{study.objective}'; "
             f'write objective = "{COMMAND_OBJECTIVE}" in its file'
         )
+    if arguments.pattern and not arguments.command:
+        raise UserError("--pattern: is for the lines that a command prints; add --command")
     trains_here = arguments.workers != 0 or arguments.try_trial is not None
     if not arguments.command and study.objective == COMMAND_OBJECTIVE and trains_here:
         raise UserError(
@@ -170,7 +172,8 @@ def check_settings(study: Study, source: str) -> None:
             try:
                 check(nest({**first, key: option}))
             except ValueError as error:
-                raise StudyError(f"{source}: {error}") from None
+                own = f'; for training code of your own add objective = "MODULE:FUNCTION", or "{COMMAND_OBJECTIVE}"'
+                raise StudyError(f"{source}: {error}{'' if source in shipped_studies() else own}") from None
 
 
 def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
@@ -236,28 +239,27 @@ def new_workers(
 ) -> Launcher | None:
     """The workers of this machine, or None. Prints what they will do, and how to add more."""
     devices = [] if arguments.workers == 0 else choose_devices(arguments.device, workers=arguments.workers)
-    say(hint(folder, study, devices, arguments.threads))
-    own = ["--command", arguments.command] if arguments.command else ["--objective", study.objective]
-    own += ["--pattern", arguments.pattern] if arguments.pattern else []
+    own = ["--objective", study.objective]
+    if study.objective == COMMAND_OBJECTIVE:
+        own = ["--command", arguments.command or "…", *(["--pattern", arguments.pattern] if arguments.pattern else [])]
+    say(hint(folder, study, devices, arguments.threads, own))
     options = ["--logs", str(folder.path), *own]
     options += ["--threads", str(arguments.threads), "--checkpoint-every", str(arguments.checkpoint_every)]
     return LocalWorkers(devices, options, folder.path, say) if devices else None
 
 
-def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int) -> str:
-    """A line that describes the search, its workers on this machine, and how to add more."""
+def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int, own: Sequence[str]) -> str:
+    """A line that describes the search, its workers on this machine, and how to add more, with these options."""
     local, wanted, cores = "", len(devices) * threads, count_cores()
     if devices:
         crowd = f" (they want {wanted} cores, there are {cores})" if wanted > cores else ""
         local = f"workers here: {describe_devices(devices)}{crowd}; "
     extreme = "lowest" if study.direction == "minimize" else "highest"
     more = "more workers" if devices else "workers"
-    own = () if study.objective == DEFAULT_OBJECTIVE else ("--objective", study.objective)
-    if study.objective == COMMAND_OBJECTIVE:
-        own = ("--command", "…")
     return (
         f"{study.name}: {study.trials} trials, {study.strategy} search for the {extreme} {study.metric}; "
-        f"{local}{more}, on any machine: {command('worker', '--logs', folder.path, *own)}"
+        f"{local}{more}, on any machine: "
+        f"{command('worker', '--logs', folder.path, *(() if study.objective == DEFAULT_OBJECTIVE else own))}"
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foldertune.protocol import SAFE
+from foldertune.running.process import reap_orphans
 from foldertune.shipped import HOME
 from foldertune.text import ending
 
@@ -95,6 +96,7 @@ class LocalWorkers:
 
     def look_after(self, count_progress: Callable[[], int]) -> None:
         """Restart the workers that died, after a pause that grows with every restart."""
+        reap_orphans({slot.process.pid for slot in self._slots if slot.process})
         for slot in self._slots:
             code = slot.process.poll() if slot.process else None
             if code is None or slot.over:

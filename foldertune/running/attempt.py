@@ -81,7 +81,8 @@ class Attempt:
     def _judge(self, result: Record) -> Record:
         if self._metric in result:
             return {"result": result, "time": utc_now()}
-        lack = f"ValueError: the objective's result lacks the study's metric {self._metric!r}: {list(result)[:20]}"
+        names = ", ".join(list(result)[:20]) or "nothing"
+        lack = f"the result lacks {self._metric!r}, the study's metric; it has {names}{self._trainer.advice}"
         return {"error": lack, "time": utc_now()}
 
     def _keep(self, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -19,12 +20,15 @@ from foldertune.running.process import Process
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import Trainer
 from foldertune.trainer.channel import Message
+from foldertune.trainer.metrics import as_metrics
 
 RESULT = "result.json"  # the file in {out} that may hold the result
 OWN = ("out", "device", "trial", "attempt", "seed")  # words in braces that are no settings of the study
-PAIRS = r"(?P<name>[A-Za-z_][\w./-]*)\s*[=:]\s*(?P<value>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|[-+]?inf)\b"
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|[-+]?inf"
+PAIRS = rf"(?<![\w./-])(?P<name>[A-Za-z_][\w./-]*)\s*[=:]\s*(?P<value>{_NUMBER})\b"
 SETTLE = 0.2  # seconds: a signal for the whole group may reach us after the command
 LONGEST_LINE = 2**20  # bytes
+LONGEST_MATCHED = 2**12  # characters of a line in which a pattern looks: a careless one may take quadratic time
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}\s]+)\}")
 
@@ -39,6 +43,7 @@ class CommandTrainer(Trainer):
             it finds one pair after another.
     """
 
+    advice = "; print it as JSON, or say how to read it: --pattern name=value"
     wants_out = True
 
     def __init__(self, signals: StopSignals, command: str, device: str, pattern: str | None = None) -> None:
@@ -47,6 +52,8 @@ class CommandTrainer(Trainer):
         self._pattern = read_pattern(pattern) if pattern else None
         self._messages: deque[Message] = deque()
         self._line, self._result_file = b"", ""
+        self._result_before: tuple[int, int] | None = None
+        self._noted: set[str] = set()
         self._values: Record = {}
         self._is_stopping = False
 
@@ -66,7 +73,8 @@ class CommandTrainer(Trainer):
         """Start the command."""
         self._tail = self._line = b""
         self._messages, self._values, self._is_stopping = deque(), {}, False
-        self._result_file = os.path.abspath(out / RESULT)
+        self._result_file, self._noted = os.path.abspath(out / RESULT), set()
+        self._result_before = _signature(self._result_file)
         own = {"out": os.path.abspath(out), "device": self._device.partition(":")[0]}
         own |= {"trial": str(name.number), "attempt": str(name.attempt)}
         values = {**own, **flatten(settings)}
@@ -75,8 +83,12 @@ class CommandTrainer(Trainer):
             self._process = Process(words, self._signals, self._hear, environment=environment(self._device))
         except KeyError as error:  # a trial that was queued by hand
             self._messages.append({"error": f"--command: this trial has no setting {error}"})
+        except ValueError as error:  # words that no command line can hold
+            self._messages.append({"error": f"--command: {error}"})
         except OSError as error:
-            self._messages.append({"error": f"no process can be started here: {error.strerror}; see ulimit -a"})
+            if error.errno != errno.E2BIG:  # this machine is in trouble, not the trial
+                raise UserError(f"no process can be started here: {error.strerror}; see ulimit -a") from None
+            self._messages.append({"error": "--command: these settings make it too long"})
 
     def stop(self, how: str, grace: float) -> None:
         """Send SIGTERM to the command and to all that it has started."""
@@ -96,7 +108,8 @@ class CommandTrainer(Trainer):
 
     def _read(self, line: bytes) -> None:
         """Take the values from a line. With an epoch they are a report. The last value of each name is the result's."""
-        values = read_values(line.rpartition(b"\r")[2].decode(errors="replace").strip(), self._pattern)
+        found = read_values(line.rpartition(b"\r")[2].decode(errors="replace").strip(), self._pattern)
+        values = as_metrics(found, self._note)
         epoch = values.pop("epoch", None)
         self._values |= values
         if isinstance(epoch, int | float) and math.isfinite(epoch):
@@ -111,11 +124,34 @@ class CommandTrainer(Trainer):
             return super()._last_message()
         self._process = None
         self._read(self._line)
-        with contextlib.suppress(OSError, ValueError):
-            with open(self._result_file, encoding="utf-8") as file:
-                written = json.load(file)
-            self._values.update(written if isinstance(written, dict) else {})
-        return {"result": self._values}
+        written = self._read_result() if self._result_is_new() else {**self._read_result(), **self._values}
+        return {"result": as_metrics({**self._values, **written}, self._note)}
+
+    def _read_result(self) -> Record:
+        """What the result file holds."""
+        try:
+            written = json.loads(Path(self._result_file).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return written if isinstance(written, dict) else {}
+
+    def _result_is_new(self) -> bool:
+        """Has this attempt written the result file? If an earlier one did, what is printed now counts more."""
+        return _signature(self._result_file) != self._result_before
+
+    def _note(self, message: str) -> None:
+        if message not in self._noted:
+            self._noted.add(message)
+            self._messages.append({"say": message})
+
+
+def _signature(path: str) -> tuple[int, int] | None:
+    """A value that changes when the file is written; None if it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def split(command: str) -> list[str]:
@@ -169,8 +205,9 @@ def read_values(line: str, pattern: re.Pattern[str] | None) -> Record:
     if pattern is None:
         return {}
     if {"name", "value"} <= pattern.groupindex.keys():
-        return {match["name"]: as_number(match["value"]) for match in pattern.finditer(line)}
-    match = pattern.search(line)
+        found = pattern.finditer(line[-LONGEST_MATCHED:])
+        return {match["name"]: as_number(match["value"]) for match in found}
+    match = pattern.search(line[-LONGEST_MATCHED:])
     return {name: as_number(text) for name, text in match.groupdict().items() if text is not None} if match else {}
 
 

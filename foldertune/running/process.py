@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from foldertune.running.signals import StopSignals
 from foldertune.text import ending
 from foldertune.trainer import guardian
 from foldertune.trainer.channel import CHUNK, Channel
 
+MOST_READS = 64  # at a time: more than pipe and socket hold; who writes without end must not keep us here
 PATIENCE = 5.0  # seconds for a process that must end anyway, to do so in its own way
 
 
@@ -57,6 +58,10 @@ class Process:
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(life, *keep),
                 start_new_session=True, env=environment,
             )  # fmt: skip
+        except BaseException:
+            os.close(self._life)
+            os.close(self._output)
+            raise
         finally:
             os.close(life)
             os.close(output)
@@ -123,12 +128,14 @@ class Process:
             self.code = self._process.wait(PATIENCE)
         self.how = how or ending(self._process.returncode)
         self._read_output()
-        if self._line:
-            self._line.receive()
+        for _ in range(MOST_READS):
+            if not (self._line and self._line.receive_what_is_there()):
+                break
         with contextlib.suppress(OSError):
             os.write(self._life, b".")  # so the guardian need not end a group that is gone
         os.close(self._life)
         os.close(self._output)
+        reap_orphans(set())
 
     def _wait_for_group(self) -> None:
         """Wait for those that were asked to end, and still save what they have learnt."""
@@ -144,6 +151,18 @@ class Process:
     def _read_output(self) -> None:
         """Pass on what was printed."""
         with contextlib.suppress(BlockingIOError):
-            while data := os.read(self._output, CHUNK):
+            for _ in range(MOST_READS):
+                data = os.read(self._output, CHUNK)
+                if not data:
+                    self._sources.discard(self._output)
+                    break
                 self._on_output(data)
-            self._sources.discard(self._output)
+
+
+def reap_orphans(ours: Collection[int]) -> None:
+    """As the first process of a container, wait for the guardians, which have no other parent. `ours` are kept."""
+    if os.getpid() != 1:
+        return
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in ours:
+            os.waitpid(ended.si_pid, 0)

@@ -30,11 +30,13 @@ class Trainer:
     """A person's training code in a process of its own. The kinds differ in how we talk to it.
 
     Attributes:
+        advice: what to do if a result lacks the metric, in words that follow others.
         wants_out: does it need the directory `out`?
         on_output: called with what the process prints, piece by piece.
         data: the bytes that followed the last message.
     """
 
+    advice = "; return a dict that has it"
     wants_out = False
 
     def __init__(self, signals: StopSignals) -> None:
@@ -111,8 +113,8 @@ class ObjectiveTrainer(Trainer):
 
     def prepare(self) -> None:
         """Start the process unless it is there, and wait until it has loaded the objective."""
-        if self._process:
-            return  # if it has ended, `begin` finds that out
+        if self._process and not self._process.has_ended():
+            return
         for _ in range(LOADS):
             self.end(0)
             self._start()

@@ -184,7 +184,10 @@ class Worker:
             self.say(f"trial {label}: {claim.path} is no longer ours (its lease expired?); dropped, nothing written")
             return False
         except Stopped:
-            self.put_down(claim, last_word)
+            self.put_down(claim, last_word, signal.Signals(self.signals.number).name)
+            raise
+        except UserError as error:  # this machine can't train any more; others can
+            self.put_down(claim, last_word, str(error))
             raise
         finally:
             heartbeat.release()
@@ -235,13 +238,14 @@ class Worker:
             if heartbeat.lost.is_set():
                 self.trainer.stop("now", min(self.grace, PATIENCE))
                 raise LeaseLost(attempt.claim.path)
-            if message is None:
+            if message is None or "report" in message:  # one that reports without end must end in time, too
                 if self.signals.impatient or time.monotonic() >= end_of_grace:
                     self.trainer.end(0)
                     raise Stopped
                 if time.monotonic() >= overtime:
                     self.trainer.stop("now", min(self.grace, PATIENCE))
                     return attempt.overtime()
+            if message is None:
                 attempt.output.write()
             elif ("stopped" in message or "error" in message) and self.is_stopping(message):
                 raise Stopped
@@ -252,13 +256,13 @@ class Worker:
         """Is a failure the effect of a signal? One for the whole group may have reached the training before us."""
         return self.signals.wait(LONG_SETTLE if failure.get("signalled") else SETTLE)
 
-    def put_down(self, claim: Claim, last_word: Record | None) -> None:
+    def put_down(self, claim: Claim, last_word: Record | None, reason: str) -> None:
         """Stop with a trial in hand: hand in its result if there is one; if not, give the trial back."""
         with contextlib.suppress(LeaseLost, OSError):  # if it fails, the master will find this worker gone
             if last_word is not None:
                 claim.finish(last_word)
             else:
-                claim.give_back(signal.Signals(self.signals.number).name)
+                claim.give_back(reason)
                 self.say(f"trial {claim.name.label}: given back")
 
     def patiently(self, action: Callable[[], T]) -> T:

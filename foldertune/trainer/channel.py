@@ -51,11 +51,12 @@ class Channel:
         Raises OSError if there is no other end.
         """
         if message is not None:
-            if data:
-                message = {**message, "bytes": len(data)}
+            view = memoryview(data).cast("B")  # raises TypeError before anything is sent
+            if view:
+                message = {**message, "bytes": len(view)}
             self._unsent.append(memoryview(json.dumps(message).encode() + b"\n"))
-            if data:
-                self._unsent.append(memoryview(data))
+            if view:
+                self._unsent.append(view)
         while self._unsent:
             try:
                 sent = os.write(self._descriptor, self._unsent[0])
@@ -82,10 +83,16 @@ class Channel:
         head = self._received.find(b"\n") + 1
         if not head:
             return None
-        message = json.loads(self._received[:head].decode())  # of bytes, it would guess the encoding first
+        try:
+            message = json.loads(self._received[:head].decode())  # of bytes, it would guess the encoding first
+        except RecursionError:
+            raise ValueError("a message is not nested deeply") from None
         if not isinstance(message, dict):
             raise ValueError("a message is a JSON object")
-        end = head + message.pop("bytes", 0)
+        size = message.pop("bytes", 0)
+        if not isinstance(size, int) or size < 0:
+            raise ValueError("the bytes after a message are counted")
+        end = head + size
         if len(self._received) < end:
             return None
         self.data = bytes(self._received[head:end])

@@ -8,8 +8,10 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from types import FrameType
 from typing import TextIO
@@ -22,31 +24,33 @@ from foldertune.trainer.metrics import as_metrics
 from foldertune.trainer.objective import Objective, load_objective
 from foldertune.trainer.report import Listener, Report, Stopped
 
+LONGEST_TEXT = 2**16  # characters of an error, and of its traceback
+
 
 def main(descriptor: int, name: str, device: str) -> None:
     """Serve the worker at the other end of this descriptor, until it is gone or says `leave`."""
     sys.argv[1:] = []
     surroundings = Surroundings()
-    channel = Channel(descriptor)
-    trainer = Training(channel)
-    trainer.listen_to_signals()
-    os.register_at_fork(before=hold_signals, after_in_parent=release_signals, after_in_child=trainer.forget_signals)
+    os.set_inheritable(descriptor, False)  # a program that the training starts must not hold the line open
+    line = Line(Channel(descriptor))
+    line.listen_to_signals()
+    os.register_at_fork(before=hold_signals, after_in_parent=release_signals, after_in_child=line.forget_signals)
     try:
         objective = load_objective(name, device)
     except UserError as error:
         cause = error.__cause__
-        channel.send({"unable": str(error), "traceback": "".join(traceback.format_exception(cause)) if cause else ""})
+        line.send({"unable": str(error), "traceback": "".join(traceback.format_exception(cause)) if cause else ""})
         return
     answer: Message = {"ready": True}
     while True:
         flush()
-        channel.send(answer)
+        line.send(answer)
         surroundings.restore()  # now, while the worker is busy with the answer
-        trainer.listen_to_signals()
-        order = trainer.wait_for("train", "leave")
+        line.listen_to_signals()
+        order = line.wait_for("train", "leave")
         if order is None or "leave" in order:
             break
-        answer = trainer.train(objective, order["train"], order["checkpoint_every"], device)
+        answer = Training(line, order["checkpoint_every"]).train(objective, order["train"], device)
 
 
 def flush() -> None:
@@ -68,6 +72,7 @@ class Surroundings:
 
     def restore(self) -> None:
         """Go back to the first directory, with the first output."""
+        signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that is left would end the next training
         with contextlib.suppress(OSError):  # the directory may be gone
             os.chdir(self._directory)
         for number, output in enumerate(self._outputs, start=1):
@@ -84,68 +89,162 @@ def open_output(descriptor: int) -> TextIO:
     return open(descriptor, "w", buffering=1, errors="backslashreplace", closefd=False)
 
 
-class Training(Listener):
-    """Passes to the worker what the objective reports, and to the objective that it must stop."""
+class Line:
+    """The trainer's end of the line to the worker, for all its trainings and all their threads."""
 
     def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._stop = ""  # what the worker said: "save" or "now"
-        self._was_signalled = self._must_look = False
-        self._saves_state = False
-        self._may_be_interrupted = False
-        self._checkpoint_every = self._next_checkpoint = math.inf
+        self.stop = ""  # what the worker said: "save" or "now"
+        self.was_signalled = False
+        self.may_be_interrupted = False  # may a signal raise Stopped in the main thread just now?
+        self._must_look = False
+        self._channel, self._lock, self._is_copy = channel, threading.RLock(), False
+        self._orders: deque[Message] = deque()
 
-    def train(self, objective: Objective, settings: Message, checkpoint_every: float, device: str) -> Message:
-        """Call the objective. Returns the last message about this trial."""
-        self._was_signalled = self._saves_state = False
+    @property
+    def data(self) -> bytes:
+        """The bytes that followed the message received last."""
+        return self._channel.data
+
+    def send(self, message: Message, data: bytes = b"") -> None:
+        """Send a message whole, whatever other threads and signals do."""
+        with self.uninterrupted():
+            self._channel.send(message, data)
+
+    def wait_for(self, *kinds: str) -> Message | None:
+        """The next message of one of these kinds; None if the worker is gone. Orders to stop are noted meanwhile."""
+        with self.uninterrupted():
+            while True:
+                self._take_orders()
+                while self._orders:
+                    message = self._orders.popleft()
+                    if not message.keys().isdisjoint(kinds):
+                        return message
+                if not self._channel.receive():
+                    return None
+
+    def obey(self) -> None:
+        """Look whether the worker says stop. Raises Stopped if that must happen at once."""
+        self._must_look = False
+        with self.uninterrupted():
+            if not self._is_copy:
+                self._channel.receive_what_is_there()
+                self._take_orders()
+        if self.stop != "now":
+            return
+        if threading.current_thread() is not threading.main_thread():
+            raise Stopped
+        if self.may_be_interrupted:
+            self.may_be_interrupted = False
+            raise Stopped
+
+    def _take_orders(self) -> None:
+        while message := self._channel.take():
+            if "stop" in message:
+                self.stop = message["stop"]
+            else:
+                self._orders.append(message)
+
+    @contextlib.contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """Let no thread and no signal come between: a message is sent and received whole."""
+        if threading.current_thread() is not threading.main_thread():
+            with self._lock:
+                yield
+            return
+        before, self.may_be_interrupted = self.may_be_interrupted, False
+        try:
+            with self._lock:
+                yield
+        finally:
+            self.may_be_interrupted = before
+        if before and self._must_look:
+            self.obey()
+
+    def listen_to_signals(self) -> None:
+        """Only note the signals that stop programs: the worker gets them, too, and decides what is to be done."""
+        if signal.getsignal(signal.SIGTERM) != self._on_signal:  # a training that takes one, takes that one
+            for number in STOPPING:
+                signal.signal(number, self._on_signal)
+
+    def forget_signals(self) -> None:
+        """In a process that the training forks, such as a data loader, let signals do what they always do.
+
+        It may report, but it does not take the worker's orders away from the trainer.
+        """
+        for number in STOPPING:
+            if signal.getsignal(number) == self._on_signal:  # and not a handler of the training's own
+                signal.signal(number, signal.SIG_DFL)
+        self._lock, self._is_copy = threading.RLock(), True  # another thread may have held the lock
+        release_signals()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.was_signalled = self._must_look = True
+        if self.may_be_interrupted:
+            self.obey()
+
+
+class Training(Listener):
+    """One training. It passes to the worker what the objective reports, and to the objective that it must stop.
+
+    When it is over, whoever still reports (a thread that was left behind, a report that was kept) gets Stopped.
+    """
+
+    def __init__(self, line: Line, checkpoint_every: float) -> None:
+        self._line, self._is_over, self._saves_state = line, False, False
         self._checkpoint_every = checkpoint_every or math.inf
         self._plan_checkpoint()
+
+    def train(self, objective: Objective, settings: Message, device: str) -> Message:
+        """Call the objective. Returns the last message about this trial."""
+        self._line.was_signalled = False
         try:
-            self._may_be_interrupted = True
-            self._take_orders()  # one to stop may have come together with that to train
-            self._stop_now()
-            result = objective(settings, Report(self, device))
-            self._may_be_interrupted = False
+            try:
+                self._line.may_be_interrupted = True
+                self._line.obey()  # an order to stop may have come together with that to train
+                result = objective(settings, Report(self, device))
+            finally:
+                self._line.may_be_interrupted = False
             if not isinstance(result, dict):
                 raise TypeError(f"the objective must return a dict of metrics, not {result!r:.80}")
             return {"result": as_metrics(result, self.say)}
         except Stopped:
             return {"stopped": True}
         except BaseException as error:  # whatever the code of a person raises ends its attempt, not the worker
-            self._may_be_interrupted = False
-            told = {"error": in_a_line(error), "traceback": traceback.format_exc()}
-            return {**told, "signalled": self._was_signalled}
-
-    # ---- what the objective reports
+            told = {"error": in_a_line(error)[:LONGEST_TEXT], "traceback": traceback.format_exc()[-LONGEST_TEXT:]}
+            return {**told, "signalled": self._line.was_signalled}
+        finally:
+            with self._line.uninterrupted():
+                self._is_over = True
 
     def epoch(self, record: Message) -> None:
         """Pass on the metrics of an epoch. Raises Stopped."""
         self._send({"report": record})
-        self._obey()
+        self._line.obey()
 
     def checkpoints(self) -> Iterator[tuple[str, bytes]]:
         """Path and contents of the checkpoints of this attempt and earlier ones, the latest first."""
         self._saves_state = True
         while True:
-            self._send({"resume": True})
-            answer = self.wait_for("checkpoint")
+            with self._line.uninterrupted():
+                self._send({"resume": True})
+                answer, data = self._line.wait_for("checkpoint"), self._line.data
             if answer is None or answer["checkpoint"] is None:
                 return
-            yield answer["checkpoint"], self._channel.data
+            yield answer["checkpoint"], data
 
     def checkpoint_is_due(self) -> bool:
         """Is it time to save the state, or must the training stop? Raises Stopped if even that takes too long."""
-        if not self._saves_state:
-            self._saves_state = True
+        if not self._saves_state or self._is_over:
             self._send({"saves_state": True})
-        self._obey()
-        return bool(self._stop) or time.monotonic() >= self._next_checkpoint
+            self._saves_state = True
+        self._line.obey()
+        return bool(self._line.stop) or time.monotonic() >= self._next_checkpoint
 
     def keep(self, data: bytes) -> None:
         """Pass on a checkpoint. Raises Stopped if the training must stop."""
         self._send({"checkpoint": True}, data)
         self._plan_checkpoint()
-        if self._stop:
+        if self._line.stop:
             raise Stopped
 
     def say(self, message: str) -> None:
@@ -155,71 +254,11 @@ class Training(Listener):
     def _plan_checkpoint(self) -> None:
         self._next_checkpoint = time.monotonic() + self._checkpoint_every
 
-    # ---- the line to the worker
-
-    def wait_for(self, *kinds: str) -> Message | None:
-        """The next message of one of these kinds; None if the worker is gone. Orders to stop are noted meanwhile."""
-        with self._uninterrupted():
-            while True:
-                message = self._channel.take()
-                if message is None:
-                    if not self._channel.receive():
-                        return None
-                elif "stop" in message:
-                    self._stop = message["stop"]
-                elif not message.keys().isdisjoint(kinds):
-                    return message
-
     def _send(self, message: Message, data: bytes = b"") -> None:
-        with self._uninterrupted():
-            self._channel.send(message, data)
-
-    @contextlib.contextmanager
-    def _uninterrupted(self) -> Iterator[None]:
-        """Let no signal interrupt this block: a message is sent and received whole."""
-        before, self._may_be_interrupted = self._may_be_interrupted, False
-        try:
-            yield
-        finally:
-            self._may_be_interrupted = before
-        if before and self._must_look:
-            self._obey()
-
-    def _obey(self) -> None:
-        """Look whether the worker says stop. Raises Stopped if that must happen at once."""
-        self._must_look = False
-        with self._uninterrupted():
-            self._channel.receive_what_is_there()
-            self._take_orders()
-        self._stop_now()
-
-    def _take_orders(self) -> None:
-        while message := self._channel.take():
-            self._stop = message.get("stop", self._stop)
-
-    def _stop_now(self) -> None:
-        """Raise Stopped if the worker has said so."""
-        if self._stop == "now" and self._may_be_interrupted:
-            self._may_be_interrupted = False
-            raise Stopped
-
-    def listen_to_signals(self) -> None:
-        """Only note the signals that stop programs: the worker gets them, too, and decides what is to be done."""
-        if signal.getsignal(signal.SIGTERM) != self._on_signal:  # a training that takes one, takes that one
-            for number in STOPPING:
-                signal.signal(number, self._on_signal)
-
-    def forget_signals(self) -> None:
-        """In a process that the training forks, such as a data loader, let signals do what they always do."""
-        for number in STOPPING:
-            if signal.getsignal(number) == self._on_signal:  # and not a handler of the training's own
-                signal.signal(number, signal.SIG_DFL)
-        release_signals()
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._was_signalled = self._must_look = True
-        if self._may_be_interrupted:
-            self._obey()
+        with self._line.uninterrupted():
+            if self._is_over:
+                raise Stopped
+            self._line.send(message, data)
 
 
 def hold_signals() -> None:

@@ -54,8 +54,11 @@ echo "{\\"loss\\": 0.25, \\"began\\": $began, \\"notes\\": [1, 2]}"
 def start(bench, command, *options, study=STUDY, workers=0):
     file = bench.path / "mine.toml"
     file.write_text(study)
-    own = ["--command", command, *options]
-    master = bench.start("master.py", file, "--logs", bench.logs, "--workers", workers, "--max-attempts", 1, *own)
+    own = ["--command", command, *(options if "--pattern" in options else ())]
+    own_of_master = [] if "--pattern" in options else options
+    master = bench.start(
+        "master.py", file, "--logs", bench.logs, "--workers", workers, "--max-attempts", 1, *own, *own_of_master
+    )
     return master, (lambda: bench.start("worker.py", "--logs", bench.logs, *own))
 
 
@@ -98,20 +101,25 @@ def test_a_shell_script_that_is_stopped_saves_and_another_worker_resumes_it(benc
 def test_how_a_command_fails_is_the_reason(bench):
     """Exit code, signal, no metric, no such program. Its children end with it. A file may hold the result."""
     script = bench.path / "train.sh"
+    deep = "[" * 100_000
     script.write_text(
         "case $1 in\n"
         "1) echo 'a line of mine' >&2; exit 3;;\n2) kill -SEGV $$;;\n3) echo '{\"other\": 1}';;\n"
         "4) sleep 600 & echo $! > $2/child; exit 1;;\n"
-        '5) echo \'{"loss": 9, "a": 1}\'; echo \'{"loss": 0.5}\' > $2/result.json;;\nesac\n'
+        '5) echo \'{"loss": 9, "a": 1}\'; echo \'{"loss": 0.5}\' > $2/result.json;;\n'
+        f"6) echo '{{\"epoch\": 1{'0' * 400}, \"loss\": 1}}'; echo '{deep}' > $2/result.json;;\n"
+        "7) setsid yes loss=1 & echo $! > $2/child; sleep 0.2; exit 4;;\n8) yes loss=1;;\nesac\n"
     )
-    study = STUDY.replace("lr = [0.1, 0.5]", "kind = [1, 2, 3, 4, 5]")
-    master, _ = start(bench, f"sh {script} {{kind}} {{out}}", study=study, workers=1)
+    study = STUDY.replace("lr = [0.1, 0.5]", "kind = [1, 2, 3, 4, 5, 6, 7, 8]")
+    master, _ = start(bench, f"sh {script} {{kind}} {{out}}", "--trial-timeout", 3, study=study, workers=1)
     bench.finish(master)
     rows = bench.rows()
-    assert [row.status for row in rows] == [FAILED] * 4 + [SUCCEEDED]
+    assert [row.status for row in rows] == [FAILED] * 4 + [SUCCEEDED] * 2 + [FAILED] * 2
+    assert rows[5].metrics["loss"] == 1 and rows[6].error.startswith("the training process ended with exit code 4")
+    assert rows[7].error == "took longer than --trial-timeout 3 s"
     assert rows[0].error == "the training process ended with exit code 3; it last said: a line of mine"
     assert rows[1].error.startswith("the training process was killed by SIGSEGV")
-    assert "lacks the study's metric 'loss'" in rows[2].error and "other" in rows[2].error
+    assert rows[2].error.startswith("the result lacks 'loss', the study's metric; it has other; print it as JSON")
     assert rows[4].metrics["loss"] == 0.5 and rows[4].metrics["a"] == 1
     assert is_gone(int((bench.logs / "out" / "trial-00003" / "child").read_text()))
 
@@ -175,6 +183,7 @@ def test_values_are_found_in_printed_lines():
     line = "epoch=3 train/loss: 1.5e-3, acc = .97 lr=nan (took 3 s) name=x"
     assert read_values(line, pairs) | {"lr": 0} == {"epoch": 3, "train/loss": 0.0015, "acc": 0.97, "lr": 0}
     assert read_values('{"epoch": 1, "loss": 0.5}', pairs) == {"epoch": 1, "loss": 0.5}
+    assert read_values("a" * 1_000_000, pairs) == {} and read_values("x" * 10**6 + " loss=1", pairs) == {"loss": 1}
     assert read_values("{not json", None) == read_values("[1]", None) == read_values("loss=1", None) == {}
     named = read_pattern(r"step (?P<epoch>\d+).*?loss (?P<loss>\S+)( acc (?P<acc>\S+))?")
     assert read_values("step 7 loss 0.5", named) == {"epoch": 7, "loss": 0.5}

@@ -226,7 +226,13 @@ def test_exceptions_and_results_that_are_none(bench):
     reasons = [(row.settings["x"], row.status, row.error or "", len(lost[row.trial])) for row in bench.rows()]
     for x, status, error, lost in reasons:
         assert (status, lost) == (("failed", 2) if x > 0.5 else ("succeeded", 0))
-        wanted = "lacks the study's metric" if x > 0.9 else "is not a number" if x > 0.8 else "which I don't like"
+        wanted = (
+            "lacks 'validation_error', the study's metric"
+            if x > 0.9
+            else "is not a number"
+            if x > 0.8
+            else "which I don't like"
+        )
         assert wanted in error if x > 0.5 else error == ""
     assert max(x for x, *_ in reasons) > 0.9, "another seed is needed"
     assert "Traceback" not in said and "failed for good after 2 attempts" in said

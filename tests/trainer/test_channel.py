@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from foldertune.trainer.channel import Channel
-from foldertune.trainer.main import Training
+from foldertune.trainer.main import Line, Training
+from foldertune.trainer.report import Stopped
 
 
 @pytest.fixture
@@ -53,9 +54,9 @@ def test_an_order_to_stop_that_comes_with_the_order_to_train_is_obeyed(line):
     worker, trainer = line
     worker.send({"train": {"x": 1}, "checkpoint_every": 0})
     worker.send({"stop": "now"})
-    training = Training(trainer)
-    order = training.wait_for("train")
-    last_word = training.train(lambda settings, report: report(epoch=1), order["train"], 0, "cpu")
+    end = Line(trainer)
+    order = end.wait_for("train")
+    last_word = Training(end, 0).train(lambda settings, report: report(epoch=1), order["train"], "cpu")
     assert last_word == {"stopped": True}
     worker.receive()
     assert worker.take() is None, "it was stopped before it began"
@@ -63,7 +64,7 @@ def test_an_order_to_stop_that_comes_with_the_order_to_train_is_obeyed(line):
 
 def test_a_training_that_saves_its_state_stops_after_the_next_checkpoint(line):
     worker, trainer = line
-    training = Training(trainer)
+    training = Training(Line(trainer), 0)
 
     def train(settings, report):
         assert not report.checkpoint_due
@@ -73,7 +74,7 @@ def test_a_training_that_saves_its_state_stops_after_the_next_checkpoint(line):
         report.checkpoint(b"state")
         raise AssertionError("it goes on")
 
-    assert training.train(train, {}, 0, "cpu") == {"stopped": True}
+    assert training.train(train, {}, "cpu") == {"stopped": True}
     worker.receive()
     assert [worker.take() for _ in range(3)] == [{"saves_state": True}, {"report": {"epoch": 1}}, {"checkpoint": True}]
     assert worker.data == b"state"
@@ -94,3 +95,51 @@ def test_the_end_of_the_other_side_is_noticed():
     theirs.close()
     with ours:
         assert not Channel(ours.fileno()).receive()
+
+
+def test_what_a_training_leaves_behind_does_not_speak_for_the_next_one(line):
+    """A kept report, or one in a thread, gets Stopped; it takes no order away."""
+    worker, trainer = line
+    end, kept = Line(trainer), []
+    worker.send({"train": {}, "checkpoint_every": 0})
+    assert Training(end, 0).train(lambda settings, report: kept.append(report) or {"loss": 1}, {}, "cpu")
+    for speak in (lambda: kept[0](epoch=7), lambda: kept[0].checkpoint(b"mine"), lambda: kept[0].checkpoint_due):
+        with pytest.raises(Stopped):
+            speak()
+    assert end.wait_for("train") == {"train": {}, "checkpoint_every": 0}
+    assert worker.take() is None
+
+
+def test_reports_of_many_threads_arrive_whole(line):
+    worker, trainer = line
+
+    def train(settings, report):
+        threads = [
+            threading.Thread(target=lambda k=k: [report(epoch=k * 200 + n, note="x" * 200) for n in range(200)])
+            for k in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return {"loss": 1}
+
+    told = []
+    training = threading.Thread(target=lambda: told.append(Training(Line(trainer), 0).train(train, {}, "cpu")))
+    training.start()
+    epochs = []
+    while len(epochs) < 1600:
+        while (message := worker.take()) is None:
+            worker.receive()
+        epochs.append(message["report"]["epoch"])
+    training.join()
+    assert sorted(epochs) == list(range(1600)) and told == [{"result": {"loss": 1}}]
+
+
+def test_a_checkpoint_that_is_not_bytes_is_an_error_of_the_training(line):
+    worker, trainer = line
+    told = Training(Line(trainer), 0).train(lambda settings, report: report.checkpoint("text" * 999), {}, "cpu")
+    assert told["error"].startswith("TypeError") and not Channel(trainer.fileno()).has_unsent
+    Line(trainer).send({"say": "still in order"})
+    worker.receive()
+    assert worker.take() == {"say": "still in order"}
