@@ -108,7 +108,11 @@ class Line:
     def send(self, message: Message, data: bytes = b"") -> None:
         """Send a message whole, whatever other threads and signals do."""
         with self.uninterrupted():
-            self._channel.send(message, data)
+            self.put(message, data)
+
+    def put(self, message: Message, data: bytes = b"") -> None:
+        """Send a message while nothing can come between: see `uninterrupted`."""
+        self._channel.send(message, data)
 
     def wait_for(self, *kinds: str) -> Message | None:
         """The next message of one of these kinds; None if the worker is gone. Orders to stop are noted meanwhile."""
@@ -258,7 +262,7 @@ class Training(Listener):
         with self._line.uninterrupted():
             if self._is_over:
                 raise Stopped
-            self._line.send(message, data)
+            self._line.put(message, data)
 
 
 def hold_signals() -> None:
