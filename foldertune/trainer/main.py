@@ -99,6 +99,7 @@ class Line:
         self._must_look = False
         self._channel, self._lock, self._is_copy = channel, threading.RLock(), False
         self._orders: deque[Message] = deque()
+        self._main = threading.get_ident()  # only in this thread do signals raise anything
 
     @property
     def data(self) -> bytes:
@@ -135,7 +136,7 @@ class Line:
                 self._take_orders()
         if self.stop != "now":
             return
-        if threading.current_thread() is not threading.main_thread():
+        if threading.get_ident() != self._main:
             raise Stopped
         if self.may_be_interrupted:
             self.may_be_interrupted = False
@@ -151,7 +152,7 @@ class Line:
     @contextlib.contextmanager
     def uninterrupted(self) -> Iterator[None]:
         """Let no thread and no signal come between: a message is sent and received whole."""
-        if threading.current_thread() is not threading.main_thread():
+        if threading.get_ident() != self._main:
             with self._lock:
                 yield
             return

@@ -125,7 +125,8 @@ def test_reports_of_many_threads_arrive_whole(line):
         return {"loss": 1}
 
     told = []
-    training = threading.Thread(target=lambda: told.append(Training(Line(trainer), 0).train(train, {}, "cpu")))
+    end = Line(trainer)
+    training = threading.Thread(target=lambda: told.append(Training(end, 0).train(train, {}, "cpu")))
     training.start()
     epochs = []
     while len(epochs) < 1600:
