@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -12,7 +16,7 @@ from foldertune.protocol import TrialName
 from foldertune.rows import FAILED, SUCCEEDED
 from foldertune.running.command import PAIRS, CommandTrainer, environment, fill_in, read_pattern, read_values, split
 from foldertune.running.signals import StopSignals
-from tests.conftest import wait_for
+from tests.conftest import ROOT, wait_for
 from tests.running.test_trainer import is_gone
 
 STUDY = """
@@ -128,6 +132,20 @@ def test_a_program_that_is_not_there_is_named(bench):
     master, _ = start(bench, "trian {lr}", study=STUDY, workers=1)
     bench.finish(master, 3)
     assert all("trian: No such file or directory" in row.error for row in bench.rows())
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare (util-linux)")
+def test_a_worker_that_is_process_1_of_a_container_leaves_no_zombies(bench):
+    """There, nobody else waits for the guardians. Each command counts the zombies that it sees."""
+    script = bench.path / "train.sh"
+    script.write_text('echo "{\\"loss\\": $(grep -l \'^State:.Z\' /proc/[0-9]*/status 2>/dev/null | wc -l)}"')
+    study = STUDY.replace("lr = [0.1, 0.5]", "kind = [1, 2, 3, 4, 5, 6]")
+    master, _ = start(bench, f"sh {script} {{kind}}", study=study)
+    worker = [*["unshare", "--pid", "--fork", "--mount-proc"], sys.executable, "worker.py", "--logs", str(bench.logs)]
+    done = subprocess.run([*worker, "--command", f"sh {script} {{kind}}"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    bench.finish(master)
+    assert max(row.metrics["loss"] for row in bench.rows()) <= 1  # the latest one may be on its way out
 
 
 @pytest.mark.parametrize(
