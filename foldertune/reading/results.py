@@ -158,6 +158,11 @@ class Results:
         """The trials that are being trained."""
         return [trial for trial in (*self.in_hand, *self.surplus) if trial.name.state == "taken"]
 
+    @cached_property
+    def handed_in(self) -> list[Trial]:
+        """The trials that are finished and wait for the master: only it counts them."""
+        return [trial for trial in self.in_hand if trial.name.state == "done"]
+
     # ---- values
 
     def value(self, trial: Trial, metric: str | None = None) -> float | None:

@@ -16,6 +16,11 @@ def listed(texts: Iterable[Any]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def waiting(trials: int) -> str:
+    """What is known of finished trials that no master has counted yet."""
+    return f"{trials:,} finished, waiting for the master to collect {'it' if trials == 1 else 'them'}"
+
+
 def words(name: str) -> str:
     """The name of a setting in a sentence: `step size` for `step_size`."""
     return name.replace("_", " ")

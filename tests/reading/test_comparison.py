@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -11,7 +12,9 @@ from foldertune.errors import UserError
 from foldertune.protocol import Folder, TrialName
 from foldertune.reading.comparison import Comparison
 from foldertune.reading.figures.comparison import picture_of_comparison
+from foldertune.reading.figures.timeline import draw_timeline
 from foldertune.reading.page.sections import compare_studies
+from foldertune.reading.reader import read_results
 from foldertune.reading.studies import read_all
 from tests.reading.test_facts import RECORD, write
 
@@ -42,7 +45,7 @@ def test_the_best_settings_are_those_that_the_objective_got(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("scores", "changes", "wanted"),
     [
-        ([], {"trials": 3}, "no trial has ended yet (0 running)"),
+        ([], {"trials": 3}, "no trial is counted yet (0 running)"),
         ([None, None], {}, "no trial has a value of score to go by (2 failed, 0 succeeded)"),
         (
             [2.0, None],
@@ -58,6 +61,25 @@ def test_before_anything_has_succeeded_there_is_no_best(tmp_path, capsys, scores
     assert cli.main(["best", "--logs", str(logs)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and wanted in said and "status --logs" in said
+
+
+def test_results_that_no_master_has_collected_are_told_of(tmp_path, capsys):
+    """No master runs, but workers have finished trials."""
+    folder = Folder(fill(tmp_path / "one", [3.0, 1.0]))
+    options = ["--logs", str(folder.path)]
+    os.rename(folder.locate(TrialName(1, 1, "seen")), folder.locate(TrialName(1, 1, "done")))
+    waiting = "1 finished, waiting for the master to collect it"
+    assert cli.main(["status", *options]) == 0 and f"1 succeeded, {waiting}" in capsys.readouterr().out
+    assert cli.main(["results", *options]) == 0
+    assert f"{waiting}; if it has ended, start it again\n" in capsys.readouterr().out
+    assert cli.main(["best", *options]) == 0 and waiting in capsys.readouterr().err
+    work = read_results(folder.path).work
+    assert {span.state for span in work.spans} == {"seen", "done"}
+    assert [text.get_text() for text in draw_timeline(work).legends[0].get_texts()] == ["a trial (shades alternate)"]
+    os.rename(folder.locate(TrialName(0, 1, "seen")), folder.locate(TrialName(0, 1, "done")))
+    assert cli.main(["best", *options]) == 2
+    said = capsys.readouterr().err
+    assert "2 finished, waiting for the master" in said and "start it again" in said
 
 
 def test_several_studies_are_compared(tmp_path, capsys):

@@ -140,7 +140,7 @@ def test_columns_that_no_trial_has_yet(bench):
     bench.folder.write_study(STUDY)
     assert table(bench, "--where", "validation_error<1", "--sort", "rate", "--columns", "filters,trial") == []
     assert table(bench, "--group") == []
-    assert "no trial has ended yet" in run(bench, "--group")
+    assert "no trial is counted yet" in run(bench, "--group")
 
 
 def test_a_metric_with_the_name_of_another_column(bench):
@@ -477,7 +477,7 @@ def test_an_archive_of_a_study_that_has_just_begun(bench):
     bench.folder.write_study(STUDY)
     run(bench, "--keep", bench.path / "kept")
     assert read_results(bench.path / "kept").trials == []
-    assert "no trial has ended yet" in run(bench, logs=bench.path / "kept")
+    assert "no trial is counted yet" in run(bench, logs=bench.path / "kept")
 
 
 def test_an_archive_is_small(bench):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from foldertune.protocol import Trial, printable
 from foldertune.reading.facts import Setback
 from foldertune.reading.results import Results
-from foldertune.reading.words import clock, moment
+from foldertune.reading.words import clock, moment, waiting
 from foldertune.tables import finite, short
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def summary(results: Results) -> str:
         parts.append(f"{failed} failed")
     if lost:
         parts.append(f"{lost} lost attempt{'s' * (lost != 1)}")
+    if results.handed_in:
+        parts.append(waiting(len(results.handed_in)))
     now = time.time()
     elapsed, remaining = results.worked(now), results.remaining(now)
     times = [f"{clock(elapsed)} elapsed"] if elapsed is not None else []
