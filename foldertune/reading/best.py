@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from foldertune.shipped import command
 
 def best(logs: Path | str) -> dict[str, Any]:
     """The best settings in this folder, as an objective gets them. Raises UserError if no trial has succeeded yet."""
+    logs = os.path.expanduser(logs)  # no shell has done it
     return best_of(read_results(Path(logs), epochs=False), logs)
 
 

@@ -43,6 +43,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def hourly(rate: float) -> str:
+    """A number per hour as `2.45`, `245` or `2,450`."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
 def clock(seconds: float | None) -> str:
     """A duration as `1:05`, or as `2:01:05` if it is an hour or more."""
     if seconds is None:

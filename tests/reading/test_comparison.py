@@ -21,7 +21,7 @@ from tests.reading.test_facts import RECORD, write
 SPACE = {"model": {"rate": {"type": "float", "low": 0.0, "high": 1.0}}}
 
 
-def fill(path, scores, **changes):
+def fill(path, scores, *, epochs=({"epoch": 2, "loss": 1},), **changes):
     """A study whose trials took a minute each, one after another, with two epochs; one without a value (None) failed."""
     folder = Folder(path)
     folder.prepare()
@@ -29,14 +29,16 @@ def fill(path, scores, **changes):
     for k, score in enumerate(scores):
         claim = {"claimed": f"h-1-{k}", "host": "h", "time": f"2026-01-01T00:0{k}:00Z"}
         end = {"result": {"score": score}} if score is not None else {"error": "no"}
-        lines = [{"settings": {"model": {"rate": k / 10}, "seed": k}}, claim, {"epoch": 2, "loss": 1}]
+        lines = [{"settings": {"model": {"rate": k / 10}, "seed": k}}, claim, *epochs]
         write(folder, TrialName(k, 1, "seen"), [*lines, {**end, "time": f"2026-01-01T00:0{k + 1}:00Z"}])
     return path
 
 
-def test_the_best_settings_are_those_that_the_objective_got(tmp_path, capsys):
+def test_the_best_settings_are_those_that_the_objective_got(tmp_path, capsys, monkeypatch):
     logs = fill(tmp_path / "one", [3.0, None, 1.0, 2.0])
     assert best(logs) == {"model": {"rate": 0.2}, "seed": 2}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert best("~/one") == best(logs)
     assert cli.main(["best", "--logs", str(logs)]) == 0
     assert json.loads(capsys.readouterr().out) == best(logs)
     assert best(fill(tmp_path / "most", [3.0, 1.0], direction="maximize")) == {"model": {"rate": 0.0}, "seed": 0}
@@ -104,6 +106,12 @@ def test_several_studies_are_compared(tmp_path, capsys):
     assert [[list(line.get_xdata()) for line in axes.lines] for axes in figure.axes] == [
         [[1, 2], [1, 2, 3]], [[60.0, 120.0], [60.0, 180.0, 240.0]], [[2, 4], [2, 4, 6]],
     ]  # fmt: skip
+
+
+def test_epochs_that_nobody_reported_are_no_number(tmp_path):
+    one = fill(tmp_path / "one", [3.0, 1.0], epochs=())
+    two = fill(tmp_path / "two", [2.0])
+    assert [row["epochs to best"] for row in Comparison(read_all([one, two])).rows] == [None, 2]
 
 
 def test_studies_with_other_metrics_are_not_ranked(tmp_path, capsys):

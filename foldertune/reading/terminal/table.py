@@ -94,7 +94,8 @@ def print_table(
         _print_fitting(console, study, wanted, chosen, how, in_order=in_order)
     else:
         print(printable(study.name) + (": no such trial" if rows else ": no trial is counted yet"))
-    print(f"All {outcomes(results)}; with every column: {folder.results}")
+    which = "All" if len(results.trials) >= results.asked else "So far"
+    print(f"{which} {outcomes(results)}; with every column: {folder.results}")
     if results.handed_in:
         print(f"{waiting(len(results.handed_in))}; if it has ended, start it again")
     if results.failed:
