@@ -30,7 +30,7 @@ def best_of(results: Results, logs: Path | str) -> dict[str, Any]:
 
 def _what_to_do(results: Results, logs: Path | str) -> str:
     if results.handed_in:
-        return "if it has ended, start it again"
+        return "if no master runs, start it again"
     return f"see: {command('status', '--logs', logs)}"
 
 

@@ -73,7 +73,7 @@ def test_results_that_no_master_has_collected_are_told_of(tmp_path, capsys):
     waiting = "1 finished, waiting for the master to collect it"
     assert cli.main(["status", *options]) == 0 and f"1 succeeded, {waiting}" in capsys.readouterr().out
     assert cli.main(["results", *options]) == 0
-    assert f"{waiting}; if it has ended, start it again\n" in capsys.readouterr().out
+    assert f"{waiting}; if no master runs, start it again\n" in capsys.readouterr().out
     assert cli.main(["best", *options]) == 0 and waiting in capsys.readouterr().err
     work = read_results(folder.path).work
     assert {span.state for span in work.spans} == {"seen", "done"}

@@ -97,7 +97,7 @@ def print_table(
     which = "All" if len(results.trials) >= results.asked else "So far"
     print(f"{which} {outcomes(results)}; with every column: {folder.results}")
     if results.handed_in:
-        print(f"{waiting(len(results.handed_in))}; if it has ended, start it again")
+        print(f"{waiting(len(results.handed_in))}; if no master runs, start it again")
     if results.failed:
         print(printable(where_failures_are_told(folder, results)))
 
