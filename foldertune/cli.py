@@ -148,8 +148,16 @@ class Parser(argparse.ArgumentParser):
         """Print one line and end the program with exit code 2."""
         _, unknown, rest = message.partition("unrecognized arguments: ")
         if unknown:
-            message = f"{rest}: unknown{did_you_mean(rest.split()[0], self._option_string_actions)}"
+            guess = did_you_mean(rest.split()[0], self._option_string_actions)
+            message = f"{rest}: unknown{guess}" if guess or rest.startswith("-") else f"{rest}: {self._what_it_takes()}"
         self.exit(complain(f"{message.removeprefix('argument ')}; see {self.prog} --help"))
+
+    def _what_it_takes(self) -> str:
+        """What this command takes besides options, for a user who typed one word more."""
+        takes = [f"one {action.metavar}" for action in self._get_positional_actions()]
+        if logs := self._option_string_actions.get("--logs"):
+            takes.append(f"{'folders' if logs.nargs else 'one folder'} after --logs")
+        return f"one word too many: this command takes {' and '.join(takes) or 'options only'}"
 
 
 def new_parser(doc: str | None, program: str | None = None) -> Parser:

@@ -50,6 +50,20 @@ def test_an_option_that_there_is_not_is_one_line(capsys, name):
     assert "--lgos: unknown (did you mean '--logs'?)" in said and said.endswith("--help\n")
 
 
+@pytest.mark.parametrize(
+    ("argv", "takes"),
+    [
+        (["best", "--logs", "a", "b"], "one folder after --logs"),
+        (["results", "b"], "folders after --logs"),
+        (["master", "a", "b"], "one STUDY and one folder after --logs"),
+    ],
+)
+def test_a_word_too_many_is_told_what_the_command_takes(capsys, argv, takes):
+    with pytest.raises(SystemExit) as end:
+        cli.main(argv)
+    assert end.value.code == 2 and f"error: b: one word too many: this command takes {takes}; see " in complaint(capsys)
+
+
 @pytest.mark.parametrize("name", ["master", "worker", "status", "best", "doctor"])
 def test_a_folder_is_not_replaced_by_a_second_one_in_silence(capsys, name):
     with pytest.raises(SystemExit) as end:
@@ -72,6 +86,8 @@ def test_a_folder_is_not_replaced_by_a_second_one_in_silence(capsys, name):
             ["results", "--logs", "HERE/above/a", "HERE/above/a", "--best", "3"],
             "--best: is for the trials of one study",
         ),
+        (["status", "--logs", "HERE/file"], "file: is not a directory; give a study's folder with --logs"),
+        (["report", "--logs", "HERE/file"], "file: is not a directory; give a study's folder with --logs"),
         (["doctor", "--wait", "9999"], "must be 0 to 3600 seconds"),
     ],
 )

@@ -19,6 +19,7 @@ from foldertune.commands.options import add_logs
 from foldertune.protocol import printable
 from foldertune.reading.best import best_of
 from foldertune.reading.reader import read_results
+from foldertune.reading.words import waiting
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,5 +34,8 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"left out: {printable(complaint)}", file=sys.stderr)
     if missing := results.study.missing_library():
         print(missing, file=sys.stderr)
-    print(json.dumps(best_of(results, arguments.logs), indent=2))
+    best = best_of(results, arguments.logs)
+    if results.handed_in:
+        print(f"left out: {waiting(len(results.handed_in))}", file=sys.stderr)
+    print(json.dumps(best, indent=2))
     return 0

@@ -37,6 +37,8 @@ def open_study(path: Path) -> tuple[Folder, Study]:
         record = folder.read_study()
     except BrokenFile as error:
         raise StudyError(str(error)) from None
+    except NotADirectoryError:
+        raise StudyError(f"{path}: is not a directory; give a study's folder with --logs") from None
     except OSError as error:
         raise StudyError(f"{error.filename or path}: {error.strerror}") from None
     if record is None:

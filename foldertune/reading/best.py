@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +10,34 @@ from foldertune.errors import UserError
 from foldertune.nesting import nest
 from foldertune.reading.reader import read_results
 from foldertune.reading.results import Results
+from foldertune.reading.words import waiting
 from foldertune.shipped import command
 
 
 def best(logs: Path | str) -> dict[str, Any]:
     """The best settings in this folder, as an objective gets them. Raises UserError if no trial has succeeded yet."""
+    logs = os.path.expanduser(logs)  # no shell has done it
     return best_of(read_results(Path(logs), epochs=False), logs)
 
 
 def best_of(results: Results, logs: Path | str) -> dict[str, Any]:
     """The best settings among these results of the folder `logs`. Raises UserError if there are none."""
     if results.best is None:
-        raise UserError(f"{logs}: {_why_there_is_none(results)}; see: {command('status', '--logs', logs)}")
+        raise UserError(f"{logs}: {_why_there_is_none(results)}; {_what_to_do(results, logs)}")
     (trial, *_), _ = results.best
     return nest(trial.settings)
 
 
+def _what_to_do(results: Results, logs: Path | str) -> str:
+    if results.handed_in:
+        return "if no master runs, start it again"
+    return f"see: {command('status', '--logs', logs)}"
+
+
 def _why_there_is_none(results: Results) -> str:
+    handed_in = [waiting(len(results.handed_in))] if results.handed_in else []
     if not results.trials:
-        return f"no trial has ended yet ({len(results.running)} running)"
-    ended, collapsed = len(results.ended), len(results.collapsed)
-    counts = f"{len(results.failed)} failed, {ended} succeeded" + (
-        f", {collapsed} of them collapsed" if collapsed else ""
-    )
-    return f"no trial has a value of {results.study.metric} to go by ({counts})"
+        return f"no trial is counted yet ({', '.join([f'{len(results.running)} running', *handed_in])})"
+    counts = [f"{len(results.failed)} failed", f"{len(results.ended)} succeeded"]
+    counts += [f"{len(results.collapsed)} of them collapsed"] if results.collapsed else []
+    return f"no trial has a value of {results.study.metric} to go by ({', '.join([*counts, *handed_in])})"

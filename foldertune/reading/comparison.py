@@ -24,7 +24,7 @@ class Step:
     number: int  # of the trial
     best: float
     trials: int
-    epochs: int
+    epochs: int | None  # None if no trial has reported one
     seconds: float | None  # at work
 
 
@@ -100,7 +100,7 @@ def steps_of(results: Results) -> list[Step]:
     times = results.work.times
     known = [(k, trial) for k, trial in enumerate(ended) if results.value(trial) is not None]
     return [
-        Step(trial.name.number, best, k + 1, epochs[k], _worked_until(times, parse_time(trial.finished)))
+        Step(trial.name.number, best, k + 1, epochs[k] or None, _worked_until(times, parse_time(trial.finished)))
         for (k, trial), best in zip(known, results.course.best, strict=True)
     ]
 

@@ -11,7 +11,7 @@ from foldertune.reading.content import Findings, Picture, Printed, Table
 from foldertune.reading.facts import Setback
 from foldertune.reading.importance import FEWEST, Importance
 from foldertune.reading.results import Results
-from foldertune.reading.words import described, duration, listed, words
+from foldertune.reading.words import described, duration, hourly, listed, words
 from foldertune.text import counted
 
 __all__ = ["NOT_ENOUGH", "Findings", "Picture", "Table", "find"]
@@ -126,7 +126,7 @@ def say_course(results: Results) -> list[str]:
     work = results.work
     if not work.spans or not results.trials:
         return []
-    rate = "" if results.per_hour is None else f", {results.per_hour:.3g} trials an hour"
+    rate = "" if results.per_hour is None else f", {hourly(results.per_hour)} trials an hour"
     answers = [
         f"{counted(len(results.trials), 'trial')} by {counted(len(work.workers), 'worker')} on "
         f"{counted(len(work.machines), 'host')}, at most {work.most_at_once} at once, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ def load(logs: Path | str) -> DataFrame:
         import pandas
     except ImportError as error:
         raise missing_extra("report", error) from None
-    results = read_results(Path(logs), epochs=False)
+    results = read_results(Path(os.path.expanduser(logs)), epochs=False)
     for complaint in results.complaints:
         warnings.warn(f"left out: {complaint}", stacklevel=2)
     rows = with_derived(results.study, [Row.from_trial(trial) for trial in results.trials])

@@ -90,6 +90,7 @@ class Results:
     trials: list[Trial]  # the counted trials, including those that failed
     in_hand: list[Trial] = field(default_factory=list)  # being trained, or waiting to be counted
     lost: list[Trial] = field(default_factory=list)  # attempts that ended without a result
+    retried: list[Trial] = field(default_factory=list)  # verdicts on failed trials that are tried again
     given_back: list[Trial] = field(default_factory=list)  # trials that were begun, and wait for another worker
     surplus: list[Trial] = field(default_factory=list)  # attempts at a trial that is counted already
     complaints: list[str] = field(default_factory=list)  # a line about each file that could not be read
@@ -116,6 +117,7 @@ class Results:
             trials=[counted[number] for number in sorted(counted)],
             in_hand=[t for t in ordered if t.name.state in ("taken", "done") and t.name.number not in counted],
             lost=[t for t in ordered if t.name.state == "lost" and not t.is_verdict],
+            retried=[t for t in ordered if t.name.state == "lost" and t.is_verdict],
             given_back=[t for t in ordered if t.name.state == "pending" and t.claim],
             surplus=[
                 t for t in ordered if t.name.state not in ("lost", "pending") and t is not counted.get(t.name.number, t)
@@ -155,6 +157,11 @@ class Results:
     def running(self) -> list[Trial]:
         """The trials that are being trained."""
         return [trial for trial in (*self.in_hand, *self.surplus) if trial.name.state == "taken"]
+
+    @cached_property
+    def handed_in(self) -> list[Trial]:
+        """The trials that are finished and wait for the master: only it counts them."""
+        return [trial for trial in self.in_hand if trial.name.state == "done"]
 
     # ---- values
 
@@ -353,7 +360,8 @@ class Results:
     @cached_property
     def work(self) -> Work:
         """All attempts that left a trace, with the times at which workers worked on them."""
-        return Work.of((*self.trials, *self.lost, *self.in_hand, *self.given_back, *self.surplus), self.heard)
+        begun = *self.lost, *self.in_hand, *self.given_back, *self.surplus
+        return Work.of((*self.trials, *self.retried, *begun), self.heard)
 
     def worked(self, now: float) -> float | None:
         """Seconds during which anyone trained, until `now` where somebody still does; None before a claim."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -57,6 +58,17 @@ def spans_of(trial: Trial) -> list[Span]:
     return found
 
 
+def _limits(trials: Iterable[Trial], spans: Iterable[Span]) -> Callable[[int, int], float]:
+    """Tells when a trial's next attempt began, or the master gave its verdict after this one; infinite if neither."""
+    later: dict[int, list[tuple[int, float]]] = defaultdict(list)
+    for span in spans:
+        later[span.number].append((span.attempt, span.start))
+    for trial in trials:
+        if trial.is_verdict and (time := parse_time(trial.finished)):  # it bears the number of the last attempt
+            later[trial.name.number].append((trial.name.attempt + 1, time))
+    return lambda number, attempt: min((pair for pair in later[number] if pair[0] > attempt), default=(0, math.inf))[1]
+
+
 @dataclass(frozen=True)
 class Work:
     """Spans in the order of their starts, and what they tell together."""
@@ -67,22 +79,24 @@ class Work:
     def of(cls, trials: Iterable[Trial], heard: Mapping[TrialName, float]) -> Work:
         """All attempts that left a trace.
 
-        An attempt in hand ends with its last heartbeat, or else at the latest known time. So does a lost one, if that
-        was before the trial's next attempt: otherwise the folder was copied, and the times of its files tell nothing.
+        An attempt in hand ends with its last heartbeat, or else at the latest known time. So does a lost one that left
+        no last word, if that was before anything later befell the trial: otherwise the folder was copied, and the
+        times of its files tell nothing.
 
         Args:
             heard: the times of the last heartbeats, in seconds since 1970.
         """
         trials = list(trials)
         found = [span for trial in trials for span in spans_of(trial)]
-        latest, ended = max((span.end for span in found), default=0.0), {(s.number, s.attempt): s.start for s in found}
-        ended |= {(t.name.number, t.name.attempt): parse_time(t.finished) or math.inf for t in trials if not t.claim}
+        latest, after = max((span.end for span in found), default=0.0), _limits(trials, found)
+        said = {(trial.name.number, trial.name.attempt) for trial in trials if parse_time(trial.finished)}
         signs = {(name.number, name.attempt): time for name, time in heard.items()}
         for k, span in enumerate(found):
-            sign = signs.get((span.number, span.attempt))
+            attempt = span.number, span.attempt
+            sign = signs.get(attempt)
             if span.state == "taken":
                 found[k] = replace(span, end=latest if sign is None else max(span.start, sign))
-            elif span.state == "lost" and sign and sign <= ended.get((span.number, span.attempt + 1), math.inf):
+            elif span.state == "lost" and attempt not in said and sign and sign <= after(*attempt):
                 found[k] = replace(span, end=max(span.end, sign))
         return cls(sorted(found, key=lambda span: (span.start, span.number, span.attempt)))
 

@@ -16,6 +16,11 @@ def listed(texts: Iterable[Any]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
+def waiting(trials: int) -> str:
+    """What is known of finished trials that no master has counted yet."""
+    return f"{trials:,} finished, waiting for the master to collect {'it' if trials == 1 else 'them'}"
+
+
 def words(name: str) -> str:
     """The name of a setting in a sentence: `step size` for `step_size`."""
     return name.replace("_", " ")
@@ -36,6 +41,11 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def hourly(rate: float) -> str:
+    """A number per hour as `2.45`, `245` or `2,450`."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def clock(seconds: float | None) -> str:

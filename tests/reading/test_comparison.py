@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -11,14 +12,16 @@ from foldertune.errors import UserError
 from foldertune.protocol import Folder, TrialName
 from foldertune.reading.comparison import Comparison
 from foldertune.reading.figures.comparison import picture_of_comparison
+from foldertune.reading.figures.timeline import draw_timeline
 from foldertune.reading.page.sections import compare_studies
+from foldertune.reading.reader import read_results
 from foldertune.reading.studies import read_all
 from tests.reading.test_facts import RECORD, write
 
 SPACE = {"model": {"rate": {"type": "float", "low": 0.0, "high": 1.0}}}
 
 
-def fill(path, scores, **changes):
+def fill(path, scores, *, epochs=({"epoch": 2, "loss": 1},), **changes):
     """A study whose trials took a minute each, one after another, with two epochs; one without a value (None) failed."""
     folder = Folder(path)
     folder.prepare()
@@ -26,14 +29,16 @@ def fill(path, scores, **changes):
     for k, score in enumerate(scores):
         claim = {"claimed": f"h-1-{k}", "host": "h", "time": f"2026-01-01T00:0{k}:00Z"}
         end = {"result": {"score": score}} if score is not None else {"error": "no"}
-        lines = [{"settings": {"model": {"rate": k / 10}, "seed": k}}, claim, {"epoch": 2, "loss": 1}]
+        lines = [{"settings": {"model": {"rate": k / 10}, "seed": k}}, claim, *epochs]
         write(folder, TrialName(k, 1, "seen"), [*lines, {**end, "time": f"2026-01-01T00:0{k + 1}:00Z"}])
     return path
 
 
-def test_the_best_settings_are_those_that_the_objective_got(tmp_path, capsys):
+def test_the_best_settings_are_those_that_the_objective_got(tmp_path, capsys, monkeypatch):
     logs = fill(tmp_path / "one", [3.0, None, 1.0, 2.0])
     assert best(logs) == {"model": {"rate": 0.2}, "seed": 2}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert best("~/one") == best(logs)
     assert cli.main(["best", "--logs", str(logs)]) == 0
     assert json.loads(capsys.readouterr().out) == best(logs)
     assert best(fill(tmp_path / "most", [3.0, 1.0], direction="maximize")) == {"model": {"rate": 0.0}, "seed": 0}
@@ -42,7 +47,7 @@ def test_the_best_settings_are_those_that_the_objective_got(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("scores", "changes", "wanted"),
     [
-        ([], {"trials": 3}, "no trial has ended yet (0 running)"),
+        ([], {"trials": 3}, "no trial is counted yet (0 running)"),
         ([None, None], {}, "no trial has a value of score to go by (2 failed, 0 succeeded)"),
         (
             [2.0, None],
@@ -58,6 +63,25 @@ def test_before_anything_has_succeeded_there_is_no_best(tmp_path, capsys, scores
     assert cli.main(["best", "--logs", str(logs)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and wanted in said and "status --logs" in said
+
+
+def test_results_that_no_master_has_collected_are_told_of(tmp_path, capsys):
+    """No master runs, but workers have finished trials."""
+    folder = Folder(fill(tmp_path / "one", [3.0, 1.0]))
+    options = ["--logs", str(folder.path)]
+    os.rename(folder.locate(TrialName(1, 1, "seen")), folder.locate(TrialName(1, 1, "done")))
+    waiting = "1 finished, waiting for the master to collect it"
+    assert cli.main(["status", *options]) == 0 and f"1 succeeded, {waiting}" in capsys.readouterr().out
+    assert cli.main(["results", *options]) == 0
+    assert f"{waiting}; if no master runs, start it again\n" in capsys.readouterr().out
+    assert cli.main(["best", *options]) == 0 and waiting in capsys.readouterr().err
+    work = read_results(folder.path).work
+    assert {span.state for span in work.spans} == {"seen", "done"}
+    assert [text.get_text() for text in draw_timeline(work).legends[0].get_texts()] == ["a trial (shades alternate)"]
+    os.rename(folder.locate(TrialName(0, 1, "seen")), folder.locate(TrialName(0, 1, "done")))
+    assert cli.main(["best", *options]) == 2
+    said = capsys.readouterr().err
+    assert "2 finished, waiting for the master" in said and "start it again" in said
 
 
 def test_several_studies_are_compared(tmp_path, capsys):
@@ -82,6 +106,12 @@ def test_several_studies_are_compared(tmp_path, capsys):
     assert [[list(line.get_xdata()) for line in axes.lines] for axes in figure.axes] == [
         [[1, 2], [1, 2, 3]], [[60.0, 120.0], [60.0, 180.0, 240.0]], [[2, 4], [2, 4, 6]],
     ]  # fmt: skip
+
+
+def test_epochs_that_nobody_reported_are_no_number(tmp_path):
+    one = fill(tmp_path / "one", [3.0, 1.0], epochs=())
+    two = fill(tmp_path / "two", [2.0])
+    assert [row["epochs to best"] for row in Comparison(read_all([one, two])).rows] == [None, 2]
 
 
 def test_studies_with_other_metrics_are_not_ranked(tmp_path, capsys):

@@ -23,9 +23,9 @@ from foldertune.reading.facts import Course, rate
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.curves import chart, sparkline, view_range
-from foldertune.reading.terminal.live import summary
+from foldertune.reading.terminal.live import last_value, summary
 from foldertune.reading.terminal.screen import Screen
-from foldertune.reading.words import moment
+from foldertune.reading.words import hourly, moment
 from foldertune.study_file import study_from_record
 from tests.conftest import PATIENCE, wait_for
 
@@ -379,6 +379,18 @@ def test_rate_is_of_the_last_hour_or_since_the_first_claim():
     assert rate([row(20 * k, 20 * k + 20) for k in range(6)] + [row(120 + 5 * k, 125 + 5 * k) for k in range(12)]) == 12
     assert rate([row(60, 60)]) is None
     assert rate([ended(0, "x", ["y"])]) is None
+
+
+def test_numbers_per_hour():
+    assert [hourly(rate) for rate in (2.449, 244.9, 2449.0)] == ["2.45", "245", "2,449"]
+
+
+def test_the_last_value_is_that_of_the_metric_if_it_is_reported():
+    results = Results.of(study_from_record(STUDY, "toy"), [])
+    trial = Trial(TrialName(0, 1, "taken", "h-1-a"), {}, epochs=[{"epoch": 1, "validation_error": 0.5, "seconds": 7.0}])
+    assert last_value(results, trial) == "validation_error 0.5"
+    trial.epochs.append({"epoch": 2, "seconds": 9.0})
+    assert last_value(results, trial) == "seconds 9"
 
 
 def test_a_study_kept_small_is_shown_once(bench):

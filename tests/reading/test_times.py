@@ -60,6 +60,24 @@ def test_what_counts_is_the_time_at_work(folder, tmp_path, capsys):
     assert any(span.state == "given back" for span in read_results(kept).work.spans)
 
 
+def test_a_copied_folder_tells_no_other_times(folder):
+    """A last word has a time of its own; a silent attempt ended before its trial was tried again or failed for good."""
+    fill(folder)
+    os.remove(folder.locate(TrialName(2, 1, "lost")))
+    before = read_results(folder.path).work.at_work
+    silent = [SETTINGS, claimed("h-1-b", "2026-01-01T20:00:00Z")]
+    error = {"error": "boom", "time": "2026-01-01T20:06:00Z"}
+    verdict = [SETTINGS, {"error": "silent", "time": "2026-01-02T09:00:00Z"}]
+    write(folder, TrialName(4, 3, "lost"), [*silent, error])
+    write(folder, TrialName(5, 3, "lost"), silent)
+    write(folder, TrialName(5, 3, "seen"), verdict)
+    write(folder, TrialName(6, 3, "lost"), silent)
+    write(folder, TrialName(6, 4, "lost"), verdict)  # tried again after it had failed
+    for number in (4, 5, 6):
+        os.utime(folder.locate(TrialName(number, 3, "lost")), (MORNING, MORNING + 9999))
+    assert read_results(folder.path).work.at_work == before
+
+
 def test_every_objective_has_its_seconds(folder, capsys):
     """Sorted, filtered, in results.csv, and for expressions. What the training says itself comes first."""
     fill(folder)

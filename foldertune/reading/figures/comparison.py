@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OVER: dict[str, Callable[[Step], float | None]] = {
     "trials that have ended": lambda step: step.trials,
     "seconds at work": lambda step: step.seconds,
-    "epochs": lambda step: step.epochs or None,
+    "epochs": lambda step: step.epochs,
 }
 
 

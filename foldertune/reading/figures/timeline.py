@@ -38,15 +38,20 @@ def draw_timeline(work: Work) -> Figure:
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{unit} since the first claim", fontsize=TITLE, color=INK)
     patches = [Patch(facecolor=KINDS[0], label="a trial (shades alternate)")]
-    states = {span.state for spans in lines.values() for span in spans}
+    states = {_look_of(span) for spans in lines.values() for span in spans}
     if "lost" in states:
         patches.append(Patch(facecolor="#f2b48a", edgecolor=KINDS[1], hatch="////", label="a lost attempt"))
     if GIVEN_BACK in states:
         patches.append(Patch(facecolor="#c9ced4", label="given back"))
-    if not states <= {"seen", "lost", GIVEN_BACK}:
+    if "taken" in states:
         patches.append(Patch(facecolor="#bfe3d7", label="being trained"))
     figure.legend(handles=patches, loc="outside upper left", ncols=4, fontsize=TEXT, frameon=False)
     return figure
+
+
+def _look_of(span: Span) -> str:
+    """The key of its bar: a trial that is handed in is a trial, and nobody trains it any more."""
+    return "seen" if span.state == "done" else span.state
 
 
 def _draw_worker(
@@ -54,7 +59,7 @@ def _draw_worker(
 ) -> None:
     """The bars of one worker; `of` is the number of bars in the whole figure."""
     for state, (shades, edge, hatch) in BARS.items():
-        chosen = [span for span in spans if (span.state if span.state in BARS else "taken") == state]
+        chosen = [span for span in spans if _look_of(span) == state]
         bars = [((s.start - start) / unit, max(s.seconds, length / 2000) / unit) for s in chosen]
         colours = [shades[k % len(shades)] for k in range(len(bars))]
         look = {"facecolors": colours, "hatch": hatch, "edgecolor": edge, "linewidth": 0.4}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from foldertune.protocol import Trial, printable
 from foldertune.reading.facts import Setback
 from foldertune.reading.results import Results
-from foldertune.reading.words import clock, moment
+from foldertune.reading.words import clock, moment, waiting
 from foldertune.tables import finite, short
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def summary(results: Results) -> str:
         parts.append(f"{failed} failed")
     if lost:
         parts.append(f"{lost} lost attempt{'s' * (lost != 1)}")
+    if results.handed_in:
+        parts.append(waiting(len(results.handed_in)))
     now = time.time()
     elapsed, remaining = results.worked(now), results.remaining(now)
     times = [f"{clock(elapsed)} elapsed"] if elapsed is not None else []
@@ -79,15 +81,17 @@ def epoch_of(trial: Trial) -> str:
     return printable(f"{done}/{total}" if isinstance(total, int) else f"{done}")
 
 
-def last_key(trial: Trial) -> str | None:
-    """The name of the last number in the last epoch's report; None if there is none."""
+def last_key(trial: Trial, metric: str) -> str | None:
+    """The name of a number in the last epoch's report: the metric, or else the last one; None if there is none."""
     keys = [key for key, value in (trial.epochs[-1] if trial.epochs else {}).items() if finite(value) is not None]
+    if metric in keys:
+        return metric
     return keys[-1] if keys and keys[-1] != "epoch" else None
 
 
 def last_value(results: Results, trial: Trial, most: int | None = None) -> str:
-    """The last number in the last epoch's report, with at most so many letters of its name; empty if there is none."""
-    key = last_key(trial)
+    """That number in the last epoch's report, with at most so many letters of its name; empty if there is none."""
+    key = last_key(trial, results.study.metric)
     if key is None:
         return ""
     name = printable(key)

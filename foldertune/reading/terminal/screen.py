@@ -30,7 +30,7 @@ from foldertune.reading.terminal.live import (
     setback_lines,
     summary,
 )
-from foldertune.reading.words import clock
+from foldertune.reading.words import clock, hourly
 from foldertune.tables import is_number
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def style_of(silence: Silence | None) -> str:
 
 
 def _running_lines(results: Results, running: Sequence[Trial], lines: int) -> list[RenderableType]:
-    key = next(filter(None, map(last_key, running)), "last")
+    key = next(filter(None, (last_key(trial, results.study.metric) for trial in running)), "last")
     table = new_table("> trial", "worker", "> epoch", f"> {key}", "", "> for", gives_way=(1, 3), **PLAIN)
     table.columns[1].max_width = 22
     table.columns[3].min_width = NUMBER
@@ -173,7 +173,7 @@ def _host_lines(hosts: Sequence[Host], lines: int) -> list[RenderableType]:
             cell(host.name),
             cell(f"{host.workers}"),
             cell(f"{host.finished}"),
-            cell("–" if host.rate is None else f"{host.rate:.3g}"),
+            cell("–" if host.rate is None else hourly(host.rate)),
             cell(ago if ago in ("", "…") else f"{ago} ago", style_of(host.silence)),
             style="" if host.workers else "dim",
         )

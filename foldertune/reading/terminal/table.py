@@ -9,7 +9,7 @@ from foldertune.protocol import Folder, printable
 from foldertune.reading.comparison import Comparison
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import WIDEST
-from foldertune.reading.words import best_first
+from foldertune.reading.words import best_first, waiting
 from foldertune.rows import FAILED, Row, columns, searched_and_metric
 from foldertune.study import Study
 from foldertune.tables import Cells, is_number, short
@@ -93,8 +93,11 @@ def print_table(
         how = "choose columns with --columns, or see all with: | less -S"
         _print_fitting(console, study, wanted, chosen, how, in_order=in_order)
     else:
-        print(printable(study.name) + (": no such trial" if rows else ": no trial has ended yet"))
-    print(f"All {outcomes(results)}; with every column: {folder.results}")
+        print(printable(study.name) + (": no such trial" if rows else ": no trial is counted yet"))
+    which = "All" if len(results.trials) >= results.asked else "So far"
+    print(f"{which} {outcomes(results)}; with every column: {folder.results}")
+    if results.handed_in:
+        print(f"{waiting(len(results.handed_in))}; if no master runs, start it again")
     if results.failed:
         print(printable(where_failures_are_told(folder, results)))
 
