@@ -141,7 +141,7 @@ def test_the_figures_in_the_readme_are_those_that_were_measured():
     for rates in record["trials per second"].values():
         assert f"| {statistics.median(rates):,.0f} |" in section
     for ratio in record["ratio"].values():
-        assert f"| {ratio:.1f} |" in section
+        assert f"| {ratio:.2f} |" in section
 
 
 def test_the_table_of_trials_an_hour_is_what_was_measured():
