@@ -17,8 +17,9 @@ from foldertune.errors import UserError, did_you_mean
 from foldertune.nesting import flatten
 from foldertune.protocol import Record, TrialName
 from foldertune.running.process import Process
-from foldertune.running.signals import StopSignals
+from foldertune.running.signals import SETTLE, StopSignals
 from foldertune.running.trainer import Trainer
+from foldertune.space import is_table_of_dimensions
 from foldertune.trainer.channel import Message
 from foldertune.trainer.metrics import as_metrics
 
@@ -26,7 +27,6 @@ RESULT = "result.json"  # the file in {out} that may hold the result
 OWN = ("out", "device", "trial", "attempt", "seed")  # words in braces that are no settings of the study
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|[-+]?inf"
 PAIRS = rf"(?<![\w./-])(?P<name>[A-Za-z_][\w./-]*)\s*[=:]\s*(?P<value>{_NUMBER})\b"
-SETTLE = 0.2  # seconds: a signal for the whole group may reach us after the command
 LONGEST_LINE = 2**20  # bytes
 LONGEST_MATCHED = 2**12  # characters of a line in which a pattern looks: a careless one may take quadratic time
 
@@ -59,7 +59,7 @@ class CommandTrainer(Trainer):
 
     def check(self, study: Record) -> None:
         """Raise UserError if the command names a setting that the study does not have."""
-        known = {**flatten(study.get("fixed") or {}), **flat_space(study.get("space") or {})}
+        known = {**flatten(study.get("fixed") or {}), **flatten(study.get("space") or {}, is_table_of_dimensions)}
         for word in self._words:
             for match in _BRACES.finditer(word):
                 name = match[1]
@@ -116,16 +116,18 @@ class CommandTrainer(Trainer):
             self._messages.append({"report": {"epoch": int(epoch), **values}})
 
     def _last_message(self) -> Message:
-        process = self._process
-        if self._is_stopping or self._signals.wait(SETTLE):
-            self._process = None
-            return {"stopped": True}
-        if process is None or process.code != 0:
-            return super()._last_message()
+        line, self._line = self._line, b""
+        self._read(line)  # it may lack its newline
+        failed = self._process is None or self._process.code != 0
+        if not self._is_stopping and failed:
+            self._messages.append(super()._last_message())
+        elif self._is_stopping or self._signals.wait(SETTLE):
+            self._messages.append({"stopped": True})
+        else:
+            written = self._read_result() if self._result_is_new() else {**self._read_result(), **self._values}
+            self._messages.append({"result": as_metrics({**self._values, **written}, self._note)})
         self._process = None
-        self._read(self._line)
-        written = self._read_result() if self._result_is_new() else {**self._read_result(), **self._values}
-        return {"result": as_metrics({**self._values, **written}, self._note)}
+        return self._messages.popleft()
 
     def _read_result(self) -> Record:
         """What the result file holds."""
@@ -185,15 +187,6 @@ def fill_in(word: str, values: Record) -> str:
 def as_word(value: Any) -> str:
     """A setting as a word of a command line: text as it is, all else as JSON writes it."""
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def flat_space(space: Record, prefix: str = "") -> Record:
-    """The names of a search space. A table with a `type` is a hyperparameter; one without holds more of them."""
-    names: Record = {}
-    for key, value in space.items():
-        inner = isinstance(value, dict) and not isinstance(value.get("type"), str)
-        names |= flat_space(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
-    return names
 
 
 def read_values(line: str, pattern: re.Pattern[str] | None) -> Record:

@@ -11,6 +11,7 @@ from types import FrameType
 
 from foldertune.trainer.guardian import STOPPING
 
+SETTLE, LONG_SETTLE = 0.2, 2.0  # seconds after a training's end in which the signal that caused it may reach us, too
 MOMENT = 2.0  # seconds: a signal so soon after the first is the same one, from a supervisor that got it, too
 
 

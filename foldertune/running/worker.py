@@ -28,7 +28,7 @@ from foldertune.protocol import (
 )
 from foldertune.running.attempt import Attempt
 from foldertune.running.process import PATIENCE
-from foldertune.running.signals import StopSignals
+from foldertune.running.signals import LONG_SETTLE, SETTLE, StopSignals
 from foldertune.running.trainer import ROUND, Trainer
 from foldertune.shipped import COMMAND_OBJECTIVE, command
 from foldertune.text import counted, settings_in_a_line
@@ -39,7 +39,6 @@ from foldertune.trouble import Trouble
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for work
 SAY_AFTER, SAY_AGAIN = 0.5, 60.0  # seconds without work; without a study we say it again, then after twice the time
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two tries while the filesystem is in trouble
-SETTLE, LONG_SETTLE = 0.2, 2.0  # seconds after a failure in which the signal that caused it may reach us, too
 T = TypeVar("T")
 
 

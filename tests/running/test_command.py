@@ -111,7 +111,7 @@ def test_how_a_command_fails_is_the_reason(bench):
         "1) echo 'a line of mine' >&2; exit 3;;\n2) kill -SEGV $$;;\n3) echo '{\"other\": 1}';;\n"
         "4) sleep 600 & echo $! > $2/child; exit 1;;\n"
         '5) echo \'{"loss": 9, "a": 1}\'; echo \'{"loss": 0.5}\' > $2/result.json;;\n'
-        f"6) echo '{{\"epoch\": 1{'0' * 400}, \"loss\": 1}}'; echo '{deep}' > $2/result.json;;\n"
+        f'6) echo \'{{"epoch": 1{"0" * 400}, "loss": 1}}\'; printf \'{{"epoch": 2, "loss": 1}}\'; echo \'{deep}\' > $2/result.json;;\n'
         "7) setsid yes loss=1 & echo $! > $2/child; sleep 0.2; exit 4;;\n8) yes loss=1;;\nesac\n"
     )
     study = STUDY.replace("lr = [0.1, 0.5]", "kind = [1, 2, 3, 4, 5, 6, 7, 8]")
@@ -119,6 +119,7 @@ def test_how_a_command_fails_is_the_reason(bench):
     bench.finish(master)
     rows = bench.rows()
     assert [row.status for row in rows] == [FAILED] * 4 + [SUCCEEDED] * 2 + [FAILED] * 2
+    assert bench.folder.read(TrialName(5, 1, "seen")).epochs == [{"epoch": 2, "loss": 1}]  # its line has no end
     assert rows[5].metrics["loss"] == 1 and rows[6].error.startswith("the training process ended with exit code 4")
     assert rows[7].error == "took longer than --trial-timeout 3 s"
     assert rows[0].error == "the training process ended with exit code 3; it last said: a line of mine"
