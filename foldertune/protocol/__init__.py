@@ -66,8 +66,9 @@ from foldertune.protocol.files import (
     write_whole,
 )
 from foldertune.protocol.folder import Claim, Folder, LeaseLost
+from foldertune.protocol.hosts import host_name, own_host
 from foldertune.protocol.leases import DEFAULT_LEASE, SHORTEST_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
-from foldertune.protocol.names import TrialName, host_name, new_owner, own_host, temporary_name, writer_of
+from foldertune.protocol.names import TrialName, new_owner, temporary_name, writer_of
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
 from foldertune.protocol.trial import (
     SECONDS,

@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from foldertune.protocol.folder import Claim, Folder, LeaseLost, signature_of
-from foldertune.protocol.owners import is_here, is_own, owner_has_died
+from foldertune.protocol.names import is_here
+from foldertune.protocol.owners import is_own, owner_has_died
 
 DEFAULT_LEASE = 180.0  # seconds; NFS clients may cache a file's attributes for 60
 SHORTEST_LEASE = 1.0  # seconds; a shorter one would expire while a worker waits for its turn at the processor

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from foldertune.protocol import Folder, own_host
-from tests.conftest import wait_for
+from foldertune.protocol import Folder
+from tests.conftest import token_of, wait_for
 from tests.protocol.test_hostile import respect_permissions
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk: sudo make test")
@@ -206,7 +206,7 @@ def test_what_a_write_cut_short_left_is_gone_in_the_end(bench):
     """A write fails in the middle, and trouble with the folder keeps the master from cleaning up at once."""
     master = bench.master(bench.study(trials=5))
     wait_for(lambda: bench.names("pending"))
-    (bench.logs / f".trial-00003-1.jsonl.{own_host()}-{master.pid}-0badcafe.tmp").write_text("{")
+    (bench.logs / f".trial-00003-1.jsonl.{token_of(master.pid)}.tmp").write_text("{")
     worker = bench.worker("quick")
     bench.finish(master)
     bench.finish(worker)
