@@ -1,8 +1,13 @@
-"""Reports trouble with the folder's filesystem, in programs that keep trying."""
+"""Outlasts trouble with the folder's filesystem, and reports it, in programs that keep trying."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
+from typing import TypeVar
+
+FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two tries
+T = TypeVar("T")
 
 
 class Trouble:
@@ -10,20 +15,36 @@ class Trouble:
 
     Args:
         say: called with each message.
+        lack: says what is missing and what to do if a right is missing, or None if it doesn't know.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, say: Callable[[str], None], lack: Callable[[], str | None] = lambda: None) -> None:
+        self._say, self._lack = say, lack
         self._told: int | None = None
 
     def is_there(self, error: OSError) -> None:
         """Report an error, unless the last report was of the same kind."""
         if error.errno != self._told:
             self._told = error.errno
-            self._say(f"the folder is in trouble: {error}; trying again until it works")
+            lack = self._lack() if error.errno in (errno.EACCES, errno.EPERM) else None
+            self._say(f"the folder is in trouble: {lack or error}; trying again until it works")
 
     def is_over(self) -> None:
         """Report that the folder works again, if trouble was reported before."""
         if self._told is not None:
             self._told = None
             self._say("the folder works again")
+
+    def outlast(self, action: Callable[[], T], pause: Callable[[float], object]) -> T:
+        """Perform an action; while the filesystem is in trouble, say so once, pause, and try again."""
+        wait = FIRST_RETRY
+        while True:
+            try:
+                value = action()
+            except OSError as error:
+                self.is_there(error)
+            else:
+                self.is_over()
+                return value
+            pause(wait)
+            wait = min(2 * wait, LONGEST_RETRY)

@@ -13,6 +13,8 @@ the same command, and the search continues: its whole state is in the folder.
 If all trials fail in the same way, the search stops and shows where; the exit
 code is then 3. Repair the code, and continue with --retry-failed.
 
+Several users can work in one folder: let their group write it, chmod g+ws DIR.
+
 The results: `{results}`, and results.csv in the folder.
 """
 
@@ -22,6 +24,7 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
 from foldertune.errors import StudyError, UserError, require
@@ -30,7 +33,7 @@ from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices, limit_threads
 from foldertune.launch.search import ALL_FAILED, run
 from foldertune.nesting import nest
-from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, printable
+from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, lack_of_rights, printable
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import open_view
@@ -121,8 +124,17 @@ def main(arguments: argparse.Namespace) -> int:
         require("exercise")
     if arguments.try_trial is not None:
         return try_first(study, arguments)
+    check_rights(arguments.logs)
     with only_master(arguments.logs):
         return search(open_folder(arguments.logs, study), study, arguments)
+
+
+def check_rights(logs: Path) -> None:
+    """Raise UserError if another user's folder does not let us work in it."""
+    folder = Folder(logs)
+    for place in (folder.path, folder.seen, folder.checkpoints):
+        if lack := lack_of_rights(place):
+            raise UserError(lack)
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:

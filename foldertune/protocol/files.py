@@ -10,6 +10,7 @@ from pathlib import Path
 
 from foldertune.errors import UserError
 from foldertune.protocol.names import temporary_name
+from foldertune.protocol.rights import lack_of_access, share
 
 MAX_BYTES = 16 * 2**20  # of a trial's file that are read; workers stay far below: see `MAX_REPORTS`
 MAX_REPORTS = MAX_BYTES // 2  # the size of a trial's file up to which reports are added to it
@@ -18,6 +19,10 @@ SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no way out of the folder 
 
 class BrokenFile(UserError):
     """A file does not hold what its name promises. The message gives the path, what is wrong and the remedy."""
+
+
+class NotOurs(BrokenFile):
+    """A file belongs to another user, who does not let us read or write it. The message says what to ask for."""
 
 
 def read_tail(path: str, most: int) -> bytes:
@@ -45,6 +50,8 @@ def read_bytes(path: str, limit: int | None = None, *, last_words: tuple[bytes, 
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise BrokenFile(f"{path}: not a regular file") from None
+        if error.errno in (errno.EACCES, errno.EPERM) and (lack := lack_of_access(path)):
+            raise NotOurs(lack) from None
         # If we have all rights in the directory, it is only this file that we may not read.
         if error.errno == errno.EACCES and os.access(os.path.dirname(path), os.R_OK | os.W_OK | os.X_OK):
             raise BrokenFile(f"{path}: can't be read ({error.strerror})") from None
@@ -119,6 +126,7 @@ def write_whole(path: Path | str, data: bytes, *, sync: bool = False) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
+            share(descriptor, folder)
             write_all(descriptor, data)
             if sync:
                 os.fsync(descriptor)

@@ -35,6 +35,7 @@ from foldertune.protocol import checkpoints
 from foldertune.protocol.files import (
     SAFE,
     BrokenFile,
+    NotOurs,
     append_line,
     list_if_there,
     remove,
@@ -44,6 +45,7 @@ from foldertune.protocol.files import (
     write_whole,
 )
 from foldertune.protocol.names import TrialName, writer_of
+from foldertune.protocol.rights import FORBIDDEN, lack_of_access, make_directory, share, share_directory
 from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
 
 A_MOMENT = 1.0  # seconds: nobody can have put a file by hand beside a trial that was claimed so shortly ago
@@ -177,7 +179,9 @@ class Folder:
         """Make the folder ready for workers. Raises BrokenFile if a part of it leads elsewhere."""
         self.check_parts()
         for directory in (self.seen, self.checkpoints):
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
+        for part in (self.seen, self.checkpoints, self.output, self.out, self.aside):
+            share_directory(part)  # a person may have opened the folder to others since
 
     def publish(
         self,
@@ -236,7 +240,7 @@ class Folder:
 
     def set_aside(self, path: str) -> None:
         """Move anything that is in the way to `aside/`. Nothing is overwritten."""
-        self.aside.mkdir(exist_ok=True)
+        make_directory(self.aside)
         places = (self.aside / f"{os.path.basename(path)}.{number}" for number in itertools.count(1))
         rename(path, str(next(place for place in places if not os.path.lexists(place))))
 
@@ -282,17 +286,26 @@ class Folder:
         names = map(TrialName.parse, own + random.sample(pending, share))  # parsed one by one, when asked for
         return (name for name in names if name is not None)
 
-    def claim(self, owner: str, candidates: Iterator[TrialName]) -> Claim | None:
-        """Claim the first candidate that no other worker has claimed before us. None if there is none."""
+    def claim(self, owner: str, candidates: Iterator[TrialName], *, wary: bool = False) -> Claim | None:
+        """Claim the first candidate that no other worker has claimed before us. None if there is none.
+
+        Args:
+            wary: look first whether we may write the file. It costs a call, and is needed once a file was another's.
+        """
         for name in candidates:
             taken = name.to("taken", owner)
+            if wary and name != taken and lack_of_access(self.locate(name)):
+                continue
             if name == taken or self._move(name, taken):
                 return Claim(self, taken)
         return None
 
 
 class Claim:
-    """One worker's hold on one trial. Only its owner appends. Every method raises LeaseLost if the claim is gone."""
+    """One worker's hold on one trial. Only its owner appends. Every method raises LeaseLost if the claim is gone.
+
+    Whoever reads or appends to the file of another user, who has not opened it to us, gets NotOurs.
+    """
 
     def __init__(self, folder: Folder, name: TrialName) -> None:
         self.folder = folder
@@ -314,6 +327,8 @@ class Claim:
         try:
             self.size = append_line(self.path, to_line(record), self.size, sync=sync)
         except OSError as error:
+            if error.errno in FORBIDDEN and (lack := lack_of_access(self.path)):
+                raise NotOurs(lack) from None
             if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
                 raise
             self._gone()
@@ -351,7 +366,7 @@ class Claim:
 
     def give_back(self, reason: str) -> None:
         """Offer the trial to other workers at once, as the next attempt: this attempt's name never comes back."""
-        with contextlib.suppress(OSError):  # the reason is for people; a full disk must not keep the trial here
+        with contextlib.suppress(OSError, NotOurs):  # the reason is for people; a full disk must not keep it here
             self.append({"given_back": reason, "time": utc_now()})
         after = self.name.next_attempt()
         self.folder.make_way(after, self.path)
@@ -373,13 +388,14 @@ class Claim:
 
     def make_out(self) -> None:
         """Make that directory."""
-        os.makedirs(self.out, exist_ok=True)
+        make_directory(self.out)
 
     def keep_output(self, data: bytes) -> None:
         """Add to the file that holds what the training prints. It is for people: nothing is ever read from it."""
-        self.folder.output.mkdir(exist_ok=True)
+        make_directory(self.folder.output)
         descriptor = os.open(self.folder.output_of(self.name), os.O_WRONLY | os.O_APPEND | os.O_CREAT | SAFE, 0o666)
         try:
+            share(descriptor, str(self.folder.output))
             write_all(descriptor, data)
         finally:
             os.close(descriptor)

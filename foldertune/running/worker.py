@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from foldertune.errors import UserError
@@ -19,10 +20,12 @@ from foldertune.protocol import (
     Folder,
     Heartbeat,
     LeaseLost,
+    NotOurs,
     Record,
     Trial,
     TrialName,
     describe_owner,
+    lack_of_rights,
     new_owner,
     printable,
 )
@@ -38,7 +41,6 @@ from foldertune.trouble import Trouble
 
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for work
 SAY_AFTER, SAY_AGAIN = 0.5, 60.0  # seconds without work; without a study we say it again, then after twice the time
-FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two tries while the filesystem is in trouble
 T = TypeVar("T")
 
 
@@ -76,8 +78,9 @@ class Worker:
         self.owner = new_owner()
         self.metric: str | None = None
         self.study: Record = {}  # its definition
-        self._trouble = Trouble(self.say)
+        self._trouble = Trouble(self.say, partial(lack_of_rights, folder.path))
         self._candidates: Iterator[TrialName] = iter(())
+        self._wary = False  # was a trial another user's, who lets us not write it?
 
     def run(self, heartbeat: Heartbeat) -> int:
         """Claim, train, finish, repeat. Returns the exit code."""
@@ -137,10 +140,10 @@ class Worker:
         if self.metric is None and not self.know_study():
             return None
         try:
-            claim = self.folder.claim(self.owner, self._candidates)
+            claim = self.folder.claim(self.owner, self._candidates, wary=self._wary)
             if claim is None:
                 self._candidates = self.folder.candidates(self.owner)
-                claim = self.folder.claim(self.owner, self._candidates)
+                claim = self.folder.claim(self.owner, self._candidates, wary=self._wary)
         except OSError:
             self._candidates = iter(())  # the claim may have succeeded anyway: a new listing will show it
             raise
@@ -172,6 +175,8 @@ class Worker:
         try:
             try:
                 trial = self.patiently(claim.read)
+            except NotOurs:
+                raise
             except BrokenFile as error:
                 self.say(str(error))
                 self.patiently(claim.hand_in)  # as it is: the master judges it and tries again
@@ -185,6 +190,9 @@ class Worker:
         except Stopped:
             self.put_down(claim, last_word, signal.Signals(self.signals.number).name)
             raise
+        except NotOurs as error:
+            self.leave(claim, error)
+            return False
         except UserError as error:  # this machine can't train any more; others can
             self.put_down(claim, last_word, str(error))
             raise
@@ -255,6 +263,13 @@ class Worker:
         """Is a failure the effect of a signal? One for the whole group may have reached the training before us."""
         return self.signals.wait(LONG_SETTLE if failure.get("signalled") else SETTLE)
 
+    def leave(self, claim: Claim, error: NotOurs) -> None:
+        """Give a trial back whose file is another user's; from now on, look before claiming."""
+        if not self._wary:
+            self.say(f"{error}; leaving such trials to others")
+        self._wary = True
+        self.patiently(lambda: claim.give_back("another user's file"))
+
     def put_down(self, claim: Claim, last_word: Record | None, reason: str) -> None:
         """Stop with a trial in hand: hand in its result if there is one; if not, give the trial back."""
         with contextlib.suppress(LeaseLost, OSError):  # if it fails, the master will find this worker gone
@@ -266,17 +281,7 @@ class Worker:
 
     def patiently(self, action: Callable[[], T]) -> T:
         """Perform an action; while the filesystem is in trouble, say so once and retry. Raises Stopped, LeaseLost."""
-        wait = FIRST_RETRY
-        while True:
-            try:
-                value = action()
-            except OSError as error:
-                self._trouble.is_there(error)
-            else:
-                self._trouble.is_over()
-                return value
-            self.pause(wait)
-            wait = min(2 * wait, LONGEST_RETRY)
+        return self._trouble.outlast(action, self.pause)
 
     def pause(self, seconds: float) -> None:
         """Wait. Raises Stopped when a signal comes."""
