@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 
 from foldertune.protocol import (
@@ -29,7 +28,7 @@ class Watch:
         self.folder, self.lease = folder, lease
         self.leases, self.leftovers = Leases(lease), Leftovers(folder, lease)
         self._claims: dict[TrialName, Trial] = {}
-        self._absent: dict[int, float] = {}  # since when, by our clock
+        self._absent = Leases(lease)  # absence is silence, too
 
     def gone(self, taken: list[TrialName]) -> Iterator[tuple[TrialName, str]]:
         """The claims of workers that died (on this machine) or fell silent (anywhere), each with a reason in words."""
@@ -40,8 +39,9 @@ class Watch:
             is_new = self.leases.is_new(name)
             try:
                 silence = self.leases.silence(name, self.folder.signature(name))
-            except OSError:
-                continue  # it was renamed since the listing
+            except OSError:  # it was renamed since the listing, or can't be asked
+                self.leases.forget(name)
+                continue
             if is_new:
                 continue  # most are renamed before the next look
             trial = self._claim_of(name)
@@ -73,6 +73,6 @@ class Watch:
 
     def absences(self, numbers: Iterable[int]) -> dict[int, float]:
         """The seconds for which each of these trials, missing from the last listing, has been absent."""
-        now = time.monotonic()
-        self._absent = {number: self._absent.get(number, now) for number in numbers}
-        return {number: now - since for number, since in self._absent.items()}
+        current = set(numbers)
+        self._absent.look(current)
+        return {number: self._absent.silence(number, ()) for number in current}

@@ -340,11 +340,11 @@ class ModelWatch(watch_module.Watch):
     def __init__(self, folder: Folder, lease: float) -> None:
         super().__init__(folder, lease)
         self.leases, self.leftovers = Oracle(), ModelLeftovers(folder, 0.0)
+        self._absent = Oracle()
 
     def absences(self, numbers: Iterable[int]) -> dict[int, float]:
-        absences = super().absences(numbers)
-        vanished = [number for number in absences if system().choose("vanished", number)]
-        return {**absences, **dict.fromkeys(vanished, math.inf)}  # for longer than a lease
+        vanished = {number: system().choose("vanished", number) for number in numbers}  # for longer than a lease?
+        return {number: math.inf if is_vanished else 0.0 for number, is_vanished in vanished.items()}
 
 
 class ModelLeftovers(leases.Leftovers):
@@ -365,6 +365,9 @@ class Oracle:
 
     def is_new(self, name: TrialName) -> bool:
         return False
+
+    def forget(self, name: TrialName) -> None:
+        pass
 
     def silence(self, name: TrialName, signature: tuple[int, ...]) -> float:
         return math.inf if system().choose("expired", name.owner) else 0.0
@@ -397,7 +400,7 @@ def stand_ins() -> Iterator[None]:
             (names, "random", in_order),
             (folder_module, "utc_now", lambda: "now"),
             (leases, "owner_has_died", lambda owner: True),
-            *((module, "time", no_time) for module in (master_module, watch_module, worker_module, attempt_module)),
+            *((module, "time", no_time) for module in (master_module, worker_module, attempt_module)),
             (worker_module, "describe_owner", lambda owner: {"claimed": owner, "by": owner}),
             (worker_module, "new_owner", lambda: ""),
             (attempt_module, "utc_now", lambda: "now"),
