@@ -1,12 +1,11 @@
-"""Outlasts trouble with the folder's filesystem, and reports it, in programs that keep trying."""
+"""Reports trouble with the folder's filesystem, in programs that keep trying."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from typing import TypeVar
 
-FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two tries
+FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two tries while the filesystem is in trouble
 T = TypeVar("T")
 
 
@@ -15,28 +14,15 @@ class Trouble:
 
     Args:
         say: called with each message.
-        lack: says what is missing and what to do if a right is missing, or None if it doesn't know.
+        lack: says whom to ask for what if a right is missing; None if it doesn't know.
     """
 
     def __init__(self, say: Callable[[str], None], lack: Callable[[], str | None] = lambda: None) -> None:
         self._say, self._lack = say, lack
-        self._told: int | None = None
+        self._told: tuple[type[OSError], int | None] | None = None
 
-    def is_there(self, error: OSError) -> None:
-        """Report an error, unless the last report was of the same kind."""
-        if error.errno != self._told:
-            self._told = error.errno
-            lack = self._lack() if error.errno in (errno.EACCES, errno.EPERM) else None
-            self._say(f"the folder is in trouble: {lack or error}; trying again until it works")
-
-    def is_over(self) -> None:
-        """Report that the folder works again, if trouble was reported before."""
-        if self._told is not None:
-            self._told = None
-            self._say("the folder works again")
-
-    def outlast(self, action: Callable[[], T], pause: Callable[[float], object]) -> T:
-        """Perform an action; while the filesystem is in trouble, say so once, pause, and try again."""
+    def patiently(self, action: Callable[[], T], pause: Callable[[float], None]) -> T:
+        """Perform an action. While the filesystem is in trouble, say so once, and try again after each `pause`."""
         wait = FIRST_RETRY
         while True:
             try:
@@ -48,3 +34,16 @@ class Trouble:
                 return value
             pause(wait)
             wait = min(2 * wait, LONGEST_RETRY)
+
+    def is_there(self, error: OSError) -> None:
+        """Report an error, unless the last report was of the same kind."""
+        if self._told != (kind := (type(error), error.errno)):
+            self._told = kind
+            lack = self._lack() if isinstance(error, PermissionError) else None
+            self._say(f"the folder is in trouble: {lack or error}; trying again until it works")
+
+    def is_over(self) -> None:
+        """Report that the folder works again, if trouble was reported before."""
+        if self._told is not None:
+            self._told = None
+            self._say("the folder works again")

@@ -61,6 +61,7 @@ from foldertune.protocol.files import (
     BrokenFile,
     NotOurs,
     append_line,
+    is_there,
     read_bytes,
     read_tail,
     sync,
@@ -69,7 +70,7 @@ from foldertune.protocol.files import (
 from foldertune.protocol.folder import Claim, Folder, LeaseLost
 from foldertune.protocol.hosts import host_name, own_host
 from foldertune.protocol.leases import DEFAULT_LEASE, SHORTEST_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
-from foldertune.protocol.names import TrialName, new_owner, temporary_name, writer_of
+from foldertune.protocol.names import LAST_ATTEMPT, TrialName, new_owner, temporary_name, writer_of
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
 from foldertune.protocol.rights import is_anothers, lack_of_access, lack_of_rights, make_directory, share
 from foldertune.protocol.trial import (
@@ -87,6 +88,7 @@ from foldertune.text import printable
 
 __all__ = [
     "DEFAULT_LEASE",
+    "LAST_ATTEMPT",
     "MAX_BYTES",
     "MAX_CHECKPOINT",
     "MAX_LOOK_BACK",
@@ -113,6 +115,7 @@ __all__ = [
     "host_name",
     "identify_process",
     "is_anothers",
+    "is_there",
     "lack_of_access",
     "lack_of_rights",
     "make_directory",

@@ -17,7 +17,6 @@ from pathlib import Path
 
 FOR_GROUP, FOR_OTHERS = 0o070, 0o007
 LOOK_AGAIN = 5.0  # seconds after which a folder's rights are asked for again: a person may have repaired them
-FORBIDDEN = (errno.EACCES, errno.EPERM)
 
 
 def share(descriptor: int, directory: str) -> None:

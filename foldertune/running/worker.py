@@ -28,6 +28,7 @@ from foldertune.protocol import (
     lack_of_rights,
     new_owner,
     printable,
+    utc_now,
 )
 from foldertune.running.attempt import Attempt
 from foldertune.running.process import PATIENCE
@@ -80,7 +81,6 @@ class Worker:
         self.study: Record = {}  # its definition
         self._trouble = Trouble(self.say, partial(lack_of_rights, folder.path))
         self._candidates: Iterator[TrialName] = iter(())
-        self._wary = False  # was a trial another user's, who lets us not write it?
 
     def run(self, heartbeat: Heartbeat) -> int:
         """Claim, train, finish, repeat. Returns the exit code."""
@@ -115,7 +115,7 @@ class Worker:
                 raise Stopped
             if claim := self.patiently(self.try_to_claim):
                 return claim
-            if self.patiently(self.folder.is_complete):
+            if self.folder.is_complete:
                 return None
             idle = time.monotonic() - idle_since
             if self.idle_timeout is not None and idle > self.idle_timeout:
@@ -140,10 +140,10 @@ class Worker:
         if self.metric is None and not self.know_study():
             return None
         try:
-            claim = self.folder.claim(self.owner, self._candidates, wary=self._wary)
+            claim = self.folder.claim(self.owner, self._candidates)
             if claim is None:
                 self._candidates = self.folder.candidates(self.owner)
-                claim = self.folder.claim(self.owner, self._candidates, wary=self._wary)
+                claim = self.folder.claim(self.owner, self._candidates)
         except OSError:
             self._candidates = iter(())  # the claim may have succeeded anyway: a new listing will show it
             raise
@@ -175,8 +175,10 @@ class Worker:
         try:
             try:
                 trial = self.patiently(claim.read)
-            except NotOurs:
-                raise
+            except NotOurs as error:
+                self.say(f"{error}; leaving such trials to others")
+                self.patiently(lambda: claim.give_back("another user's file"))
+                return False
             except BrokenFile as error:
                 self.say(str(error))
                 self.patiently(claim.hand_in)  # as it is: the master judges it and tries again
@@ -190,9 +192,6 @@ class Worker:
         except Stopped:
             self.put_down(claim, last_word, signal.Signals(self.signals.number).name)
             raise
-        except NotOurs as error:
-            self.leave(claim, error)
-            return False
         except UserError as error:  # this machine can't train any more; others can
             self.put_down(claim, last_word, str(error))
             raise
@@ -221,6 +220,9 @@ class Worker:
             self.patiently(lambda: claim.append(describe_owner(self.owner)))  # the training has begun meanwhile
             say(settings_in_a_line(trial.settings))
             last_word = self.follow(attempt, heartbeat)
+        except BrokenFile as error:  # something else stands where its files go
+            self.patiently(lambda: claim.append(describe_owner(self.owner)))
+            last_word = {"error": str(error), "time": utc_now()}
         finally:
             if "result" not in last_word:
                 self.trainer.end(min(self.grace, PATIENCE))
@@ -263,13 +265,6 @@ class Worker:
         """Is a failure the effect of a signal? One for the whole group may have reached the training before us."""
         return self.signals.wait(LONG_SETTLE if failure.get("signalled") else SETTLE)
 
-    def leave(self, claim: Claim, error: NotOurs) -> None:
-        """Give a trial back whose file is another user's; from now on, look before claiming."""
-        if not self._wary:
-            self.say(f"{error}; leaving such trials to others")
-        self._wary = True
-        self.patiently(lambda: claim.give_back("another user's file"))
-
     def put_down(self, claim: Claim, last_word: Record | None, reason: str) -> None:
         """Stop with a trial in hand: hand in its result if there is one; if not, give the trial back."""
         with contextlib.suppress(LeaseLost, OSError):  # if it fails, the master will find this worker gone
@@ -281,7 +276,7 @@ class Worker:
 
     def patiently(self, action: Callable[[], T]) -> T:
         """Perform an action; while the filesystem is in trouble, say so once and retry. Raises Stopped, LeaseLost."""
-        return self._trouble.outlast(action, self.pause)
+        return self._trouble.patiently(action, self.pause)
 
     def pause(self, seconds: float) -> None:
         """Wait. Raises Stopped when a signal comes."""
