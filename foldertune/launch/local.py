@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -70,9 +71,10 @@ class LocalWorkers:
         ]
 
     def start(self) -> None:
-        """Start all workers."""
+        """Start all workers. May be called again after an OSError."""
         for slot in self._slots:
-            self._start(slot)
+            if slot.process is None:
+                self._start(slot)
 
     def _start(self, slot: _Slot) -> None:
         command = [*self._command, "--device", slot.device, "--trials-per-gpu", "1"]
@@ -141,9 +143,11 @@ class LocalWorkers:
 def _open_log(path: Path) -> BinaryIO:
     try:
         file = open(path, "ab", opener=_open_safely)  # noqa: SIM115
-    except PermissionError:
-        if lack := lack_of_access(str(path)):
+    except OSError as error:
+        if isinstance(error, PermissionError) and (lack := lack_of_access(str(path))):
             raise UserError(f"{lack}, or move it away") from None
+        if error.errno in (errno.EISDIR, errno.ELOOP, errno.ENXIO):
+            raise UserError(f"{path}: is not a regular file; move it away") from None
         raise
     share(file.fileno(), str(path.parent))
     return file

@@ -58,9 +58,11 @@ def make_directory(path: Path | str) -> None:
             raise
         make_directory(above)
         make_directory(path)
-    except OSError:
-        if not stat.S_ISDIR(os.stat(path).st_mode):
-            raise
+    except OSError as error:
+        with contextlib.suppress(FileNotFoundError):  # a link that leads nowhere
+            if stat.S_ISDIR(os.stat(path).st_mode):
+                return
+        raise error
     else:
         share_directory(path)
 

@@ -113,8 +113,10 @@ class Worker:
         while True:
             if self.signals.number:
                 raise Stopped
+            look = time.monotonic()
             if claim := self.patiently(self.try_to_claim):
                 return claim
+            idle_since += time.monotonic() - look  # while the folder is in trouble we are not without work
             if self.folder.is_complete:
                 return None
             idle = time.monotonic() - idle_since

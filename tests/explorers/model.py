@@ -263,7 +263,9 @@ class System:
 
 
 def _status(inode: int, size: int) -> Any:
-    return SimpleNamespace(st_mode=stat.S_IFREG, st_ino=inode, st_size=size, st_mtime_ns=0, st_uid=os.geteuid())
+    return SimpleNamespace(
+        st_mode=stat.S_IFREG, st_ino=inode, st_size=size, st_mtime_ns=0, st_nlink=1, st_uid=os.geteuid()
+    )
 
 
 class Place(PurePosixPath):

@@ -140,3 +140,17 @@ def test_the_file_server_restarts(hosts, cluster):
     cluster("restart")
     finish_all(hosts, 8)
     assert not first.names("lost")
+
+
+def test_the_file_server_is_away_for_longer_than_the_lease(hosts, cluster):
+    """Nobody can give a sign of life, and each of the twelve workers comes back at another time."""
+    first, second, third = hosts
+    first.master(first.study(trials=24, objective="slow"), "--lease", LEASE)
+    for number in range(12):
+        (second, third)[number % 2].worker("slow")
+    wait_for(lambda: len(first.names("taken")) == 12, "all workers to train")
+    cluster("stop")
+    time.sleep(2 * LEASE)
+    cluster("start")
+    said = finish_all(hosts, 24)
+    assert not first.names("lost") and not any("no longer ours" in text for text in said)
