@@ -90,12 +90,18 @@ def read_tail(path: str, most: int) -> bytes:
 
 @again_if_stale
 def read_bytes(
-    path: str, limit: int | None = None, *, last_words: tuple[bytes, ...] = (), inside: int | None = None
+    path: str,
+    limit: int | None = None,
+    *,
+    last_words: tuple[bytes, ...] = (),
+    inside: int | None = None,
+    is_ours: bool = False,
 ) -> bytes:
     """The contents of a regular file of at most `limit` bytes (default: MAX_BYTES).
 
     Of a larger file whose last line begins with one of the `last_words`, the first and the last lines. Otherwise, and
-    if it is not a regular file, this raises BrokenFile; OSError if it can't be read.
+    if it is not a regular file, this raises BrokenFile; OSError if it can't be read. If the file `is_ours` to write
+    into, it must not have a second name either: that may be a file of somebody else's, outside the folder.
     """
     limit = limit or MAX_BYTES
     try:
@@ -112,6 +118,8 @@ def read_bytes(
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise BrokenFile(f"{path}: not a regular file")
+        if is_ours and status.st_nlink > 1:
+            raise BrokenFile(f"{path}: has a second name (a hard link), so nothing is written into it")
         if status.st_size > limit:
             first, last = _first_and_last_lines(descriptor, status.st_size, limit // 2)
             if not first or not last[:-1].rpartition(b"\n")[2].startswith(last_words or b"\n"):

@@ -327,9 +327,7 @@ class Claim:
     def read(self) -> Trial:
         """The trial to train. Raises BrokenFile, also if what we append would be in another person's file, too."""
         try:
-            if status_of(self.path).st_nlink > 1:
-                raise BrokenFile(f"{self.path}: has a second name (a hard link), so nothing is written into it")
-            return self.folder.read(self.name)
+            return Trial.from_records(self.name, read_records(self.path, is_ours=True), self.path)
         except FileNotFoundError:
             self._gone()
 

@@ -131,8 +131,8 @@ def test_eight_processes_race_and_each_trial_has_one_owner(folder, seed):
 def test_a_claim_whose_reply_was_lost_is_ours(folder, pending, monkeypatch, code):
     rename = os.rename
 
-    def lose_the_reply(source, target):
-        rename(source, target)
+    def lose_the_reply(source, target, **options):
+        rename(source, target, **options)
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "rename", lose_the_reply)
@@ -146,8 +146,8 @@ def test_a_hand_in_whose_reply_was_lost_may_be_collected_already(folder, pending
     claim = take(folder, pending)
     claim.append({"claimed": claim.name.owner})
 
-    def lose_the_reply(source, target):
-        rename(source, target)
+    def lose_the_reply(source, target, **options):
+        rename(source, target, **options)
         rename(target, folder.locate(pending.to("seen")))  # the master was quick
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
