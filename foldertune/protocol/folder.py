@@ -25,6 +25,7 @@ import json
 import math
 import os
 import random
+import stat
 import time
 from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -34,6 +35,7 @@ from typing import NoReturn
 from foldertune.nesting import nest
 from foldertune.protocol import checkpoints
 from foldertune.protocol.files import (
+    NOTHING,
     BrokenFile,
     NotOurs,
     append_data,
@@ -48,7 +50,7 @@ from foldertune.protocol.files import (
     write_whole,
 )
 from foldertune.protocol.names import LAST_ATTEMPT, TrialName, writer_of
-from foldertune.protocol.rights import is_anothers, lack_of_access, make_directory, share_directory
+from foldertune.protocol.rights import lack_of_access, make_directory, share_directory
 from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
 
 LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file that has moved: a cache may hide it
@@ -272,8 +274,12 @@ class Folder:
         text = json.dumps(definition, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
         write_whole(self.study, text.encode(), sync=True)
 
-    def complete_study(self) -> None:
-        """Tell the workers that no more trials will come."""
+    def complete_study(self, definition: Record) -> None:
+        """Tell the workers that no more trials will come. Raises BrokenFile if something stands in the way."""
+        if not is_there(self.study):  # a person has moved it: without it there would be no mark of the end
+            self.write_study(definition)
+        if not stat.S_ISREG(status_of(self.study).st_mode):
+            raise BrokenFile(f"{self.study}: is not a file; move it away and start the master again")
         try:
             rename(str(self.study), str(self.study_done))
         except IsADirectoryError:
@@ -328,7 +334,7 @@ class Claim:
         self.name = name
         self.path = folder.locate(name)
         self._since = time.monotonic()
-        self.size = 0  # bytes of the file, when we wrote to it last
+        self.written = NOTHING  # the file, when we wrote to it last
         self._said_last_word = False
 
     def read(self) -> Trial:
@@ -337,20 +343,17 @@ class Claim:
         Raises NotOurs if the file is another user's, who does not let us write it.
         """
         try:
-            status = status_of(self.path)
-            if is_anothers(status) and (lack := lack_of_access(self.path)):
-                self.folder.is_wary = True
-                raise NotOurs(lack)
-            if status.st_nlink > 1:
-                raise BrokenFile(f"{self.path}: has a second name (a hard link), so nothing is written into it")
-            return self.folder.read(self.name)
+            return Trial.from_records(self.name, read_records(self.path, is_ours=True), self.path)
+        except NotOurs:
+            self.folder.is_wary = True
+            raise
         except FileNotFoundError:
             self._gone()
 
     def append(self, record: Record, *, sync: bool = False) -> None:
         """Add a line to the story."""
         try:
-            self.size = append_line(self.path, to_line(record), self.size, sync=sync)
+            self.written = append_line(self.path, to_line(record), self.written, sync=sync)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
                 raise
