@@ -69,7 +69,15 @@ from foldertune.protocol.files import (
 )
 from foldertune.protocol.folder import Claim, Folder, LeaseLost
 from foldertune.protocol.hosts import host_name, own_host
-from foldertune.protocol.leases import DEFAULT_LEASE, SHORTEST_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
+from foldertune.protocol.leases import (
+    DEFAULT_LEASE,
+    LONGEST_DOUBT,
+    SHORTEST_LEASE,
+    SIGNS_PER_LEASE,
+    Heartbeat,
+    Leases,
+    Leftovers,
+)
 from foldertune.protocol.names import LAST_ATTEMPT, TrialName, new_owner, temporary_name, writer_of
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
 from foldertune.protocol.rights import is_anothers, lack_of_access, lack_of_rights, make_directory, share
@@ -89,6 +97,7 @@ from foldertune.text import printable
 __all__ = [
     "DEFAULT_LEASE",
     "LAST_ATTEMPT",
+    "LONGEST_DOUBT",
     "MAX_BYTES",
     "MAX_CHECKPOINT",
     "MAX_LOOK_BACK",

@@ -24,6 +24,7 @@ DEFAULT_LEASE = 180.0  # seconds; NFS clients may cache a file's attributes for 
 SHORTEST_LEASE = 1.0  # seconds; a shorter one would expire while a worker waits for its turn at the processor
 SIGNS_PER_LEASE = 12
 QUARTER = 4  # a folder that has not answered for this part of a lease was away
+LONGEST_DOUBT = 5.0  # seconds: for so long a file that lacks its result is opened again; a cache may be old
 
 
 @dataclass
