@@ -9,6 +9,7 @@
 Without --workers it starts one worker per GPU, or one per core if there is
 none. You can stop it at any time (Ctrl-C, even kill -9). Start it again with
 the same command, and the search continues: its whole state is in the folder.
+A second master is refused, or waits with --standby until it can take over.
 
 If all trials fail in the same way, the search stops and shows where; the exit
 code is then 3. Repair the code, and continue with --retry-failed.
@@ -85,11 +86,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=whole_number(1), default=1, metavar="N", help="CPU threads of each worker (default: 1)"
     )
     add_checkpoint_every(group)
-    group = parser.add_argument_group("lost workers, failed trials")
+    group = parser.add_argument_group("lost workers, other masters, failed trials")
     group.add_argument(
         "--lease", type=seconds(), default=DEFAULT_LEASE, metavar="SECONDS",
-        help="give a worker's trial to another after this long without a heartbeat, at least 1 (default: %(default)g, "
-        "long enough for NFS caches)",
+        help="give a worker's trial to another after this long without a heartbeat, at least 1; after as long, another "
+        "master may follow this one (default: %(default)g, long enough for NFS caches)",
+    )  # fmt: skip
+    group.add_argument(
+        "--standby", action="store_true",
+        help="if another master leads, wait, and take over when it ends, dies or falls silent",
     )  # fmt: skip
     group.add_argument(
         "--max-attempts", type=whole_number(1), default=3, metavar="N",
@@ -121,8 +126,9 @@ def main(arguments: argparse.Namespace) -> int:
         require("exercise")
     if arguments.try_trial is not None:
         return try_first(study, arguments)
-    with only_master(arguments.logs):
-        return search(open_folder(arguments.logs, study), study, arguments)
+    lease = max(arguments.lease, SHORTEST_LEASE)
+    with only_master(arguments.logs, lease, standby=arguments.standby, say=partial(print, flush=True)) as folder:
+        return search(open_folder(folder, study), study, arguments)
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:

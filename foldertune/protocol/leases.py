@@ -16,8 +16,9 @@ from collections.abc import Callable, Hashable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
-from foldertune.protocol.folder import Claim, Folder, LeaseLost, signature_of
+from foldertune.protocol.folder import Folder, LeaseLost, signature_of
 from foldertune.protocol.owners import is_here, is_own, owner_has_died
 
 DEFAULT_LEASE = 180.0  # seconds; NFS clients may cache a file's attributes for 60
@@ -106,6 +107,13 @@ class Leftovers:
         return not is_here(writer) and self._watch.silence(path, signature_of(path)) > self._watch.seconds
 
 
+class Beating(Protocol):
+    """A claim on a trial, or on the folder."""
+
+    def beat(self) -> None:
+        """Give a heartbeat. Raises LeaseLost."""
+
+
 class Heartbeat(threading.Thread):
     """Sends heartbeats for the claim in hand, and notices when its name is gone.
 
@@ -117,10 +125,10 @@ class Heartbeat(threading.Thread):
         super().__init__(name="heartbeat", daemon=True)
         self.lost = threading.Event()
         self._parent = parent
-        self._claim: Claim | None = None
+        self._claim: Beating | None = None
         self._interval = 1.0
 
-    def hold(self, claim: Claim, lease: float) -> None:
+    def hold(self, claim: Beating, lease: float) -> None:
         """Send heartbeats for this claim from now on."""
         self.lost.clear()
         self._interval = min(15.0, max(0.05, lease / SIGNS_PER_LEASE))

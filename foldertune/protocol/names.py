@@ -1,4 +1,4 @@
-"""Every name in the folder: trials in their states, owners, and temporary files."""
+"""Every name in the folder: trials in their states, owners, masters, and temporary files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import socket
 from dataclasses import dataclass
 
 MAX_HOST = 40  # characters of a host name that go into a file name
+LAST_MASTER = 999_999_999  # the highest number of a master
 MAX_STEM = 120  # bytes of a file's name that go into its temporary name
 
 _TRIAL = re.compile(r"trial-(\d{5,12})-(\d{1,9})\.jsonl(?:\.([A-Za-z0-9_-]+)\.(taken)|\.(done|seen|lost))?", re.ASCII)
+_MASTER = re.compile(r"\.master-(\d{5,9})\.jsonl", re.ASCII)
 _TEMPORARY = re.compile(r"\..*\.([A-Za-z0-9_-]+)\.tmp", re.ASCII | re.DOTALL)
 
 
@@ -75,6 +77,17 @@ def writer_of(text: str) -> str | None:
     """The token of the process that writes this temporary file; None if `text` is not a temporary name."""
     match = _TEMPORARY.fullmatch(text)
     return match[1] if match else None
+
+
+def master_name(number: int) -> str:
+    """The name of the file that a folder's `number`-th master has made."""
+    return f".master-{number:05d}.jsonl"
+
+
+def master_number(text: str) -> int | None:
+    """The number of the master that has made a file of this name; None if none has."""
+    match = _MASTER.fullmatch(text)
+    return int(match[1]) if match and master_name(int(match[1])) == text else None
 
 
 def split_owner(token: str) -> tuple[str, int | None]:
