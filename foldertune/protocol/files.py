@@ -74,11 +74,12 @@ def _first_and_last_lines(descriptor: int, size: int, limit: int) -> tuple[bytes
     return head[: head.rfind(b"\n") + 1], tail[tail.find(b"\n") + 1 : tail.rfind(b"\n") + 1]
 
 
-def append_line(path: str, line: bytes, *, sync: bool = False) -> int:
+def append_line(path: str, line: bytes, whole: int = 0, *, sync: bool = False) -> int:
     """Append one line with one write, to a file that exists. With `sync`, return when it is on stable storage.
 
-    Returns the size of the file. Raises OSError if the line could not be written whole. The part that was written does
-    no harm: readers ignore a line without its newline, and the next append cuts it off first.
+    Returns the size of the file, which is `whole` for the next append: if it still has that size, it ends with a whole
+    line. Raises OSError if the line could not be written whole. The part that was written does no harm: readers ignore
+    a line without its newline, and the next append cuts it off first.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | SAFE)
     try:
@@ -86,7 +87,7 @@ def append_line(path: str, line: bytes, *, sync: bool = False) -> int:
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(errno.ENOENT, "not a regular file any more", path)
         size = status.st_size
-        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        if size != whole and os.pread(descriptor, 1, size - 1) != b"\n":
             start = max(0, size - MAX_BYTES)
             size = start + os.pread(descriptor, MAX_BYTES, start).rfind(b"\n") + 1
             os.ftruncate(descriptor, size)

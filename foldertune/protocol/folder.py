@@ -312,7 +312,7 @@ class Claim:
     def append(self, record: Record, *, sync: bool = False) -> None:
         """Add a line to the story."""
         try:
-            self.size = append_line(self.path, to_line(record), sync=sync)
+            self.size = append_line(self.path, to_line(record), self.size, sync=sync)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
                 raise
@@ -367,13 +367,13 @@ class Claim:
         checkpoints.save_checkpoint(self.folder.checkpoint(self.name), _origin(settings, study), data)
 
     @property
-    def out(self) -> Path:
+    def out(self) -> str:
         """The directory in which a command may keep files of its own. All attempts at this trial share it."""
-        return self.folder.out / f"trial-{self.name.number:05d}"
+        return f"{self.folder.out}/trial-{self.name.number:05d}"
 
     def make_out(self) -> None:
         """Make that directory."""
-        self.out.mkdir(parents=True, exist_ok=True)
+        os.makedirs(self.out, exist_ok=True)
 
     def keep_output(self, data: bytes) -> None:
         """Add to the file that holds what the training prints. It is for people: nothing is ever read from it."""

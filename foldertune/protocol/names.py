@@ -38,6 +38,7 @@ class TrialName:
         return f"{stem}.{self.owner}.taken" if self.state == "taken" else f"{stem}.{self.state}"
 
     @classmethod
+    @functools.lru_cache(maxsize=2**14)  # a master reads the same names in one listing after another
     def parse(cls, text: str) -> TrialName | None:
         """The name that `text` spells, or None if it is not a trial's. Each name has only one valid spelling."""
         match = _TRIAL.fullmatch(text)

@@ -69,11 +69,11 @@ class CommandTrainer(Trainer):
                         f"there are {', '.join([*known, *OWN])}; write {{{{ and }}}} for braces"
                     )
 
-    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: Path) -> None:
+    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: str) -> None:
         """Start the command."""
         self._tail = self._line = b""
         self._messages, self._values, self._is_stopping = deque(), {}, False
-        self._result_file, self._noted = os.path.abspath(out / RESULT), set()
+        self._result_file, self._noted = os.path.abspath(os.path.join(out, RESULT)), set()
         self._result_before = _signature(self._result_file)
         own = {"out": os.path.abspath(out), "device": self._device.partition(":")[0]}
         own |= {"trial": str(name.number), "attempt": str(name.attempt)}

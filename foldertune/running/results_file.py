@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from foldertune.protocol import Folder, Trial
 from foldertune.rows import Row, results_csv
 
-SHORTEST_PAUSE, PAUSE_PER_WRITE = 1.0, 20  # between two writes of results.csv: seconds; multiples of the last write
+SHORTEST_PAUSE, PAUSE_PER_WRITE = 1.0, 50  # between two writes of results.csv: seconds; multiples of the last write
 
 
 class ResultsFile:
