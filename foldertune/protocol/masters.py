@@ -97,9 +97,10 @@ class Masters:
             raise UserError(f"{self.locate(number)}: no number can follow; move it away")
         if not self._make(following, owner, to_line({**describe_owner(owner), "lease": lease})):
             return None
-        if self.newest() > following:  # we were slow: others have come and gone, and their files are removed
+        numbers = self._numbers()
+        if max(numbers, default=0) > following:  # we were slow: others have come and gone, and their files are removed
             return None
-        for old in self._numbers():
+        for old in numbers:
             if old <= following - KEPT:
                 remove(self.locate(old))
         return Mastership(self, following, owner, lease)
