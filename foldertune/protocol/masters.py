@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from foldertune.errors import UserError
-from foldertune.protocol.files import SAFE, BrokenFile, append_line, remove, write_all, write_whole
+from foldertune.protocol.files import SAFE, BrokenFile, append_line, is_there, remove, status_of, write_all, write_whole
 from foldertune.protocol.folder import Folder, LeaseLost, signature_of
 from foldertune.protocol.names import LAST_MASTER, master_name, master_number, temporary_name
 from foldertune.protocol.owners import describe_owner
@@ -83,7 +83,7 @@ class Masters:
         with contextlib.suppress(BrokenFile, FileNotFoundError):
             records = read_records(path)
         try:
-            signature, mode = signature_of(path), os.lstat(path).st_mode
+            signature, mode = signature_of(path), status_of(path).st_mode
         except FileNotFoundError:
             return None
         claim = records[0] if records and isinstance(records[0].get("claimed"), str) else {}
@@ -116,11 +116,7 @@ class Masters:
 
     def has_follower(self, number: int) -> bool:
         """Is there a next master?"""
-        try:
-            os.lstat(self.locate(number + 1))
-        except FileNotFoundError:
-            return False
-        return True
+        return is_there(self.locate(number + 1))
 
     def _numbers(self) -> list[int]:
         return [number for text in os.listdir(self.folder.path) if (number := master_number(text)) is not None]
