@@ -249,6 +249,32 @@ def test_before_each_change_a_master_makes_sure_that_it_leads(folder):
     assert ast.parse(code)
 
 
+def test_the_last_deed_of_a_master_that_comes_late_does_no_harm(bench):
+    """Each deed is one that it may have begun when it was followed; a newer master is at work, or comes later."""
+    study = bench.study(trials=3)
+    master = bench.master(study, "--lease", 1)
+    wait_for(lambda: bench.names("pending"), "the trials")
+    seen, verdict = bench.folder.seen, '{"settings": {"x": 1}}\n{"error": "late"}\n'
+    (bench.logs / "study.json").rename(bench.logs / "study.json.done")  # it says that the study is complete
+    wait_for((bench.logs / "study.json").exists, "the study to be opened again")
+    first = bench.logs / "trial-00000-1.jsonl"
+    shutil.copy(first, bench.path / "copy")
+    worker = bench.worker()
+    wait_for(lambda: bench.names("seen"), "a result")
+    (bench.logs / ".copy").write_bytes((bench.path / "copy").read_bytes())
+    (bench.logs / ".copy").rename(first)  # it publishes a trial that is claimed, or counted
+    (seen / "trial-00001-7.jsonl.seen").write_text(verdict)  # it records a failure
+    bench.finish(master)
+    bench.finish(worker)
+    bench.assert_complete(3)
+    (seen / "trial-00002-1.jsonl.seen").rename(seen / "trial-00002-3.jsonl.seen")
+    (seen / "trial-00002-1.jsonl.seen").write_text(verdict)
+    bench.folder.results.write_text("trial\n")  # it writes an older table
+    assert "3 succeeded" in bench.search(study)
+    bench.assert_complete(3)
+    assert all(row.status == "succeeded" for row in bench.rows())
+
+
 # ---- the dead, here and elsewhere
 
 
