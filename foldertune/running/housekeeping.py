@@ -34,7 +34,7 @@ class Housekeeping:
         self._folder.set_aside(self._folder.locate(name))
 
     def end(self, counted: Mapping[int, Trial]) -> None:
-        """Leave only what a finished study consists of. A master that was followed may have made a second file, late."""
+        """Leave only what a finished study consists of: a master that was followed may have made a second file late."""
         for name in self._folder.settled():
             if name.state == "seen" and name.number in counted and counted[name.number].name != name:
                 self.drop_double(name)

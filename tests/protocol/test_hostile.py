@@ -258,8 +258,7 @@ def test_study_json_spoilt_by_chance(bench, seed):
         "results.csv",
         "seen",
         "checkpoints",
-        ".master.json",
-        ".master.lock",
+        ".master-00001.jsonl",
         "worker-1.log",
     ],
 )
