@@ -14,22 +14,26 @@ A second master is refused, or waits with --standby until it can take over.
 If all trials fail in the same way, the search stops and shows where; the exit
 code is then 3. Repair the code, and continue with --retry-failed.
 
+Several users can work in one folder: let their group write it, chmod g+ws DIR.
+
 The results: `{results}`, and results.csv in the folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
 from foldertune.errors import StudyError, UserError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices, limit_threads
-from foldertune.launch.search import ALL_FAILED, run, start
+from foldertune.launch.search import ALL_FAILED, run
 from foldertune.nesting import nest
 from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, printable
 from foldertune.reading.reader import Reader
@@ -43,6 +47,7 @@ from foldertune.running.master import Master
 from foldertune.running.mastership import only_master, open_folder
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer
+from foldertune.running.waiting import Interrupted, once_reachable, outlast
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, shipped_studies
 from foldertune.space import Categorical
 from foldertune.strategies import load
@@ -50,6 +55,7 @@ from foldertune.study import Study
 from foldertune.trainer.objective import shipped_check
 
 LINES_OF_TRACEBACK = 8
+T = TypeVar("T")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,9 +132,14 @@ def main(arguments: argparse.Namespace) -> int:
         require("exercise")
     if arguments.try_trial is not None:
         return try_first(study, arguments)
-    lease = max(arguments.lease, SHORTEST_LEASE)
-    with only_master(arguments.logs, lease, standby=arguments.standby, say=partial(print, flush=True)) as folder:
-        return search(open_folder(folder, study), study, arguments)
+    logs, say, lease = arguments.logs, partial(print, flush=True), max(arguments.lease, SHORTEST_LEASE)
+    with contextlib.ExitStack() as stack:
+        folder = once_reachable(
+            logs,
+            lambda: stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say)),
+            say,
+        )
+        return search(once_reachable(logs, lambda: open_folder(folder, study), say), study, arguments)
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:
@@ -196,37 +207,47 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
         def read() -> Results:
             return reader.read(master.ledger.in_order())
 
+        def patiently(action: Callable[[], T]) -> T:
+            return outlast(folder, action, signals, view.say)
+
         workers: Launcher | None = None
         try:
-            if not start(master, signals, retry_failed=arguments.retry_failed):
-                return 128 + signals.number  # and leave results.csv as it is
+            patiently(lambda: master.take_stock(retry_failed=arguments.retry_failed))
             fault = Fault(folder, master.ledger)
-            if not master.is_done() or folder.read_study() != study.to_record():
-                folder.write_study(study.to_record())
+            patiently(lambda: open_study(master))
             if not master.is_done() and (workers := new_workers(folder, study, arguments, view.say)):
-                workers.start()
+                patiently(workers.start)
             code = run(master, workers, fault, signals, lambda: view.update(read))
             if signals.number:
                 view.say("stopping" + (": local workers give their trials back" if workers else ""))
+        except Interrupted:
+            return 128 + signals.number  # and leave results.csv as it is
         finally:
             if workers:
                 workers.stop(STOP_SECONDS)
-        try:
+
+        def end() -> Results:
             if code:
                 master.write_results()
             view.update(read, last=True)
-            results = read()
-        except OSError as error:
-            if not signals.number:
-                raise
-            view.say(f"the folder is in trouble: {error}")  # who is told to stop does not wait until it works
-            return code
+            return read()
+
+        try:
+            results = patiently(end)
+        except Interrupted:  # who is told to stop does not wait until it works
+            return 128 + signals.number
     print_best(folder, results)
     if code == ALL_FAILED:
         print_fault(fault, arguments)
     elif code:
         print(f"Not complete. Continue with: {command('master', *arguments.argv)}")
     return code
+
+
+def open_study(master: Master) -> None:
+    """Write study.json if there are trials to train, or if it says anything else."""
+    if not master.is_done() or master.folder.read_study() != master.study.to_record():
+        master.folder.write_study(master.study.to_record())
 
 
 def print_fault(fault: Fault, arguments: argparse.Namespace) -> None:

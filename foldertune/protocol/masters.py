@@ -32,6 +32,7 @@ from foldertune.protocol.files import SAFE, BrokenFile, append_line, is_there, r
 from foldertune.protocol.folder import Folder, LeaseLost, signature_of
 from foldertune.protocol.names import LAST_MASTER, master_name, master_number, temporary_name
 from foldertune.protocol.owners import describe_owner
+from foldertune.protocol.rights import share
 from foldertune.protocol.trial import Record, read_records, to_line, utc_now
 
 KEPT = 10  # files of earlier masters that are kept, for people
@@ -249,6 +250,7 @@ class LedFolder(Folder):
 def _write_new(path: str, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE, 0o666)
     try:
+        share(descriptor, os.path.dirname(path))
         write_all(descriptor, data)
     finally:
         os.close(descriptor)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from foldertune.errors import StudyError, UserError
 from foldertune.protocol import (
@@ -21,6 +18,7 @@ from foldertune.protocol import (
     Masters,
     Mastership,
     has_died,
+    make_directory,
     new_owner,
 )
 from foldertune.study import Study, differences
@@ -29,10 +27,7 @@ from foldertune.trouble import Trouble
 
 BEAT = 1.0  # seconds between two signs of life of a master, however long its lease: a newcomer soon sees one
 LOOK, LONGEST_LOOK = 0.1, 1.0  # seconds between two looks for one; while nothing happens, they become rarer
-HOPELESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP)  # no waiting helps
 SAY_AFTER = 3.0  # seconds without a sign of life after which a newcomer says what it waits for
-
-T = TypeVar("T")
 
 
 @contextmanager
@@ -50,7 +45,7 @@ def only_master(
     if folder.is_kept():
         raise UserError(f"{logs}: is a finished study in its small form; search in another folder (--logs)")
     try:
-        logs.mkdir(parents=True, exist_ok=True)
+        make_directory(logs)
     except FileExistsError:
         raise UserError(f"--logs {logs}: is not a directory") from None
     heartbeat = Heartbeat()
@@ -67,22 +62,13 @@ def only_master(
 
 def _lead(masters: Masters, lease: float, standby: bool, say: Callable[[str], None]) -> tuple[Mastership, Vigil]:
     """Wait for our turn, and lead."""
-    owner, number, trouble = new_owner(), 0, Trouble(say)
-
-    def patiently(action: Callable[[], T]) -> T:
-        try:
-            return action()
-        except OSError as error:
-            if error.errno in HOPELESS:
-                raise
-            return trouble.patiently(action, time.sleep)
-
+    owner, number = new_owner(), 0
     while True:
-        number = max(patiently(masters.newest), number)
-        vigil = patiently(partial(Vigil, masters, number, lease, say))
+        number = max(masters.newest(), number)
+        vigil = Vigil(masters, number, lease, say)
         why = vigil.wait(standby)
         if why is not None:
-            mastership = patiently(partial(masters.follow, number, owner, lease))
+            mastership = masters.follow(number, owner, lease)
             if mastership:
                 vigil.announce(why)
                 return mastership, vigil
