@@ -35,7 +35,7 @@ from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices, limit_threads
 from foldertune.launch.search import ALL_FAILED, run
 from foldertune.nesting import nest
-from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, printable
+from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, LedFolder, printable
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import open_view
@@ -132,13 +132,13 @@ def main(arguments: argparse.Namespace) -> int:
         require("exercise")
     if arguments.try_trial is not None:
         return try_first(study, arguments)
-    logs, say, lease = arguments.logs, partial(print, flush=True), max(arguments.lease, SHORTEST_LEASE)
+    logs, lease, say = arguments.logs, max(arguments.lease, SHORTEST_LEASE), partial(print, flush=True)
     with contextlib.ExitStack() as stack:
-        folder = once_reachable(
-            logs,
-            lambda: stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say)),
-            say,
-        )
+
+        def lead() -> LedFolder:
+            return stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say))
+
+        folder = once_reachable(logs, lead, say)
         return search(once_reachable(logs, lambda: open_folder(folder, study), say), study, arguments)
 
 

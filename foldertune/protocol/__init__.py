@@ -52,7 +52,7 @@ The rules (`docs/protocol.md` is the full argument, and says how each is tested)
 
 Where to read on: `folder.py` has every rename and says which process makes it; `names.py` has the names; `trial.py`
 the lines; `files.py` writes bytes safely and reads them back; `leases.py` and `owners.py` find out who is alive;
-`checkpoints.py` keeps the checkpoints; `masters.py` says who leads; `rights.py` lets several users share a folder.
+`masters.py` says who leads; `checkpoints.py` keeps the checkpoints; `rights.py` lets several users share a folder.
 """
 
 from foldertune.protocol.checkpoints import MAX_CHECKPOINT, MAX_LOOK_BACK

@@ -104,6 +104,8 @@ class Vigil:
                 why = self.look()
                 trouble.is_over()
             except OSError as error:
+                if not self._told:
+                    raise
                 trouble.is_there(error)
             else:
                 if why is not None:

@@ -134,11 +134,6 @@ def test_a_full_disk(bench, mounted):
             "did not change a file's time",
         ),
         (
-            "from foldertune.protocol import masters\n"
-            "masters.os = type('Os', (), {'__getattr__': lambda _, name: getattr(os, name), 'link': staticmethod(os.rename)})()",
-            "masters start at once:",
-        ),
-        (
             "from foldertune.doctor import echoes\nechoes.LONGEST_DOUBT = 0.3\nread, first = folder.Folder.read, {}\n"
             "def old(self, name, **o):\n"
             "    trial = read(self, name, **o)\n"
@@ -148,15 +143,13 @@ def test_a_full_disk(bench, mounted):
             "folder.Folder.read = old",
             "saw a trial handed in without its result for",
         ),
+        (
+            "from foldertune.protocol import masters\n"
+            "masters.os = type('Os', (), {'__getattr__': lambda _, name: getattr(os, name), 'link': staticmethod(os.rename)})()",
+            "masters start at once:",
+        ),
     ],
-    ids=[
-        "a link is no rename",
-        "nor is copy and delete",
-        "replace",
-        "utime",
-        "a name is made twice",
-        "old lengths",
-    ],
+    ids=["a link is no rename", "nor is copy and delete", "replace", "utime", "old lengths", "a name is made twice"],
 )
 def test_a_filesystem_that_breaks_a_promise(bench, folder, tmp_path, code, complaint):
     """The broken promise is simulated in the doctor's own processes: not every machine can mount such a filesystem."""
