@@ -2,58 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Bench, wait_for
+from tests.conftest import wait_for
+from tests.explorers.cluster import Cluster, Host, cluster_of
 from tests.running.test_search import running
 
-CLUSTER = ROOT / "tests" / "explorers" / "cluster.sh"
 # As on NFS, what a host knows of a file, and whether a name is there, may be two seconds old.
 CACHES = "mfsattrcacheto=2,mfsentrycacheto=2,mfsnegentrycacheto=2"
 LEASE = 8  # seconds: the caches' two, one for MooseFS's file times in whole seconds, and time for a machine to stall
 
 
-class Cluster:
-    """A file server and the hosts that share its files."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __call__(self, command, *arguments, **options):
-        subprocess.run([CLUSTER, command, self.path, *map(str, arguments)], check=True, **options)
-
-
-class Host(Bench):
-    """One test's folder as one host sees it, and the programs that run there."""
-
-    def __init__(self, cluster, number, folder):
-        super().__init__(cluster.path / f"host{number}" / folder)
-        self.path.mkdir(exist_ok=True)
-        self.on = [CLUSTER, "on", cluster.path, str(number)]
-
-    def start(self, *command, **options):
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT} | options
-        process = subprocess.Popen([*self.on, sys.executable, *map(str, command)], **options)
-        self.processes.append(process)
-        return process
-
-
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    lack = subprocess.run([CLUSTER, "check"], capture_output=True, text=True)
-    if lack.returncode:
-        pytest.skip(lack.stderr.strip())
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        cluster("up", 3, env=os.environ | {"CLUSTER_MOUNT": CACHES})
+def cluster():
+    if lack := Cluster(Path()).lack():
+        pytest.skip(lack)
+    with cluster_of("moosefs", 3, CLUSTER_MOUNT=CACHES) as cluster:
         yield cluster
-    finally:
-        cluster("down")
 
 
 @pytest.fixture
