@@ -50,6 +50,7 @@ class Host(Bench):
     def __init__(self, cluster: Cluster, number: int, folder: str) -> None:
         super().__init__(cluster.path / f"host{number}" / folder)
         self.path.mkdir(exist_ok=True)
+        self.cluster, self.folder_name = cluster, folder
         self.on = [CLUSTER, "on", cluster.path, str(number)]
 
     def start(self, *command, **options):

@@ -1,19 +1,22 @@
-"""Masters and workers of two hosts on GlusterFS, with its default caches: see glusterfs.sh. `gluster.py` is the long form."""
+"""Masters and workers of two hosts on GlusterFS with its default caches: see glusterfs.sh, and gluster.py for long runs."""
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 
+from foldertune.protocol import TrialName
 from tests.conftest import wait_for
 from tests.explorers.cluster import Cluster, Host, cluster_of
-from tests.explorers.gluster import counted_twice, lost_results, wrong_results
-from foldertune.protocol import Folder, TrialName
+from tests.explorers.gluster import counted_twice, finished_but_lost, wrong_or_missing
+from tests.running.test_search import running
 
-LEASE = 10
+LEASE = 10  # seconds: the caches' one, and time for a machine to stall
+AWAY = 5  # seconds: long enough for a master to start and to publish trials
 
 
 @pytest.fixture(scope="module")
@@ -24,33 +27,76 @@ def cluster():
         yield cluster
 
 
-def test_direct(cluster):
-    a, b = Host(cluster, 1, "spread/direct"), Host(cluster, 2, "spread/direct")
-    a.folder.prepare()
-    wait_for(lambda: b.folder.seen.is_dir())
-    short = stale = 0
-    for n in range(30):
-        a.folder.publish(TrialName(n, 1), {"x": 1}, lease=5)
-        claim = wait_for(lambda: b.folder.claim("host2-1-aaaa", iter([TrialName(n, 1)])))
-        claim.append({"epoch": 1})
-        path = a.folder.locate(claim.name)
-        wait_for(lambda: os.path.exists(path))
-        os.lstat(path)
-        claim.finish({"result": {"v": 1}})
-        done = claim.name.to("done")
-        wait_for(lambda: done in a.folder.names())
-        t0=time.monotonic()
-        s = a.folder.read(done)
-        short += s.result is None
-        stale += os.path.exists(path)
-        dt=0
-        while a.folder.read(done).result is None:
-            dt=time.monotonic()-t0
-            time.sleep(.05)
-        d2=0
-        while os.path.exists(path) and d2<5:
-            d2=time.monotonic()-t0
-            time.sleep(.05)
-        print(n, s.result, dt, d2)
-    print(short, stale)
-    assert 0
+@pytest.fixture
+def hosts(cluster, request):
+    """Two hosts, each with its view of a folder for this test, on the volume that the test names."""
+    hosts = [Host(cluster, number, f"{request.param}/{request.node.originalname}") for number in (1, 2)]
+    yield hosts
+    cluster("start", 2)
+    for host in hosts:
+        host.close()
+
+
+def on(volume):
+    return pytest.mark.parametrize("hosts", [volume], indirect=True)
+
+
+@on("copied")
+def test_an_old_name_answers_for_a_while(hosts):
+    """Shows what the tests below must bear. With mounts that have no caches, this test fails."""
+    first, second = hosts
+    first.folder.prepare()
+    first.folder.publish(TrialName(1, 1), {"x": 0.5}, lease=LEASE)
+    path = wait_for(lambda: next(second.logs.glob("trial-*"), None), "host 2 to see it")
+    first.folder.claim("host1-1-aaaa", iter([TrialName(1, 1)]))
+    assert path.exists() and path.name not in os.listdir(second.logs)
+
+
+@on("copied")
+def test_a_search_over_two_hosts_in_which_everybody_is_killed(hosts):
+    first, second = hosts
+    study = first.study(trials=40, objective="slow")
+    master = first.master(study, "--lease", LEASE)
+    workers = [first.worker("slow"), *(second.worker("slow") for _ in range(4))]
+    for host, victim in zip((first, second), workers, strict=False):
+        wait_for(lambda host=host, victim=victim: running(host, victim), "it to train")
+        victim.kill()
+        workers.append(host.worker("slow"))
+    master.kill()
+    master.wait()
+    master = first.master(study, "--lease", LEASE)
+    first.finish(master)
+    assert wrong_or_missing(first, 40) == [] and counted_twice(hosts[0].cluster, "copied", first.folder_name) == []
+    assert finished_but_lost(first) == []
+    deadline = time.monotonic() + LEASE
+    wait_for(lambda: all(worker.poll() is not None for worker in workers) or time.monotonic() > deadline)
+    assert sum(worker.poll() is None for worker in workers) == 0, "workers that have not ended"
+    assert [worker.poll() for worker in workers] == [-9, -9, 0, 0, 0, 0, 0]
+
+
+@on("spread")
+def test_a_master_that_starts_while_a_server_is_away(hosts):
+    first, second = hosts
+    study = first.study(trials=30, objective="brief")
+    programs = first.master(study, "--lease", LEASE), second.worker("brief")
+    wait_for(lambda: len(first.names("seen")) >= 12, "some results")
+    for program in programs:
+        program.kill()
+        program.wait()
+    counted = {name.number for name in first.names("seen")}
+    first.cluster("stop", 2)
+    wait_for(lambda: len(first.names("seen")) < len(counted), "names to be missing, without an error")
+    master, worker = first.master(study, "--lease", LEASE), second.worker("brief")
+    time.sleep(AWAY)
+    first.cluster("start", 2)
+    first.finish(master)
+    trained = {int(number) for number in re.findall(r"trial (\d+)", second.finish(worker))}
+    assert trained & counted == set(), "trained a second time"
+    assert wrong_or_missing(first, 30) == [] and counted_twice(first.cluster, "spread", first.folder_name) == []
+
+
+@pytest.mark.parametrize("hosts", ["spread", "copied"], indirect=True)
+def test_the_doctor_says_that_the_folder_can_be_used(hosts):
+    first, second = hosts
+    said = first.finish(first.start("-m", "foldertune", "doctor", "--logs", first.path, "--second-mount", second.path))
+    assert "can NOT be used" not in said
