@@ -48,9 +48,9 @@ class Host(Bench):
     """One folder as one host sees it, and the programs that run there."""
 
     def __init__(self, cluster: Cluster, number: int, folder: str) -> None:
-        super().__init__(cluster.path / f"host{number}" / folder)
+        self.mount, self.folder_name = cluster.path / f"host{number}", folder
+        super().__init__(self.mount / folder)
         self.path.mkdir(exist_ok=True)
-        self.cluster, self.folder_name = cluster, folder
         self.on = [CLUSTER, "on", cluster.path, str(number)]
 
     def start(self, *command, **options):

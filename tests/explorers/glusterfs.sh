@@ -20,31 +20,52 @@ SERVERS="server1 server2 server3"
 
 start_servers() {
     local server
+    printf '#!/bin/sh\necho gsyncd 0.0.1\n' >"$DIR/server/gsyncd"
+    chmod +x "$DIR/server/gsyncd"
     for server in $SERVERS; do
         new_host "$server"
         plug_in "$server" "$(address_of "$server")"
         mkdir -p "$DIR/$server/lib" "$DIR/$server/log" "$DIR/$server/run"
-        start_server "${server#server}"
+        start_daemon "$server"
+    done
+    for server in $SERVERS; do
+        retry answers "$server"
     done
     gluster_says peer probe "$(address_of server2)"
     gluster_says peer probe "$(address_of server3)"
-    retry gluster_says volume create spread $(bricks spread server1 server2) force
+    for server in $SERVERS; do
+        retry knows_all "$server"
+    done
+    gluster_says volume create spread $(bricks spread server1 server2) force
     gluster_says volume create copied replica 3 arbiter 1 $(bricks copied $SERVERS) force
     gluster_says volume start spread
     gluster_says volume start copied
 }
 
-# In the background: with -N it stays the process that was started, which holds the server's view of the mounts.
 start_server() {
-    local server=server$1 part
-    on "$server" unshare --mount sh -euc "
-        echo \$\$ >$DIR/$server/pid
-        mount --bind $DIR/$server/lib /var/lib/glusterd
-        mount --bind $DIR/$server/log /var/log/glusterfs
-        mount --bind $DIR/$server/run /run
+    answers "server$1" || start_daemon "server$1"
+    retry answers "server$1"
+}
+
+# In the background: with -N it stays the process that was started, which holds the server's view of the mounts.
+# gsyncd is for copies on other continents. glusterd starts it 25 times to set it up, a Python each: here, a shell.
+start_daemon() {
+    on "$1" unshare --mount sh -euc "
+        echo \$\$ >$DIR/$1/pid
+        mount --bind $DIR/$1/lib /var/lib/glusterd
+        mount --bind $DIR/$1/log /var/log/glusterfs
+        mount --bind $DIR/$1/run /run
         mkdir -p /run/gluster
-        exec glusterd -N -L WARNING" &
-    retry on_server "$server" gluster pool list
+        mount --bind $DIR/server/gsyncd $(echo /usr/lib/*/glusterfs/gsyncd)
+        exec glusterd -N -L WARNING >/dev/null" &
+}
+
+answers() {
+    on_server "$1" gluster pool list
+}
+
+knows_all() {
+    [ "$(on_server "$1" gluster peer status | grep -c "Peer in Cluster (Connected)")" -eq 2 ]
 }
 
 stop_server() {
@@ -57,7 +78,7 @@ mount_on() {
 
 grow() {
     gluster_says volume add-brick spread $(bricks spread server3) force
-    gluster_says volume rebalance spread start
+    gluster_says volume rebalance spread start & # to answer takes it ten seconds
 }
 
 address_of() {
@@ -82,7 +103,7 @@ gluster_says() {
     on_server server1 gluster --mode=script "$@"
 }
 
-# Servers answer a moment after their start, and know of each other a moment after they were told.
+# Servers answer some time after their start, and know of each other some time after they were told.
 retry() {
     local tries=0
     until "$@"; do

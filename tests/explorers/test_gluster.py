@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -52,8 +53,9 @@ def test_an_old_name_answers_for_a_while(hosts):
     assert path.exists() and path.name not in os.listdir(second.logs)
 
 
+@pytest.mark.xfail(strict=False, reason="workers wait for ever; finished trials are lost (two or three of 40)")
 @on("copied")
-def test_a_search_over_two_hosts_in_which_everybody_is_killed(hosts):
+def test_a_search_over_two_hosts_in_which_everybody_is_killed(cluster, hosts):
     first, second = hosts
     study = first.study(trials=40, objective="slow")
     master = first.master(study, "--lease", LEASE)
@@ -66,7 +68,7 @@ def test_a_search_over_two_hosts_in_which_everybody_is_killed(hosts):
     master.wait()
     master = first.master(study, "--lease", LEASE)
     first.finish(master)
-    assert wrong_or_missing(first, 40) == [] and counted_twice(hosts[0].cluster, "copied", first.folder_name) == []
+    assert wrong_or_missing(first, 40) == [] and counted_twice(cluster, "copied", first.folder_name) == []
     assert finished_but_lost(first) == []
     deadline = time.monotonic() + LEASE
     wait_for(lambda: all(worker.poll() is not None for worker in workers) or time.monotonic() > deadline)
@@ -74,29 +76,57 @@ def test_a_search_over_two_hosts_in_which_everybody_is_killed(hosts):
     assert [worker.poll() for worker in workers] == [-9, -9, 0, 0, 0, 0, 0]
 
 
+@pytest.fixture
+def half_done(bench):
+    """A search that was killed after some of its 30 trials; and the numbers of those."""
+    master = bench.master(bench.study(trials=30, objective="brief"), "--workers", 1)
+    wait_for(lambda: len(bench.names("seen")) >= 12, "some results")
+    master.kill()
+    master.wait()
+    return bench, {name.number for name in bench.names("seen")}
+
+
+def make_while_away(cluster, host, path):
+    """Make a directory while server 2 is away. Later, its files will all be on server 1, too."""
+    cluster("stop", 2)
+    wait_for(lambda: not fails(path.mkdir), "a directory without server 2")
+    cluster("start", 2)
+    on_server = cluster.path / "server2" / path.relative_to(host.mount)
+    wait_for(lambda: path.exists() and on_server.exists(), "server 2 to know it")
+
+
+def fails(action):
+    try:
+        action()
+    except OSError:
+        return True
+
+
+@pytest.mark.xfail(strict=False, reason="a master believes a listing that lacks names")
 @on("spread")
-def test_a_master_that_starts_while_a_server_is_away(hosts):
+def test_a_master_that_starts_while_a_server_is_away(cluster, hosts, half_done):
+    """`seen/` lacks the names of that server's files, without any error; all the other names are there."""
     first, second = hosts
-    study = first.study(trials=30, objective="brief")
-    programs = first.master(study, "--lease", LEASE), second.worker("brief")
-    wait_for(lambda: len(first.names("seen")) >= 12, "some results")
-    for program in programs:
-        program.kill()
-        program.wait()
-    counted = {name.number for name in first.names("seen")}
-    first.cluster("stop", 2)
-    wait_for(lambda: len(first.names("seen")) < len(counted), "names to be missing, without an error")
-    master, worker = first.master(study, "--lease", LEASE), second.worker("brief")
+    before, counted = half_done
+    make_while_away(cluster, first, first.logs)
+    shutil.copytree(before.logs, first.logs, dirs_exist_ok=True)
+    cluster("stop", 2)
+    wait_for(lambda: len(first.names("seen")) < len(counted), "names to be missing")
+    master = first.master(before.path / "toy.toml", "--lease", LEASE)
+    worker = second.worker("brief")
     time.sleep(AWAY)
-    first.cluster("start", 2)
+    cluster("start", 2)
     first.finish(master)
-    trained = {int(number) for number in re.findall(r"trial (\d+)", second.finish(worker))}
+    worker.kill()  # whether workers end is asked above
+    trained = {int(number) for number in re.findall(r"trial (\d+)", worker.communicate()[0])}
     assert trained & counted == set(), "trained a second time"
-    assert wrong_or_missing(first, 30) == [] and counted_twice(first.cluster, "spread", first.folder_name) == []
+    assert wrong_or_missing(first, 30) == [] and counted_twice(cluster, "spread", first.folder_name) == []
 
 
-@pytest.mark.parametrize("hosts", ["spread", "copied"], indirect=True)
-def test_the_doctor_says_that_the_folder_can_be_used(hosts):
-    first, second = hosts
-    said = first.finish(first.start("-m", "foldertune", "doctor", "--logs", first.path, "--second-mount", second.path))
-    assert "can NOT be used" not in said
+@pytest.mark.xfail(strict=False, reason="the doctor takes old names, and files that are replaced, for damage")
+def test_the_doctor_says_that_the_folders_can_be_used(cluster):
+    hosts = [[Host(cluster, number, f"{volume}/doctor") for number in (1, 2)] for volume in ("spread", "copied")]
+    for here, there in hosts:
+        here.start("-m", "foldertune", "doctor", "--logs", here.path, "--second-mount", there.path)
+    for here, _ in hosts:
+        assert "can NOT be used" not in here.finish(here.processes[0])
