@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from foldertune.errors import StudyError, UserError
 from foldertune.nesting import nest
@@ -63,7 +62,7 @@ def train(
     """Train, and say what is reported. Returns the last message. Raises Stopped when a signal comes."""
     trainer.prepare()
     with tempfile.TemporaryDirectory() as out:
-        trainer.begin(name, nest(settings), 0, Path(out))
+        trainer.begin(name, nest(settings), 0, out)
         while not signals.number:
             message = trainer.next(time.monotonic() + ROUND) or {}
             if "report" in message:

@@ -51,7 +51,7 @@ class Trainer:
     def prepare(self) -> None:
         """Get ready for a trial. Raises UserError if this machine can't train, Stopped when a signal comes."""
 
-    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: Path) -> None:
+    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: str) -> None:
         """Start training with these settings. `out` is a directory that all attempts at this trial share."""
         raise NotImplementedError
 
@@ -150,7 +150,7 @@ class ObjectiveTrainer(Trainer):
         finally:
             theirs.close()
 
-    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: Path) -> None:
+    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: str) -> None:
         """Have the function train."""
         self._tail = b""
         order = {"train": settings, "checkpoint_every": checkpoint_every}

@@ -96,10 +96,11 @@ class Line:
         self.stop = ""  # what the worker said: "save" or "now"
         self.was_signalled = False
         self.may_be_interrupted = False  # may a signal raise Stopped in the main thread just now?
-        self._must_look = False
-        self._channel, self._lock, self._is_copy = channel, threading.RLock(), False
+        self.must_look = False  # has a signal come since we looked last?
+        self.lock = threading.RLock()
+        self.main = threading.get_ident()  # only in this thread do signals raise anything
+        self._channel, self._is_copy = channel, False
         self._orders: deque[Message] = deque()
-        self._main = threading.get_ident()  # only in this thread do signals raise anything
 
     @property
     def data(self) -> bytes:
@@ -129,14 +130,26 @@ class Line:
 
     def obey(self) -> None:
         """Look whether the worker says stop. Raises Stopped if that must happen at once."""
-        self._must_look = False
+        self.must_look = False
         with self.uninterrupted():
             if not self._is_copy:
                 self._channel.receive_what_is_there()
                 self._take_orders()
+        self.obey_orders()
+
+    def begin_to_obey(self) -> None:
+        """Let signals interrupt the training from now on. One may have come before, or an order with that to train."""
+        self.may_be_interrupted = True
+        if self.must_look:
+            self.obey()
+        else:
+            self.obey_orders()
+
+    def obey_orders(self) -> None:
+        """Raise Stopped if an order that has come says that this must happen at once."""
         if self.stop != "now":
             return
-        if threading.get_ident() != self._main:
+        if threading.get_ident() != self.main:
             raise Stopped
         if self.may_be_interrupted:
             self.may_be_interrupted = False
@@ -149,21 +162,9 @@ class Line:
             else:
                 self._orders.append(message)
 
-    @contextlib.contextmanager
-    def uninterrupted(self) -> Iterator[None]:
+    def uninterrupted(self) -> Uninterrupted:
         """Let no thread and no signal come between: a message is sent and received whole."""
-        if threading.get_ident() != self._main:
-            with self._lock:
-                yield
-            return
-        before, self.may_be_interrupted = self.may_be_interrupted, False
-        try:
-            with self._lock:
-                yield
-        finally:
-            self.may_be_interrupted = before
-        if before and self._must_look:
-            self.obey()
+        return Uninterrupted(self)
 
     def listen_to_signals(self) -> None:
         """Only note the signals that stop programs: the worker gets them, too, and decides what is to be done."""
@@ -179,13 +180,32 @@ class Line:
         for number in STOPPING:
             if signal.getsignal(number) == self._on_signal:  # and not a handler of the training's own
                 signal.signal(number, signal.SIG_DFL)
-        self._lock, self._is_copy = threading.RLock(), True  # another thread may have held the lock
+        self.lock, self._is_copy = threading.RLock(), True  # another thread may have held the lock
         release_signals()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.was_signalled = self._must_look = True
+        self.was_signalled = self.must_look = True
         if self.may_be_interrupted:
             self.obey()
+
+
+class Uninterrupted:
+    """A time in which nothing comes between: see `Line.uninterrupted`. A generator would cost several times as much."""
+
+    def __init__(self, line: Line) -> None:
+        self._line, self._is_main, self._before = line, threading.get_ident() == line.main, False
+
+    def __enter__(self) -> None:
+        if self._is_main:
+            self._before, self._line.may_be_interrupted = self._line.may_be_interrupted, False
+        self._line.lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._line.lock.release()
+        if self._is_main:
+            self._line.may_be_interrupted = self._before
+            if self._before and self._line.must_look and error[0] is None:
+                self._line.obey()
 
 
 class Training(Listener):
@@ -204,8 +224,7 @@ class Training(Listener):
         self._line.was_signalled = False
         try:
             try:
-                self._line.may_be_interrupted = True
-                self._line.obey()  # an order to stop may have come together with that to train
+                self._line.begin_to_obey()
                 result = objective(settings, Report(self, device))
             finally:
                 self._line.may_be_interrupted = False
