@@ -38,7 +38,7 @@ def cluster_of(filesystem: str, hosts: int, **environment: str) -> Iterator[Clus
     with tempfile.TemporaryDirectory(prefix="cluster-") as path:
         cluster = Cluster(Path(path), filesystem)
         try:
-            cluster("up", hosts, **environment)
+            cluster("up", hosts, os.getpid(), **environment)
             yield cluster
         finally:
             cluster("down")

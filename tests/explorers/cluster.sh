@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # File servers and several hosts on one machine, to test programs that share a folder over a network.
 #
-#     tests/explorers/cluster.sh up DIR [HOSTS]        start the file servers and HOSTS hosts (2), which see their files in DIR/hostK
+#     tests/explorers/cluster.sh up DIR [HOSTS [PID]]  start the file servers and HOSTS hosts (2), which see their files in
+#                                                      DIR/hostK; when process PID has ended, in whatever way, end everything
 #     tests/explorers/cluster.sh on DIR K COMMAND …    run a program on host K
 #     tests/explorers/cluster.sh cut DIR K             pull host K's network cable out
 #     tests/explorers/cluster.sh join DIR K            plug it in again
@@ -95,6 +96,12 @@ up() {
         done
     done
     incomplete=
+}
+
+# After the end of that process, and of this one, which may be in the middle of `up`.
+guard() {
+    setsid sh -c 'tail -f /dev/null --pid="$1"; tail -f /dev/null --pid="$2"; exec "$3" down "$4"' \
+        guard "$1" $$ "$0" "$DIR" >/dev/null 2>&1 </dev/null &
 }
 
 # The contents' server needs a moment to report to the names' server, and a client that writes too soon a long one to
@@ -209,6 +216,7 @@ trap ended EXIT
 case $command:$# in
     up:0) up 2 ;;
     up:1) up "$1" ;;
+    up:2) guard "$2"; up "$1" ;;
     on:0 | on:1) usage ;;
     on:*) exec nsenter --net="$DIR/host$1.net" --uts="$DIR/host$1.uts" "${@:2}" ;; # the program is the process started
     cut:1 | join:1) "$command" "host$1" ;;

@@ -41,7 +41,8 @@ class Storm:
         self.cluster, self.volume, self.chance = cluster, volume, random.Random(f"{volume} {seed}")
         self.folder = f"{volume}/storm-{seed}"
         self.hosts = [Host(cluster, number, self.folder) for number in (1, 2)]
-        self.study = cluster.path / "toy.toml"
+        self.here = cluster.path / "server"  # on no volume
+        self.study = self.here / "toy.toml"
         self.study.write_bytes(Path(self.hosts[0].study(TRIALS, "slow", seed)).read_bytes())
         self.outputs: list[Path] = []
         self.done: Counter[str] = Counter()
@@ -59,7 +60,7 @@ class Storm:
         return number, self.hosts[number].worker("slow", stdout=self.output("worker"))
 
     def output(self, what: str):
-        self.outputs.append(self.cluster.path / f"{what}-{len(self.outputs)}.txt")
+        self.outputs.append(self.here / f"{what}-{len(self.outputs)}.txt")
         return self.outputs[-1].open("w")
 
     def blow(self) -> None:
@@ -107,7 +108,7 @@ class Storm:
 
     def last_words(self) -> str:
         """The last line of the last master."""
-        lines = max(self.cluster.path.glob("master-*"), key=lambda path: path.stat().st_mtime).read_text().splitlines()
+        lines = max(self.here.glob("master-*"), key=lambda path: path.stat().st_mtime).read_text().splitlines()
         return lines[-1] if lines else "no word"
 
     # ---- what must be true afterwards
@@ -171,7 +172,9 @@ def finished_but_lost(host: Host) -> list[str]:
 def wrong_or_missing(host: Host, trials: int) -> list[int]:
     """Trials without a result, or with one that is not that of their settings."""
     read = {name.number: host.folder.read(name) for name in host.names("seen")}
-    right = {number for number, trial in read.items() if (trial.result or {}).get("validation_error") == trial.settings["x"]}
+    right = {
+        number for number, trial in read.items() if (trial.result or {}).get("validation_error") == trial.settings["x"]
+    }
     return sorted(right ^ set(range(trials)))
 
 
@@ -188,7 +191,10 @@ def sail(volume: str, seed: int, quiet: bool) -> list[str]:
         finally:
             storm.close()
     done = ", ".join(f"{what} {times}" for what, times in sorted(storm.done.items()))
-    print(f"{volume} {seed}: {TRIALS} trials, {time.monotonic() - start:.0f} s; {done or 'quiet'}: {'; '.join(storm.wrong) or 'right'}", flush=True)
+    print(
+        f"{volume} {seed}: {TRIALS} trials, {time.monotonic() - start:.0f} s; {done or 'quiet'}: {'; '.join(storm.wrong) or 'right'}",
+        flush=True,
+    )
     return storm.wrong
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -108,3 +109,14 @@ def test_the_file_server_restarts(hosts, cluster):
     cluster("restart")
     finish_all(hosts, 8)
     assert not first.names("lost")
+
+
+def test_nothing_is_left_when_its_owner_is_killed(tmp_path, cluster):
+    owner = subprocess.Popen(["sleep", "60"])
+    other = Cluster(tmp_path / "other")
+    other("up", 1, owner.pid)
+    assert str(other.path) in Path("/proc/mounts").read_text()
+    owner.kill()
+    owner.wait()
+    wait_for(lambda: not other.path.exists(), "the other cluster to be gone")
+    assert str(other.path) not in Path("/proc/mounts").read_text()

@@ -53,7 +53,6 @@ def test_an_old_name_answers_for_a_while(hosts):
     assert path.exists() and path.name not in os.listdir(second.logs)
 
 
-@pytest.mark.xfail(strict=False, reason="workers wait for ever; finished trials are lost (two or three of 40)")
 @on("copied")
 def test_a_search_over_two_hosts_in_which_everybody_is_killed(cluster, hosts):
     first, second = hosts
@@ -102,7 +101,6 @@ def fails(action):
         return True
 
 
-@pytest.mark.xfail(strict=False, reason="a master believes a listing that lacks names")
 @on("spread")
 def test_a_master_that_starts_while_a_server_is_away(cluster, hosts, half_done):
     """`seen/` lacks the names of that server's files, without any error; all the other names are there."""
