@@ -43,7 +43,7 @@ class Storm:
         self.hosts = [Host(cluster, number, self.folder) for number in (1, 2)]
         self.here = cluster.path / "server"  # on no volume
         self.study = self.here / "toy.toml"
-        self.study.write_bytes(Path(self.hosts[0].study(TRIALS, "slow", seed)).read_bytes())
+        self.study.write_bytes(Path(self.hosts[0].study(TRIALS, "resumable", seed)).read_bytes())
         self.outputs: list[Path] = []
         self.done: Counter[str] = Counter()
         self.wrong: list[str] = []
@@ -57,7 +57,7 @@ class Storm:
         return host.master(self.study, "--lease", LEASE, "--max-attempts", 1000, stdout=self.output("master"))
 
     def start_worker(self, number: int) -> tuple[int, subprocess.Popen]:
-        return number, self.hosts[number].worker("slow", stdout=self.output("worker"))
+        return number, self.hosts[number].worker("resumable", "--checkpoint-every", 0.2, stdout=self.output("worker"))
 
     def output(self, what: str):
         self.outputs.append(self.here / f"{what}-{len(self.outputs)}.txt")
@@ -137,6 +137,7 @@ class Storm:
         for what, names in (
             ("counted twice", counted_twice(self.cluster, self.volume, self.folder)),
             ("finished but lost", finished_but_lost(host)),
+            ("failed of themselves", failed_of_themselves(host)),
             ("wrong or missing", wrong_or_missing(host, TRIALS)),
         ):
             if names:
@@ -167,6 +168,12 @@ def counted_twice(cluster: Cluster, volume: str, folder: str) -> list[int]:
 def finished_but_lost(host: Host) -> list[str]:
     """Attempts with a result that were set aside all the same."""
     return [str(name) for name in host.names("lost") if host.folder.read(name).result is not None]
+
+
+def failed_of_themselves(host: Host) -> list[str]:
+    """What attempts said that ended with an error, although nobody had killed their trainer."""
+    errors = [host.folder.read(name).error for name in host.names("lost")]
+    return [error for error in errors if error and "SIGKILL" not in error]
 
 
 def wrong_or_missing(host: Host, trials: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from tests.explorers.cluster import Cluster, Host, cluster_of
 from tests.explorers.gluster import counted_twice, finished_but_lost, wrong_or_missing
 from tests.running.test_search import running
 
-LEASE = 10  # seconds: the caches' one, and time for a machine to stall
+LEASE = 20  # seconds: the caches' one, and time for a machine to stall; the dead are known by their processes
 AWAY = 5  # seconds: long enough for a master to start and to publish trials
 
 
@@ -47,10 +48,16 @@ def test_an_old_name_answers_for_a_while(hosts):
     """Shows what the tests below must bear. With mounts that have no caches, this test fails."""
     first, second = hosts
     first.folder.prepare()
-    first.folder.publish(TrialName(1, 1), {"x": 0.5}, lease=LEASE)
-    path = wait_for(lambda: next(second.logs.glob("trial-*"), None), "host 2 to see it")
-    first.folder.claim("host1-1-aaaa", iter([TrialName(1, 1)]))
-    assert path.exists() and path.name not in os.listdir(second.logs)
+    numbers = itertools.count()
+
+    def looks_back():
+        name = TrialName(next(numbers), 1)
+        first.folder.publish(name, {"x": 0.5}, lease=LEASE)
+        wait_for(lambda: str(name) in os.listdir(second.logs), "host 2 to see it")
+        first.folder.claim("host1-1-aaaa", iter([name]))
+        return Path(second.folder.locate(name)).exists() and str(name) not in os.listdir(second.logs)
+
+    wait_for(looks_back, "a name that is gone, and answers")
 
 
 @on("copied")
@@ -82,6 +89,7 @@ def half_done(bench):
     wait_for(lambda: len(bench.names("seen")) >= 12, "some results")
     master.kill()
     master.wait()
+    wait_for(lambda: not bench.names("taken"), "its worker to end, too")
     return bench, {name.number for name in bench.names("seen")}
 
 
