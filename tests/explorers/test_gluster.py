@@ -18,7 +18,7 @@ from tests.explorers.gluster import counted_twice, finished_but_lost, wrong_or_m
 from tests.running.test_search import running
 
 LEASE = 20  # seconds: the caches' one, and time for a machine to stall; the dead are known by their processes
-AWAY = 5  # seconds: long enough for a master to start and to publish trials
+AWAY = 4  # seconds: long enough for a master to start and to publish trials
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,23 @@ def test_a_master_that_starts_while_a_server_is_away(cluster, hosts, half_done):
     assert wrong_or_missing(first, 30) == [] and counted_twice(cluster, "spread", first.folder_name) == []
 
 
-@pytest.mark.xfail(strict=False, reason="the doctor takes old names, and files that are replaced, for damage")
+@on("spread")
+def test_a_master_that_starts_waits_for_a_server_that_is_away(cluster, hosts):
+    """Here the folder's own files are on both servers, and the first that is away gives an error."""
+    first = hosts[0]
+    study = first.study(trials=12, objective="brief")
+    copy = cluster.path / "server" / "toy.toml"
+    shutil.copy(study, copy)
+    first.search(study, "--workers", 1, "--trials", 8)
+    cluster("stop", 2)
+    wait_for(lambda: fails(first.folder.read_study) or len(first.names("seen")) < 8, "it to be away")
+    master = first.master(copy, "--workers", 1, "--lease", LEASE)
+    time.sleep(2)  # it has begun
+    cluster("start", 2)
+    first.finish(master)
+    first.assert_complete(12)
+
+
 def test_the_doctor_says_that_the_folders_can_be_used(cluster):
     hosts = [[Host(cluster, number, f"{volume}/doctor") for number in (1, 2)] for volume in ("spread", "copied")]
     for here, there in hosts:
