@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from foldertune.errors import UserError
 from foldertune.protocol.names import temporary_name
@@ -16,8 +19,30 @@ MAX_REPORTS = MAX_BYTES // 2  # the size of a trial's file up to which reports a
 SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no way out of the folder by a symlink, no waiting at a FIFO
 
 
+STALE_TRIES = 5  # a file that is replaced again and again, at each moment when we open it
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
 class BrokenFile(UserError):
     """A file does not hold what its name promises. The message gives the path, what is wrong and the remedy."""
+
+
+def again_if_stale(action: Callable[P, T]) -> Callable[P, T]:
+    """On ESTALE, do it again: another machine has replaced the file since we found its name."""
+
+    @functools.wraps(action)
+    def patient(*args: P.args, **kwargs: P.kwargs) -> T:
+        for _ in range(STALE_TRIES):
+            try:
+                return action(*args, **kwargs)
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+        return action(*args, **kwargs)
+
+    return patient
 
 
 def read_tail(path: str, most: int) -> bytes:
@@ -33,6 +58,7 @@ def read_tail(path: str, most: int) -> bytes:
     return b""
 
 
+@again_if_stale
 def read_bytes(path: str, limit: int | None = None, *, last_words: tuple[bytes, ...] = ()) -> bytes:
     """The contents of a regular file of at most `limit` bytes (default: MAX_BYTES).
 
@@ -74,6 +100,7 @@ def _first_and_last_lines(descriptor: int, size: int, limit: int) -> tuple[bytes
     return head[: head.rfind(b"\n") + 1], tail[tail.find(b"\n") + 1 : tail.rfind(b"\n") + 1]
 
 
+@again_if_stale
 def append_line(path: str, line: bytes, whole: int = 0, *, sync: bool = False) -> int:
     """Append one line with one write, to a file that exists. With `sync`, return when it is on stable storage.
 
@@ -100,6 +127,7 @@ def append_line(path: str, line: bytes, whole: int = 0, *, sync: bool = False) -
         os.close(descriptor)
 
 
+@again_if_stale
 def sync(path: str) -> None:
     """Return when the contents of that file are on stable storage."""
     descriptor = os.open(path, os.O_RDONLY | SAFE)
@@ -139,6 +167,15 @@ def write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
+def is_there(path: Path | str) -> bool:
+    """Is there anything with this name? Raises OSError if that can't be told: only ENOENT means "not there"."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def rename(source: str, target: str) -> bool:
     """Change a state. True if `target` exists now and we made it, False if `source` was gone.
 
@@ -150,7 +187,7 @@ def rename(source: str, target: str) -> bool:
     except (IsADirectoryError, NotADirectoryError):
         raise
     except OSError as error:
-        if os.path.lexists(target):
+        if is_there(target):
             return True
         if error.errno in (errno.ENOENT, errno.ESTALE):
             return False

@@ -36,6 +36,7 @@ from foldertune.protocol.files import (
     SAFE,
     BrokenFile,
     append_line,
+    is_there,
     list_if_there,
     remove,
     rename,
@@ -46,6 +47,7 @@ from foldertune.protocol.files import (
 from foldertune.protocol.names import TrialName, writer_of
 from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
 
+LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file that has moved: a cache may hide it
 A_MOMENT = 1.0  # seconds: nobody can have put a file by hand beside a trial that was claimed so shortly ago
 
 
@@ -58,12 +60,17 @@ class Folder:
 
     Every method raises OSError while the filesystem is in trouble, also when the whole folder is away (renamed,
     unmounted). The same call can then be made again later.
+
+    Attributes:
+        is_complete: had the study ended, by the last listing? Nobody asks for study.json by its name: it has become
+            study.json.done, and a client's cache may go on to answer the old name for as long as it is asked for.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.seen = self.path / "seen"
         self._path, self._seen = str(self.path), str(self.seen)  # every call needs one of them
+        self.is_complete = False
         self.checkpoints = self.path / "checkpoints"
         self.output = self.path / "output"
         self.out = self.path / "out"
@@ -104,7 +111,7 @@ class Folder:
 
     def has(self, name: TrialName) -> bool:
         """Is there a file (or anything else) with this name?"""
-        return os.path.lexists(self.locate(name))
+        return is_there(self.locate(name))
 
     def signature(self, name: TrialName) -> tuple[int, ...]:
         """A value that changes with every heartbeat of the file's owner. Raises OSError if the file is gone."""
@@ -118,10 +125,6 @@ class Folder:
             except FileNotFoundError:
                 continue
         return None
-
-    def is_complete(self) -> bool:
-        """Has the study ended? Then waiting workers end, too."""
-        return self.study_done.exists() and not self.study.exists()
 
     def write_results(self, table: str) -> None:
         """Replace results.csv. The master does this, and any reader that finds it gone."""
@@ -145,11 +148,12 @@ class Folder:
         for part in (self.seen, self.checkpoints, self.output, self.out, self.aside):
             if part.is_symlink() or (part.exists() and not part.is_dir()):
                 raise BrokenFile(f"{part}: is not a directory of this folder; move it away")
-        if os.path.lexists(self.study_done) and (self.study_done.is_symlink() or not self.study_done.is_file()):
+        if is_there(self.study_done) and (self.study_done.is_symlink() or not self.study_done.is_file()):
             raise BrokenFile(f"{self.study_done}: is not a file; move it away")
 
     def _list(self) -> list[str]:
         texts = os.listdir(self.path)
+        self.is_complete = self.study_done.name in texts and self.study.name not in texts
         if "seen" not in texts:  # an empty mount point, or a folder that no master has prepared yet
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.seen))
         return texts
@@ -238,11 +242,11 @@ class Folder:
         """Move anything that is in the way to `aside/`. Nothing is overwritten."""
         self.aside.mkdir(exist_ok=True)
         places = (self.aside / f"{os.path.basename(path)}.{number}" for number in itertools.count(1))
-        rename(path, str(next(place for place in places if not os.path.lexists(place))))
+        rename(path, str(next(place for place in places if not is_there(place))))
 
     def write_study(self, definition: Record) -> None:
         """Write study.json. A study that was complete is open again."""
-        if self.study_done.exists():
+        if is_there(self.study_done):
             rename(str(self.study_done), str(self.study))
         text = json.dumps(definition, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
         write_whole(self.study, text.encode(), sync=True)
@@ -344,10 +348,21 @@ class Claim:
         if self.folder._move(self.name, done):
             return
         # It is gone. Perhaps our own rename succeeded, and the master collected the file before the reply came.
-        with contextlib.suppress(FileNotFoundError, BrokenFile):
-            if self.folder.read(self.name.to("seen")).claim.get("claimed") == self.name.owner:
+        for pause in LOOKS_FOR_OURS:
+            time.sleep(pause)
+            if self._is_handed_in():
                 return
+            if self.folder.has(self.name.to("lost")):
+                break
         raise LeaseLost(self.path)
+
+    def _is_handed_in(self) -> bool:
+        """Is our file where a hand-in brings it?"""
+        for state in ("done", "seen"):
+            with contextlib.suppress(FileNotFoundError, BrokenFile):
+                if self.folder.read(self.name.to(state)).claim.get("claimed") == self.name.owner:
+                    return True
+        return False
 
     def give_back(self, reason: str) -> None:
         """Offer the trial to other workers at once, as the next attempt: this attempt's name never comes back."""

@@ -61,7 +61,7 @@ class Trial:
                 trial.error = trial.traceback = trial.finished = None
             elif "given_back" in record and not is_epoch and trial.claim:
                 trial.claim = {**trial.claim, "until": record.get("time")}
-            elif trial.result is not None or trial.error is not None:
+            elif trial.is_over:
                 continue  # lines after the last word do not count either
             elif "epoch" in record:
                 trial.epochs.append(record)
@@ -73,11 +73,16 @@ class Trial:
                 trial.error, trial.finished = str(record["error"]), _text(record.get("time"))
                 trial.traceback = _text(record.get("traceback"))
         trial.is_verdict = trial.error is not None and not trial.claim
-        if name.state == "seen" and trial.result is None and trial.error is None:
+        if name.state == "seen" and not trial.is_over:
             raise BrokenFile(f"{path}: ends without a result")
         if trial.result is not None and SECONDS not in trial.result and (seconds := trial.seconds_at_work) is not None:
             trial.result[SECONDS] = seconds
         return trial
+
+    @property
+    def is_over(self) -> bool:
+        """Is there a last word, a result or an error?"""
+        return self.result is not None or self.error is not None
 
     @property
     def seconds_at_work(self) -> float | None:

@@ -77,12 +77,17 @@ class Master:
     def take_stock(self, *, retry_failed: bool = False) -> None:
         """Learn from the folder what has happened so far, and repair what a killed master left unfinished.
 
+        Raises OSError while the folder is in trouble, or lacks what was counted once. Then call it again.
+
         Args:
             retry_failed: whether trials that have failed for good get their attempts back.
         """
+        self.ledger = Ledger()
+        self.supply = Supply(self.study, self.ledger)
         self.watch.leftovers.remove()
         first = self.folder.names()
-        settled = sorted(self.folder.settled(), key=lambda name: (name.number, name.attempt))
+        found = self.results_file.complete(self.folder.settled())
+        settled = sorted(found, key=lambda name: (name.number, name.attempt))
         self.in_hand = list({*first, *self.folder.names()})  # a file that was moved meanwhile is in one of the listings
         for name in settled:
             if name.state == "seen":
@@ -107,7 +112,7 @@ class Master:
         try:
             if name.number in self.ledger.counted:
                 raise BrokenFile(f"{self.folder.locate(name)}: trial {name.number} is counted already")
-            self.count(self.folder.read(name))
+            self.count(self.watch.read_anew(name))
         except BrokenFile as error:
             self.say(f"set aside: {error}")
             self.folder.lose(name)
@@ -177,6 +182,8 @@ class Master:
             trial, reason = self.examine(name, otherwise)
         except OSError:
             return  # it was renamed since the listing, or can't be read just now
+        if name.state == "done" and (trial is None or not trial.is_over) and self.watch.is_in_doubt(name):
+            return
         if trial is None or reason:
             self.lose(name, reason, trial.settings if trial else None)
         elif seen := self.folder.collect(name):
@@ -189,7 +196,7 @@ class Master:
             trial = self.folder.read(name)
         except BrokenFile as error:
             return None, str(error)
-        if trial.result is None and trial.error is None:
+        if not trial.is_over:
             return trial, otherwise or trial.silence
         return trial, trial.shortcoming(self.study.metric) or ""
 
