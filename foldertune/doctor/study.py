@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from foldertune.doctor.visit import Finding, Visit, in_words, is_left_over
-from foldertune.protocol import DEFAULT_LEASE, BrokenFile, TrialName, has_died, host_name, writer_of
+from foldertune.protocol import DEFAULT_LEASE, BrokenFile, TrialName, has_died, host_name, read_object, writer_of
 from foldertune.text import printable
 
 SHOWN, LOOKED_INTO = 3, 1000  # the most trials that get a line of their own, and the most that are read
@@ -19,13 +18,13 @@ def check_master(visit: Visit) -> Iterator[Finding]:
     """Names the master. It does not try the lock: a master that starts at this moment would find it taken."""
     holder, lock = visit.logs.path / ".master.json", visit.logs.path / ".master.lock"
     try:
-        who = json.loads(holder.read_text())
-        what, host = f"process {who['pid']} on {who['host']} since {who['since']}", who["host"]
+        who = read_object(holder)
+        what, host = printable(f"process {who['pid']} on {who['host']} since {who['since']}"), who["host"]
     except FileNotFoundError:
         yield Finding("ok", "none has been here yet")
         return
-    except (ValueError, KeyError, TypeError):
-        yield Finding("note", ".master.json can't be read", "nothing: the next master writes it again")
+    except (BrokenFile, KeyError):
+        yield Finding("note", ".master.json can't be read", "move it away: the next master writes it again")
         return
     if host != host_name():
         yield Finding("ok", f"{what}; only that machine can tell whether it still runs")

@@ -136,8 +136,8 @@ class Folder:
             write_whole(self.results, data)
 
     def is_kept(self) -> bool:
-        """Is this the small form of a finished study, and not the folder of a search?"""
-        return self.kept.is_file() and not self.seen.exists()
+        """Is this the small form of a finished study, and not the folder of a search? Also if it can't be read."""
+        return is_there(self.kept) and not is_there(self.seen)
 
     def check_presence(self) -> None:
         """Raise OSError if the folder is away: then a missing name proves nothing."""

@@ -22,6 +22,7 @@ import os
 import resource
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import time
@@ -34,7 +35,7 @@ from random import Random
 
 from foldertune import cli
 from foldertune.doctor import checkup
-from foldertune.protocol import Folder, TrialName, own_host
+from foldertune.protocol import Folder, own_host
 from foldertune.reading.reader import read_results
 from foldertune.running.master import Master
 from foldertune.running.mastership import open_folder
@@ -341,7 +342,7 @@ class Scene:
         """Damage the folder, and check everything. Raises Fault."""
         for _ in range(self.chance.randint(1, 4) if self.stage != "live" else 0):
             self.damages.append(self.vandal.damage())
-        before = look(self.outside)
+        before, finished = look(self.outside), False
         if self.stage == "live":
             self.exchange_while_they_work()
         else:
@@ -352,27 +353,28 @@ class Scene:
             finished = self.finish(self.search())
             self.check_outside(before)
             self.check_belongings(mine)
-            if not finished and not any(
-                is_vital(damage, self.logs) or damage.mode is not None for damage in self.damages
-            ):
-                if self.stage != "kept":
-                    raise Fault("the search does not come to its end although nothing vital is damaged")
-        self.repair()
+            if not finished and self.stage != "kept" and not self.is_blocked():
+                raise Fault(f"the search does not come to its end although nothing vital is damaged:\n{self.said}")
+        if not finished:
+            self.repair()
         if self.stage == "kept":
             self.check_kept()
         else:
             if not self.finish(self.search()):
-                raise Fault("the search does not come to its end after the repair")
+                raise Fault(f"the search does not come to its end after the repair:\n{self.said}")
             self.check_complete()
         self.check_outside(before)
 
+    def is_blocked(self) -> bool:
+        """Is something damaged about which no program may decide?"""
+        return any(is_vital(damage, self.logs) or damage.mode is not None for damage in self.damages)
+
     def read(self) -> None:
         """Run all readers and the doctor."""
-        blocked = any(is_vital(damage, self.logs) or damage.mode is not None for damage in self.damages)
         table = self.run("results", "--all", "--out", self.place / "table.json")
         if table.code == 0:
             self.check_table()
-        elif not blocked:
+        elif not self.is_blocked():
             raise Fault(f"results ends with an error although nothing vital is damaged:\n{table.said}")
         self.run("status")
         self.run("best")
@@ -410,8 +412,8 @@ class Scene:
     def repair(self) -> None:
         """Do what a person does who has read the messages: put back what is vital, and give rights back."""
         for damage in reversed(self.damages):
-            if damage.mode is not None and os.path.lexists(damage.path):
-                damage.path.chmod(damage.mode)
+            if damage.mode is not None:
+                give_rights_back(self.logs)
             elif is_vital(damage, self.logs) and self.stage != "live":
                 if os.path.lexists(damage.path):
                     away = self.place / "away"
@@ -453,7 +455,7 @@ class Scene:
         """Each trial counted before is in the table, with its value, unless it was damaged."""
         rows = {row["trial"]: row for row in json.loads((self.place / "table.json").read_text())}
         hurt = {touched(damage) for damage in self.damages}
-        if any(is_vital(damage, self.logs) or damage.mode is not None for damage in self.damages):
+        if self.is_blocked():
             return
         for number, value in self.right.items():
             if number not in hurt and (number not in rows or rows[number]["validation_error"] != value):
@@ -496,6 +498,15 @@ def _is_rewritten(damage: Damage, logs: Path) -> bool:
     return damage.path.parent == logs / "checkpoints" and touched(damage) is not None
 
 
+def give_rights_back(place: Path) -> None:
+    """What `chmod -R u+rwX` does."""
+    for directory, _, files in os.walk(place):
+        os.chmod(directory, stat.S_IMODE(os.stat(directory).st_mode) | 0o700)
+        for file in files:
+            if not os.path.islink(path := f"{directory}/{file}"):
+                os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | 0o600)
+
+
 def explore(seed: int, stage: str | None = None, *, verbose: bool = False) -> str:
     """One seed. Returns a line about it. Raises Fault."""
     with tempfile.TemporaryDirectory(prefix="damage-") as path:
@@ -509,11 +520,7 @@ def explore(seed: int, stage: str | None = None, *, verbose: bool = False) -> st
             if verbose:
                 for program in scene.programs:
                     print(f"---- {' '.join(program.argv)}: {program.code}\n{program.said}")
-            os.chmod(path, 0o700)
-            for directory, names, _ in os.walk(path):
-                for name in names:
-                    if not os.path.islink(below := f"{directory}/{name}"):
-                        os.chmod(below, 0o700)
+            give_rights_back(Path(path))
     return f"seed {seed}, {scene.stage}: {', '.join(map(str, scene.damages))}"
 
 
