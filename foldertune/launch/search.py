@@ -8,7 +8,6 @@ from foldertune.launch import Launcher
 from foldertune.running.fault import Fault
 from foldertune.running.master import Master
 from foldertune.running.signals import StopSignals
-from foldertune.trainer.report import Stopped
 from foldertune.trouble import Trouble
 
 NO_WORKER, ALL_FAILED = 1, 3  # exit codes
@@ -20,11 +19,11 @@ def start(master: Master, signals: StopSignals, *, retry_failed: bool) -> bool:
 
     def pause(seconds: float) -> None:
         if signals.wait(seconds):
-            raise Stopped
+            raise InterruptedError
 
     try:
         Trouble(master.say).patiently(lambda: master.take_stock(retry_failed=retry_failed), pause)
-    except Stopped:
+    except InterruptedError:
         return False
     return True
 

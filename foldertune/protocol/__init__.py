@@ -68,7 +68,7 @@ from foldertune.protocol.files import (
 )
 from foldertune.protocol.folder import Claim, Folder, LeaseLost
 from foldertune.protocol.leases import DEFAULT_LEASE, SHORTEST_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
-from foldertune.protocol.names import TrialName, host_name, new_owner, own_host, temporary_name, writer_of
+from foldertune.protocol.names import LAST_ATTEMPT, TrialName, host_name, new_owner, own_host, temporary_name, writer_of
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
 from foldertune.protocol.trial import (
     SECONDS,
@@ -85,6 +85,7 @@ from foldertune.text import printable
 
 __all__ = [
     "DEFAULT_LEASE",
+    "LAST_ATTEMPT",
     "MAX_BYTES",
     "MAX_CHECKPOINT",
     "MAX_LOOK_BACK",

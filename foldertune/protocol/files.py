@@ -1,4 +1,9 @@
-"""Safe bytes: files are opened without following links, read up to a limit, written whole, and renamed with care."""
+"""Safe bytes: files are opened without following links, read up to a limit, written whole, and renamed with care.
+
+A path may lead through one of the folder's directories, such as `seen/`. Somebody may exchange that directory for a
+link while we work. So it is `opened` first, and the descriptor is passed as `inside`: then only the last part of the
+path is looked up, in that directory.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ import errno
 import functools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -45,10 +50,35 @@ def again_if_stale(action: Callable[P, T]) -> Callable[P, T]:
     return patient
 
 
+@contextlib.contextmanager
+def opened(directory: Path | str) -> Iterator[int]:
+    """A descriptor of one of the folder's directories. Raises NotADirectoryError if it is a link, or anything else."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP):
+            text = "is not a directory of this folder; move it away"
+            raise NotADirectoryError(errno.ENOTDIR, text, os.fspath(directory)) from None
+        raise
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: str, flags: int, inside: int | None) -> int:
+    return os.open(_last(path, inside), flags | SAFE, 0o666, dir_fd=inside)
+
+
+def _last(path: Path | str, inside: int | None) -> Path | str:
+    """What is looked up: the whole path, or its last part in the directory with that descriptor."""
+    return path if inside is None else os.path.basename(path)
+
+
 def read_tail(path: str, most: int) -> bytes:
-    """The last bytes of a regular file; empty if it is not such a file, or can't be read."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | SAFE)
+    """The last bytes of a regular file in one of the folder's directories; empty if it is no such file."""
+    with contextlib.suppress(OSError), opened(os.path.dirname(path)) as inside:
+        descriptor = _open(path, os.O_RDONLY, inside)
         try:
             status = os.fstat(descriptor)
             if stat.S_ISREG(status.st_mode):
@@ -59,7 +89,9 @@ def read_tail(path: str, most: int) -> bytes:
 
 
 @again_if_stale
-def read_bytes(path: str, limit: int | None = None, *, last_words: tuple[bytes, ...] = ()) -> bytes:
+def read_bytes(
+    path: str, limit: int | None = None, *, last_words: tuple[bytes, ...] = (), inside: int | None = None
+) -> bytes:
     """The contents of a regular file of at most `limit` bytes (default: MAX_BYTES).
 
     Of a larger file whose last line begins with one of the `last_words`, the first and the last lines. Otherwise, and
@@ -67,8 +99,9 @@ def read_bytes(path: str, limit: int | None = None, *, last_words: tuple[bytes, 
     """
     limit = limit or MAX_BYTES
     try:
-        descriptor = os.open(path, os.O_RDONLY | SAFE)
+        descriptor = _open(path, os.O_RDONLY, inside)
     except OSError as error:
+        error.filename = path
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise BrokenFile(f"{path}: not a regular file") from None
         # If we have all rights in the directory, it is only this file that we may not read.
@@ -128,6 +161,17 @@ def append_line(path: str, line: bytes, whole: int = 0, *, sync: bool = False) -
 
 
 @again_if_stale
+def append_data(path: str, data: bytes, inside: int | None = None) -> None:
+    """Append to a regular file, which is made if it is not there. Raises OSError."""
+    descriptor = _open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, inside)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EEXIST, "is not a regular file; move it away", path)
+        write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
 def sync(path: str) -> None:
     """Return when the contents of that file are on stable storage."""
     descriptor = os.open(path, os.O_RDONLY | SAFE)
@@ -137,7 +181,7 @@ def sync(path: str) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path | str, data: bytes, *, sync: bool = False) -> None:
+def write_whole(path: Path | str, data: bytes, *, sync: bool = False, inside: int | None = None) -> None:
     """Make `path` appear whole, or be replaced whole: write under a temporary name in the same folder, then rename.
 
     The temporary name says which process writes, so that nobody removes the file while that process lives.
@@ -145,16 +189,16 @@ def write_whole(path: Path | str, data: bytes, *, sync: bool = False) -> None:
     folder, name = os.path.split(os.fspath(path))
     temporary = os.path.join(folder, temporary_name(name))
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        descriptor = _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, inside)
         try:
             write_all(descriptor, data)
             if sync:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.rename(temporary, path)
+        os.rename(_last(temporary, inside), _last(path, inside), src_dir_fd=inside, dst_dir_fd=inside)
     except BaseException as error:
-        remove(temporary)
+        remove(temporary, inside)
         if isinstance(error, OSError):
             error.filename, error.filename2 = os.fspath(path), None  # not the temporary name, or none as of a full disk
         raise
@@ -167,27 +211,33 @@ def write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def is_there(path: Path | str) -> bool:
+def is_there(path: Path | str, inside: int | None = None) -> bool:
     """Is there anything with this name? Raises OSError if that can't be told: only ENOENT means "not there"."""
     try:
-        os.lstat(path)
+        status_of(path, inside)
     except FileNotFoundError:
         return False
     return True
 
 
-def rename(source: str, target: str) -> bool:
+def status_of(path: Path | str, inside: int | None = None) -> os.stat_result:
+    """What `lstat` says. Raises OSError."""
+    return os.lstat(_last(path, inside), dir_fd=inside)
+
+
+def rename(source: str, target: str, source_in: int | None = None, target_in: int | None = None) -> bool:
     """Change a state. True if `target` exists now and we made it, False if `source` was gone.
 
     On a network, the reply to a successful rename can be lost; when the client repeats it, the source is gone. So we
     look for the target before we believe the error: nobody else would have made it. But a directory is none of ours.
     """
     try:
-        os.rename(source, target)
+        os.rename(_last(source, source_in), _last(target, target_in), src_dir_fd=source_in, dst_dir_fd=target_in)
     except (IsADirectoryError, NotADirectoryError):
         raise
     except OSError as error:
-        if is_there(target):
+        error.filename, error.filename2 = source, target
+        if is_there(target, target_in):
             return True
         if error.errno in (errno.ENOENT, errno.ESTALE):
             return False
@@ -195,15 +245,16 @@ def rename(source: str, target: str) -> bool:
     return True
 
 
-def remove(path: str) -> None:
+def remove(path: str, inside: int | None = None) -> None:
     """Remove a file; if that fails, leave it."""
     with contextlib.suppress(OSError):
-        os.unlink(path)
+        os.unlink(_last(path, inside), dir_fd=inside)
 
 
 def list_if_there(path: Path) -> list[str]:
-    """The names in a directory; none if there is no such directory."""
+    """The names in one of the folder's directories; none if there is no such directory. Raises OSError."""
     try:
-        return os.listdir(path)
-    except (FileNotFoundError, NotADirectoryError):
+        with opened(path) as inside:
+            return os.listdir(inside)
+    except FileNotFoundError:
         return []

@@ -27,24 +27,26 @@ import os
 import random
 import time
 from collections.abc import Container, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
 from foldertune.nesting import nest
 from foldertune.protocol import checkpoints
 from foldertune.protocol.files import (
-    SAFE,
     BrokenFile,
+    append_data,
     append_line,
     is_there,
     list_if_there,
+    opened,
     remove,
     rename,
+    status_of,
     sync,
-    write_all,
     write_whole,
 )
-from foldertune.protocol.names import TrialName, writer_of
+from foldertune.protocol.names import LAST_ATTEMPT, TrialName, writer_of
 from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
 
 LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file that has moved: a cache may hide it
@@ -107,15 +109,19 @@ class Folder:
     def read(self, name: TrialName, *, epochs: bool = True) -> Trial:
         """The trial in that file, with or without its `epochs`. Raises BrokenFile, or OSError if the file is gone."""
         path = self.locate(name)
-        return Trial.from_records(name, read_records(path, epochs=epochs), path)
+        with self._inside(name) as inside:
+            records = read_records(path, epochs=epochs, inside=inside)
+        return Trial.from_records(name, records, path)
 
     def has(self, name: TrialName) -> bool:
         """Is there a file (or anything else) with this name?"""
-        return is_there(self.locate(name))
+        with self._inside(name) as inside:
+            return is_there(self.locate(name), inside)
 
     def signature(self, name: TrialName) -> tuple[int, ...]:
         """A value that changes with every heartbeat of the file's owner. Raises OSError if the file is gone."""
-        return signature_of(self.locate(name))
+        with self._inside(name) as inside:
+            return signature_of(self.locate(name), inside)
 
     def read_study(self) -> Record | None:
         """The study's definition; None before a master has come. Raises BrokenFile."""
@@ -141,7 +147,8 @@ class Folder:
 
     def check_presence(self) -> None:
         """Raise OSError if the folder is away: then a missing name proves nothing."""
-        os.stat(self.seen)
+        with opened(self.seen):
+            pass
 
     def check_parts(self) -> None:
         """Raise BrokenFile if a directory of the folder leads out of it or is none, or a directory is in the way."""
@@ -160,10 +167,15 @@ class Folder:
 
     def _move(self, name: TrialName, target: TrialName) -> bool:
         """Change a trial's state. True if it is done, False if the name was gone. Raises OSError."""
-        if rename(self.locate(name), self.locate(target)):
-            return True
+        with self._inside(name) as source_in, self._inside(target) as target_in:
+            if rename(self.locate(name), self.locate(target), source_in, target_in):
+                return True
         self.check_presence()
         return False
+
+    def _inside(self, name: TrialName) -> AbstractContextManager[int | None]:
+        """A descriptor of `seen/` for the names there; None for those in the folder itself. See `files`."""
+        return opened(self._seen) if name.state in ("seen", "lost") else nullcontext()
 
     def make_way(self, target: TrialName, path: str) -> None:
         """Set aside what a person has put where the file at `path` goes: no rename replaces a file."""
@@ -222,11 +234,14 @@ class Folder:
         seen = name.to("seen")
         lines = to_line({"settings": nest(settings), "lost": list(lost)})
         lines += to_line({"error": lost[-1] if lost else "lost", "time": utc_now()})
-        write_whole(self.locate(seen), lines, sync=True)
+        with self._inside(seen) as inside:
+            write_whole(self.locate(seen), lines, sync=True, inside=inside)
         return seen
 
     def retry(self, name: TrialName) -> TrialName | None:
         """Count a failed trial no longer: its file becomes one more lost attempt. None if the file is gone."""
+        if name.attempt >= LAST_ATTEMPT:
+            return None
         lost = name.next_attempt().to("lost")
         while self.has(lost):  # a person put it there
             lost = lost.next_attempt().to("lost")
@@ -241,8 +256,9 @@ class Folder:
     def set_aside(self, path: str) -> None:
         """Move anything that is in the way to `aside/`. Nothing is overwritten."""
         self.aside.mkdir(exist_ok=True)
-        places = (self.aside / f"{os.path.basename(path)}.{number}" for number in itertools.count(1))
-        rename(path, str(next(place for place in places if not is_there(place))))
+        places = (f"{self.aside}/{os.path.basename(path)}.{number}" for number in itertools.count(1))
+        with opened(self.aside) as inside:
+            rename(path, next(place for place in places if not is_there(place, inside)), target_in=inside)
 
     def write_study(self, definition: Record) -> None:
         """Write study.json. A study that was complete is open again."""
@@ -261,11 +277,13 @@ class Folder:
 
     def temporary_files(self, directory: Path) -> dict[str, str]:
         """Path -> writer of the temporary files in `directory`, including those of writers that died."""
-        return {f"{directory}/{text}": writer for text in os.listdir(directory) if (writer := writer_of(text))}
+        texts = list_if_there(directory) if directory != self.path else os.listdir(directory)
+        return {f"{directory}/{text}": writer for text in texts if (writer := writer_of(text))}
 
     def remove_temporary(self, path: str) -> None:
         """Remove a temporary file. Its writer must certainly be gone: see `Leftovers`."""
-        remove(path)
+        with opened(self.seen) if os.path.dirname(path) == self._seen else nullcontext() as inside:
+            remove(path, inside)
 
     def remove_checkpoints(self, numbers: Container[int]) -> None:
         """Remove the checkpoints of these trials, whole or half written: they are counted and need none."""
@@ -307,8 +325,10 @@ class Claim:
         self._said_last_word = False
 
     def read(self) -> Trial:
-        """The trial to train. Raises BrokenFile."""
+        """The trial to train. Raises BrokenFile, also if what we append would be in another person's file, too."""
         try:
+            if status_of(self.path).st_nlink > 1:
+                raise BrokenFile(f"{self.path}: has a second name (a hard link), so nothing is written into it")
             return self.folder.read(self.name)
         except FileNotFoundError:
             self._gone()
@@ -368,6 +388,8 @@ class Claim:
         """Offer the trial to other workers at once, as the next attempt: this attempt's name never comes back."""
         with contextlib.suppress(OSError):  # the reason is for people; a full disk must not keep the trial here
             self.append({"given_back": reason, "time": utc_now()})
+        if self.name.attempt >= LAST_ATTEMPT:
+            return self.hand_in()
         after = self.name.next_attempt()
         self.folder.make_way(after, self.path)
         if not self.folder._move(self.name, after):
@@ -379,7 +401,8 @@ class Claim:
             os.lstat(self.path)
         except FileNotFoundError:
             self._gone()
-        checkpoints.save_checkpoint(self.folder.checkpoint(self.name), _origin(settings, study), data)
+        with opened(self.folder.checkpoints) as inside:
+            checkpoints.save_checkpoint(self.folder.checkpoint(self.name), _origin(settings, study), data, inside)
 
     @property
     def out(self) -> str:
@@ -387,17 +410,21 @@ class Claim:
         return f"{self.folder.out}/trial-{self.name.number:05d}"
 
     def make_out(self) -> None:
-        """Make that directory."""
-        os.makedirs(self.out, exist_ok=True)
+        """Make that directory. Raises BrokenFile if something else stands there."""
+        for path in (str(self.folder.out), self.out):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path)
+            try:
+                with opened(path):
+                    pass
+            except NotADirectoryError as error:
+                raise BrokenFile(f"{path}: {error.strerror}") from None
 
     def keep_output(self, data: bytes) -> None:
         """Add to the file that holds what the training prints. It is for people: nothing is ever read from it."""
         self.folder.output.mkdir(exist_ok=True)
-        descriptor = os.open(self.folder.output_of(self.name), os.O_WRONLY | os.O_APPEND | os.O_CREAT | SAFE, 0o666)
-        try:
-            write_all(descriptor, data)
-        finally:
-            os.close(descriptor)
+        with opened(self.folder.output) as inside:
+            append_data(str(self.folder.output_of(self.name)), data, inside)
 
     def load_checkpoints(self, settings: Record, study: Record | None = None) -> Iterator[tuple[str, bytes]]:
         """Path and contents of this trial's checkpoints with the same settings and study, the latest first."""
@@ -415,7 +442,7 @@ def _origin(settings: Record, study: Record | None) -> Record:
     return {"settings": settings, **of}
 
 
-def signature_of(path: str) -> tuple[int, ...]:
+def signature_of(path: str, inside: int | None = None) -> tuple[int, ...]:
     """A value that changes when the file is written or touched. Raises OSError if the file is gone."""
-    status = os.lstat(path)
+    status = status_of(path, inside)
     return status.st_ino, status.st_size, status.st_mtime_ns

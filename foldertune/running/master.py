@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from foldertune.protocol import BrokenFile, Folder, Record, Trial, TrialName
+from foldertune.protocol import LAST_ATTEMPT, BrokenFile, Folder, Record, Trial, TrialName
+from foldertune.running.housekeeping import Housekeeping
 from foldertune.running.ledger import Ledger
 from foldertune.running.results_file import ResultsFile
 from foldertune.running.supply import Supply
@@ -45,11 +46,11 @@ class Master:
     ) -> None:
         self.folder, self.study, self.say = folder, study, say
         self.lease, self.max_attempts, self.timeout = lease, max_attempts, timeout
-        self.ledger = Ledger()
+        self.ledger, self.watch = Ledger(), Watch(folder, lease)
         self.supply = Supply(study, self.ledger)
-        self.watch = Watch(folder, lease)
-        self.results_file = ResultsFile(folder)
+        self.results_file, self.housekeeping = ResultsFile(folder), Housekeeping(folder, lease, say)
         self.in_hand: list[TrialName] = []  # the last listing
+        self._told: int | None = None  # the last error of a single file
         self._next_check = 0.0  # of claims and absent trials, by our clock
 
     # ---- the state of the search
@@ -84,7 +85,7 @@ class Master:
         """
         self.ledger = Ledger()
         self.supply = Supply(self.study, self.ledger)
-        self.watch.leftovers.remove()
+        self.housekeeping.begin()
         first = self.folder.names()
         found = self.results_file.complete(self.folder.settled())
         settled = sorted(found, key=lambda name: (name.number, name.attempt))
@@ -140,8 +141,7 @@ class Master:
             self._next_check = time.monotonic() + min(LONGEST_CHECK, self.lease / CHECKS_PER_LEASE)
             self.check_claims()
             self.check_absent()
-            self.folder.remove_checkpoints(self.supply.finished)
-            self.watch.leftovers.look()
+            self.housekeeping.look(self.supply.finished)
         self.follow_up()
         self.publish_ahead(collected=len(self.ledger.counted) - before[0])
         if self.results_file.is_due():
@@ -171,10 +171,17 @@ class Master:
     def collect(self) -> None:
         """Count the results that were handed in. Set aside files of trials that are counted already."""
         for name in self.in_hand:
-            if name.number in self.ledger.counted:
-                self.lose(name, f"surplus: trial {name.number} is counted already")
-            elif name.state == "done":
-                self.judge(name, "handed in without a result")
+            try:
+                if name.number in self.ledger.counted:
+                    self.lose(name, f"surplus: trial {name.number} is counted already")
+                elif name.state == "done":
+                    self.judge(name, "handed in without a result")
+            except NotADirectoryError:
+                raise
+            except OSError as error:  # such as EBUSY, because somebody has opened it: the others need not wait
+                if error.errno != self._told:
+                    self._told = error.errno
+                    self.say(f"trial {name.label}: can't be collected yet: {error}")
 
     def judge(self, name: TrialName, otherwise: str) -> None:
         """Count an attempt that has a result. Set aside one that has none; its trial is tried again."""
@@ -241,7 +248,8 @@ class Master:
             reasons = self.ledger.reasons.get(number, [])
             name = TrialName(number, loss.attempt)
             settings = loss.settings or self.supply.again(number)
-            if self.ledger.failures(number) >= self.max_attempts or settings is Answer.EXHAUSTED:
+            is_last = self.ledger.failures(number) >= self.max_attempts or loss.attempt >= LAST_ATTEMPT
+            if is_last or settings is Answer.EXHAUSTED:
                 known = settings if isinstance(settings, dict) else {}
                 self.count(self.folder.read(self.folder.record_failure(name, known, reasons)))
                 self.say(f"trial {number}: failed for good after {counted(len(reasons), 'attempt')}")
@@ -284,8 +292,7 @@ class Master:
         May be called again after an OSError.
         """
         self.write_results()
-        self.folder.remove_checkpoints(self.ledger.counted)
-        self.watch.leftovers.remove()  # also ours, if trouble with the folder interrupted a write
+        self.housekeeping.end(self.ledger.counted)
         self.folder.complete_study()
 
     def write_results(self) -> None:

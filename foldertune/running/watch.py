@@ -1,4 +1,4 @@
-"""Notices workers that died or fell silent, trials with files that vanished, and temporary files left behind."""
+"""Notices workers that died or fell silent, files in doubt, and trials with files that vanished."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from foldertune.protocol import (
     BrokenFile,
     Folder,
     Leases,
-    Leftovers,
     Trial,
     TrialName,
     has_died,
@@ -21,7 +20,7 @@ LONGEST_DOUBT, DOUBTS_PER_LEASE = 5.0, 4  # for how many seconds a file that lac
 
 
 class Watch:
-    """Watches claims, files in doubt, temporary files, and trials that no listing shows, by its own monotonic clock.
+    """Watches claims, files in doubt, and trials that no listing shows, by its own monotonic clock.
 
     Args:
         lease: seconds of silence after which a worker's trial is given to another.
@@ -29,7 +28,7 @@ class Watch:
 
     def __init__(self, folder: Folder, lease: float) -> None:
         self.folder, self.lease = folder, lease
-        self.leases, self.leftovers = Leases(lease), Leftovers(folder, lease)
+        self.leases = Leases(lease)
         self._claims: dict[TrialName, Trial] = {}
         self._absent: dict[int, float] = {}  # since when, by our clock
         self._doubted: dict[TrialName, float] = {}  # since when

@@ -25,6 +25,7 @@ from foldertune.protocol import (
     describe_owner,
     new_owner,
     printable,
+    utc_now,
 )
 from foldertune.running.attempt import Attempt
 from foldertune.running.process import PATIENCE
@@ -212,6 +213,9 @@ class Worker:
             self.patiently(lambda: claim.append(describe_owner(self.owner)))  # the training has begun meanwhile
             say(settings_in_a_line(trial.settings))
             last_word = self.follow(attempt, heartbeat)
+        except BrokenFile as error:  # something else stands where its files go
+            self.patiently(lambda: claim.append(describe_owner(self.owner)))
+            last_word = {"error": str(error), "time": utc_now()}
         finally:
             if "result" not in last_word:
                 self.trainer.end(min(self.grace, PATIENCE))
