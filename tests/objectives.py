@@ -81,13 +81,13 @@ def resumable(settings, report):
 
 
 def held(settings, report):
-    """Saves a checkpoint after its first epoch, prints, and waits as long as HOLD is set; accepts damaged settings."""
+    """Saves a checkpoint after its first epoch, prints, and waits for HOLD seconds; accepts damaged settings."""
     x = float(settings.get("x") or 0.0)
     report.resume(bytes)
     report(epoch=1, validation_error=x)
     report.checkpoint(b"learnt")
     print("held")
-    time.sleep(600 if os.environ.get("HOLD") else 0.01)
+    time.sleep(float(os.environ.get("HOLD") or 0.01))
     return {"validation_error": x}
 
 

@@ -164,17 +164,19 @@ def test_leftovers_are_named_with_their_remedy(bench, folder):
     ).stdout  # fmt: skip
     (logs / ".doctor-gone").mkdir()
     (logs / ".doctor-gone/who").write_text(gone)
-    (logs / ".trial-00001-1.jsonl.gpu07-1-2.tmp").touch()
+    (logs / ".trial-00001-1.jsonl.gpu07-1-1f0c93aa.tmp").touch()
     (logs / "trial-7.jsonl").touch()
     (logs / "trial-00008-1.jsonl").mkdir()
     (logs / "trial-00009-1.jsonl").symlink_to("/etc/passwd")
     os.mkfifo(logs / "trial-00010-1.jsonl")
     (logs / "trial-00011-1.jsonl").write_text("nonsense\n")
     (logs / str(TrialName(12, 1, "seen"))).touch()
+    (logs / ".master.json").symlink_to("/dev/zero")
     said = examine(bench, others=1)
     for part in (
+        ".master.json can't be read → move it away",
         ".doctor-gone: left by a doctor that was killed → rm -r it",
-        ".trial-00001-1.jsonl.gpu07-1-2.tmp: half written → nothing",
+        ".trial-00001-1.jsonl.gpu07-1-1f0c93aa.tmp: half written → nothing",
         "trial-7.jsonl: is not a trial's name, so no worker takes it → mv it",
         "trial-00008-1.jsonl and 2 more: is not a plain file → move it away",
         "trial-00011-1.jsonl: broken or unreadable → nothing: the master",

@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import ctypes
 import functools
+import importlib
 import io
 import json
 import os
@@ -137,7 +138,7 @@ class Program:
         said, codes = self.said, CODES.get(self.argv[0], {0, 2})
         if "Traceback" in said or "Error:" in said:
             raise Fault(f"{self.argv}: a traceback:\n{said}")
-        if self.code not in codes | ({128 + signal.SIGTERM} if stopped else set()):
+        if self.code not in codes | ({128 + signal.SIGTERM, -signal.SIGTERM} if stopped else set()):
             raise Fault(f"{self.argv}: exit code {self.code}:\n{said}")
         if self.code == 2 and said.count("error: ") != 1:
             raise Fault(f"{self.argv}: not one error:\n{said}")
@@ -193,6 +194,10 @@ def respect_permissions() -> None:
 @functools.cache
 def templates() -> Path:
     """A directory with a folder of each stage, made by real programs. The caller removes it: see `close`."""
+    for name in cli.COMMANDS:  # so that not every fork has to import them
+        importlib.import_module(f"foldertune.commands.{name}")
+    for name in ("filelock", "rich.console", "rich.live", "rich.progress", "rich.table"):
+        importlib.import_module(name)
     place = Path(tempfile.mkdtemp(prefix="damage-"))
     place.chmod(0o755)
     (place / "toy.toml").write_text(STUDY)
@@ -212,7 +217,7 @@ def templates() -> Path:
             os.rename(folder.locate(name), place / str(name))
         os.environ.pop("HOLD", None)
         if hold:
-            os.environ["HOLD"] = "1"
+            os.environ["HOLD"] = "600"
         worker = start(
             ["worker", "--logs", str(folder.path), "--objective", study.objective, "--idle-timeout", "0"], said
         )
@@ -306,7 +311,7 @@ class Scene:
 
     def search(self) -> list[Program]:
         """Start a master and a worker."""
-        if self.chance.random() < 0.5:
+        if self.chance.random() < 0.5 or self.stage == "complete":  # then a worker alone would find nothing to do
             return [self.start("master", self.study, "--workers", 1, "--lease", LEASE)]
         worker = self.start("worker", "--objective", "tests.objectives:held")
         return [self.start("master", self.study, "--workers", 0, "--lease", LEASE), worker]
@@ -383,31 +388,39 @@ class Scene:
             self.run("report", limited=False)  # its libraries take as much as they like
 
     def exchange_while_they_work(self) -> None:
-        """Exchange directories for links to others, and back, while master and worker work."""
+        """Exchange directories and files for links and other things, and back, while master and worker work."""
+        os.environ["HOLD"] = "0.1"
         programs = self.search()
+        del os.environ["HOLD"]
         for _ in range(self.chance.randint(1, 5)):
-            part = self.logs / self.chance.choice(PARTS)
             time.sleep(self.chance.random() / 2)
-            target = self.chance.choice([self.outside, self.outside / "directory", self.outside / "nowhere"])
-            self.damages.append(Damage(f"link to {target.name} for a while", part))
-            hidden = self.place / "hidden"
-            was_there = os.path.lexists(part)
-            if was_there:
-                os.rename(part, hidden)
-            try:
-                part.symlink_to(target)
-            except FileExistsError:  # it was made just now
-                os.rename(part, hidden)
-                was_there = True
-                part.symlink_to(target)
-            time.sleep(self.chance.choice([0.02, 0.2, 2.0]))
-            if part.is_symlink():
-                part.unlink()
-            else:
-                raise Fault(f"{part}: somebody has moved the link")
-            if was_there:
-                os.rename(hidden, part)
+            running = sorted(self.logs.glob("trial-*.taken"))
+            path = self.logs / self.chance.choice(PARTS * 2 + ("study.json", "results.csv"))
+            if running and self.chance.random() < 0.3:
+                path = self.chance.choice(running)
+            self.exchange(path, self.chance.choice([0.02, 0.2, 2.0]))
         self.finish(programs)
+
+    def exchange(self, path: Path, seconds: float) -> None:
+        """Exchange one path for something else for a while. What programs have moved meanwhile stays where it is."""
+        put = self.chance.choice([*[self.vandal.put_link_to_a_directory_like_ours] * 3, *self.vandal.kinds])
+        if path.name in PARTS and "_directory" in put.__name__ and "link" not in put.__name__:
+            put = self.vandal.put_fifo  # a directory like any other: nobody could tell that it is not ours
+        hidden = self.place / "hidden" / f"{len(self.damages)}"
+        hidden.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, hidden)
+        try:
+            put(path)
+        except OSError:  # it was made again just now
+            put = self.vandal.put_nothing
+        self.damages.append(Damage(f"{put.__name__.removeprefix('put_')} for {seconds} s", path))
+        mine = path.lstat().st_ino if is_inside(path, self.logs) and put != self.vandal.put_nothing else None
+        time.sleep(seconds)
+        if is_inside(path, self.logs) and path.lstat().st_ino == mine:
+            os.rename(path, f"{hidden}-mine")
+        if os.path.lexists(hidden) and not os.path.lexists(path):
+            os.rename(hidden, path)
 
     def repair(self) -> None:
         """Do what a person does who has read the messages: put back what is vital, and give rights back."""
@@ -534,7 +547,6 @@ def main() -> int:
     arguments = parser.parse_args()
     os.chdir(ROOT)
     faults, seeds = 0, range(arguments.first, arguments.first + arguments.seeds)
-    templates()
     for seed in [arguments.seed] if arguments.seed is not None else seeds:
         try:
             print(explore(seed, arguments.stage, verbose=arguments.seed is not None), file=sys.stderr)

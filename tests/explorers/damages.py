@@ -124,10 +124,14 @@ class Vandal:
         """Put something of another kind in the place of a file or a directory."""
         path = self.target()
         kept = self._take_away(path)
-        kinds = [kind for kind in dir(self) if kind.startswith("put_")]
-        kind = self.chance.choice(kinds)
-        getattr(self, kind)(path)
-        return Damage(kind.removeprefix("put_").replace("_", " "), path, kept)
+        put = self.chance.choice(self.kinds)
+        put(path)
+        return Damage(put.__name__.removeprefix("put_").replace("_", " "), path, kept)
+
+    @property
+    def kinds(self) -> list[Callable[[Path], None]]:
+        """Everything that may stand in the place of something else."""
+        return [getattr(self, name) for name in dir(self) if name.startswith("put_")]
 
     def _take_away(self, path: Path) -> Path | None:
         if not os.path.lexists(path):
@@ -185,6 +189,9 @@ class Vandal:
         ]
 
     # ---- what may stand there
+
+    def put_nothing(self, path: Path) -> None:
+        pass
 
     def put_link_to_file(self, path: Path) -> None:
         path.symlink_to(self._alike(path))
@@ -275,7 +282,7 @@ def look(place: Path) -> dict[str, tuple[object, ...]]:
 
 def is_unchanged(before: tuple[object, ...] | None, after: tuple[object, ...] | None) -> bool:
     """Does something stand there as before? A file that had a hard link in the folder may have another time."""
-    if before and after and before[-1] is None:
+    if before and after and None in (before[-1], after[-1]):
         return before[:-1] == after[:-1]
     return before == after
 
@@ -319,7 +326,7 @@ def touched(damage: Damage) -> int | None:
 
 def is_vital(damage: Damage, logs: Path) -> bool:
     """Is this one of the damages that a person has to repair, since no program may decide about it?"""
-    return damage.path.parent == logs and damage.path.name in VITAL
+    return damage.kind == "nothing" or (damage.path.parent == logs and damage.path.name in VITAL)
 
 
 def _flip(old: bytes, chance: Random) -> bytes:
