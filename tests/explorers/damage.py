@@ -36,7 +36,7 @@ from random import Random
 
 from foldertune import cli
 from foldertune.doctor import checkup
-from foldertune.protocol import Folder, own_host
+from foldertune.protocol import Folder, TrialName, own_host
 from foldertune.reading.reader import read_results
 from foldertune.running.master import Master
 from foldertune.running.mastership import open_folder
@@ -332,6 +332,7 @@ class Scene:
                 raise Fault(f"master and worker wait without a word:\n{self.said}")
         else:
             master.check()
+            self.check_that_it_is_named(master)
         for worker in workers:
             if master.code != 0 or worker.wait(DEADLINE) is None:
                 if master.code == 0:
@@ -372,14 +373,27 @@ class Scene:
 
     def is_blocked(self) -> bool:
         """Is something damaged about which no program may decide?"""
-        return any(is_vital(damage, self.logs) or damage.mode is not None for damage in self.damages)
+        return any(is_vital(damage, self.logs) or self._is_locked(damage) for damage in self.damages)
+
+    def _is_locked(self, damage: Damage) -> bool:
+        """Are rights missing for a directory, or for what a worker should write?"""
+        name = TrialName.parse(damage.path.name)
+        return damage.mode is not None and (name is None or name.state == "pending")
+
+    def check_that_it_is_named(self, program: Program) -> None:
+        """A program that refuses to begin names something that is damaged."""
+        names = [damage.path.name for damage in self.damages]
+        if program.code == 2 and not any(name in program.said for name in [*names, "small form"]):
+            raise Fault(f"{program.argv} does not say what is damaged:\n{program.said}")
 
     def read(self) -> None:
         """Run all readers and the doctor."""
         table = self.run("results", "--all", "--out", self.place / "table.json")
         if table.code == 0:
             self.check_table()
-        elif not self.is_blocked():
+        elif self.is_blocked():
+            self.check_that_it_is_named(table)
+        else:
             raise Fault(f"results ends with an error although nothing vital is damaged:\n{table.said}")
         self.run("status")
         self.run("best")
