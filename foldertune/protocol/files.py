@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from foldertune.errors import UserError
 from foldertune.protocol.names import temporary_name
@@ -22,10 +22,17 @@ from foldertune.protocol.names import temporary_name
 MAX_BYTES = 16 * 2**20  # of a trial's file that are read; workers stay far below: see `MAX_REPORTS`
 MAX_REPORTS = MAX_BYTES // 2  # the size of a trial's file up to which reports are added to it
 SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no way out of the folder by a symlink, no waiting at a FIFO
-
-
 STALE_TRIES = 5  # a file that is replaced again and again, at each moment when we open it
 
+
+class Extent(NamedTuple):
+    """A file, and how far it went when it was written last."""
+
+    inode: int | None
+    size: int  # bytes
+
+
+NOTHING = Extent(None, 0)  # known of a file that was never written to
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -90,12 +97,18 @@ def read_tail(path: str, most: int) -> bytes:
 
 @again_if_stale
 def read_bytes(
-    path: str, limit: int | None = None, *, last_words: tuple[bytes, ...] = (), inside: int | None = None
+    path: str,
+    limit: int | None = None,
+    *,
+    last_words: tuple[bytes, ...] = (),
+    inside: int | None = None,
+    is_ours: bool = False,
 ) -> bytes:
     """The contents of a regular file of at most `limit` bytes (default: MAX_BYTES).
 
     Of a larger file whose last line begins with one of the `last_words`, the first and the last lines. Otherwise, and
-    if it is not a regular file, this raises BrokenFile; OSError if it can't be read.
+    if it is not a regular file, this raises BrokenFile; OSError if it can't be read. If the file `is_ours` to write
+    into, it must not have a second name either: that may be a file of somebody else's, outside the folder.
     """
     limit = limit or MAX_BYTES
     try:
@@ -112,6 +125,8 @@ def read_bytes(
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise BrokenFile(f"{path}: not a regular file")
+        if is_ours and status.st_nlink > 1:
+            raise BrokenFile(f"{path}: has a second name (a hard link), so nothing is written into it")
         if status.st_size > limit:
             first, last = _first_and_last_lines(descriptor, status.st_size, limit // 2)
             if not first or not last[:-1].rpartition(b"\n")[2].startswith(last_words or b"\n"):
@@ -134,20 +149,23 @@ def _first_and_last_lines(descriptor: int, size: int, limit: int) -> tuple[bytes
 
 
 @again_if_stale
-def append_line(path: str, line: bytes, whole: int = 0, *, sync: bool = False) -> int:
+def append_line(path: str, line: bytes, before: Extent = NOTHING, *, sync: bool = False) -> Extent:
     """Append one line with one write, to a file that exists. With `sync`, return when it is on stable storage.
 
-    Returns the size of the file, which is `whole` for the next append: if it still has that size, it ends with a whole
-    line. Raises OSError if the line could not be written whole. The part that was written does no harm: readers ignore
-    a line without its newline, and the next append cuts it off first.
+    Returns the extent of the file, which comes `before` the next append: a file of the same size ends with a whole
+    line, and another file that has a second name is not ours. Raises OSError if the line could not be written whole.
+    The part that was written does no harm: readers ignore a line without its newline, and the next append cuts it off
+    first.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | SAFE)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(errno.ENOENT, "not a regular file any more", path)
+        if status.st_nlink > 1 and before.inode not in (None, status.st_ino):
+            raise FileNotFoundError(errno.ENOENT, "another file, which has a second name elsewhere", path)
         size = status.st_size
-        if size != whole and os.pread(descriptor, 1, size - 1) != b"\n":
+        if size != before.size and os.pread(descriptor, 1, size - 1) != b"\n":
             start = max(0, size - MAX_BYTES)
             size = start + os.pread(descriptor, MAX_BYTES, start).rfind(b"\n") + 1
             os.ftruncate(descriptor, size)
@@ -155,12 +173,11 @@ def append_line(path: str, line: bytes, whole: int = 0, *, sync: bool = False) -
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         if sync:
             os.fsync(descriptor)
-        return size + len(line)
+        return Extent(status.st_ino, size + len(line))
     finally:
         os.close(descriptor)
 
 
-@again_if_stale
 def append_data(path: str, data: bytes, inside: int | None = None) -> None:
     """Append to a regular file, which is made if it is not there. Raises OSError."""
     descriptor = _open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, inside)
@@ -172,6 +189,7 @@ def append_data(path: str, data: bytes, inside: int | None = None) -> None:
         os.close(descriptor)
 
 
+@again_if_stale
 def sync(path: str) -> None:
     """Return when the contents of that file are on stable storage."""
     descriptor = os.open(path, os.O_RDONLY | SAFE)

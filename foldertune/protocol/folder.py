@@ -25,6 +25,7 @@ import json
 import math
 import os
 import random
+import stat
 import time
 from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -34,6 +35,7 @@ from typing import NoReturn
 from foldertune.nesting import nest
 from foldertune.protocol import checkpoints
 from foldertune.protocol.files import (
+    NOTHING,
     BrokenFile,
     append_data,
     append_line,
@@ -267,8 +269,12 @@ class Folder:
         text = json.dumps(definition, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
         write_whole(self.study, text.encode(), sync=True)
 
-    def complete_study(self) -> None:
-        """Tell the workers that no more trials will come."""
+    def complete_study(self, definition: Record) -> None:
+        """Tell the workers that no more trials will come. Raises BrokenFile if something stands in the way."""
+        if not is_there(self.study):  # a person has moved it: without it there would be no mark of the end
+            self.write_study(definition)
+        if not stat.S_ISREG(status_of(self.study).st_mode):
+            raise BrokenFile(f"{self.study}: is not a file; move it away and start the master again")
         try:
             rename(str(self.study), str(self.study_done))
         except IsADirectoryError:
@@ -321,22 +327,20 @@ class Claim:
         self.name = name
         self.path = folder.locate(name)
         self._since = time.monotonic()
-        self.size = 0  # bytes of the file, when we wrote to it last
+        self.written = NOTHING  # the file, when we wrote to it last
         self._said_last_word = False
 
     def read(self) -> Trial:
         """The trial to train. Raises BrokenFile, also if what we append would be in another person's file, too."""
         try:
-            if status_of(self.path).st_nlink > 1:
-                raise BrokenFile(f"{self.path}: has a second name (a hard link), so nothing is written into it")
-            return self.folder.read(self.name)
+            return Trial.from_records(self.name, read_records(self.path, is_ours=True), self.path)
         except FileNotFoundError:
             self._gone()
 
     def append(self, record: Record, *, sync: bool = False) -> None:
         """Add a line to the story."""
         try:
-            self.size = append_line(self.path, to_line(record), self.size, sync=sync)
+            self.written = append_line(self.path, to_line(record), self.written, sync=sync)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
                 raise

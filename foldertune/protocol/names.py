@@ -14,7 +14,7 @@ MAX_STEM = 120  # bytes of a file's name that go into its temporary name
 
 _TRIAL = re.compile(r"trial-(\d{5,12})-(\d{1,9})\.jsonl(?:\.([A-Za-z0-9_-]+)\.(taken)|\.(done|seen|lost))?", re.ASCII)
 _TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.tmp", re.ASCII)
-_WRITTEN = re.compile(r"(trial-|\.master-|study\.json|results\.csv).*", re.ASCII)  # what is written in the folder
+_WRITTEN = re.compile(r"(trial-|\.master[.-]|study\.json|results\.csv).*", re.ASCII)  # what is written in the folder
 LAST_ATTEMPT = 999_999_999  # the highest number of an attempt
 
 

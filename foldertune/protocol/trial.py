@@ -173,16 +173,16 @@ def _finite(value: Any) -> Any:
 
 
 def read_records(
-    path: str, *, epochs: bool = True, limit: int | None = None, inside: int | None = None
+    path: str, *, epochs: bool = True, limit: int | None = None, inside: int | None = None, is_ours: bool = False
 ) -> list[Record]:
     """The lines of a file. A line without its newline does not exist: its writer died while writing it.
 
     Without `epochs`, lines that begin like an epoch's are skipped. Of a file with more than `limit` bytes only the
-    first and the last lines are read: there stand the settings and the result, which no size may cost. `inside`: see
-    `files`. Raises BrokenFile if a line is not a JSON object or so large a file ends without a result, OSError if it
-    can't be read.
+    first and the last lines are read: there stand the settings and the result, which no size may cost. `inside` and
+    `is_ours`: see `files`. Raises BrokenFile if a line is not a JSON object or so large a file ends without a result,
+    OSError if it can't be read.
     """
-    records, data = [], read_bytes(path, limit, last_words=LAST_WORDS, inside=inside)
+    records, data = [], read_bytes(path, limit, last_words=LAST_WORDS, inside=inside, is_ours=is_ours)
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         if not epochs and line.startswith(b'{"epoch"'):
             continue

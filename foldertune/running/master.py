@@ -293,7 +293,7 @@ class Master:
         """
         self.write_results()
         self.housekeeping.end(self.ledger.counted)
-        self.folder.complete_study()
+        self.folder.complete_study(self.study.to_record())
 
     def write_results(self) -> None:
         """Write results.csv now."""

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from foldertune.protocol import LAST_ATTEMPT, BrokenFile, TrialName, to_line, writer_of
+from foldertune.protocol import LAST_ATTEMPT, BrokenFile, LeaseLost, TrialName, to_line, writer_of
 from foldertune.protocol.names import written_name
 from foldertune.running.master import Master
 from foldertune.study_file import load_study
@@ -150,6 +150,33 @@ def test_a_pending_trial_with_a_second_name_elsewhere_costs_only_its_attempt(ben
     assert outside.read_bytes() == to_line({"settings": {"x": 0.25}})
     row = next(row for row in bench.rows() if row.trial == 5)
     assert row.attempt == 2 and row.metrics["validation_error"] == 0.25
+
+
+def test_a_running_trial_exchanged_for_a_second_name_of_a_file_elsewhere_is_not_ours(bench, master):
+    mine = claim(bench)
+    mine.append({"epoch": 1})
+    os.link(mine.path, bench.path / "backup")  # of our own file: we go on
+    mine.append({"epoch": 2})
+    outside = bench.path / "precious.jsonl"
+    outside.write_text("precious\n")
+    os.unlink(mine.path)
+    os.link(outside, mine.path)
+    with pytest.raises(LeaseLost):
+        mine.append({"epoch": 3})
+    assert outside.read_text() == "precious\n"
+
+
+def test_the_study_ends_whatever_becomes_of_its_definition(bench, master):
+    claim(bench).finish(RESULT)
+    claim(bench).finish(RESULT)
+    wait_for(lambda: [master.step()] and master.is_done())
+    bench.folder.study.mkdir()
+    with pytest.raises(BrokenFile, match=r"study\.json: is not a file; move it away"):
+        master.conclude()
+    assert bench.folder.study.is_dir() and not bench.folder.study_done.exists()
+    bench.folder.study.rmdir()
+    master.conclude()
+    assert bench.folder.read_study() == master.study.to_record() and bench.folder.study_done.is_file()
 
 
 def test_the_last_number_of_an_attempt_is_the_last_attempt(bench):
