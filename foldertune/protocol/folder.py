@@ -134,6 +134,10 @@ class Folder:
                 continue
         return None
 
+    def study_file(self) -> Path:
+        """Where the study's definition stands, for an error to name it."""
+        return self.study_done if is_there(self.study_done) and not is_there(self.study) else self.study
+
     def write_results(self, table: str) -> None:
         """Replace results.csv. The master does this, and any reader that finds it gone."""
         data = table.encode(errors="backslashreplace")

@@ -53,7 +53,7 @@ def open_study(path: Path) -> tuple[Folder, Study]:
         raise StudyError(f"{error.filename or path}: {error.strerror}") from None
     if record is None:
         raise StudyError(f"{path}: {_why_there_is_none(path)}")
-    return folder, study_from_record(record, str(folder.study))
+    return folder, study_from_record(record, str(folder.study_file()))
 
 
 def is_study(path: Path) -> bool:
