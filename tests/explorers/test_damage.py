@@ -6,7 +6,7 @@ import pytest
 
 from tests.explorers import damage
 
-SEEDS = [("fresh", 1), ("running", 2), ("complete", 3), ("kept", 4), ("live", 5)]
+SEEDS = [("fresh", 9), ("running", 21), ("complete", 5), ("kept", 0), ("kept", 4), ("live", 9), ("live", 11)]  # each found a fault
 
 
 @pytest.fixture(scope="module")
