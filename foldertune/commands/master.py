@@ -13,22 +13,26 @@ the same command, and the search continues: its whole state is in the folder.
 If all trials fail in the same way, the search stops and shows where; the exit
 code is then 3. Repair the code, and continue with --retry-failed.
 
+Several users can work in one folder: let their group write it, chmod g+ws DIR.
+
 The results: `{results}`, and results.csv in the folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
 from foldertune.errors import StudyError, UserError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices, limit_threads
-from foldertune.launch.search import ALL_FAILED, run, start
+from foldertune.launch.search import ALL_FAILED, run
 from foldertune.nesting import nest
 from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, printable
 from foldertune.reading.reader import Reader
@@ -42,6 +46,7 @@ from foldertune.running.master import Master
 from foldertune.running.mastership import only_master, open_folder
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer
+from foldertune.running.waiting import Interrupted, once_reachable, outlast
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, shipped_studies
 from foldertune.space import Categorical
 from foldertune.strategies import load
@@ -49,6 +54,7 @@ from foldertune.study import Study
 from foldertune.trainer.objective import shipped_check
 
 LINES_OF_TRACEBACK = 8
+T = TypeVar("T")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,8 +127,10 @@ def main(arguments: argparse.Namespace) -> int:
         require("exercise")
     if arguments.try_trial is not None:
         return try_first(study, arguments)
-    with only_master(arguments.logs):
-        return search(open_folder(arguments.logs, study), study, arguments)
+    logs, say = arguments.logs, partial(print, flush=True)
+    with contextlib.ExitStack() as stack:
+        once_reachable(logs, lambda: stack.enter_context(only_master(logs)), say)
+        return search(once_reachable(logs, lambda: open_folder(logs, study), say), study, arguments)
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:
@@ -190,37 +198,47 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
         def read() -> Results:
             return reader.read(master.ledger.in_order())
 
+        def patiently(action: Callable[[], T]) -> T:
+            return outlast(folder, action, signals, view.say)
+
         workers: Launcher | None = None
         try:
-            if not start(master, signals, retry_failed=arguments.retry_failed):
-                return 128 + signals.number  # and leave results.csv as it is
+            patiently(lambda: master.take_stock(retry_failed=arguments.retry_failed))
             fault = Fault(folder, master.ledger)
-            if not master.is_done() or folder.read_study() != study.to_record():
-                folder.write_study(study.to_record())
+            patiently(lambda: open_study(master))
             if not master.is_done() and (workers := new_workers(folder, study, arguments, view.say)):
-                workers.start()
+                patiently(workers.start)
             code = run(master, workers, fault, signals, lambda: view.update(read))
             if signals.number:
                 view.say("stopping" + (": local workers give their trials back" if workers else ""))
+        except Interrupted:
+            return 128 + signals.number  # and leave results.csv as it is
         finally:
             if workers:
                 workers.stop(STOP_SECONDS)
-        try:
+
+        def end() -> Results:
             if code:
                 master.write_results()
             view.update(read, last=True)
-            results = read()
-        except OSError as error:
-            if not signals.number:
-                raise
-            view.say(f"the folder is in trouble: {error}")  # who is told to stop does not wait until it works
-            return code
+            return read()
+
+        try:
+            results = patiently(end)
+        except Interrupted:  # who is told to stop does not wait until it works
+            return 128 + signals.number
     print_best(folder, results)
     if code == ALL_FAILED:
         print_fault(fault, arguments)
     elif code:
         print(f"Not complete. Continue with: {command('master', *arguments.argv)}")
     return code
+
+
+def open_study(master: Master) -> None:
+    """Write study.json if there are trials to train, or if it says anything else."""
+    if not master.is_done() or master.folder.read_study() != master.study.to_record():
+        master.folder.write_study(master.study.to_record())
 
 
 def print_fault(fault: Fault, arguments: argparse.Namespace) -> None:

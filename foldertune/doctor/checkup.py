@@ -10,6 +10,7 @@ from pathlib import Path
 
 from foldertune.doctor.echoes import check_visibility
 from foldertune.doctor.folder import check_folder, check_space
+from foldertune.doctor.people import check_people
 from foldertune.doctor.probes import (
     check_claims,
     check_hand_ins,
@@ -28,6 +29,7 @@ from foldertune.text import printable
 
 CHECKS: list[tuple[str, Callable[[Visit], Iterator[Finding]]]] = [
     ("space", check_space),
+    ("people", check_people),
     ("claims", check_claims),
     ("hand-ins", check_hand_ins),
     ("replacing", check_replacing),

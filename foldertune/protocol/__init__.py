@@ -50,7 +50,7 @@ The rules (`docs/protocol.md` is the full argument, and says how each is tested)
 
 Where to read on: `folder.py` has every rename and says which process makes it; `names.py` has the names; `trial.py`
 the lines; `files.py` writes bytes safely and reads them back; `leases.py` and `owners.py` find out who is alive;
-`checkpoints.py` keeps the checkpoints.
+`checkpoints.py` keeps the checkpoints; `rights.py` lets several users share a folder.
 """
 
 from foldertune.protocol.checkpoints import MAX_CHECKPOINT, MAX_LOOK_BACK
@@ -59,6 +59,7 @@ from foldertune.protocol.files import (
     MAX_REPORTS,
     SAFE,
     BrokenFile,
+    NotOurs,
     append_line,
     is_there,
     read_bytes,
@@ -67,9 +68,19 @@ from foldertune.protocol.files import (
     write_whole,
 )
 from foldertune.protocol.folder import Claim, Folder, LeaseLost
-from foldertune.protocol.leases import DEFAULT_LEASE, SHORTEST_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
-from foldertune.protocol.names import LAST_ATTEMPT, TrialName, host_name, new_owner, own_host, temporary_name, writer_of
+from foldertune.protocol.hosts import host_name, own_host
+from foldertune.protocol.leases import (
+    DEFAULT_LEASE,
+    LONGEST_DOUBT,
+    SHORTEST_LEASE,
+    SIGNS_PER_LEASE,
+    Heartbeat,
+    Leases,
+    Leftovers,
+)
+from foldertune.protocol.names import LAST_ATTEMPT, TrialName, new_owner, temporary_name, writer_of
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
+from foldertune.protocol.rights import is_anothers, lack_of_access, lack_of_rights, make_directory, share
 from foldertune.protocol.trial import (
     SECONDS,
     YEAR,
@@ -86,6 +97,7 @@ from foldertune.text import printable
 __all__ = [
     "DEFAULT_LEASE",
     "LAST_ATTEMPT",
+    "LONGEST_DOUBT",
     "MAX_BYTES",
     "MAX_CHECKPOINT",
     "MAX_LOOK_BACK",
@@ -102,6 +114,7 @@ __all__ = [
     "LeaseLost",
     "Leases",
     "Leftovers",
+    "NotOurs",
     "Record",
     "Trial",
     "TrialName",
@@ -110,7 +123,11 @@ __all__ = [
     "has_died",
     "host_name",
     "identify_process",
+    "is_anothers",
     "is_there",
+    "lack_of_access",
+    "lack_of_rights",
+    "make_directory",
     "new_owner",
     "own_host",
     "owner_has_died",
@@ -120,6 +137,7 @@ __all__ = [
     "read_object",
     "read_records",
     "read_tail",
+    "share",
     "sync",
     "temporary_name",
     "to_line",

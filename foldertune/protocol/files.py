@@ -18,6 +18,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from foldertune.errors import UserError
 from foldertune.protocol.names import temporary_name
+from foldertune.protocol.rights import is_anothers, lack_of_access, share
 
 MAX_BYTES = 16 * 2**20  # of a trial's file that are read; workers stay far below: see `MAX_REPORTS`
 MAX_REPORTS = MAX_BYTES // 2  # the size of a trial's file up to which reports are added to it
@@ -39,6 +40,10 @@ T = TypeVar("T")
 
 class BrokenFile(UserError):
     """A file does not hold what its name promises. The message gives the path, what is wrong and the remedy."""
+
+
+class NotOurs(BrokenFile):
+    """A file belongs to another user, who does not let us read or write it. The message says what to ask for."""
 
 
 def again_if_stale(action: Callable[P, T]) -> Callable[P, T]:
@@ -108,7 +113,8 @@ def read_bytes(
 
     Of a larger file whose last line begins with one of the `last_words`, the first and the last lines. Otherwise, and
     if it is not a regular file, this raises BrokenFile; OSError if it can't be read. If the file `is_ours` to write
-    into, it must not have a second name either: that may be a file of somebody else's, outside the folder.
+    into, it must not have a second name either: that may be a file of somebody else's, outside the folder. Raises
+    NotOurs if it is another user's, and we may not read it, or not write into it.
     """
     limit = limit or MAX_BYTES
     try:
@@ -117,6 +123,8 @@ def read_bytes(
         error.filename = path
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise BrokenFile(f"{path}: not a regular file") from None
+        if isinstance(error, PermissionError) and (lack := lack_of_access(path)):
+            raise NotOurs(lack) from None
         # If we have all rights in the directory, it is only this file that we may not read.
         if error.errno == errno.EACCES and os.access(os.path.dirname(path), os.R_OK | os.W_OK | os.X_OK):
             raise BrokenFile(f"{path}: can't be read ({error.strerror})") from None
@@ -125,6 +133,8 @@ def read_bytes(
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise BrokenFile(f"{path}: not a regular file")
+        if is_ours and is_anothers(status) and (lack := lack_of_access(path)):
+            raise NotOurs(lack)
         if is_ours and status.st_nlink > 1:
             raise BrokenFile(f"{path}: has a second name (a hard link), so nothing is written into it")
         if status.st_size > limit:
@@ -184,6 +194,7 @@ def append_data(path: str, data: bytes, inside: int | None = None) -> None:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EEXIST, "is not a regular file; move it away", path)
+        share(descriptor, os.path.dirname(path))
         write_all(descriptor, data)
     finally:
         os.close(descriptor)
@@ -209,6 +220,7 @@ def write_whole(path: Path | str, data: bytes, *, sync: bool = False, inside: in
     try:
         descriptor = _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, inside)
         try:
+            share(descriptor, folder)
             write_all(descriptor, data)
             if sync:
                 os.fsync(descriptor)

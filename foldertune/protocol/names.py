@@ -6,10 +6,10 @@ import functools
 import os
 import random
 import re
-import socket
 from dataclasses import dataclass
 
-MAX_HOST = 40  # characters of a host name that go into a file name
+from foldertune.protocol.hosts import LETTERS, MARK, own_host, own_place
+
 MAX_STEM = 120  # bytes of a file's name that go into its temporary name
 
 _TRIAL = re.compile(r"trial-(\d{5,12})-(\d{1,9})\.jsonl(?:\.([A-Za-z0-9_-]+)\.(taken)|\.(done|seen|lost))?", re.ASCII)
@@ -63,15 +63,15 @@ class TrialName:
 
 
 def new_owner() -> str:
-    """A token that no other process has: host-pid-random."""
-    letters = "".join(random.SystemRandom().choices("abcdefghijkmnpqrstuvwxyz23456789", k=4))
-    return f"{own_host()}-{os.getpid()}-{letters}"
+    """A token that no other process has: host-pid-random. The first letters of the last part mark the place."""
+    letters = "".join(random.SystemRandom().choices(LETTERS, k=4))
+    return f"{own_host()}-{os.getpid()}-{own_place()}{letters}"
 
 
 def temporary_name(name: str) -> str:
     """The temporary name of a file while this process writes it: `.NAME.HOST-PID-RANDOM.tmp`."""
     stem = name.encode(errors="surrogateescape")[:MAX_STEM].decode(errors="ignore")
-    return f".{stem}.{own_host()}-{os.getpid()}-{random.getrandbits(32):08x}.tmp"
+    return f".{stem}.{own_host()}-{os.getpid()}-{own_place()}{random.getrandbits(32):08x}.tmp"
 
 
 def writer_of(text: str) -> str | None:
@@ -86,18 +86,16 @@ def written_name(text: str) -> str | None:
     return match[1] if match and _WRITTEN.fullmatch(match[1]) else None
 
 
-def split_owner(token: str) -> tuple[str, int | None]:
-    """Host and pid in a token; the pid is None if the token is not of the form host-pid-random."""
-    host, _, pid = token.rpartition("-")[0].rpartition("-")
-    return host, int(pid) if pid.isdecimal() and pid.isascii() and 0 < int(pid) < 2**31 else None
+def is_here(token: str) -> bool:
+    """Does the process with this token run on this host, in this boot and pid namespace, or did it?
+
+    Also False for tokens of versions that did not mark the place.
+    """
+    before, _, last = token.rpartition("-")
+    return (before.rpartition("-")[0], last[:MARK]) == (own_host(), own_place()) and len(last) > MARK
 
 
-def own_host() -> str:
-    """This machine's name, as tokens spell it."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", host_name())[:MAX_HOST] or "host"
-
-
-@functools.cache
-def host_name() -> str:
-    """This machine's name, without its domain."""
-    return socket.gethostname().split(".")[0]
+def pid_of(token: str) -> int | None:
+    """The process number in a token; None if the token is not of the form host-pid-random."""
+    pid = token.rpartition("-")[0].rpartition("-")[2]
+    return int(pid) if pid.isdecimal() and pid.isascii() and 0 < int(pid) < 2**31 else None

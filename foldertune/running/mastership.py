@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from foldertune.errors import StudyError, UserError
-from foldertune.protocol import Folder, host_name, utc_now, write_whole
+from foldertune.protocol import Folder, host_name, make_directory, share, utc_now, write_whole
 from foldertune.study import Study, differences
 from foldertune.study_file import study_from_record
 
@@ -25,7 +25,7 @@ def only_master(logs: Path) -> Iterator[None]:
     if Folder(logs).is_kept():
         raise UserError(f"{logs}: is a finished study in its small form; search in another folder (--logs)")
     try:
-        logs.mkdir(parents=True, exist_ok=True)
+        make_directory(logs)
     except FileExistsError:
         raise UserError(f"--logs {logs}: is not a directory") from None
     lock, holder = FileLock(logs / LOCK, timeout=0), logs / HOLDER
@@ -36,6 +36,8 @@ def only_master(logs: Path) -> Iterator[None]:
     except NotImplementedError:
         print(f"{logs}: this filesystem has no locks; make sure that no other master runs here", file=sys.stderr)
     try:
+        with open(lock.lock_file) as file:
+            share(file.fileno(), str(logs))
         who = {"pid": os.getpid(), "host": host_name(), "since": utc_now()}
         write_whole(holder, json.dumps(who).encode())
         yield

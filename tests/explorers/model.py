@@ -265,7 +265,9 @@ class System:
 
 
 def _status(inode: int, size: int) -> Any:
-    return SimpleNamespace(st_mode=stat.S_IFREG, st_ino=inode, st_size=size, st_mtime_ns=0, st_nlink=1)
+    return SimpleNamespace(
+        st_mode=stat.S_IFREG, st_ino=inode, st_size=size, st_mtime_ns=0, st_nlink=1, st_uid=os.geteuid()
+    )
 
 
 class Place(PurePosixPath):
@@ -342,7 +344,7 @@ class ModelWatch(watch_module.Watch):
 
     def __init__(self, folder: Folder, lease: float) -> None:
         super().__init__(folder, lease)
-        self.leases = Oracle()
+        self.leases = self._absent = Oracle()
 
     def is_in_doubt(self, name: TrialName) -> bool:
         """At the first glance, yes; at the second, no."""
@@ -352,9 +354,8 @@ class ModelWatch(watch_module.Watch):
         return False
 
     def absences(self, numbers: Iterable[int]) -> dict[int, float]:
-        absences = super().absences(numbers)
-        vanished = [number for number in absences if system().choose("vanished", number)]
-        return {**absences, **dict.fromkeys(vanished, math.inf)}  # for longer than a lease
+        vanished = {number: system().choose("vanished", number) for number in numbers}  # for longer than a lease?
+        return {number: math.inf if is_vanished else 0.0 for number, is_vanished in vanished.items()}
 
 
 class ModelLeftovers(leases.Leftovers):
@@ -375,6 +376,9 @@ class Oracle:
 
     def is_new(self, name: TrialName) -> bool:
         return False
+
+    def forget(self, name: TrialName) -> None:
+        pass
 
     def silence(self, name: TrialName, signature: tuple[int, ...]) -> float:
         return math.inf if system().choose("expired", name.owner) else 0.0
@@ -401,6 +405,8 @@ def stand_ins() -> Iterator[None]:
             *((module, "os", None) for module in ON_DISK),
             (folder_module, "Path", Place),
             (folder_module, "A_MOMENT", 0.0),
+            (folder_module, "make_directory", lambda path: None),  # all are there
+            (files, "share", lambda descriptor, directory: None),
             (folder_module, "random", in_order),
             (names, "random", in_order),
             (folder_module, "utc_now", lambda: "now"),

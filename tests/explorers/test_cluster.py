@@ -140,3 +140,18 @@ def test_the_file_server_restarts(hosts, cluster):
     cluster("restart")
     finish_all(hosts, 8)
     assert not first.names("lost")
+
+
+def test_the_file_server_is_away_for_longer_than_the_lease(hosts, cluster):
+    """Nobody can give a sign of life, and each of the twelve workers comes back at another time."""
+    first, second, third = hosts
+    first.master(first.study(trials=60, objective="slow"), "--lease", LEASE)
+    met = set()
+    for number in range(12):
+        (second, third)[number % 2].worker("slow")
+    wait_for(lambda: met.update(n.owner for n in first.names("taken")) or len(met) == 12, "all workers to train")
+    cluster("stop")
+    time.sleep(2 * LEASE)
+    cluster("start")
+    said = finish_all(hosts, 60)
+    assert not first.names("lost") and not any("no longer ours" in text for text in said)

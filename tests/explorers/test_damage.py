@@ -6,7 +6,15 @@ import pytest
 
 from tests.explorers import damage
 
-SEEDS = [("fresh", 9), ("running", 21), ("complete", 5), ("kept", 0), ("kept", 4), ("live", 9), ("live", 11)]  # each found a fault
+SEEDS = [
+    ("fresh", 9),
+    ("running", 21),
+    ("complete", 5),
+    ("kept", 0),
+    ("kept", 4),
+    ("live", 9),
+    ("live", 11),
+]  # each found a fault
 
 
 @pytest.fixture(scope="module")
