@@ -310,11 +310,12 @@ class Folder:
         """One worker's share of the pending trials, drawn at random: so two workers seldom try the same one.
 
         Trials that already bear the worker's own token come first: it claimed them while the folder was in trouble,
-        and could not see that the claim had succeeded.
+        and could not see that the claim had succeeded. A trial beside whose file a `.done` stands is the master's.
         """
         texts = self._list()
+        done = {text.removesuffix(".done") for text in texts if text.endswith(".done")}
         own = [text for text in texts if text.endswith(f".{owner}.taken")]
-        pending = [text for text in texts if text.endswith(".jsonl")]
+        pending = [text for text in texts if text.endswith(".jsonl") and text not in done]
         share = math.ceil(len(pending) / (1 + sum(text.endswith(".taken") for text in texts)))
         names = map(TrialName.parse, own + random.sample(pending, share))  # parsed one by one, when asked for
         return (name for name in names if name is not None)
