@@ -137,6 +137,10 @@ class Folder:
                 continue
         return None
 
+    def study_file(self) -> Path:
+        """Where the study's definition stands, for an error to name it."""
+        return self.study_done if is_there(self.study_done) and not is_there(self.study) else self.study
+
     def write_results(self, table: str) -> None:
         """Replace results.csv. The master does this, and any reader that finds it gone."""
         data = table.encode(errors="backslashreplace")
@@ -147,8 +151,8 @@ class Folder:
             write_whole(self.results, data)
 
     def is_kept(self) -> bool:
-        """Is this the small form of a finished study, and not the folder of a search?"""
-        return self.kept.is_file() and not self.seen.exists()
+        """Is this the small form of a finished study, and not the folder of a search? Also if it can't be read."""
+        return is_there(self.kept) and not is_there(self.seen)
 
     def check_presence(self) -> None:
         """Raise OSError if the folder is away: then a missing name proves nothing."""
@@ -306,11 +310,12 @@ class Folder:
         """One worker's share of the pending trials, drawn at random: so two workers seldom try the same one.
 
         Trials that already bear the worker's own token come first: it claimed them while the folder was in trouble,
-        and could not see that the claim had succeeded.
+        and could not see that the claim had succeeded. A trial beside whose file a `.done` stands is the master's.
         """
         texts = self._list()
+        done = {text.removesuffix(".done") for text in texts if text.endswith(".done")}
         own = [text for text in texts if text.endswith(f".{owner}.taken")]
-        pending = [text for text in texts if text.endswith(".jsonl")]
+        pending = [text for text in texts if text.endswith(".jsonl") and text not in done]
         share = math.ceil(len(pending) / (1 + sum(text.endswith(".taken") for text in texts)))
         names = map(TrialName.parse, own + random.sample(pending, share))  # parsed one by one, when asked for
         return (name for name in names if name is not None)
