@@ -27,6 +27,14 @@ def slow(settings, report):
     return {"validation_error": settings["x"]}
 
 
+def held(settings, report):
+    """One epoch. On the upper half of x it lasts as long as there is a file $HOLD."""
+    report(epoch=1, validation_error=settings["x"])
+    while settings["x"] > 0.5 and os.path.exists(os.environ["HOLD"]):
+        time.sleep(0.1)
+    return {"validation_error": settings["x"]}
+
+
 def stuck(settings, report):
     """One endless epoch."""
     report(epoch=1, validation_error=1.0)

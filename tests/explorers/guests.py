@@ -156,7 +156,7 @@ class Guest:
             self.process = subprocess.Popen(
                 ["unshare", "--pid", "--fork", "--kill-child", "linux.uml", "ro", "quiet", *words],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, env={"PATH": PATH},
-                pass_fds=[theirs.fileno()], preexec_fn=_tie, start_new_session=True,
+                pass_fds=[theirs.fileno()], preexec_fn=_tie, start_new_session=True,  # noqa: PLW1509
             )  # fmt: skip
         theirs.close()
         self._line, self._numbers, self._is_up = ours, itertools.count(1), threading.Event()
@@ -200,6 +200,7 @@ class Guest:
         """Start a program in the checkout."""
         with self._lock:
             text = shlex.join(map(str, command))
+            assert "\n" not in text, "the serial line takes one line a program"
             program = Program(self, next(self._numbers), text)
             if self.process.poll() is not None:
                 program.end(-signal.SIGKILL, "")
@@ -257,14 +258,14 @@ class Network:
         self.clients = [Guest(self, SERVER + k, f"client{k}", "client") for k in range(1, clients + 1)]
 
     def __enter__(self) -> Network:
-        self.shared.mkdir()
+        self.shared.mkdir(parents=True)
         try:
             self._switch = subprocess.Popen(
                 ["uml_switch", "-unix", self.switch],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                preexec_fn=_tie,
+                preexec_fn=_tie,  # noqa: PLW1509
                 env={"PATH": PATH},
             )  # it ends with its stdin
             while not self.switch.exists():

@@ -15,12 +15,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from foldertune.protocol import TrialName
-from tests.conftest import ROOT, Bench, wait_for
-from tests.explorers.guests import PATIENCE, Guest, Network, Program, lack
+from tests.conftest import Bench, wait_for
+from tests.explorers.guests import Guest, Network, Program, lack
 
 # Every kind of mount that FILESYSTEMS names: what a person may find on a machine that is not their own.
 MOUNTS = {
@@ -31,11 +32,27 @@ MOUNTS = {
     "3": "vers=3,hard",
     "3 nolock": "vers=3,hard,nolock",
 }
-LEASE = 10  # seconds: an NFS client knows a file that changes for three to six
+MOUNT = "/run/mnt"
+TRIALS = 40
+ENDING = 300  # seconds that a search may go on after the last disturbance
+KILLED = (137, -9)  # exit codes of what was killed, alone or with its guest
+PAUSE = 0.3  # seconds between two looks
+T = TypeVar("T")
+LEASE = 15  # seconds: what an NFS client knows of a file that changes may be three old; the rest is for a slow machine
 CHECK = (
     "import sys; from pathlib import Path; from tests.conftest import Bench; from tests.explorers.crashes import check; "
-    "check(Bench(Path(sys.argv[1])), int(sys.argv[2]))"
+    "[check(Bench(Path(place)), int(sys.argv[1])) for place in sys.argv[2:]]"
 )
+
+
+def watch(condition: Callable[[], T], what: str) -> T:
+    """`wait_for`, with pauses: each look is a program in a guest."""
+
+    def look() -> T:
+        time.sleep(PAUSE)
+        return condition()
+
+    return wait_for(look, what)
 
 
 class Host(Bench):
@@ -50,7 +67,7 @@ class Host(Bench):
         guest.call("mkdir", "-p", place)
 
     def start(self, *command: object, **_: object) -> Program:
-        program = self.guest.start(sys.executable, *command)
+        program = self.guest.start("env", f"HOLD={self.guest.network.shared / 'hold'}", sys.executable, *command)
         self.processes.append(program)
         return program
 
@@ -74,6 +91,142 @@ class Host(Bench):
         files = self.guest.shell(f"grep -sl '^{{\"epoch\"' {pattern} || true").split()
         return [name for file in files if (name := TrialName.parse(Path(file).name)) is not None]
 
-    def check(self, trials: int) -> None:
-        """Each trial is counted once, with the right result, and nothing is left over: see crashes.py."""
-        self.guest.python("-c", CHECK, self.there, trials)
+
+def check(server: Guest, trials: int, *places: Path) -> None:
+    """Each trial is counted once, with the right result, and nothing is left over: see crashes.py."""
+    server.python("-c", CHECK, trials, *places)
+
+
+class Storm:
+    """One search that is disturbed at random, on folders of its own."""
+
+    def __init__(self, network: Network, kind: str, seed: int, kills: int) -> None:
+        self.network, self.kills, self.chance = network, kills, random.Random(f"{kind} {seed}")
+        folder = f"storm-{seed}"
+        self.hosts = [Host(client, f"{MOUNT}/{folder}") for client in network.clients]
+        self.disk = Path(f"/run/disk/share/{folder}")
+        self.study = self.hosts[0].study(TRIALS, "slow", seed)
+        self.done = Counter[str]()
+        self.master = self.start_master()
+        self.workers = [(host, host.worker("slow")) for host in (*self.hosts, *self.hosts, self.hosts[1])]
+        self.readers: list[tuple[Host, Program]] = []
+
+    def start_master(self) -> tuple[Host, Program]:
+        host = self.chance.choice(self.hosts)
+        return host, host.master(self.study, "--lease", LEASE, "--max-attempts", 1000)
+
+    def blow(self) -> None:
+        """Disturb the search, let it end, and check it."""
+        once = [self.crash_client, self.cut_client, self.crash_server]
+        steps = dict(zip(self.chance.sample(range(self.kills), len(once)), once, strict=True))
+        for step in range(self.kills):
+            time.sleep(self.chance.uniform(0.2, 1.5))
+            steps.get(step, self.kill)()
+            self.follow()
+        deadline = time.monotonic() + ENDING
+        while self.master[1].poll() != 0:
+            assert time.monotonic() < deadline, f"no end after {ENDING} s: {self.master[1].so_far()}"
+            time.sleep(PAUSE)
+            self.follow()
+        for host, program in (*self.workers, *self.readers):
+            host.finish(program)
+        check(self.network.server, TRIALS, self.disk)
+
+    def kill(self) -> None:
+        """kill -9 of a worker or the master."""
+        if self.chance.random() < 0.2:
+            what, (_, program) = "master", self.master
+        else:
+            what, (_, program) = "worker", self.chance.choice(self.workers)
+        if program.poll() is None:
+            program.kill()
+            program.wait()
+            self.done[f"{what} killed"] += 1
+
+    def crash_client(self) -> None:
+        """Kill a client with all its programs, and boot it again."""
+        client = self.chance.choice(self.network.clients)
+        client.crash()
+        client.boot()
+        client.ready()
+        self.done["client crashed"] += 1
+
+    def cut_client(self) -> None:
+        """Cut a client off for up to two leases."""
+        client = self.chance.choice(self.network.clients)
+        client.cut()
+        time.sleep(self.chance.uniform(1, 2 * LEASE))
+        client.join()
+        self.done["client cut off"] += 1
+
+    def crash_server(self) -> None:
+        """Kill the server, and boot it again after a while."""
+        self.network.server.crash()
+        time.sleep(self.chance.uniform(0, LEASE))
+        self.network.server.boot()
+        self.network.server.ready()
+        self.done["server crashed"] += 1
+
+    def follow(self) -> None:
+        """Start anew what has been killed, and readers when there is something to read."""
+        if self.master[1].returncode:
+            self.done["master refused"] += self.master[1].returncode not in KILLED
+            self.master = self.start_master()
+        self.workers = [
+            (host, host.worker("slow")) if program.returncode else (host, program) for host, program in self.workers
+        ]
+        if not self.readers and self.network.server.shell(f"ls {self.disk}/logs/seen || true").count(".seen"):
+            self.readers = [(host, host.reader(TRIALS)) for host in self.hosts]
+        self.readers = [
+            (host, host.reader(TRIALS)) if program.returncode in KILLED else (host, program)
+            for host, program in self.readers
+        ]
+
+    def story(self) -> str:
+        """What was done, and what it cost."""
+        lost = self.network.server.shell(f"ls {self.disk}/logs/seen").count(".lost")
+        done = ", ".join(f"{count} × {what}" for what, count in sorted(self.done.items()) if count)
+        return f"{done}; {lost} attempts lost"
+
+
+def doctor_says(network: Network) -> str:
+    """The doctor's verdict, and what it finds bad."""
+    said = network.clients[0].python("-m", "foldertune", "doctor", "--logs", MOUNT, code=None).splitlines()
+    return "; ".join([line.strip() for line in said if line.startswith(("bad", "This folder"))])
+
+
+def main() -> int:
+    """Let storms blow. Returns 1 if any went wrong."""
+    if why := lack():
+        print(why, file=sys.stderr)
+        return 2
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="storms with each kind of mount (default: 1)")
+    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first seed (default: 0)")
+    parser.add_argument("--kills", type=int, default=30, metavar="N", help="disturbances in each (default: 30)")
+    parser.add_argument(
+        "--mounts", nargs="+", choices=MOUNTS, default=[*MOUNTS], metavar="KIND", help=", ".join(MOUNTS)
+    )
+    arguments = parser.parse_args()
+    wrong = 0
+    for kind in arguments.mounts:
+        with tempfile.TemporaryDirectory(prefix="nfs-") as path, Network(Path(path) / "guests") as network:
+            for client in network.clients:
+                client.mount(MOUNT, MOUNTS[kind])
+            print(f"{kind}: doctor: {doctor_says(network)}", flush=True)
+            for seed in range(arguments.first, arguments.first + arguments.seeds):
+                start, verdict = time.monotonic(), "right"
+                storm = Storm(network, kind, seed, arguments.kills)
+                try:
+                    storm.blow()
+                except AssertionError as error:
+                    wrong, verdict = wrong + 1, f"WRONG: {error}"
+                for host in storm.hosts:
+                    host.close()
+                took = time.monotonic() - start
+                print(f"{kind}, seed {seed}: {storm.story()}; {took:.0f} s; {verdict}", flush=True)
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
