@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -208,6 +209,7 @@ def main() -> int:
         "--mounts", nargs="+", choices=MOUNTS, default=[*MOUNTS], metavar="KIND", help=", ".join(MOUNTS)
     )
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no guest and no file is left
     wrong = 0
     for kind in arguments.mounts:
         with tempfile.TemporaryDirectory(prefix="nfs-") as path, Network(Path(path) / "guests") as network:
