@@ -65,7 +65,7 @@ def make_folder(path: Path, trials: int) -> Study:
     folder.write_study(study.to_record())
     for number in range(trials):
         write_whole(folder.locate(TrialName(number, 1, "seen")), story(study, number))
-    folder.complete_study()
+    folder.complete_study({})
     return study
 
 

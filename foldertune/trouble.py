@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
+
+FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two tries while the filesystem is in trouble
+T = TypeVar("T")
 
 
 class Trouble:
@@ -14,12 +18,26 @@ class Trouble:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
-        self._told: int | None = None
+        self._told: tuple[type[OSError], int | None] | None = None
+
+    def patiently(self, action: Callable[[], T], pause: Callable[[float], None]) -> T:
+        """Perform an action. While the filesystem is in trouble, say so once, and try again after each `pause`."""
+        wait = FIRST_RETRY
+        while True:
+            try:
+                value = action()
+            except OSError as error:
+                self.is_there(error)
+            else:
+                self.is_over()
+                return value
+            pause(wait)
+            wait = min(2 * wait, LONGEST_RETRY)
 
     def is_there(self, error: OSError) -> None:
         """Report an error, unless the last report was of the same kind."""
-        if error.errno != self._told:
-            self._told = error.errno
+        if self._told != (kind := (type(error), error.errno)):
+            self._told = kind
             self._say(f"the folder is in trouble: {error}; trying again until it works")
 
     def is_over(self) -> None:

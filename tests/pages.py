@@ -64,7 +64,7 @@ def write_grid(path, scenario, loss, seconds=lambda settings: 30.0, repeats=3, c
         result = {"validation_error": error, "training_loss": final, "diverged": bad}
         spent = seconds(settings)
         write_trial(folder, TrialName(k, 1, "seen"), settings, losses, result, start=k * 100, seconds=spent)
-    folder.complete_study()
+    folder.complete_study({})
     return path
 
 

@@ -28,7 +28,7 @@ from foldertune.errors import StudyError, UserError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices, limit_threads
-from foldertune.launch.search import ALL_FAILED, run
+from foldertune.launch.search import ALL_FAILED, run, start
 from foldertune.nesting import nest
 from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, printable
 from foldertune.reading.reader import Reader
@@ -192,7 +192,8 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
 
         workers: Launcher | None = None
         try:
-            master.take_stock(retry_failed=arguments.retry_failed)
+            if not start(master, signals, retry_failed=arguments.retry_failed):
+                return 128 + signals.number  # and leave results.csv as it is
             fault = Fault(folder, master.ledger)
             if not master.is_done() or folder.read_study() != study.to_record():
                 folder.write_study(study.to_record())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from foldertune.doctor.processes import together
 from foldertune.doctor.visit import Finding, Visit, scratch_in
+from foldertune.protocol import is_there
 
 LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "reiserfs"}
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "ceph", "lustre", "gpfs", "beegfs", "9p", "virtiofs", "afs", "orangefs"}
@@ -63,7 +64,7 @@ def check_folder(logs: Path) -> Iterator[Finding]:
     else:
         yield Finding("note", f"writable; {where if kind else 'its filesystem'} is unknown to this doctor")
     seen = logs / "seen"
-    if os.path.lexists(seen) and (seen.is_symlink() or not seen.is_dir() or os.path.ismount(seen)):
+    if is_there(seen) and (seen.is_symlink() or not seen.is_dir() or seen.is_mount()):
         yield Finding(
             "bad", "seen/ leads to another place", "replace it by a plain directory: files are renamed into it"
         )

@@ -23,6 +23,7 @@ from foldertune.protocol import (
     Folder,
     LeaseLost,
     TrialName,
+    is_there,
     new_owner,
     read_records,
     to_line,
@@ -157,7 +158,7 @@ def check_lines(visit: Visit) -> Iterator[Finding]:
         trouble.append("a line went into a file that was taken away")
     except LeaseLost:
         pass
-    if os.path.lexists(claim.path):
+    if is_there(claim.path):
         trouble.append("a file that was taken away came back under its old name")
     for what in filter(None, trouble):
         yield Finding("bad", what, "use a folder on another filesystem")

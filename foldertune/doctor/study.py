@@ -31,7 +31,7 @@ def check_master(visit: Visit) -> Iterator[Finding]:
         yield Finding("ok", f"{what}; only that machine can tell whether it still runs")
     elif _is_locked(lock):
         yield Finding("ok", f"{what}")
-    elif visit.logs.is_complete() or not visit.names():
+    elif not visit.names() or visit.logs.is_complete:
         yield Finding("ok", "none runs on this machine, and none is needed")
     else:
         yield Finding(
@@ -126,10 +126,11 @@ def check_study(visit: Visit) -> Iterator[Finding]:
         remedy = "put a good copy back, or use another --logs to start afresh"
         yield Finding("bad", "study.json is broken: no master can start", remedy)
         return
+    names = visit.names()
     if study is not None:
         name = printable(str(study.get("name", "")))
-        yield Finding("ok", f"{name}: complete" if visit.logs.is_complete() else name)
-    elif any(name.state != "pending" for name in (*visit.names(), *visit.logs.settled())):
+        yield Finding("ok", f"{name}: complete" if visit.logs.is_complete else name)
+    elif any(name.state != "pending" for name in (*names, *visit.logs.settled())):
         yield Finding("bad", "study.json is missing while trials are there", "put it back, or use another --logs")
     else:
         yield Finding("ok", "none yet: the first master writes it")

@@ -88,4 +88,4 @@ def describe_devices(devices: Sequence[str]) -> str:
 
 def mps_is_running() -> bool:
     """Is NVIDIA's Multi-Process Service running? Without it, processes on one GPU take turns of some milliseconds."""
-    return os.path.exists(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps") + "/control")
+    return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()

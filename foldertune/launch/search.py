@@ -14,6 +14,20 @@ NO_WORKER, ALL_FAILED = 1, 3  # exit codes
 SHORTEST_WAIT, LONGEST_WAIT, LOOKS_PER_LEASE = 0.01, 1.0, 20  # seconds between two looks at the folder
 
 
+def start(master: Master, signals: StopSignals, *, retry_failed: bool) -> bool:
+    """Have the master learn what has happened so far, once the folder works. False if a signal has come before."""
+
+    def pause(seconds: float) -> None:
+        if signals.wait(seconds):
+            raise InterruptedError
+
+    try:
+        Trouble(master.say).patiently(lambda: master.take_stock(retry_failed=retry_failed), pause)
+    except InterruptedError:
+        return False
+    return True
+
+
 def run(master: Master, workers: Launcher | None, fault: Fault, signals: StopSignals, show: Callable[[], None]) -> int:
     """Take one step after another, with longer pauses while nothing happens. Returns the exit code."""
     wait, trouble = SHORTEST_WAIT, Trouble(master.say)

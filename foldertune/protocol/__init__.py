@@ -60,6 +60,7 @@ from foldertune.protocol.files import (
     SAFE,
     BrokenFile,
     append_line,
+    is_there,
     read_bytes,
     read_tail,
     sync,
@@ -67,7 +68,7 @@ from foldertune.protocol.files import (
 )
 from foldertune.protocol.folder import Claim, Folder, LeaseLost
 from foldertune.protocol.leases import DEFAULT_LEASE, SHORTEST_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
-from foldertune.protocol.names import TrialName, host_name, new_owner, own_host, temporary_name, writer_of
+from foldertune.protocol.names import LAST_ATTEMPT, TrialName, host_name, new_owner, own_host, temporary_name, writer_of
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
 from foldertune.protocol.trial import (
     SECONDS,
@@ -84,6 +85,7 @@ from foldertune.text import printable
 
 __all__ = [
     "DEFAULT_LEASE",
+    "LAST_ATTEMPT",
     "MAX_BYTES",
     "MAX_CHECKPOINT",
     "MAX_LOOK_BACK",
@@ -108,6 +110,7 @@ __all__ = [
     "has_died",
     "host_name",
     "identify_process",
+    "is_there",
     "new_owner",
     "own_host",
     "owner_has_died",

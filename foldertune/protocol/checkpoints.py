@@ -13,18 +13,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import os
 import re
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from foldertune.protocol.files import BrokenFile, list_if_there, read_bytes, remove, write_whole
-from foldertune.protocol.names import TrialName
+from foldertune.protocol.files import BrokenFile, opened, read_bytes, remove, write_whole
+from foldertune.protocol.names import TrialName, written_name
 from foldertune.protocol.trial import Record, to_line
 
 MAX_CHECKPOINT = 2 * 2**30  # bytes
 MAX_LOOK_BACK = 100  # this many attempts are searched for a checkpoint
 
-_PATTERN = re.compile(r"\.?trial-(\d{5,12})-\d{1,9}\.checkpoint", re.ASCII)  # also of half-written ones
+_NAME = re.compile(r"trial-(\d{5,12})-\d{1,9}\.checkpoint", re.ASCII)
 
 
 def checkpoint_path(directory: Path, number: int, attempt: int) -> str:
@@ -32,7 +33,7 @@ def checkpoint_path(directory: Path, number: int, attempt: int) -> str:
     return f"{directory}/trial-{number:05d}-{attempt}.checkpoint"
 
 
-def save_checkpoint(path: str, origin: Record, data: bytes) -> None:
+def save_checkpoint(path: str, origin: Record, data: bytes, inside: int | None = None) -> None:
     """Write a checkpoint, whole and on stable storage. `origin` holds the settings and the study.
 
     Raises OSError, also if it is so large that it would never be read.
@@ -40,7 +41,7 @@ def save_checkpoint(path: str, origin: Record, data: bytes) -> None:
     head = to_line({**origin, **_seal(data)})
     if (size := len(head) + len(data)) > MAX_CHECKPOINT:
         raise OSError(errno.EFBIG, f"{size:,} bytes, more than the {MAX_CHECKPOINT:,} that a checkpoint may have", path)
-    write_whole(path, head + data, sync=True)
+    write_whole(path, head + data, sync=True, inside=inside)
 
 
 def load_checkpoints(directory: Path, name: TrialName, origin: Record) -> Iterator[tuple[str, bytes]]:
@@ -52,7 +53,8 @@ def load_checkpoints(directory: Path, name: TrialName, origin: Record) -> Iterat
     for attempt in range(name.attempt, max(name.attempt - MAX_LOOK_BACK, 0), -1):
         path = checkpoint_path(directory, name.number, attempt)
         with contextlib.suppress(OSError, BrokenFile):
-            head, _, data = read_bytes(path, MAX_CHECKPOINT).partition(b"\n")
+            with opened(directory) as inside:
+                head, _, data = read_bytes(path, MAX_CHECKPOINT, inside=inside).partition(b"\n")
             seal = _seal(data)
             if head + b"\n" in (to_line({**origin, **seal}), to_line({"settings": origin["settings"], **seal})):
                 yield path, data
@@ -60,10 +62,11 @@ def load_checkpoints(directory: Path, name: TrialName, origin: Record) -> Iterat
 
 def remove_checkpoints(directory: Path, numbers: Container[int]) -> None:
     """Remove the checkpoints of these trials, whole or half written: the trials are counted and need none."""
-    for text in list_if_there(directory):
-        match = _PATTERN.match(text)
-        if match and int(match[1]) in numbers:
-            remove(f"{directory}/{text}")
+    with contextlib.suppress(FileNotFoundError), opened(directory) as inside:
+        for text in os.listdir(inside):
+            match = _NAME.fullmatch(written_name(text) or text)
+            if match and int(match[1]) in numbers:
+                remove(f"{directory}/{text}", inside)
 
 
 def _seal(data: bytes) -> Record:

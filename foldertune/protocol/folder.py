@@ -25,27 +25,33 @@ import json
 import math
 import os
 import random
+import stat
 import time
 from collections.abc import Container, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
 from foldertune.nesting import nest
 from foldertune.protocol import checkpoints
 from foldertune.protocol.files import (
-    SAFE,
+    NOTHING,
     BrokenFile,
+    append_data,
     append_line,
+    is_there,
     list_if_there,
+    opened,
     remove,
     rename,
+    status_of,
     sync,
-    write_all,
     write_whole,
 )
-from foldertune.protocol.names import TrialName, writer_of
+from foldertune.protocol.names import LAST_ATTEMPT, TrialName, writer_of
 from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
 
+LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file that has moved: a cache may hide it
 A_MOMENT = 1.0  # seconds: nobody can have put a file by hand beside a trial that was claimed so shortly ago
 
 
@@ -58,12 +64,17 @@ class Folder:
 
     Every method raises OSError while the filesystem is in trouble, also when the whole folder is away (renamed,
     unmounted). The same call can then be made again later.
+
+    Attributes:
+        is_complete: had the study ended, by the last listing? Nobody asks for study.json by its name: it has become
+            study.json.done, and a client's cache may go on to answer the old name for as long as it is asked for.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.seen = self.path / "seen"
         self._path, self._seen = str(self.path), str(self.seen)  # every call needs one of them
+        self.is_complete = False
         self.checkpoints = self.path / "checkpoints"
         self.output = self.path / "output"
         self.out = self.path / "out"
@@ -100,15 +111,19 @@ class Folder:
     def read(self, name: TrialName, *, epochs: bool = True) -> Trial:
         """The trial in that file, with or without its `epochs`. Raises BrokenFile, or OSError if the file is gone."""
         path = self.locate(name)
-        return Trial.from_records(name, read_records(path, epochs=epochs), path)
+        with self._inside(name) as inside:
+            records = read_records(path, epochs=epochs, inside=inside)
+        return Trial.from_records(name, records, path)
 
     def has(self, name: TrialName) -> bool:
         """Is there a file (or anything else) with this name?"""
-        return os.path.lexists(self.locate(name))
+        with self._inside(name) as inside:
+            return is_there(self.locate(name), inside)
 
     def signature(self, name: TrialName) -> tuple[int, ...]:
         """A value that changes with every heartbeat of the file's owner. Raises OSError if the file is gone."""
-        return signature_of(self.locate(name))
+        with self._inside(name) as inside:
+            return signature_of(self.locate(name), inside)
 
     def read_study(self) -> Record | None:
         """The study's definition; None before a master has come. Raises BrokenFile."""
@@ -121,10 +136,6 @@ class Folder:
             with contextlib.suppress(OSError):  # and so will not go on to answer for a minute that nothing is there
                 os.listdir(directory)
         return None
-
-    def is_complete(self) -> bool:
-        """Has the study ended? Then waiting workers end, too."""
-        return self.study_done.exists() and not self.study.exists()
 
     def write_results(self, table: str) -> None:
         """Replace results.csv. The master does this, and any reader that finds it gone."""
@@ -141,28 +152,35 @@ class Folder:
 
     def check_presence(self) -> None:
         """Raise OSError if the folder is away: then a missing name proves nothing."""
-        os.stat(self.seen)
+        with opened(self.seen):
+            pass
 
     def check_parts(self) -> None:
         """Raise BrokenFile if a directory of the folder leads out of it or is none, or a directory is in the way."""
         for part in (self.seen, self.checkpoints, self.output, self.out, self.aside):
             if part.is_symlink() or (part.exists() and not part.is_dir()):
                 raise BrokenFile(f"{part}: is not a directory of this folder; move it away")
-        if os.path.lexists(self.study_done) and (self.study_done.is_symlink() or not self.study_done.is_file()):
+        if is_there(self.study_done) and (self.study_done.is_symlink() or not self.study_done.is_file()):
             raise BrokenFile(f"{self.study_done}: is not a file; move it away")
 
     def _list(self) -> list[str]:
         texts = os.listdir(self.path)
+        self.is_complete = self.study_done.name in texts and self.study.name not in texts
         if "seen" not in texts:  # an empty mount point, or a folder that no master has prepared yet
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.seen))
         return texts
 
     def _move(self, name: TrialName, target: TrialName) -> bool:
         """Change a trial's state. True if it is done, False if the name was gone. Raises OSError."""
-        if rename(self.locate(name), self.locate(target)):
-            return True
+        with self._inside(name) as source_in, self._inside(target) as target_in:
+            if rename(self.locate(name), self.locate(target), source_in, target_in):
+                return True
         self.check_presence()
         return False
+
+    def _inside(self, name: TrialName) -> AbstractContextManager[int | None]:
+        """A descriptor of `seen/` for the names there; None for those in the folder itself. See `files`."""
+        return opened(self._seen) if name.state in ("seen", "lost") else nullcontext()
 
     def make_way(self, target: TrialName, path: str) -> None:
         """Set aside what a person has put where the file at `path` goes: no rename replaces a file."""
@@ -221,11 +239,14 @@ class Folder:
         seen = name.to("seen")
         lines = to_line({"settings": nest(settings), "lost": list(lost)})
         lines += to_line({"error": lost[-1] if lost else "lost", "time": utc_now()})
-        write_whole(self.locate(seen), lines, sync=True)
+        with self._inside(seen) as inside:
+            write_whole(self.locate(seen), lines, sync=True, inside=inside)
         return seen
 
     def retry(self, name: TrialName) -> TrialName | None:
         """Count a failed trial no longer: its file becomes one more lost attempt. None if the file is gone."""
+        if name.attempt >= LAST_ATTEMPT:
+            return None
         lost = name.next_attempt().to("lost")
         while self.has(lost):  # a person put it there
             lost = lost.next_attempt().to("lost")
@@ -240,18 +261,23 @@ class Folder:
     def set_aside(self, path: str) -> None:
         """Move anything that is in the way to `aside/`. Nothing is overwritten."""
         self.aside.mkdir(exist_ok=True)
-        places = (self.aside / f"{os.path.basename(path)}.{number}" for number in itertools.count(1))
-        rename(path, str(next(place for place in places if not os.path.lexists(place))))
+        places = (f"{self.aside}/{os.path.basename(path)}.{number}" for number in itertools.count(1))
+        with opened(self.aside) as inside:
+            rename(path, next(place for place in places if not is_there(place, inside)), target_in=inside)
 
     def write_study(self, definition: Record) -> None:
         """Write study.json. A study that was complete is open again."""
-        if self.study_done.exists():
+        if is_there(self.study_done):
             rename(str(self.study_done), str(self.study))
         text = json.dumps(definition, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
         write_whole(self.study, text.encode(), sync=True)
 
-    def complete_study(self) -> None:
-        """Tell the workers that no more trials will come."""
+    def complete_study(self, definition: Record) -> None:
+        """Tell the workers that no more trials will come. Raises BrokenFile if something stands in the way."""
+        if not is_there(self.study):  # a person has moved it: without it there would be no mark of the end
+            self.write_study(definition)
+        if not stat.S_ISREG(status_of(self.study).st_mode):
+            raise BrokenFile(f"{self.study}: is not a file; move it away and start the master again")
         try:
             rename(str(self.study), str(self.study_done))
         except IsADirectoryError:
@@ -260,11 +286,13 @@ class Folder:
 
     def temporary_files(self, directory: Path) -> dict[str, str]:
         """Path -> writer of the temporary files in `directory`, including those of writers that died."""
-        return {f"{directory}/{text}": writer for text in os.listdir(directory) if (writer := writer_of(text))}
+        texts = list_if_there(directory) if directory != self.path else os.listdir(directory)
+        return {f"{directory}/{text}": writer for text in texts if (writer := writer_of(text))}
 
     def remove_temporary(self, path: str) -> None:
         """Remove a temporary file. Its writer must certainly be gone: see `Leftovers`."""
-        remove(path)
+        with opened(self.seen) if os.path.dirname(path) == self._seen else nullcontext() as inside:
+            remove(path, inside)
 
     def remove_checkpoints(self, numbers: Container[int]) -> None:
         """Remove the checkpoints of these trials, whole or half written: they are counted and need none."""
@@ -302,20 +330,20 @@ class Claim:
         self.name = name
         self.path = folder.locate(name)
         self._since = time.monotonic()
-        self.size = 0  # bytes of the file, when we wrote to it last
+        self.written = NOTHING  # the file, when we wrote to it last
         self._said_last_word = False
 
     def read(self) -> Trial:
-        """The trial to train. Raises BrokenFile."""
+        """The trial to train. Raises BrokenFile, also if what we append would be in another person's file, too."""
         try:
-            return self.folder.read(self.name)
+            return Trial.from_records(self.name, read_records(self.path, is_ours=True), self.path)
         except FileNotFoundError:
             self._gone()
 
     def append(self, record: Record, *, sync: bool = False) -> None:
         """Add a line to the story."""
         try:
-            self.size = append_line(self.path, to_line(record), self.size, sync=sync)
+            self.written = append_line(self.path, to_line(record), self.written, sync=sync)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
                 raise
@@ -347,15 +375,28 @@ class Claim:
         if self.folder._move(self.name, done):
             return
         # It is gone. Perhaps our own rename succeeded, and the master collected the file before the reply came.
-        with contextlib.suppress(FileNotFoundError, BrokenFile):
-            if self.folder.read(self.name.to("seen")).claim.get("claimed") == self.name.owner:
+        for pause in LOOKS_FOR_OURS:
+            time.sleep(pause)
+            if self._is_handed_in():
                 return
+            if self.folder.has(self.name.to("lost")):
+                break
         raise LeaseLost(self.path)
+
+    def _is_handed_in(self) -> bool:
+        """Is our file where a hand-in brings it?"""
+        for state in ("done", "seen"):
+            with contextlib.suppress(FileNotFoundError, BrokenFile):
+                if self.folder.read(self.name.to(state)).claim.get("claimed") == self.name.owner:
+                    return True
+        return False
 
     def give_back(self, reason: str) -> None:
         """Offer the trial to other workers at once, as the next attempt: this attempt's name never comes back."""
         with contextlib.suppress(OSError):  # the reason is for people; a full disk must not keep the trial here
             self.append({"given_back": reason, "time": utc_now()})
+        if self.name.attempt >= LAST_ATTEMPT:
+            return self.hand_in()
         after = self.name.next_attempt()
         self.folder.make_way(after, self.path)
         if not self.folder._move(self.name, after):
@@ -367,7 +408,8 @@ class Claim:
             os.lstat(self.path)
         except FileNotFoundError:
             self._gone()
-        checkpoints.save_checkpoint(self.folder.checkpoint(self.name), _origin(settings, study), data)
+        with opened(self.folder.checkpoints) as inside:
+            checkpoints.save_checkpoint(self.folder.checkpoint(self.name), _origin(settings, study), data, inside)
 
     @property
     def out(self) -> str:
@@ -375,17 +417,21 @@ class Claim:
         return f"{self.folder.out}/trial-{self.name.number:05d}"
 
     def make_out(self) -> None:
-        """Make that directory."""
-        os.makedirs(self.out, exist_ok=True)
+        """Make that directory. Raises BrokenFile if something else stands there."""
+        for path in (str(self.folder.out), self.out):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path)
+            try:
+                with opened(path):
+                    pass
+            except NotADirectoryError as error:
+                raise BrokenFile(f"{path}: {error.strerror}") from None
 
     def keep_output(self, data: bytes) -> None:
         """Add to the file that holds what the training prints. It is for people: nothing is ever read from it."""
         self.folder.output.mkdir(exist_ok=True)
-        descriptor = os.open(self.folder.output_of(self.name), os.O_WRONLY | os.O_APPEND | os.O_CREAT | SAFE, 0o666)
-        try:
-            write_all(descriptor, data)
-        finally:
-            os.close(descriptor)
+        with opened(self.folder.output) as inside:
+            append_data(str(self.folder.output_of(self.name)), data, inside)
 
     def load_checkpoints(self, settings: Record, study: Record | None = None) -> Iterator[tuple[str, bytes]]:
         """Path and contents of this trial's checkpoints with the same settings and study, the latest first."""
@@ -403,7 +449,7 @@ def _origin(settings: Record, study: Record | None) -> Record:
     return {"settings": settings, **of}
 
 
-def signature_of(path: str) -> tuple[int, ...]:
+def signature_of(path: str, inside: int | None = None) -> tuple[int, ...]:
     """A value that changes when the file is written or touched. Raises OSError if the file is gone."""
-    status = os.lstat(path)
+    status = status_of(path, inside)
     return status.st_ino, status.st_size, status.st_mtime_ns

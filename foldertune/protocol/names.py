@@ -13,7 +13,9 @@ MAX_HOST = 40  # characters of a host name that go into a file name
 MAX_STEM = 120  # bytes of a file's name that go into its temporary name
 
 _TRIAL = re.compile(r"trial-(\d{5,12})-(\d{1,9})\.jsonl(?:\.([A-Za-z0-9_-]+)\.(taken)|\.(done|seen|lost))?", re.ASCII)
-_TEMPORARY = re.compile(r"\..*\.([A-Za-z0-9_-]+)\.tmp", re.ASCII | re.DOTALL)
+_TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.tmp", re.ASCII)
+_WRITTEN = re.compile(r"(trial-|\.master[.-]|study\.json|results\.csv).*", re.ASCII)  # what is written in the folder
+LAST_ATTEMPT = 999_999_999  # the highest number of an attempt
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,15 @@ def temporary_name(name: str) -> str:
 
 
 def writer_of(text: str) -> str | None:
-    """The token of the process that writes this temporary file; None if `text` is not a temporary name."""
+    """The token of the process that writes this temporary file; None if `text` is no such name of ours."""
     match = _TEMPORARY.fullmatch(text)
-    return match[1] if match else None
+    return match[2] if match and _WRITTEN.fullmatch(match[1]) else None
+
+
+def written_name(text: str) -> str | None:
+    """The name that this temporary file will have; None if `text` is no such name of ours."""
+    match = _TEMPORARY.fullmatch(text)
+    return match[1] if match and _WRITTEN.fullmatch(match[1]) else None
 
 
 def split_owner(token: str) -> tuple[str, int | None]:

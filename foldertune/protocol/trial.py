@@ -61,7 +61,7 @@ class Trial:
                 trial.error = trial.traceback = trial.finished = None
             elif "given_back" in record and not is_epoch and trial.claim:
                 trial.claim = {**trial.claim, "until": record.get("time")}
-            elif trial.result is not None or trial.error is not None:
+            elif trial.is_over:
                 continue  # lines after the last word do not count either
             elif "epoch" in record:
                 trial.epochs.append(record)
@@ -73,11 +73,16 @@ class Trial:
                 trial.error, trial.finished = str(record["error"]), _text(record.get("time"))
                 trial.traceback = _text(record.get("traceback"))
         trial.is_verdict = trial.error is not None and not trial.claim
-        if name.state == "seen" and trial.result is None and trial.error is None:
+        if name.state == "seen" and not trial.is_over:
             raise BrokenFile(f"{path}: ends without a result")
         if trial.result is not None and SECONDS not in trial.result and (seconds := trial.seconds_at_work) is not None:
             trial.result[SECONDS] = seconds
         return trial
+
+    @property
+    def is_over(self) -> bool:
+        """Is there a last word, a result or an error?"""
+        return self.result is not None or self.error is not None
 
     @property
     def seconds_at_work(self) -> float | None:
@@ -167,15 +172,18 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def read_records(path: str, *, epochs: bool = True, limit: int | None = None) -> list[Record]:
+def read_records(
+    path: str, *, epochs: bool = True, limit: int | None = None, inside: int | None = None, is_ours: bool = False
+) -> list[Record]:
     """The lines of a file. A line without its newline does not exist: its writer died while writing it.
 
     Without `epochs`, lines that begin like an epoch's are skipped. Of a file with more than `limit` bytes only the
-    first and the last lines are read: there stand the settings and the result, which no size may cost. Raises
-    BrokenFile if a line is not a JSON object or so large a file ends without a result, OSError if it can't be read.
+    first and the last lines are read: there stand the settings and the result, which no size may cost. `inside` and
+    `is_ours`: see `files`. Raises BrokenFile if a line is not a JSON object or so large a file ends without a result,
+    OSError if it can't be read.
     """
-    records = []
-    for number, line in enumerate(read_bytes(path, limit, last_words=LAST_WORDS).split(b"\n")[:-1], start=1):
+    records, data = [], read_bytes(path, limit, last_words=LAST_WORDS, inside=inside, is_ours=is_ours)
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         if not epochs and line.startswith(b'{"epoch"'):
             continue
         try:

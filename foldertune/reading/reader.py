@@ -71,7 +71,7 @@ class Reader:
             complaints=[self._complaints[name] for name in sorted(self._complaints, key=_order)],
             listed=frozenset(name.number for name in names),
             pending=frozenset(name.number for name in names if name.state == "pending"),
-            complete=self.folder.is_complete(),
+            complete=self.folder.is_complete,
             met=list(self._met),
             heard=self._heard | {name: watched.last[2] / 1e9 for name, watched in self._in_hand.items()},
             outputs=self._outputs,

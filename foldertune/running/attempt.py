@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +42,7 @@ class Attempt:
         say: Callable[[str], None],
     ) -> None:
         self.claim, self.trial, self.saves_state = claim, trial, False
-        self.output = Output(claim)
+        self.output = Output(claim, say)
         self._metric, self._study, self._trainer, self._say = metric, study, trainer, say
         self._reports = Reports(claim, patiently, say)
         self._checkpoints = claim.load_checkpoints(trial.settings, study)
@@ -95,8 +94,8 @@ class Attempt:
 class Output:
     """Shows what a training prints, and keeps it in the folder, up to a limit."""
 
-    def __init__(self, claim: Claim) -> None:
-        self._claim = claim
+    def __init__(self, claim: Claim, say: Callable[[str], None]) -> None:
+        self._claim, self._say, self._told = claim, say, False
         self._unwritten, self._room, self._end = b"", MAX_OUTPUT - END_OF_OUTPUT, b""
         self._left_out = 0
         self._next_write = 0.0
@@ -122,6 +121,10 @@ class Output:
     def write(self) -> None:
         """Write it to the folder. If that fails, it is gone: output is no result."""
         if self._unwritten:
-            with contextlib.suppress(OSError):
+            try:
                 self._claim.keep_output(self._unwritten)
+            except OSError as error:
+                if not self._told:
+                    self._told = True
+                    self._say(f"what it prints is not kept: {error}")
             self._unwritten, self._next_write = b"", time.monotonic() + OUTPUT_EVERY

@@ -10,12 +10,11 @@ import os
 import re
 import shlex
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 from foldertune.errors import UserError, did_you_mean
 from foldertune.nesting import flatten
-from foldertune.protocol import Record, TrialName
+from foldertune.protocol import BrokenFile, Record, TrialName, read_bytes
 from foldertune.running.process import Process
 from foldertune.running.signals import SETTLE, StopSignals
 from foldertune.running.trainer import Trainer
@@ -132,7 +131,10 @@ class CommandTrainer(Trainer):
     def _read_result(self) -> Record:
         """What the result file holds."""
         try:
-            written = json.loads(Path(self._result_file).read_text(encoding="utf-8"))
+            written = json.loads(read_bytes(self._result_file))
+        except BrokenFile as error:  # not a file, or much too large
+            self._note(str(error))
+            return {}
         except (OSError, ValueError, RecursionError):
             return {}
         return written if isinstance(written, dict) else {}

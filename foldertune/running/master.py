@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from foldertune.protocol import BrokenFile, Folder, Record, Trial, TrialName
+from foldertune.protocol import LAST_ATTEMPT, BrokenFile, Folder, Record, Trial, TrialName
+from foldertune.running.housekeeping import Housekeeping
 from foldertune.running.ledger import Ledger
 from foldertune.running.results_file import ResultsFile
 from foldertune.running.supply import Supply
@@ -45,11 +46,11 @@ class Master:
     ) -> None:
         self.folder, self.study, self.say = folder, study, say
         self.lease, self.max_attempts, self.timeout = lease, max_attempts, timeout
-        self.ledger = Ledger()
+        self.ledger, self.watch = Ledger(), Watch(folder, lease)
         self.supply = Supply(study, self.ledger)
-        self.watch = Watch(folder, lease)
-        self.results_file = ResultsFile(folder)
+        self.results_file, self.housekeeping = ResultsFile(folder), Housekeeping(folder, lease, say)
         self.in_hand: list[TrialName] = []  # the last listing
+        self._told: int | None = None  # the last error of a single file
         self._next_check = 0.0  # of claims and absent trials, by our clock
 
     # ---- the state of the search
@@ -77,12 +78,17 @@ class Master:
     def take_stock(self, *, retry_failed: bool = False) -> None:
         """Learn from the folder what has happened so far, and repair what a killed master left unfinished.
 
+        Raises OSError while the folder is in trouble, or lacks what was counted once. Then call it again.
+
         Args:
             retry_failed: whether trials that have failed for good get their attempts back.
         """
-        self.watch.leftovers.remove()
+        self.ledger = Ledger()
+        self.supply = Supply(self.study, self.ledger)
+        self.housekeeping.begin()
         first = self.folder.names()
-        settled = sorted(self.folder.settled(), key=lambda name: (name.number, name.attempt))
+        found = self.results_file.complete(self.folder.settled())
+        settled = sorted(found, key=lambda name: (name.number, name.attempt))
         self.in_hand = list({*first, *self.folder.names()})  # a file that was moved meanwhile is in one of the listings
         for name in settled:
             if name.state == "seen":
@@ -107,7 +113,7 @@ class Master:
         try:
             if name.number in self.ledger.counted:
                 raise BrokenFile(f"{self.folder.locate(name)}: trial {name.number} is counted already")
-            self.count(self.folder.read(name))
+            self.count(self.watch.read_anew(name))
         except BrokenFile as error:
             self.say(f"set aside: {error}")
             self.folder.lose(name)
@@ -135,8 +141,7 @@ class Master:
             self._next_check = time.monotonic() + min(LONGEST_CHECK, self.lease / CHECKS_PER_LEASE)
             self.check_claims()
             self.check_absent()
-            self.folder.remove_checkpoints(self.supply.finished)
-            self.watch.leftovers.look()
+            self.housekeeping.look(self.supply.finished)
         self.follow_up()
         self.publish_ahead(collected=len(self.ledger.counted) - before[0])
         if self.results_file.is_due():
@@ -166,10 +171,17 @@ class Master:
     def collect(self) -> None:
         """Count the results that were handed in. Set aside files of trials that are counted already."""
         for name in self.in_hand:
-            if name.number in self.ledger.counted:
-                self.lose(name, f"surplus: trial {name.number} is counted already")
-            elif name.state == "done":
-                self.judge(name, "handed in without a result")
+            try:
+                if name.number in self.ledger.counted:
+                    self.lose(name, f"surplus: trial {name.number} is counted already")
+                elif name.state == "done":
+                    self.judge(name, "handed in without a result")
+            except NotADirectoryError:
+                raise
+            except OSError as error:  # such as EBUSY, because somebody has opened it: the others need not wait
+                if error.errno != self._told:
+                    self._told = error.errno
+                    self.say(f"trial {name.label}: can't be collected yet: {error}")
 
     def judge(self, name: TrialName, otherwise: str) -> None:
         """Count an attempt that has a result. Set aside one that has none; its trial is tried again."""
@@ -177,6 +189,8 @@ class Master:
             trial, reason = self.examine(name, otherwise)
         except OSError:
             return  # it was renamed since the listing, or can't be read just now
+        if name.state == "done" and (trial is None or not trial.is_over) and self.watch.is_in_doubt(name):
+            return
         if trial is None or reason:
             self.lose(name, reason, trial.settings if trial else None)
         elif seen := self.folder.collect(name):
@@ -189,7 +203,7 @@ class Master:
             trial = self.folder.read(name)
         except BrokenFile as error:
             return None, str(error)
-        if trial.result is None and trial.error is None:
+        if not trial.is_over:
             return trial, otherwise or trial.silence
         return trial, trial.shortcoming(self.study.metric) or ""
 
@@ -234,7 +248,8 @@ class Master:
             reasons = self.ledger.reasons.get(number, [])
             name = TrialName(number, loss.attempt)
             settings = loss.settings or self.supply.again(number)
-            if self.ledger.failures(number) >= self.max_attempts or settings is Answer.EXHAUSTED:
+            is_last = self.ledger.failures(number) >= self.max_attempts or loss.attempt >= LAST_ATTEMPT
+            if is_last or settings is Answer.EXHAUSTED:
                 known = settings if isinstance(settings, dict) else {}
                 self.count(self.folder.read(self.folder.record_failure(name, known, reasons)))
                 self.say(f"trial {number}: failed for good after {counted(len(reasons), 'attempt')}")
@@ -277,9 +292,8 @@ class Master:
         May be called again after an OSError.
         """
         self.write_results()
-        self.folder.remove_checkpoints(self.ledger.counted)
-        self.watch.leftovers.remove()  # also ours, if trouble with the folder interrupted a write
-        self.folder.complete_study()
+        self.housekeeping.end(self.ledger.counted)
+        self.folder.complete_study(self.study.to_record())
 
     def write_results(self) -> None:
         """Write results.csv now."""

@@ -38,7 +38,7 @@ class Reports:
     def add(self, record: Record) -> None:
         """Write a report, or leave it out. Raises LeaseLost."""
         self._number += 1
-        left = self._room - self._claim.size
+        left = self._room - self._claim.written.size
         while 1 < left <= self._free / 2:
             self._thin_out()
         if self._number % self._every or (left < ROOMY and len(to_line(record)) > left):

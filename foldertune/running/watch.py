@@ -1,4 +1,4 @@
-"""Notices workers that died or fell silent, trials with files that vanished, and temporary files left behind."""
+"""Notices workers that died or fell silent, files in doubt, and trials with files that vanished."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from foldertune.protocol import (
     BrokenFile,
     Folder,
     Leases,
-    Leftovers,
     Trial,
     TrialName,
     has_died,
     owner_has_died,
 )
 
+LONGEST_DOUBT, DOUBTS_PER_LEASE = 5.0, 4  # for how many seconds a file that lacks its end is opened anew; per lease
+
 
 class Watch:
-    """Watches claims, temporary files, and trials that no listing shows, by its own monotonic clock.
+    """Watches claims, files in doubt, and trials that no listing shows, by its own monotonic clock.
 
     Args:
         lease: seconds of silence after which a worker's trial is given to another.
@@ -27,9 +28,11 @@ class Watch:
 
     def __init__(self, folder: Folder, lease: float) -> None:
         self.folder, self.lease = folder, lease
-        self.leases, self.leftovers = Leases(lease), Leftovers(folder, lease)
+        self.leases = Leases(lease)
         self._claims: dict[TrialName, Trial] = {}
         self._absent: dict[int, float] = {}  # since when, by our clock
+        self._doubted: dict[TrialName, float] = {}  # since when
+        self._doubt, self._start = min(LONGEST_DOUBT, lease / DOUBTS_PER_LEASE), time.monotonic()
 
     def gone(self, taken: list[TrialName]) -> Iterator[tuple[TrialName, str]]:
         """The claims of workers that died (on this machine) or fell silent (anywhere), each with a reason in words."""
@@ -70,6 +73,24 @@ class Watch:
                 return None
             self._claims[name] = trial
         return self._claims[name]
+
+    def is_in_doubt(self, name: TrialName) -> bool:
+        """May what a file lacks be there after all? A client's cache may show what it was some seconds ago."""
+        now = time.monotonic()
+        return now - self._doubted.setdefault(name, now) < self._doubt
+
+    def read_anew(self, name: TrialName) -> Trial:
+        """The trial in a collected file. While we have just started, one that seems broken is opened again and again.
+
+        Raises BrokenFile, or OSError if the file is gone.
+        """
+        while True:
+            try:
+                return self.folder.read(name)
+            except BrokenFile:
+                if time.monotonic() - self._start > self._doubt:
+                    raise
+            time.sleep(self._doubt / 10)
 
     def absences(self, numbers: Iterable[int]) -> dict[int, float]:
         """The seconds for which each of these trials, missing from the last listing, has been absent."""

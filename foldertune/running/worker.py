@@ -25,6 +25,7 @@ from foldertune.protocol import (
     describe_owner,
     new_owner,
     printable,
+    utc_now,
 )
 from foldertune.running.attempt import Attempt
 from foldertune.running.process import PATIENCE
@@ -38,7 +39,6 @@ from foldertune.trouble import Trouble
 
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for work
 SAY_AFTER, SAY_AGAIN = 0.5, 60.0  # seconds without work; without a study we say it again, then after twice the time
-FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two tries while the filesystem is in trouble
 T = TypeVar("T")
 
 
@@ -112,7 +112,7 @@ class Worker:
                 raise Stopped
             if claim := self.patiently(self.try_to_claim):
                 return claim
-            if self.patiently(self.folder.is_complete):
+            if self.folder.is_complete:
                 return None
             idle = time.monotonic() - idle_since
             if self.idle_timeout is not None and idle > self.idle_timeout:
@@ -213,6 +213,9 @@ class Worker:
             self.patiently(lambda: claim.append(describe_owner(self.owner)))  # the training has begun meanwhile
             say(settings_in_a_line(trial.settings))
             last_word = self.follow(attempt, heartbeat)
+        except BrokenFile as error:  # something else stands where its files go
+            self.patiently(lambda: claim.append(describe_owner(self.owner)))
+            last_word = {"error": str(error), "time": utc_now()}
         finally:
             if "result" not in last_word:
                 self.trainer.end(min(self.grace, PATIENCE))
@@ -266,17 +269,7 @@ class Worker:
 
     def patiently(self, action: Callable[[], T]) -> T:
         """Perform an action; while the filesystem is in trouble, say so once and retry. Raises Stopped, LeaseLost."""
-        wait = FIRST_RETRY
-        while True:
-            try:
-                value = action()
-            except OSError as error:
-                self._trouble.is_there(error)
-            else:
-                self._trouble.is_over()
-                return value
-            self.pause(wait)
-            wait = min(2 * wait, LONGEST_RETRY)
+        return self._trouble.patiently(action, self.pause)
 
     def pause(self, seconds: float) -> None:
         """Wait. Raises Stopped when a signal comes."""

@@ -127,9 +127,6 @@ class Disk(NamedTuple):
         answer = None if names.pop(path, None) is not None else Failure(errno.ENOENT)
         return Disk(_sorted(names), self.files), answer
 
-    def lexists(self, path: str) -> tuple[Disk, bool]:
-        return self, path in dict(self.names)
-
     def status(self, path: str) -> tuple[Disk, Any]:
         inode = dict(self.names).get(path)
         return self, Failure(errno.ENOENT) if inode is None else (inode, len(self.files[inode].data))
@@ -182,7 +179,6 @@ class System:
         self.pending: Operation | None = None
         self.notes: list[Operation] = []  # what the process has come to believe since its last call
         self.path = SimpleNamespace(
-            lexists=lambda path: self._ask("lexists", str(path)),
             **{name: getattr(posixpath, name) for name in ("join", "split", "basename", "dirname")},
         )
         self._life, self._history, self._answered = life, history, 0
@@ -215,9 +211,14 @@ class System:
     def getpid(self) -> int:
         return self._life
 
-    def open(self, path: Any, flags: int, mode: int = 0o777) -> int:
-        self._open.append([self._ask("open", str(path), flags & (os.O_CREAT | os.O_EXCL)), None])
+    def open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        path = self._whole(path, dir_fd)  # of a directory: nothing replaces it here, so that is no step
+        inode = path if path in DIRECTORIES else self._ask("open", path, flags & (os.O_CREAT | os.O_EXCL))
+        self._open.append([inode, None])
         return len(self._open) - 1
+
+    def _whole(self, path: Any, dir_fd: int | None) -> str:
+        return str(path) if dir_fd is None else f"{self._open[dir_fd][0]}/{path}"
 
     def close(self, descriptor: int) -> None:
         pass
@@ -245,25 +246,26 @@ class System:
         inode = self._open[descriptor][0]
         return _status(inode, self._ask("size", inode))
 
-    def lstat(self, path: Any) -> Any:
-        if str(path) in DIRECTORIES:
+    def lstat(self, path: Any, *, dir_fd: int | None = None) -> Any:
+        path = self._whole(path, dir_fd)
+        if path in DIRECTORIES:
             return SimpleNamespace(st_mode=stat.S_IFDIR)
-        return _status(*self._ask("status", str(path)))
+        return _status(*self._ask("status", path))
 
     stat = lstat
 
-    def rename(self, source: Any, target: Any) -> None:
-        self._ask("rename", str(source), str(target))
+    def rename(self, source: Any, target: Any, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
+        self._ask("rename", self._whole(source, src_dir_fd), self._whole(target, dst_dir_fd))
 
-    def unlink(self, path: Any) -> None:
-        self._ask("unlink", str(path))
+    def unlink(self, path: Any, *, dir_fd: int | None = None) -> None:
+        self._ask("unlink", self._whole(path, dir_fd))
 
     def listdir(self, path: Any) -> list[str]:
-        return list(self._ask("listdir", str(path)))
+        return list(self._ask("listdir", self._open[path][0] if isinstance(path, int) else str(path)))
 
 
 def _status(inode: int, size: int) -> Any:
-    return SimpleNamespace(st_mode=stat.S_IFREG, st_ino=inode, st_size=size, st_mtime_ns=0)
+    return SimpleNamespace(st_mode=stat.S_IFREG, st_ino=inode, st_size=size, st_mtime_ns=0, st_nlink=1)
 
 
 class Place(PurePosixPath):
@@ -273,7 +275,7 @@ class Place(PurePosixPath):
         pass  # all are there
 
     def exists(self) -> bool:
-        return str(self) in DIRECTORIES or system().path.lexists(self)
+        return str(self) in DIRECTORIES or files.is_there(str(self))
 
 
 def system() -> System:
@@ -329,6 +331,7 @@ class ModelMaster(master_module.Master):
     def __init__(self, study: Study, max_attempts: int) -> None:
         super().__init__(Folder(LOGS), study, 0.0, max_attempts, say=lambda message: None)
         self.watch = ModelWatch(self.folder, 0.0)
+        self.housekeeping._leftovers = ModelLeftovers(self.folder, 0.0)
 
     def write_results(self) -> None:
         self.results_file.is_old = False
@@ -339,7 +342,14 @@ class ModelWatch(watch_module.Watch):
 
     def __init__(self, folder: Folder, lease: float) -> None:
         super().__init__(folder, lease)
-        self.leases, self.leftovers = Oracle(), ModelLeftovers(folder, 0.0)
+        self.leases = Oracle()
+
+    def is_in_doubt(self, name: TrialName) -> bool:
+        """At the first glance, yes; at the second, no."""
+        if self._doubted.pop(name, None) is None:
+            self._doubted[name] = 0.0
+            return True
+        return False
 
     def absences(self, numbers: Iterable[int]) -> dict[int, float]:
         absences = super().absences(numbers)
@@ -511,8 +521,8 @@ class Processes:
 
 def remembered(thing: Any) -> dict[str, Any]:
     """Everything that a master or a part of it knows, except what never changes."""
-    parts = (master_module.Supply, master_module.ResultsFile, watch_module.Watch)
-    fixed = ("folder", "study", "say", "strategy")
+    parts = (master_module.Supply, master_module.ResultsFile, watch_module.Watch, master_module.Housekeeping)
+    fixed = ("folder", "_folder", "study", "say", "_say", "strategy")
     known = {key: value for key, value in sorted(vars(thing).items()) if key not in fixed}
     return {key: remembered(value) if isinstance(value, parts) else value for key, value in known.items()}
 
@@ -950,8 +960,6 @@ def _describe(operation: Operation, answer: Any, notes: tuple[Operation, ...]) -
         text = f"lists {arguments[0]}: {', '.join(t for t in answer if TrialName.parse(t)) or 'no trials'}"
     else:
         text = " ".join([kind, *(_short(str(argument)) for argument in arguments[:1])])
-        if kind == "lexists":
-            text += ": yes" if answer else ": no"
     if isinstance(answer, Failure):
         text += f": {errno.errorcode[answer.errno]}"
     for note, *claim in notes:

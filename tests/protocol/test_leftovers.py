@@ -20,10 +20,10 @@ LEASE = 180.0
 STOP_BEFORE_RENAME = """
 import os, signal
 rename = os.rename
-def stop_and_rename(source, target):
+def stop_and_rename(source, target, **options):
     if str(target).endswith("results.csv"):
         os.kill(os.getpid(), signal.SIGSTOP)
-    rename(source, target)
+    rename(source, target, **options)
 os.rename = stop_and_rename
 """
 
@@ -142,9 +142,8 @@ def test_what_the_dead_and_we_ourselves_left_goes_at_once(folder, leftovers, pro
 
 
 @pytest.mark.parametrize("place", ["path", "seen"])
-@pytest.mark.parametrize("writer", ["another-1-0badcafe", "4711-0badcafe", "x"])
-def test_a_writer_elsewhere_has_a_lease_to_show_a_sign_of_life(folder, leftovers, clock, writer, place):
-    path = put(getattr(folder, place), writer)
+def test_a_writer_elsewhere_has_a_lease_to_show_a_sign_of_life(folder, leftovers, clock, place):
+    path = put(getattr(folder, place), "another-1-0badcafe")
     os.utime(path, (1, 1))  # what its time says does not matter
     leftovers.remove()
     watch(leftovers, clock, LEASE - 50)

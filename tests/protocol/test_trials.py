@@ -131,8 +131,8 @@ def test_eight_processes_race_and_each_trial_has_one_owner(folder, seed):
 def test_a_claim_whose_reply_was_lost_is_ours(folder, pending, monkeypatch, code):
     rename = os.rename
 
-    def lose_the_reply(source, target):
-        rename(source, target)
+    def lose_the_reply(source, target, **options):
+        rename(source, target, **options)
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "rename", lose_the_reply)
@@ -146,8 +146,8 @@ def test_a_hand_in_whose_reply_was_lost_may_be_collected_already(folder, pending
     claim = take(folder, pending)
     claim.append({"claimed": claim.name.owner})
 
-    def lose_the_reply(source, target):
-        rename(source, target)
+    def lose_the_reply(source, target, **options):
+        rename(source, target, **options)
         rename(target, folder.locate(pending.to("seen")))  # the master was quick
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
@@ -169,7 +169,7 @@ def test_a_trial_that_is_gone_is_not_claimed(folder):
 
 
 def test_trouble_in_a_rename_is_not_taken_for_a_lost_race(folder, pending, monkeypatch):
-    def fail(source, target):
+    def fail(source, target, **options):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "rename", fail)
@@ -234,7 +234,7 @@ def test_each_line_is_one_write_and_the_last_is_synced_before_done(folder, pendi
     claim = take(folder, pending)
     for name in ("write", "fsync", "rename"):
         real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, real=real, name=name: (calls.append(name), real(*a))[1])
+        monkeypatch.setattr(os, name, lambda *a, real=real, name=name, **o: (calls.append(name), real(*a, **o))[1])
     claim.append({"epoch": 1})
     claim.finish({"result": {"validation_error": 0.5}})
     assert calls == ["write", "write", "fsync", "rename"]

@@ -210,7 +210,7 @@ def test_what_came_out_stays_when_the_study_is_complete(bench, watch):
     terminal.wait_for("1 running")
     claim.finish({"result": {"validation_error": 0.125}, "time": "2026-01-01T01:00:00.000Z"})
     bench.folder.collect(claim.name.to("done"))
-    bench.folder.complete_study()
+    bench.folder.complete_study({})
     left = terminal.end(0)
     assert (
         "12 of 30 trials" in left and "complete" in left and "0.125 in trial 12" in left and "trial 10 failed" in left
@@ -278,7 +278,7 @@ def test_without_a_terminal_it_is_a_line_for_each_news(bench):
     under_way(bench)
     process = bench.start("-m", "foldertune", "status", "--watch", "--logs", bench.logs)
     assert "11 of 30 trials; 1 pending, 1 running" in process.stdout.readline()
-    bench.folder.complete_study()
+    bench.folder.complete_study({})
     said = bench.finish(process)
     assert said.count("\n") == 1 and "complete" in said and "\x1b" not in said
 

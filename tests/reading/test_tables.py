@@ -137,7 +137,7 @@ def test_watch_ends_with_the_study(bench):
     fill(bench, count=3)
     process = bench.start("-m", "foldertune", "status", "--watch", "--logs", bench.logs)
     assert "4 of 30" in process.stdout.readline()
-    bench.folder.complete_study()
+    bench.folder.complete_study({})
     assert "complete" in bench.finish(process)
 
 

@@ -1,0 +1,42 @@
+"""Removes what nobody needs any more: checkpoints of counted trials, and temporary files of writers that died."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+
+from foldertune.protocol import Folder, Leftovers
+
+
+class Housekeeping:
+    """Keeps the folder tidy.
+
+    Args:
+        lease: seconds of silence after which a writer on another machine counts as dead.
+        say: called once with a line about each directory that is not ours any more.
+    """
+
+    def __init__(self, folder: Folder, lease: float, say: Callable[[str], None]) -> None:
+        self._folder, self._leftovers, self._say = folder, Leftovers(folder, lease), say
+        self._told: set[str] = set()
+
+    def begin(self) -> None:
+        """Remove what an earlier master has left."""
+        self._leftovers.remove()
+
+    def look(self, finished: Container[int]) -> None:
+        """Remove the checkpoints of these trials, and temporary files whose writers have died."""
+        self._remove_checkpoints(finished)
+        self._leftovers.look()
+
+    def end(self, counted: Container[int]) -> None:
+        """Leave only what a finished study consists of."""
+        self._remove_checkpoints(counted)
+        self._leftovers.remove()  # also ours, if trouble with the folder interrupted a write
+
+    def _remove_checkpoints(self, numbers: Container[int]) -> None:
+        try:
+            self._folder.remove_checkpoints(numbers)
+        except NotADirectoryError as error:  # a link stands there: what it leads to is not ours
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                self._say(f"no checkpoint is removed: {error}")
