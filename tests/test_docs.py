@@ -12,13 +12,14 @@ import pytest
 
 from bench.training import to_markdown
 from foldertune.cli import COMMANDS
-from foldertune.protocol import TrialName
+from foldertune.protocol import DEFAULT_LEASE, TrialName
 from foldertune.shipped import STUDIES
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 SPEED = (ROOT / "docs" / "speed.md").read_text()
 OBJECTIVES = (ROOT / "docs" / "objectives.md").read_text()
+FILESYSTEMS = (ROOT / "docs" / "filesystems.md").read_text()
 
 
 DOCS = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -97,6 +98,18 @@ def test_links_and_pictures_are_there():
             assert target.startswith("http") or (path.parent / target).exists(), f"{path.name}: {target}"
     for name in ("CHANGELOG.md", "CONTRIBUTING.md", "LOG.md", "LICENSE"):
         assert (ROOT / name).read_text().strip()
+
+
+def test_each_filesystem_has_a_section_with_its_sources_and_a_lease():
+    table = re.findall(r"^\| \[.+?\]\(#(.+?)\) \|.*\| (\d+) s.* \|$", FILESYSTEMS, re.M)
+    sections = {}
+    for text in FILESYSTEMS.split("\n## ")[1:]:
+        title = text.partition("\n")[0].lower().replace(" ", "-")
+        sections[re.sub(r"[^\w-]", "", title)] = " ".join(text.split())
+    assert len(table) == 9
+    for anchor, lease in table:
+        assert int(lease) == DEFAULT_LEASE and f"**Lease**: {lease} s" in sections[anchor], anchor
+        assert "](http" in sections[anchor], anchor
 
 
 def test_the_example_of_a_command_works_as_it_stands(bench):

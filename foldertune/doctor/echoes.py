@@ -15,13 +15,14 @@ from pathlib import Path
 
 from foldertune.doctor.probes import COARSE, PATIENCE
 from foldertune.doctor.processes import processes
-from foldertune.doctor.visit import Finding, Visit, is_left_over, scratch_in
-from foldertune.protocol import BrokenFile, Claim, Folder, TrialName, new_owner
+from foldertune.doctor.visit import Finding, Visit, in_words, is_left_over, scratch_in
+from foldertune.protocol import LONGEST_DOUBT, BrokenFile, Claim, Folder, TrialName, new_owner
 from foldertune.shipped import command
 from foldertune.text import printable
 
 ANSWERING = 600.0  # seconds
-WAYS = ("name", "rename", "time", "line")  # the four ways in which a trial changes
+WAYS = ("name", "rename", "time", "line", "result")  # the ways in which a trial changes
+NOTABLE, OLD_NAMES = 0.1, 5.0  # seconds that an old name may stay unmentioned; the longest wait for it to go
 
 
 class Voice:
@@ -41,8 +42,10 @@ class Voice:
             before, deadline = os.lstat(self._claim.path).st_mtime_ns, time.monotonic() + COARSE
             while os.lstat(self._claim.path).st_mtime_ns == before and time.monotonic() < deadline:
                 self._claim.beat()  # where times are coarse, one heartbeat may change nothing
-        else:
+        elif way == "line":
             self._claim.append({"epoch": 1})
+        else:
+            self._claim.finish({"result": {}})
 
 
 class Ear:
@@ -51,6 +54,7 @@ class Ear:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self._time = 0
+        self._taken: TrialName | None = None
 
     def hears(self, way: str) -> bool:
         """Has the trial changed in this way? Ask in the order of WAYS."""
@@ -58,7 +62,9 @@ class Ear:
             names = self.folder.names()
             if way == "name" or not names:
                 return bool(names)
-            taken = next(name for name in names if name.state == "taken")
+            if way == "result":
+                return any(name.state == "done" and self.folder.read(name).is_over for name in names)
+            taken = self._taken = next(name for name in names if name.state == "taken")
             time_now = os.lstat(self.folder.locate(taken)).st_mtime_ns
             if way == "rename":
                 self._time = time_now
@@ -66,6 +72,13 @@ class Ear:
             return time_now != self._time if way == "time" else bool(self.folder.read(taken).epochs)
         except (OSError, BrokenFile, StopIteration):
             return False  # not yet, or in between
+
+    def old_name_stays(self) -> float:
+        """For how many seconds is the trial, which was handed in, still found under the name that it had before?"""
+        start = time.monotonic()
+        while self._taken and self.folder.has(self._taken) and time.monotonic() - start < OLD_NAMES:
+            time.sleep(0.01)
+        return time.monotonic() - start
 
 
 def echo(theirs: Folder, ours: Folder) -> Iterator[None]:
@@ -99,17 +112,25 @@ def check_visibility(visit: Visit) -> Iterator[Finding]:
         partners, silent = find_partners(visit)
         ears = {here: Ear(Folder(ours[0].path / "echo"))} | {host: Ear(folder) for host, folder in partners.items()}
         heard = converse(Voice(theirs[0]), ears)
+        old = max([ears[who].old_name_stays() for who in ears if len(heard[who]) == len(WAYS)], default=0.0)
     visit.far = len(visit.mounts) > 1 or bool(partners)
     for who, delays in heard.items():
         visit.delay = max([visit.delay, *delays.values()])
-        if len(delays) == len(WAYS):
+        if len(delays) == len(WAYS) and delays["result"] - delays["line"] < LONGEST_DOUBT:
             yield Finding("ok", f"{who}: {_in_one_unit(delays)}")
+        elif len(delays) == len(WAYS):
+            seconds = in_words(delays["result"])
+            remedy = "mount it with shorter caches: after so long, a master trains a finished trial again"
+            yield Finding("bad", f"{who} saw a trial handed in without its result for {seconds}", remedy)
         elif who in partners and not partners[who].path.is_dir():
             yield Finding("note", f"{who} has stopped answering", "try again")
         else:
             way = WAYS[len(delays)]
             remedy = "mount it with shorter caches (NFS: actimeo=3), or use another filesystem"
             yield Finding("bad", f"{who} did not see a changed {way} in {PATIENCE:g} s", remedy)
+    if old > NOTABLE:
+        how = f"for more than {OLD_NAMES:g} s" if old >= OLD_NAMES else f"for {in_words(old)}"
+        yield Finding("note", f"a renamed file is found under its old name {how}", "nothing: programs read listings")
     for host in silent:
         yield Finding(
             "note",

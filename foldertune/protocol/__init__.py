@@ -67,7 +67,15 @@ from foldertune.protocol.files import (
     write_whole,
 )
 from foldertune.protocol.folder import Claim, Folder, LeaseLost
-from foldertune.protocol.leases import DEFAULT_LEASE, SHORTEST_LEASE, SIGNS_PER_LEASE, Heartbeat, Leases, Leftovers
+from foldertune.protocol.leases import (
+    DEFAULT_LEASE,
+    LONGEST_DOUBT,
+    SHORTEST_LEASE,
+    SIGNS_PER_LEASE,
+    Heartbeat,
+    Leases,
+    Leftovers,
+)
 from foldertune.protocol.names import LAST_ATTEMPT, TrialName, host_name, new_owner, own_host, temporary_name, writer_of
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
 from foldertune.protocol.trial import (
@@ -86,6 +94,7 @@ from foldertune.text import printable
 __all__ = [
     "DEFAULT_LEASE",
     "LAST_ATTEMPT",
+    "LONGEST_DOUBT",
     "MAX_BYTES",
     "MAX_CHECKPOINT",
     "MAX_LOOK_BACK",

@@ -23,6 +23,7 @@ from foldertune.protocol.owners import is_here, is_own, owner_has_died
 DEFAULT_LEASE = 180.0  # seconds; NFS clients may cache a file's attributes for 60
 SHORTEST_LEASE = 1.0  # seconds; a shorter one would expire while a worker waits for its turn at the processor
 SIGNS_PER_LEASE = 12
+LONGEST_DOUBT = 5.0  # seconds: for so long a file that lacks its result is opened again; a cache may be old
 
 
 @dataclass

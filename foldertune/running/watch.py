@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from foldertune.protocol import (
     DEFAULT_LEASE,
+    LONGEST_DOUBT,
     BrokenFile,
     Folder,
     Leases,
@@ -16,7 +17,7 @@ from foldertune.protocol import (
     owner_has_died,
 )
 
-LONGEST_DOUBT, DOUBTS_PER_LEASE = 5.0, 4  # for how many seconds a file that lacks its end is opened anew; per lease
+DOUBTS_PER_LEASE = 4  # if the lease is short, files in doubt are opened again for a part of it
 
 
 class Watch:

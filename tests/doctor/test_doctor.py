@@ -109,9 +109,12 @@ def test_a_full_disk(bench, mounted):
 @pytest.mark.parametrize(
     ("code", "complaint"),
     [
-        ("def link(a, b): os.link(a, b); return True\nfolder.rename = link", "trials went to no process or to several"),
         (
-            "import shutil\ndef copy(a, b):\n"
+            "from foldertune.doctor import probes\nprobes.PATIENCE = 1.0\ndef link(a, b, *_): os.link(a, b); return True\nfolder.rename = link",
+            "trials went to no process or to several",
+        ),
+        (
+            "import shutil\ndef copy(a, b, *_):\n"
             "    try: shutil.copy(a, b); os.unlink(a)\n"
             "    except FileNotFoundError: return False\n"
             "    return True\n"
@@ -119,7 +122,7 @@ def test_a_full_disk(bench, mounted):
             "trials went to no process or to several",
         ),
         (
-            "def slow(path, data, sync=False):\n"
+            "def slow(path, data, sync=False, inside=None):\n"
             "    with open(path, 'wb') as file:\n"
             "        for part in (data[:9], data[9:]): file.write(part); file.flush(); time.sleep(1e-4)\n"
             "protocol.write_whole = folder.write_whole = slow",
@@ -130,6 +133,16 @@ def test_a_full_disk(bench, mounted):
             "did not change a file's time",
         ),
         (
+            "from foldertune.doctor import echoes\nechoes.LONGEST_DOUBT = 0.3\nread, first = folder.Folder.read, {}\n"
+            "def old(self, name, **o):\n"
+            "    trial = read(self, name, **o)\n"
+            "    now = time.monotonic()\n"
+            "    if name.state == 'done' and now - first.setdefault(self.path, now) < 0.5: trial.result = None\n"
+            "    return trial\n"
+            "folder.Folder.read = old",
+            "saw a trial handed in without its result for",
+        ),
+        (
             "import fcntl, errno\n"
             "def none(*_): raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))\n"
             "fcntl.flock = none",
@@ -137,7 +150,15 @@ def test_a_full_disk(bench, mounted):
         ),
         ("import fcntl\nfcntl.flock = lambda *_: None", None),
     ],
-    ids=["a link is no rename", "nor is copy and delete", "replace", "utime", "no locks", "locks that do not lock"],
+    ids=[
+        "a link is no rename",
+        "nor is copy and delete",
+        "replace",
+        "utime",
+        "old lengths",
+        "no locks",
+        "locks that do not lock",
+    ],
 )
 def test_a_filesystem_that_breaks_a_promise(bench, folder, tmp_path, code, complaint):
     """The broken promise is simulated in the doctor's own processes: not every machine can mount such a filesystem."""
@@ -156,6 +177,20 @@ def test_a_server_that_is_dead_or_a_lock_that_hangs(bench, folder, tmp_path):
     assert "a lock hangs" in said
 
 
+def test_old_names_are_told_and_do_no_harm(bench, folder, tmp_path):
+    """A client's cache goes on to answer the name that a file had."""
+    code = (
+        "has, first = folder.Folder.has, {}\n"
+        "def old(self, name):\n"
+        "    now = time.monotonic()\n"
+        "    cached = name.state == 'taken' and now - first.setdefault(name, now) < 0.5\n"
+        "    return cached or has(self, name)\n"
+        "folder.Folder.has = old"
+    )
+    said = examine(bench, env=broken(tmp_path, code))
+    assert "note a renamed file is found under its old name for" in said and USABLE in said
+
+
 def test_leftovers_are_named_with_their_remedy(bench, folder):
     logs = folder.path
     gone = subprocess.run(
@@ -164,7 +199,7 @@ def test_leftovers_are_named_with_their_remedy(bench, folder):
     ).stdout  # fmt: skip
     (logs / ".doctor-gone").mkdir()
     (logs / ".doctor-gone/who").write_text(gone)
-    (logs / ".trial-00001-1.jsonl.gpu07-1-2.tmp").touch()
+    (logs / ".trial-00001-1.jsonl.gpu07-1-0badcafe.tmp").touch()
     (logs / "trial-7.jsonl").touch()
     (logs / "trial-00008-1.jsonl").mkdir()
     (logs / "trial-00009-1.jsonl").symlink_to("/etc/passwd")
@@ -174,7 +209,7 @@ def test_leftovers_are_named_with_their_remedy(bench, folder):
     said = examine(bench, others=1)
     for part in (
         ".doctor-gone: left by a doctor that was killed → rm -r it",
-        ".trial-00001-1.jsonl.gpu07-1-2.tmp: half written → nothing",
+        ".trial-00001-1.jsonl.gpu07-1-0badcafe.tmp: half written → nothing",
         "trial-7.jsonl: is not a trial's name, so no worker takes it → mv it",
         "trial-00008-1.jsonl and 2 more: is not a plain file → move it away",
         "trial-00011-1.jsonl: broken or unreadable → nothing: the master",
