@@ -136,4 +136,5 @@ def test_the_server_crashes(searches, hold, network):
 def test_the_doctor_finds_it_fit(searches):
     host = searches[0].first
     doctor = host.start("-m", "foldertune", "doctor", "--logs", host.there)
-    assert "This folder can be used" in host.finish(doctor), doctor.output
+    doctor.wait()
+    assert "This folder can be used" in doctor.output, doctor.output
