@@ -3,6 +3,7 @@
     python -m bench.coordination                    in the temporary directory
     python -m bench.coordination --dir /shared/me   on the filesystem you want to use
     python -m bench.coordination --before ../old    another checkout, in the same turns
+    python -m tests.explorers.nfs --bench FILE      on NFS, between guests
 
 With 1 worker and with 8 it makes the same number of trials, each with four
 hyperparameters and one reported epoch: first with `master.py` and `worker.py`
@@ -33,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.cli import new_parser
+from foldertune.doctor.folder import mount_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "coordination.json"
@@ -131,6 +133,7 @@ def main() -> None:
         "--trials", type=int, default=4000, metavar="N", help="trials of each measurement (default: 4000)"
     )
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds (default: 3)")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FILE", help="where the raw figures go")
     arguments = parser.parse_args()
     versions = {library: version for library in ("optuna", "rustuna") if (version := version_of(library))}
     sides: dict[str, Callable[[Path, int, int], float]] = {"ours": time_ours}
@@ -148,6 +151,7 @@ def main() -> None:
                 rate = measure(directory, workers, arguments.trials)
                 rates.setdefault(f"{side}, {workers}", []).append(round(rate, 1))
                 print(f"{repeat + 1}: {side:6}  {workers} workers  {rate:8.0f} trials/s", flush=True)
+    filesystem = " ".join(mount_of(top))
     shutil.rmtree(top)
     print("\nmedian trials/s      1 worker   8 workers")
     medians = {key: statistics.median(values) for key, values in rates.items()}
@@ -161,14 +165,16 @@ def main() -> None:
     for side in list(sides)[1:]:
         print(f"ours / {side:11} {ratios[f'ours / {side}, 1']:10.2f}  {ratios[f'ours / {side}, 8']:10.2f}")
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    RESULTS.parent.mkdir(exist_ok=True)
+    arguments.out.parent.mkdir(exist_ok=True)
     record = {
         "command": "python -m bench.coordination",
         "trials": arguments.trials,
         "machine": machine,
+        "kernel": platform.release(),
+        "filesystem": filesystem,
         **versions,
     }
-    RESULTS.write_text(json.dumps({**record, "trials per second": rates, "ratio": ratios}, indent=1) + "\n")
+    arguments.out.write_text(json.dumps({**record, "trials per second": rates, "ratio": ratios}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

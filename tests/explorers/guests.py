@@ -47,11 +47,13 @@ PROGRAMS = {
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 NETWORK, SERVER = "10.79.0", 1  # addresses that only the guests see
 BOOTING, PATIENCE = 60.0, 120.0  # seconds; never a measure of speed
-MEMORY = "512M"
+MEMORY = "1G"  # of which only what is used is taken
 # A guest's kernel may know too little of this processor's registers to save those of AVX and later: see `_plain_registers`.
 WITHOUT_AVX = {
     "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-AVX_Fast_Unaligned_Load",
     "OPENSSL_ia32cap": "~0x1000000000000000:~0x20",
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3,X86_V4,AVX512_ICL,AVX512_SPR",
 }
 
 
@@ -181,6 +183,8 @@ class Guest:
     def _listen(self) -> None:
         with self._line, self._line.makefile("rb") as answers:
             for answer in answers:
+                if not answer.endswith(b"\n"):
+                    break  # killed in mid-word
                 number, *rest = answer.decode().split(" ")
                 if rest:
                     program = self._running.pop(int(number))

@@ -1,7 +1,8 @@
 """Searches on the kernel's own NFS, while workers, masters, clients and the server die and networks are cut.
 
     python -m tests.explorers.nfs                      one storm with each kind of mount
-    python -m tests.explorers.nfs --seeds 5 --mounts 3 nolock
+    python -m tests.explorers.nfs --seeds 5 --mounts 3 '3 nolock'
+    python -m tests.explorers.nfs --bench FILE         the cost of coordination there, the raw figures in FILE
 
 A storm is one search by workers of two clients. Each time every trial must be counted once, with the result of its own
 settings, as the server's own disk shows it; readers on both clients must never lose what they have shown.
@@ -34,7 +35,7 @@ MOUNTS = {
     "3 nolock": "vers=3,hard,nolock",
 }
 MOUNT = "/run/mnt"
-TRIALS = 40
+TRIALS, BENCH_TRIALS = 40, 200
 ENDING = 300  # seconds that a search may go on after the last disturbance
 KILLED = (137, -9)  # exit codes of what was killed, alone or with its guest
 PAUSE = 0.3  # seconds between two looks
@@ -190,6 +191,14 @@ class Storm:
         return f"{done}; {lost} attempts lost"
 
 
+def bench(network: Network, out: Path) -> None:
+    """Measure the cost of coordination by programs of one client: see bench/coordination.py."""
+    raw = network.shared / "figures.json"
+    options = ("--dir", MOUNT, "--trials", BENCH_TRIALS, "--out", raw)
+    print(network.clients[0].python("-m", "bench.coordination", *options, timeout=3600))
+    out.write_bytes(raw.read_bytes())
+
+
 def doctor_says(network: Network) -> str:
     """The doctor's verdict, and what it finds bad."""
     said = network.clients[0].python("-m", "foldertune", "doctor", "--logs", MOUNT, code=None).splitlines()
@@ -208,6 +217,7 @@ def main() -> int:
     parser.add_argument(
         "--mounts", nargs="+", choices=MOUNTS, default=[*MOUNTS], metavar="KIND", help=", ".join(MOUNTS)
     )
+    parser.add_argument("--bench", type=Path, metavar="FILE", help="no storms: measure the cost of coordination")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no guest and no file is left
     wrong = 0
@@ -215,6 +225,9 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="nfs-") as path, Network(Path(path) / "guests") as network:
             for client in network.clients:
                 client.mount(MOUNT, MOUNTS[kind])
+            if arguments.bench:
+                bench(network, arguments.bench)
+                return 0
             print(f"{kind}: doctor: {doctor_says(network)}", flush=True)
             for seed in range(arguments.first, arguments.first + arguments.seeds):
                 start, verdict = time.monotonic(), "right"
