@@ -35,7 +35,7 @@ MOUNTS = {
     "3 nolock": "vers=3,hard,nolock",
 }
 MOUNT = "/run/mnt"
-TRIALS, BENCH_TRIALS = 40, 200
+TRIALS, BENCH_TRIALS = 40, 100
 ENDING = 300  # seconds that a search may go on after the last disturbance
 KILLED = (137, -9)  # exit codes of what was killed, alone or with its guest
 PAUSE = 0.3  # seconds between two looks
