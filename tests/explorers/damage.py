@@ -203,7 +203,7 @@ def templates() -> Path:
     (place / "toy.toml").write_text(STUDY)
     study = load_study(str(place / "toy.toml"))
     said = place / "said"
-    folder = open_folder(place / "running", study)
+    folder = open_folder(Folder(place / "running"), study)
     folder.write_study(study.to_record())
     master = Master(folder, study, LEASE, 3, say=lambda text: None)
     master.step()
