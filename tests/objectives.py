@@ -79,7 +79,7 @@ def diverging(settings, report):
 
 def resumable(settings, report):
     """Ten epochs that can be resumed, in a few lines."""
-    began_at = report.resume(int) or 0
+    epoch = began_at = report.resume(int) or 0
     for epoch in range(began_at + 1, 11):
         time.sleep(0.1)
         report(epoch=epoch, validation_error=settings["x"])

@@ -142,6 +142,8 @@ class Storm:
         ):
             if names:
                 self.wrong.append(f"{len(names)} {what}: {', '.join(map(str, names[:3]))}…")
+        dropped = sum(path.read_text().count("no longer ours") for path in self.outputs)
+        self.done["trial dropped by a live worker"] += dropped  # an attempt more, and no result less
         for path in self.outputs:
             if "Traceback" in path.read_text():
                 self.wrong.append(f"{path.name}: {path.read_text()[-300:]}")
