@@ -133,7 +133,9 @@ def main() -> None:
         "--trials", type=int, default=4000, metavar="N", help="trials of each measurement (default: 4000)"
     )
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds (default: 3)")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FILE", help="where the raw figures go")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, metavar="FILE", help="where to write all (default: bench/results/…)"
+    )
     arguments = parser.parse_args()
     versions = {library: version for library in ("optuna", "rustuna") if (version := version_of(library))}
     sides: dict[str, Callable[[Path, int, int], float]] = {"ours": time_ours}
@@ -165,16 +167,16 @@ def main() -> None:
     for side in list(sides)[1:]:
         print(f"ours / {side:11} {ratios[f'ours / {side}, 1']:10.2f}  {ratios[f'ours / {side}, 8']:10.2f}")
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    arguments.out.parent.mkdir(exist_ok=True)
+    arguments.results.parent.mkdir(exist_ok=True)
     record = {
         "command": "python -m bench.coordination",
+        "filesystem": filesystem,
         "trials": arguments.trials,
         "machine": machine,
         "kernel": platform.release(),
-        "filesystem": filesystem,
         **versions,
     }
-    arguments.out.write_text(json.dumps({**record, "trials per second": rates, "ratio": ratios}, indent=1) + "\n")
+    arguments.results.write_text(json.dumps({**record, "trials per second": rates, "ratio": ratios}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

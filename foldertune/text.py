@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -41,6 +42,13 @@ def in_a_line(error: BaseException) -> str:
         text = ""
     kind = type(error).__name__
     return f"{kind}: {text}" if text else kind
+
+
+def short_names(hosts: Iterable[str]) -> dict[str, str]:
+    """What to call each host: the first part of its name, or all of it where several begin alike."""
+    names = set(hosts)
+    alike = Counter(name.split(".")[0] for name in names)
+    return {name: first if alike[first := name.split(".")[0]] == 1 and first else name for name in names}
 
 
 def ending(code: int) -> str:

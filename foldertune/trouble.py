@@ -14,10 +14,11 @@ class Trouble:
 
     Args:
         say: called with each message.
+        lack: says whom to ask for what if a right is missing; None if it doesn't know.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, say: Callable[[str], None], lack: Callable[[], str | None] = lambda: None) -> None:
+        self._say, self._lack = say, lack
         self._told: tuple[type[OSError], int | None] | None = None
 
     def patiently(self, action: Callable[[], T], pause: Callable[[float], None]) -> T:
@@ -38,7 +39,8 @@ class Trouble:
         """Report an error, unless the last report was of the same kind."""
         if self._told != (kind := (type(error), error.errno)):
             self._told = kind
-            self._say(f"the folder is in trouble: {error}; trying again until it works")
+            lack = self._lack() if isinstance(error, PermissionError) else None
+            self._say(f"the folder is in trouble: {lack or error}; trying again until it works")
 
     def is_over(self) -> None:
         """Report that the folder works again, if trouble was reported before."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from foldertune.protocol import Folder, TrialName
+from foldertune.protocol import Folder, TrialName, new_owner
 from foldertune.reading.reader import read_results
 from foldertune.rows import Row
 from foldertune.strategies import History, new_strategy
@@ -33,6 +33,11 @@ def pytest_sessionfinish(session, exitstatus):
     if os.environ.get("NOTHING_SKIPPED") and reporter and reporter.stats.get("skipped"):
         reporter.write_line("NOTHING_SKIPPED is set, and tests were skipped", red=True)
         session.exitstatus = 1
+
+
+def token_of(pid):
+    """The token of another process of this host."""
+    return new_owner().replace(f"-{os.getpid()}-", f"-{pid}-")
 
 
 class Bench:

@@ -9,9 +9,12 @@
 Without --workers it starts one worker per GPU, or one per core if there is
 none. You can stop it at any time (Ctrl-C, even kill -9). Start it again with
 the same command, and the search continues: its whole state is in the folder.
+A second master is refused, or waits with --standby until it can take over.
 
 If all trials fail in the same way, the search stops and shows where; the exit
 code is then 3. Repair the code, and continue with --retry-failed.
+
+Several users can work in one folder: let their group write it, chmod g+ws DIR.
 
 The results: `{results}`, and results.csv in the folder.
 """
@@ -19,18 +22,20 @@ The results: `{results}`, and results.csv in the folder.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TypeVar
 
 from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
 from foldertune.errors import StudyError, UserError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices, limit_threads
-from foldertune.launch.search import ALL_FAILED, run, start
+from foldertune.launch.search import ALL_FAILED, run
 from foldertune.nesting import nest
-from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, printable
+from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, LedFolder, printable
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import open_view
@@ -42,6 +47,7 @@ from foldertune.running.master import Master
 from foldertune.running.mastership import only_master, open_folder
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer
+from foldertune.running.waiting import Interrupted, once_reachable, outlast
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, shipped_studies
 from foldertune.space import Categorical
 from foldertune.strategies import load
@@ -49,6 +55,7 @@ from foldertune.study import Study
 from foldertune.trainer.objective import shipped_check
 
 LINES_OF_TRACEBACK = 8
+T = TypeVar("T")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,11 +92,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=whole_number(1), default=1, metavar="N", help="CPU threads of each worker (default: 1)"
     )
     add_checkpoint_every(group)
-    group = parser.add_argument_group("lost workers, failed trials")
+    group = parser.add_argument_group("lost workers, other masters, failed trials")
     group.add_argument(
         "--lease", type=seconds(), default=DEFAULT_LEASE, metavar="SECONDS",
-        help="give a worker's trial to another after this long without a heartbeat, at least 1 (default: %(default)g, "
-        "long enough for NFS caches)",
+        help="give a worker's trial to another after this long without a heartbeat, at least 1; after as long, another "
+        "master may follow this one (default: %(default)g, long enough for NFS caches)",
+    )  # fmt: skip
+    group.add_argument(
+        "--standby", action="store_true",
+        help="if another master leads, wait, and take over when it ends, dies or falls silent",
     )  # fmt: skip
     group.add_argument(
         "--max-attempts", type=whole_number(1), default=3, metavar="N",
@@ -121,8 +132,14 @@ def main(arguments: argparse.Namespace) -> int:
         require("exercise")
     if arguments.try_trial is not None:
         return try_first(study, arguments)
-    with only_master(arguments.logs):
-        return search(open_folder(arguments.logs, study), study, arguments)
+    logs, lease, say = arguments.logs, max(arguments.lease, SHORTEST_LEASE), partial(print, flush=True)
+    with contextlib.ExitStack() as stack:
+
+        def lead() -> LedFolder:
+            return stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say))
+
+        folder = once_reachable(logs, lead, say)
+        return search(once_reachable(logs, lambda: open_folder(folder, study), say), study, arguments)
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:
@@ -190,37 +207,47 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
         def read() -> Results:
             return reader.read(master.ledger.in_order())
 
+        def patiently(action: Callable[[], T]) -> T:
+            return outlast(folder, action, signals, view.say)
+
         workers: Launcher | None = None
         try:
-            if not start(master, signals, retry_failed=arguments.retry_failed):
-                return 128 + signals.number  # and leave results.csv as it is
+            patiently(lambda: master.take_stock(retry_failed=arguments.retry_failed))
             fault = Fault(folder, master.ledger)
-            if not master.is_done() or folder.read_study() != study.to_record():
-                folder.write_study(study.to_record())
+            patiently(lambda: open_study(master))
             if not master.is_done() and (workers := new_workers(folder, study, arguments, view.say)):
-                workers.start()
+                patiently(workers.start)
             code = run(master, workers, fault, signals, lambda: view.update(read))
             if signals.number:
                 view.say("stopping" + (": local workers give their trials back" if workers else ""))
+        except Interrupted:
+            return 128 + signals.number  # and leave results.csv as it is
         finally:
             if workers:
                 workers.stop(STOP_SECONDS)
-        try:
+
+        def end() -> Results:
             if code:
                 master.write_results()
             view.update(read, last=True)
-            results = read()
-        except OSError as error:
-            if not signals.number:
-                raise
-            view.say(f"the folder is in trouble: {error}")  # who is told to stop does not wait until it works
-            return code
+            return read()
+
+        try:
+            results = patiently(end)
+        except Interrupted:  # who is told to stop does not wait until it works
+            return 128 + signals.number
     print_best(folder, results)
     if code == ALL_FAILED:
         print_fault(fault, arguments)
     elif code:
         print(f"Not complete. Continue with: {command('master', *arguments.argv)}")
     return code
+
+
+def open_study(master: Master) -> None:
+    """Write study.json if there are trials to train, or if it says anything else."""
+    if not master.is_done() or master.folder.read_study() != master.study.to_record():
+        master.folder.write_study(master.study.to_record())
 
 
 def print_fault(fault: Fault, arguments: argparse.Namespace) -> None:

@@ -29,6 +29,7 @@ from foldertune.protocol import Folder, Heartbeat
 from foldertune.running.command import CommandTrainer
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer, Trainer
+from foldertune.running.waiting import Interrupted, outlast
 from foldertune.running.worker import Worker, say
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE
 from foldertune.trouble import Trouble
@@ -124,8 +125,9 @@ def supervise(arguments: argparse.Namespace) -> int:
         say("trials on one GPU take turns; with NVIDIA's MPS they run at once: nvidia-cuda-mps-control -d")
     folder = Folder(arguments.logs)
     workers = LocalWorkers(devices, arguments.argv, None, say)
-    workers.start()
     trouble = Trouble(say)
+    with contextlib.suppress(Interrupted):
+        outlast(folder, workers.start, signals, say)
     while not workers.all_gone and not signals.wait(0.1):
         try:
             workers.look_after(lambda: len(folder.settled()))

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from foldertune.doctor.echoes import check_visibility
 from foldertune.doctor.folder import check_folder, check_space
+from foldertune.doctor.people import check_people
 from foldertune.doctor.probes import (
     check_claims,
     check_hand_ins,
     check_lines,
-    check_locks,
+    check_masters,
     check_replacing,
     check_sync,
     check_times,
@@ -28,13 +29,14 @@ from foldertune.text import printable
 
 CHECKS: list[tuple[str, Callable[[Visit], Iterator[Finding]]]] = [
     ("space", check_space),
+    ("people", check_people),
     ("claims", check_claims),
     ("hand-ins", check_hand_ins),
     ("replacing", check_replacing),
     ("lines", check_lines),
     ("storage", check_sync),
     ("times", check_times),
-    ("locks", check_locks),
+    ("masters", check_masters),
     ("echo", check_visibility),
     ("study", check_study),
     ("master", check_master),

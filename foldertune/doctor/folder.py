@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from foldertune.doctor.processes import together
-from foldertune.doctor.visit import Finding, Visit, scratch_in
-from foldertune.protocol import is_there
+from foldertune.doctor.visit import Finding, Visit, lacking, scratch_in
+from foldertune.protocol import is_there, lack_of_rights
 
 LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "reiserfs"}
 NETWORK = {"nfs", "nfs4", "cifs", "smb3", "ceph", "lustre", "gpfs", "beegfs", "9p", "virtiofs", "afs", "orangefs"}
@@ -45,6 +45,11 @@ def check_folder(logs: Path) -> Iterator[Finding]:
         return
     except NotADirectoryError:
         yield Finding("bad", "it is not a directory", "choose another --logs")
+        return
+    except PermissionError:
+        if (lack := lack_of_rights(logs)) is None:
+            raise
+        yield lacking("bad", lack)
         return
     kind, device, _ = mount_of(logs)
     where = f"{kind} on {device}"

@@ -33,6 +33,12 @@ class Finding:
     remedy: str = ""
 
 
+def lacking(mark: str, lack: str, more: str = "") -> Finding:
+    """What `lack_of_rights` or `lack_of_access` says, as a finding with its remedy."""
+    what, _, remedy = lack.rpartition("; ask ")
+    return Finding(mark, f"{what}{more}", f"ask {remedy}")
+
+
 @dataclass
 class Visit:
     """The folder, the doctor's own folder inside it, and what earlier checks have measured."""

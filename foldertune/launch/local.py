@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -10,8 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from foldertune.protocol import SAFE
+from foldertune.errors import UserError
+from foldertune.protocol import SAFE, lack_of_access, share
 from foldertune.running.process import reap_orphans
 from foldertune.shipped import HOME
 from foldertune.text import ending
@@ -68,15 +71,16 @@ class LocalWorkers:
         ]
 
     def start(self) -> None:
-        """Start all workers."""
+        """Start all workers. May be called again after an OSError."""
         for slot in self._slots:
-            self._start(slot)
+            if slot.process is None:
+                self._start(slot)
 
     def _start(self, slot: _Slot) -> None:
         command = [*self._command, "--device", slot.device, "--trials-per-gpu", "1"]
         environment = {**os.environ, "TRIALS_PER_GPU": str(self.devices.count(slot.device))}
         with contextlib.ExitStack() as stack:
-            output = stack.enter_context(open(slot.log, "ab", opener=_open_safely)) if slot.log else None
+            output = stack.enter_context(_open_log(slot.log)) if slot.log else None
             # In its own session, a worker does not get the terminal's Ctrl-C: `stop` ends it in good order.
             slot.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment
@@ -134,6 +138,19 @@ class LocalWorkers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _open_log(path: Path) -> BinaryIO:
+    try:
+        file = open(path, "ab", opener=_open_safely)  # noqa: SIM115
+    except OSError as error:
+        if isinstance(error, PermissionError) and (lack := lack_of_access(str(path))):
+            raise UserError(f"{lack}, or move it away") from None
+        if error.errno in (errno.EISDIR, errno.ELOOP, errno.ENXIO):
+            raise UserError(f"{path}: is not a regular file; move it away") from None
+        raise
+    share(file.fileno(), str(path.parent))
+    return file
 
 
 def _open_safely(path: str, flags: int) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from foldertune.launch import Launcher
+from foldertune.protocol import lack_of_rights
 from foldertune.running.fault import Fault
 from foldertune.running.master import Master
 from foldertune.running.signals import StopSignals
@@ -14,23 +16,9 @@ NO_WORKER, ALL_FAILED = 1, 3  # exit codes
 SHORTEST_WAIT, LONGEST_WAIT, LOOKS_PER_LEASE = 0.01, 1.0, 20  # seconds between two looks at the folder
 
 
-def start(master: Master, signals: StopSignals, *, retry_failed: bool) -> bool:
-    """Have the master learn what has happened so far, once the folder works. False if a signal has come before."""
-
-    def pause(seconds: float) -> None:
-        if signals.wait(seconds):
-            raise InterruptedError
-
-    try:
-        Trouble(master.say).patiently(lambda: master.take_stock(retry_failed=retry_failed), pause)
-    except InterruptedError:
-        return False
-    return True
-
-
 def run(master: Master, workers: Launcher | None, fault: Fault, signals: StopSignals, show: Callable[[], None]) -> int:
     """Take one step after another, with longer pauses while nothing happens. Returns the exit code."""
-    wait, trouble = SHORTEST_WAIT, Trouble(master.say)
+    wait, trouble = SHORTEST_WAIT, Trouble(master.say, partial(lack_of_rights, master.folder.path))
     longest_wait = min(LONGEST_WAIT, master.lease / LOOKS_PER_LEASE)
     while not signals.wait(wait):
         moved = False

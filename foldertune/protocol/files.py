@@ -12,17 +12,19 @@ import errno
 import functools
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from foldertune.errors import UserError
 from foldertune.protocol.names import temporary_name
+from foldertune.protocol.rights import is_anothers, lack_of_access, share
 
 MAX_BYTES = 16 * 2**20  # of a trial's file that are read; workers stay far below: see `MAX_REPORTS`
 MAX_REPORTS = MAX_BYTES // 2  # the size of a trial's file up to which reports are added to it
 SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no way out of the folder by a symlink, no waiting at a FIFO
-STALE_TRIES = 5  # a file that is replaced again and again, at each moment when we open it
+LONGEST_STALE = 4.0  # seconds for which ESTALE may come from a cache; two were seen on GlusterFS
 
 
 class Extent(NamedTuple):
@@ -41,18 +43,24 @@ class BrokenFile(UserError):
     """A file does not hold what its name promises. The message gives the path, what is wrong and the remedy."""
 
 
+class NotOurs(BrokenFile):
+    """A file belongs to another user, who does not let us read or write it. The message says what to ask for."""
+
+
 def again_if_stale(action: Callable[P, T]) -> Callable[P, T]:
-    """On ESTALE, do it again: another machine has replaced the file since we found its name."""
+    """On ESTALE, do it again: another machine has replaced the file since we, or a cache, found its name."""
 
     @functools.wraps(action)
     def patient(*args: P.args, **kwargs: P.kwargs) -> T:
-        for _ in range(STALE_TRIES):
+        pause, end = 0.001, time.monotonic() + LONGEST_STALE
+        while True:
             try:
                 return action(*args, **kwargs)
             except OSError as error:
-                if error.errno != errno.ESTALE:
+                if error.errno != errno.ESTALE or time.monotonic() > end:
                     raise
-        return action(*args, **kwargs)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.1)
 
     return patient
 
@@ -108,7 +116,8 @@ def read_bytes(
 
     Of a larger file whose last line begins with one of the `last_words`, the first and the last lines. Otherwise, and
     if it is not a regular file, this raises BrokenFile; OSError if it can't be read. If the file `is_ours` to write
-    into, it must not have a second name either: that may be a file of somebody else's, outside the folder.
+    into, it must not have a second name either: that may be a file of somebody else's, outside the folder. Raises
+    NotOurs if it is another user's, and we may not read it, or not write into it.
     """
     limit = limit or MAX_BYTES
     try:
@@ -117,6 +126,8 @@ def read_bytes(
         error.filename = path
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise BrokenFile(f"{path}: not a regular file") from None
+        if isinstance(error, PermissionError) and (lack := lack_of_access(path)):
+            raise NotOurs(lack) from None
         # If we have all rights in the directory, it is only this file that we may not read.
         if error.errno == errno.EACCES and os.access(os.path.dirname(path), os.R_OK | os.W_OK | os.X_OK):
             raise BrokenFile(f"{path}: can't be read ({error.strerror})") from None
@@ -125,6 +136,8 @@ def read_bytes(
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise BrokenFile(f"{path}: not a regular file")
+        if is_ours and is_anothers(status) and (lack := lack_of_access(path)):
+            raise NotOurs(lack)
         if is_ours and status.st_nlink > 1:
             raise BrokenFile(f"{path}: has a second name (a hard link), so nothing is written into it")
         if status.st_size > limit:
@@ -184,6 +197,7 @@ def append_data(path: str, data: bytes, inside: int | None = None) -> None:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EEXIST, "is not a regular file; move it away", path)
+        share(descriptor, os.path.dirname(path))
         write_all(descriptor, data)
     finally:
         os.close(descriptor)
@@ -209,6 +223,7 @@ def write_whole(path: Path | str, data: bytes, *, sync: bool = False, inside: in
     try:
         descriptor = _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, inside)
         try:
+            share(descriptor, folder)
             write_all(descriptor, data)
             if sync:
                 os.fsync(descriptor)

@@ -37,6 +37,7 @@ from foldertune.protocol import checkpoints
 from foldertune.protocol.files import (
     NOTHING,
     BrokenFile,
+    NotOurs,
     append_data,
     append_line,
     is_there,
@@ -49,6 +50,7 @@ from foldertune.protocol.files import (
     write_whole,
 )
 from foldertune.protocol.names import LAST_ATTEMPT, TrialName, writer_of
+from foldertune.protocol.rights import lack_of_access, make_directory, share_directory
 from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
 
 LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file that has moved: a cache may hide it
@@ -68,13 +70,14 @@ class Folder:
     Attributes:
         is_complete: had the study ended, by the last listing? Nobody asks for study.json by its name: it has become
             study.json.done, and a client's cache may go on to answer the old name for as long as it is asked for.
+        is_wary: was a claimed file another user's, and closed to us? From then on we look before we claim.
     """
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.seen = self.path / "seen"
         self._path, self._seen = str(self.path), str(self.seen)  # every call needs one of them
-        self.is_complete = False
+        self.is_complete = self.is_wary = False
         self.checkpoints = self.path / "checkpoints"
         self.output = self.path / "output"
         self.out = self.path / "out"
@@ -198,7 +201,9 @@ class Folder:
         """Make the folder ready for workers. Raises BrokenFile if a part of it leads elsewhere."""
         self.check_parts()
         for directory in (self.seen, self.checkpoints):
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
+        for part in (self.seen, self.checkpoints, self.output, self.out, self.aside):
+            share_directory(part)  # a person may have opened the folder to others since
 
     def publish(
         self,
@@ -260,7 +265,7 @@ class Folder:
 
     def set_aside(self, path: str) -> None:
         """Move anything that is in the way to `aside/`. Nothing is overwritten."""
-        self.aside.mkdir(exist_ok=True)
+        make_directory(self.aside)
         places = (f"{self.aside}/{os.path.basename(path)}.{number}" for number in itertools.count(1))
         with opened(self.aside) as inside:
             rename(path, next(place for place in places if not is_there(place, inside)), target_in=inside)
@@ -317,6 +322,8 @@ class Folder:
         """Claim the first candidate that no other worker has claimed before us. None if there is none."""
         for name in candidates:
             taken = name.to("taken", owner)
+            if self.is_wary and name != taken and lack_of_access(self.locate(name)):
+                continue
             if name == taken or self._move(name, taken):
                 return Claim(self, taken)
         return None
@@ -334,9 +341,15 @@ class Claim:
         self._said_last_word = False
 
     def read(self) -> Trial:
-        """The trial to train. Raises BrokenFile, also if what we append would be in another person's file, too."""
+        """The trial to train. Raises BrokenFile, also if what we append would be in another person's file, too.
+
+        Raises NotOurs if the file is another user's, who does not let us write it.
+        """
         try:
             return Trial.from_records(self.name, read_records(self.path, is_ours=True), self.path)
+        except NotOurs:
+            self.folder.is_wary = True
+            raise
         except FileNotFoundError:
             self._gone()
 
@@ -419,9 +432,8 @@ class Claim:
     def make_out(self) -> None:
         """Make that directory. Raises BrokenFile if something else stands there."""
         for path in (str(self.folder.out), self.out):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path)
             try:
+                make_directory(path)
                 with opened(path):
                     pass
             except NotADirectoryError as error:
@@ -429,7 +441,7 @@ class Claim:
 
     def keep_output(self, data: bytes) -> None:
         """Add to the file that holds what the training prints. It is for people: nothing is ever read from it."""
-        self.folder.output.mkdir(exist_ok=True)
+        make_directory(self.folder.output)
         with opened(self.folder.output) as inside:
             append_data(str(self.folder.output_of(self.name)), data, inside)
 

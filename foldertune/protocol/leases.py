@@ -14,26 +14,33 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
-from foldertune.protocol.folder import Claim, Folder, LeaseLost, signature_of
-from foldertune.protocol.owners import is_here, is_own, owner_has_died
+from foldertune.protocol.folder import Folder, LeaseLost, signature_of
+from foldertune.protocol.names import is_here
+from foldertune.protocol.owners import is_own, owner_has_died
 
 DEFAULT_LEASE = 180.0  # seconds; NFS clients may cache a file's attributes for 60
 SHORTEST_LEASE = 1.0  # seconds; a shorter one would expire while a worker waits for its turn at the processor
 SIGNS_PER_LEASE = 12
+QUARTER = 4  # a folder that has not answered for this part of a lease was away
 LONGEST_DOUBT = 5.0  # seconds: for so long a file that lacks its result is opened again; a cache may be old
 
 
 @dataclass
 class _Watched:
     signature: tuple[int, ...]
-    since: float  # of this clock, when the signature was first seen
+    since: float  # of this clock, when the first look that showed the signature was answered
 
 
 class Leases:
     """The master's view of the claims, or of other files: how long has each been silent?
+
+    Silence is the time between two answers of the folder: from the one that first showed a signature until the
+    question whose answer still shows it. If the folder has not answered for a while (its server was away, a call
+    hung, we were stopped ourselves), nobody could be heard, and all silences begin anew. After trouble everybody has a
+    whole lease to touch a file again.
 
     Args:
         seconds: the lease, the silence after which a claim has expired.
@@ -42,31 +49,38 @@ class Leases:
 
     def __init__(self, seconds: float = DEFAULT_LEASE, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
+        self._deaf = max(seconds / QUARTER, SHORTEST_LEASE / 2)  # seconds without an answer that prove nothing
         self._clock = clock
         self._watched: dict[Hashable, _Watched] = {}
-        self._last_look = clock()
+        self._asked = self._answered = clock()
 
     def look(self, current: AbstractSet[Hashable]) -> None:
-        """Begin a round of questions. Forget names that are not in `current`; after a long pause all start anew."""
-        now = self._clock()
-        if now - self._last_look > self.seconds / 2:  # we were stopped ourselves: their silence proves nothing
-            for watched in self._watched.values():
-                watched.since = now
-        self._last_look = now
+        """Begin a round of questions. Forget names that are not in `current`."""
+        self._asked = self._clock()
         self._watched = {name: seen for name, seen in self._watched.items() if name in current}
 
     def is_new(self, name: Hashable) -> bool:
         """Is this the first time this name is asked about?"""
         return name not in self._watched
 
+    def forget(self, name: Hashable) -> None:
+        """The folder could not tell about this name: its silence begins anew."""
+        self._watched.pop(name, None)
+
     def silence(self, name: Hashable, signature: tuple[int, ...]) -> float:
-        """For how many seconds has the signature of this name not changed, as far as we have watched it?"""
-        now = self._clock()
-        watched = self._watched.get(name)
-        if watched is None or watched.signature != signature:
-            self._watched[name] = _Watched(signature, now)
-            return 0.0
-        return now - watched.since
+        """For how many seconds has the signature of this name not changed, as far as we have heard?
+
+        Ask the folder for the signature between `look`, or the last call of this, and this call.
+        """
+        asked, now = self._asked, self._clock()
+        if now - self._answered > self._deaf:
+            for watched in self._watched.values():
+                watched.since = now
+        self._asked = self._answered = now
+        watched = self._watched.setdefault(name, _Watched(signature, now))
+        if watched.signature != signature:
+            watched.signature, watched.since = signature, now
+        return max(asked - watched.since, 0.0)
 
 
 class Leftovers:
@@ -78,7 +92,7 @@ class Leftovers:
     """
 
     def __init__(self, folder: Folder, lease: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._folder, self._interval, self._clock = folder, lease / 4, clock
+        self._folder, self._interval, self._clock = folder, lease / 8, clock
         self._watch = Leases(lease, clock)
         self._next_look = 0.0
         self._in_seen: dict[str, str] = {}  # of earlier masters: nobody else writes there
@@ -98,13 +112,22 @@ class Leftovers:
         self._next_look = self._clock() + self._interval
         self._watch.look(files.keys())
         for path, writer in files.items():
-            with suppress(OSError):  # its writer has renamed it meanwhile
+            try:
                 if is_own(writer) or owner_has_died(writer) or self._is_silent(path, writer):
                     self._folder.remove_temporary(path)
+            except OSError:  # its writer has renamed it meanwhile, or it can't be asked
+                self._watch.forget(path)
 
     def _is_silent(self, path: str, writer: str) -> bool:
         """Has a file of another host not changed for a whole lease? On this host, a silent process is only slow."""
         return not is_here(writer) and self._watch.silence(path, signature_of(path)) > self._watch.seconds
+
+
+class Beating(Protocol):
+    """A claim on a trial, or on the folder."""
+
+    def beat(self) -> None:
+        """Give a heartbeat. Raises LeaseLost."""
 
 
 class Heartbeat(threading.Thread):
@@ -118,10 +141,10 @@ class Heartbeat(threading.Thread):
         super().__init__(name="heartbeat", daemon=True)
         self.lost = threading.Event()
         self._parent = parent
-        self._claim: Claim | None = None
+        self._claim: Beating | None = None
         self._interval = 1.0
 
-    def hold(self, claim: Claim, lease: float) -> None:
+    def hold(self, claim: Beating, lease: float) -> None:
         """Send heartbeats for this claim from now on."""
         self.lost.clear()
         self._interval = min(15.0, max(0.05, lease / SIGNS_PER_LEASE))

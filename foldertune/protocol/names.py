@@ -1,4 +1,4 @@
-"""Every name in the folder: trials in their states, owners, and temporary files."""
+"""Every name in the folder: trials in their states, owners, masters, and temporary files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import functools
 import os
 import random
 import re
-import socket
 from dataclasses import dataclass
 
-MAX_HOST = 40  # characters of a host name that go into a file name
+from foldertune.protocol.hosts import LETTERS, MARK, own_host, own_place
+
+LAST_MASTER = 999_999_999  # the highest number of a master
 MAX_STEM = 120  # bytes of a file's name that go into its temporary name
 
 _TRIAL = re.compile(r"trial-(\d{5,12})-(\d{1,9})\.jsonl(?:\.([A-Za-z0-9_-]+)\.(taken)|\.(done|seen|lost))?", re.ASCII)
+_MASTER = re.compile(r"\.master-(\d{5,9})\.jsonl", re.ASCII)
 _TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.tmp", re.ASCII)
 _WRITTEN = re.compile(r"(trial-|\.master[.-]|study\.json|results\.csv).*", re.ASCII)  # what is written in the folder
 LAST_ATTEMPT = 999_999_999  # the highest number of an attempt
@@ -63,15 +65,15 @@ class TrialName:
 
 
 def new_owner() -> str:
-    """A token that no other process has: host-pid-random."""
-    letters = "".join(random.SystemRandom().choices("abcdefghijkmnpqrstuvwxyz23456789", k=4))
-    return f"{own_host()}-{os.getpid()}-{letters}"
+    """A token that no other process has: host-pid-random. The first letters of the last part mark the place."""
+    letters = "".join(random.SystemRandom().choices(LETTERS, k=4))
+    return f"{own_host()}-{os.getpid()}-{own_place()}{letters}"
 
 
 def temporary_name(name: str) -> str:
     """The temporary name of a file while this process writes it: `.NAME.HOST-PID-RANDOM.tmp`."""
     stem = name.encode(errors="surrogateescape")[:MAX_STEM].decode(errors="ignore")
-    return f".{stem}.{own_host()}-{os.getpid()}-{random.getrandbits(32):08x}.tmp"
+    return f".{stem}.{own_host()}-{os.getpid()}-{own_place()}{random.getrandbits(32):08x}.tmp"
 
 
 def writer_of(text: str) -> str | None:
@@ -86,18 +88,27 @@ def written_name(text: str) -> str | None:
     return match[1] if match and _WRITTEN.fullmatch(match[1]) else None
 
 
-def split_owner(token: str) -> tuple[str, int | None]:
-    """Host and pid in a token; the pid is None if the token is not of the form host-pid-random."""
-    host, _, pid = token.rpartition("-")[0].rpartition("-")
-    return host, int(pid) if pid.isdecimal() and pid.isascii() and 0 < int(pid) < 2**31 else None
+def master_name(number: int) -> str:
+    """The name of the file that a folder's `number`-th master has made."""
+    return f".master-{number:05d}.jsonl"
 
 
-def own_host() -> str:
-    """This machine's name, as tokens spell it."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", host_name())[:MAX_HOST] or "host"
+def master_number(text: str) -> int | None:
+    """The number of the master that has made a file of this name; None if none has."""
+    match = _MASTER.fullmatch(text)
+    return int(match[1]) if match and master_name(int(match[1])) == text else None
 
 
-@functools.cache
-def host_name() -> str:
-    """This machine's name, without its domain."""
-    return socket.gethostname().split(".")[0]
+def is_here(token: str) -> bool:
+    """Does the process with this token run on this host, in this boot and pid namespace, or did it?
+
+    Also False for tokens of versions that did not mark the place.
+    """
+    before, _, last = token.rpartition("-")
+    return (before.rpartition("-")[0], last[:MARK]) == (own_host(), own_place()) and len(last) > MARK
+
+
+def pid_of(token: str) -> int | None:
+    """The process number in a token; None if the token is not of the form host-pid-random."""
+    pid = token.rpartition("-")[0].rpartition("-")[2]
+    return int(pid) if pid.isdecimal() and pid.isascii() and 0 < int(pid) < 2**31 else None

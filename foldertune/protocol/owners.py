@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 
-from foldertune.protocol.names import host_name, own_host, split_owner
+from foldertune.protocol.hosts import boot_and_namespace, host_name
+from foldertune.protocol.names import is_here, pid_of
 from foldertune.protocol.trial import Record, utc_now
 
 
@@ -20,11 +21,11 @@ def identify_process() -> Record | None:
 
 @functools.cache
 def _identify(pid: int) -> Record | None:
+    place = boot_and_namespace()
+    if place is None:
+        return None
     try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            boot = file.read().strip()
-        namespace = os.stat("/proc/self/ns/pid").st_ino
-        return {"boot": boot, "namespace": namespace, "start": _state_and_start(pid)[1]}
+        return {"boot": place[0], "namespace": place[1], "start": _state_and_start(pid)[1]}
     except OSError:
         return None
 
@@ -60,10 +61,10 @@ def has_died(claim: Record) -> bool:
 def owner_has_died(owner: str) -> bool:
     """Is the process with this token certainly gone?
 
-    A token holds only host and pid, so the answer is False for processes of other hosts.
+    False for processes of other hosts, boots and pid namespaces: their numbers mean nothing here.
     """
-    host, pid = split_owner(owner)
-    return host == own_host() and pid is not None and _is_gone(pid)
+    pid = pid_of(owner)
+    return is_here(owner) and pid is not None and _is_gone(pid)
 
 
 def _is_gone(pid: int) -> bool:
@@ -77,11 +78,6 @@ def _is_gone(pid: int) -> bool:
     return False
 
 
-def is_here(owner: str) -> bool:
-    """Does the process with this token run on this host, or did it?"""
-    return split_owner(owner)[0] == own_host()
-
-
 def is_own(owner: str) -> bool:
     """Is this a token of this very process?"""
-    return split_owner(owner) == (own_host(), os.getpid())
+    return is_here(owner) and pid_of(owner) == os.getpid()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.nesting import flatten
-from foldertune.protocol.files import BrokenFile, read_bytes
+from foldertune.protocol.files import BrokenFile, NotOurs, read_bytes
 from foldertune.protocol.names import TrialName
 
 Record = dict[str, Any]
@@ -210,6 +210,8 @@ def read_object(path: Path) -> Record:
     remedy = "move it away and start the master again"
     try:
         value = json.loads(read_bytes(str(path)))
+    except NotOurs:
+        raise
     except BrokenFile as error:
         raise BrokenFile(f"{error}; {remedy}") from None
     except (ValueError, RecursionError) as error:

@@ -13,6 +13,7 @@ from typing import Any
 from foldertune.protocol import Trial, TrialName, parse_time
 from foldertune.study import Quantity, Study
 from foldertune.tables import finite, short
+from foldertune.text import short_names
 
 RATE_WINDOW = 3600.0  # seconds over which a host's rate is taken
 
@@ -156,15 +157,17 @@ def find_hosts(trials: Iterable[Trial], running: Iterable[Trial], silences: Mapp
     for trial in trials:
         if trial.claim.get("claimed") is not None:
             finished[_host_of(trial)].append(trial)
+    known = {**at_work, **finished}
+    shown = short_names(known)
     hosts = [
         Host(
-            name=name,
+            name=shown[name],
             workers=at_work[name],
             finished=len(finished[name]),
             rate=rate(finished[name]),
             silence=max(silent[name], key=lambda silence: silence.share, default=None),
         )
-        for name in {**at_work, **finished}
+        for name in known
     ]
     return sorted(hosts, key=lambda host: (-host.workers, -host.finished, host.name))
 

@@ -31,7 +31,7 @@ class Watch:
         self.folder, self.lease = folder, lease
         self.leases = Leases(lease)
         self._claims: dict[TrialName, Trial] = {}
-        self._absent: dict[int, float] = {}  # since when, by our clock
+        self._absent = Leases(lease)  # absence is silence, too
         self._doubted: dict[TrialName, float] = {}  # since when
         self._doubt, self._start = min(LONGEST_DOUBT, lease / DOUBTS_PER_LEASE), time.monotonic()
 
@@ -44,8 +44,9 @@ class Watch:
             is_new = self.leases.is_new(name)
             try:
                 silence = self.leases.silence(name, self.folder.signature(name))
-            except OSError:
-                continue  # it was renamed since the listing
+            except OSError:  # it was renamed since the listing, or can't be asked
+                self.leases.forget(name)
+                continue
             if is_new:
                 continue  # most are renamed before the next look
             trial = self._claim_of(name)
@@ -95,6 +96,6 @@ class Watch:
 
     def absences(self, numbers: Iterable[int]) -> dict[int, float]:
         """The seconds for which each of these trials, missing from the last listing, has been absent."""
-        now = time.monotonic()
-        self._absent = {number: self._absent.get(number, now) for number in numbers}
-        return {number: now - since for number, since in self._absent.items()}
+        current = set(numbers)
+        self._absent.look(current)
+        return {number: self._absent.silence(number, ()) for number in current}

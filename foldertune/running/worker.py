@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from foldertune.errors import UserError
@@ -19,10 +20,12 @@ from foldertune.protocol import (
     Folder,
     Heartbeat,
     LeaseLost,
+    NotOurs,
     Record,
     Trial,
     TrialName,
     describe_owner,
+    lack_of_rights,
     new_owner,
     printable,
     utc_now,
@@ -76,7 +79,7 @@ class Worker:
         self.owner = new_owner()
         self.metric: str | None = None
         self.study: Record = {}  # its definition
-        self._trouble = Trouble(self.say)
+        self._trouble = Trouble(self.say, partial(lack_of_rights, folder.path))
         self._candidates: Iterator[TrialName] = iter(())
 
     def run(self, heartbeat: Heartbeat) -> int:
@@ -110,8 +113,10 @@ class Worker:
         while True:
             if self.signals.number:
                 raise Stopped
+            look = time.monotonic()
             if claim := self.patiently(self.try_to_claim):
                 return claim
+            idle_since += time.monotonic() - look  # while the folder is in trouble we are not without work
             if self.folder.is_complete:
                 return None
             idle = time.monotonic() - idle_since
@@ -172,6 +177,10 @@ class Worker:
         try:
             try:
                 trial = self.patiently(claim.read)
+            except NotOurs as error:
+                self.say(f"{error}; leaving such trials to others")
+                self.patiently(lambda: claim.give_back("another user's file"))
+                return False
             except BrokenFile as error:
                 self.say(str(error))
                 self.patiently(claim.hand_in)  # as it is: the master judges it and tries again

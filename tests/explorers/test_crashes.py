@@ -11,8 +11,8 @@ import sys
 
 import pytest
 
-from foldertune.protocol import TrialName, files, new_owner, own_host, owner_has_died
-from tests.conftest import ROOT, Bench, wait_for
+from foldertune.protocol import TrialName, files, new_owner, owner_has_died
+from tests.conftest import ROOT, Bench, token_of, wait_for
 from tests.explorers.crashes import PROGRAMS, TRIALS, check, kill_points, survive, survive_at_random
 
 needs_strace = pytest.mark.skipif(
@@ -46,7 +46,7 @@ def test_a_claim_without_a_word_is_known_dead_by_its_name(bench):
     """The worker is killed between the rename and its first line. The name says which process it was."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    gone = f"{own_host()}-{process.pid}-abcd"
+    gone = token_of(process.pid)
     assert owner_has_died(gone) and not owner_has_died(new_owner())
     assert not owner_has_died(f"another-{process.pid}-abcd") and not owner_has_died("trial") and not owner_has_died("")
     master = bench.master(bench.study(trials=3), "--lease", 600)

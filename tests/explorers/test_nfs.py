@@ -89,7 +89,8 @@ def test_workers_and_masters_are_killed_while_people_look_on(searches, hold):
     begin(searches)
     refused = [search.second.master(search.study) for search in searches]
     for search, program in zip(searches, refused, strict=True):
-        assert "on client1 has been searching here since" in search.second.finish(program, 2)
+        said = search.second.finish(program, 2)
+        assert " on client1 (since " in said and "is searching here; end that master first" in said
         search.second.processes.remove(program)
     for search in searches:
         search.second.reader(TRIALS)

@@ -50,6 +50,45 @@ def test_an_observer_that_was_stopped_itself_believes_nobody_dead():
     assert leases.silence(NAME, (1,)) == 0
 
 
+def test_a_call_that_hangs_is_no_silence_of_the_worker():
+    """An answer that comes a minute late shows what was true at any time since the question."""
+    clock, other = Clock(), TrialName(2, 1, "taken", "c-1-d")
+    leases = Leases(180, clock)
+    assert watch(leases, clock, 171, (1,)) == 170  # all but ten seconds of its lease
+    leases.look({NAME})
+    clock.now += 20
+    assert leases.silence(NAME, (1,)) == 170  # too short to be trouble; but not counted either
+    leases.look({NAME, other})
+    clock.now += 60
+    leases.silence(other, (1,))
+    assert leases.silence(NAME, (1,)) == 0
+    assert watch(leases, clock, 180, (1,)) == 180  # after trouble it has a whole lease to touch its file
+    assert watch(leases, clock, 1, (1,)) == 181
+
+
+def test_a_folder_that_is_away_says_nothing_about_anybody():
+    """Each question fails at once: the master goes on asking, and nobody answers."""
+    clock = Clock()
+    leases = Leases(180, clock)
+    assert watch(leases, clock, 171, (1,)) == 170
+    for _ in range(300):
+        clock.now += 1
+        leases.look({NAME})
+    assert leases.silence(NAME, (1,)) == 0
+
+
+def test_a_file_that_can_not_be_asked_while_others_can_begins_anew():
+    """A part of the filesystem is away."""
+    clock, other = Clock(), TrialName(2, 1, "taken", "c-1-d")
+    leases = Leases(180, clock)
+    leases.silence(other, (1,))
+    leases.look({NAME, other})
+    leases.forget(other)
+    assert watch(leases, clock, 100, (1,)) == 99
+    leases.look({NAME, other})
+    assert leases.silence(other, (1,)) == 0
+
+
 def test_who_is_gone_from_the_listing_is_forgotten():
     clock = Clock()
     leases = Leases(180, clock)

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from foldertune.protocol import Leftovers, own_host, temporary_name, write_whole, writer_of
-from tests.conftest import ROOT, wait_for
+from tests.conftest import ROOT, token_of, wait_for
 from tests.protocol.test_leases import Clock
 
 LEASE = 180.0
@@ -122,7 +122,7 @@ def test_what_a_dead_reader_left_goes_when_the_study_is_complete(bench):
 
 
 def test_a_writer_that_lives_on_this_host_is_left_alone(folder, leftovers, clock, process):
-    path = put(folder.path, f"{own_host()}-{process.pid}-0badcafe")
+    path = put(folder.path, token_of(process.pid))
     watch(leftovers, clock, 10 * LEASE)
     assert path.exists()
     process.kill()
@@ -135,8 +135,8 @@ def test_a_writer_that_lives_on_this_host_is_left_alone(folder, leftovers, clock
 def test_what_the_dead_and_we_ourselves_left_goes_at_once(folder, leftovers, process, place):
     process.kill()
     process.wait()
-    dead = put(getattr(folder, place), f"{own_host()}-{process.pid}-0badcafe")
-    ours = put(getattr(folder, place), f"{own_host()}-{os.getpid()}-0badcafe")
+    dead = put(getattr(folder, place), token_of(process.pid))
+    ours = put(getattr(folder, place), token_of(os.getpid()))
     leftovers.remove()
     assert not dead.exists() and not ours.exists()
 

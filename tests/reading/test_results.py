@@ -419,6 +419,19 @@ def test_a_table_loses_no_digits_where_there_is_no_terminal(bench):
 # ---------------------------------------------------------------- the archive
 
 
+def test_hosts_are_told_apart_by_as_much_of_their_names_as_it_takes(bench):
+    bench.folder.prepare()
+    bench.folder.write_study(STUDY)
+    names = ["gpu.cs.edu", "gpu.bio.edu", "cpu.cs.edu"]
+    for number, host in enumerate(names):
+        claim = {"claimed": f"{host.split('.')[0]}-1-abcd{number}", "host": host}
+        put(bench.folder, number, {"rate": 0.1}, {"validation_error": number / 10}, claim=claim)
+    lines = run(bench).splitlines()
+    assert [line.split()[-1] for line in lines if "gpu" in line or "cpu" in line] == [*names[:2], "cpu"]
+    assert [row["host"] for row in json.loads(run(bench, "--format", "json"))] == names
+    assert {host.name for host in read_results(bench.logs).hosts} == {*names[:2], "cpu"}
+
+
 def fill_oddly(bench: Bench) -> Folder:
     """Everything that a folder may hold: done, failed, lost, diverged, by hand, in hand; odd names, texts and epochs."""
     folder = fill(bench)

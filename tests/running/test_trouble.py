@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -12,8 +13,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from foldertune.protocol import Folder, own_host
-from tests.conftest import wait_for
+from foldertune.launch.machine import count_cores
+from foldertune.protocol import Folder
+from tests.conftest import PATIENCE, token_of, wait_for
 from tests.protocol.test_hostile import respect_permissions
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk: sudo make test")
@@ -128,7 +130,44 @@ def test_away_for_longer_than_a_lease(bench, small_disk):
     with renamed(small_disk, bench):
         search.wait_for_all_to_say("the folder is in trouble")
         time.sleep(4)
-    search.end(lost=None)
+    search.end()
+
+
+# In programs that import this at their start, these calls for running trials hang while the file HANG exists: what
+# workers do, and what the master's watch asks; it is told late, and as it was before.
+HANGS = """
+import os, sys, time, traceback
+def wait(path):
+    while ".taken" in str(path) and os.path.exists(os.environ["HANG"]):
+        time.sleep(0.05)
+def hanging(call):
+    return lambda path, *arguments, **options: wait(path) or call(path, *arguments, **options)
+def lstat(path, look=os.lstat, **options):
+    status = look(path, **options)
+    if "gone" in [frame.f_code.co_name for frame, _ in traceback.walk_stack(None)]:
+        wait(path)
+    return status
+os.lstat = lstat
+if "worker.py" in sys.orig_argv:
+    os.open, os.rename, os.utime = map(hanging, (os.open, os.rename, os.utime))
+"""
+
+
+def test_a_server_that_answers_after_more_than_a_lease(bench):
+    """Calls hang, as they do on NFS. Nothing fails, and no worker can give a sign of life meanwhile."""
+    (bench.path / "sitecustomize.py").write_text(HANGS)
+    hang = bench.path / "hang"
+    environment = os.environ | {"PYTHONPATH": str(bench.path), "HANG": str(hang)}
+    master = bench.master(bench.study(trials=6, objective="slow"), "--lease", 2, env=environment)
+    workers = [bench.worker("slow", env=environment) for _ in range(3)]
+    wait_for(lambda: bench.names("seen") and len(bench.names("taken")) == 3, "three trials to run")
+    time.sleep(0.4)  # the master has looked at them
+    hang.touch()
+    time.sleep(5)
+    hang.unlink()
+    assert "no sign of life" not in bench.finish(master)
+    assert not any("no longer ours" in bench.finish(worker) for worker in workers)
+    bench.assert_complete(6)
 
 
 FAILING = {
@@ -206,8 +245,68 @@ def test_what_a_write_cut_short_left_is_gone_in_the_end(bench):
     """A write fails in the middle, and trouble with the folder keeps the master from cleaning up at once."""
     master = bench.master(bench.study(trials=5))
     wait_for(lambda: bench.names("pending"))
-    (bench.logs / f".trial-00003-1.jsonl.{own_host()}-{master.pid}-0badcafe.tmp").write_text("{")
+    (bench.logs / f".trial-00003-1.jsonl.{token_of(master.pid)}.tmp").write_text("{")
     worker = bench.worker("quick")
     bench.finish(master)
     bench.finish(worker)
     bench.assert_complete(5)
+
+
+# In programs that import this at their start, every call for the folder fails while the file AWAY exists, for a second in
+# one way, then in the next. A program's own files, its interpreter and its code are elsewhere.
+NOT_CONNECTED = """
+import errno, os, time
+ways, exists, access = [errno.ENOTCONN, errno.ESTALE, errno.EIO, errno.EACCES], os.path.exists, os.access
+def failing(call):
+    def fail_or_call(path=".", *arguments, **options):
+        if os.environ["LOGS"] in str(path) and exists(os.environ["AWAY"]):
+            way = ways[int(time.monotonic()) % 4]
+            raise OSError(way, os.strerror(way), str(path))
+        return call(path, *arguments, **options)
+    return fail_or_call
+for name in ("listdir", "lstat", "mkdir", "open", "rename", "scandir", "stat", "unlink", "utime"):
+    setattr(os, name, failing(getattr(os, name)))
+os.access = lambda path, mode: not (os.environ["LOGS"] in str(path) and exists(os.environ["AWAY"])) and access(path, mode)
+"""
+
+
+def children_of(process):
+    """The processes that this one has started."""
+    with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
+        return [int(number) for number in file.read().split()]
+
+
+def test_a_mount_that_is_not_connected_ends_nobody(bench):
+    """It is so when they start, and again while they work, and just then a worker of each supervisor is killed."""
+    (bench.path / "sitecustomize.py").write_text(NOT_CONNECTED)
+    away, texts = bench.path / "away", []
+
+    def start(begin, *arguments, **options):
+        texts.append(bench.path / f"said-{len(texts)}.txt")
+        return begin(*arguments, stdout=open(texts[-1], "w"), **options)
+
+    def all_say(what, times):
+        for text in texts:
+            wait_for(lambda text=text: text.read_text().count(what) >= times, f"'{what}' in {text.name}")
+
+    environment = os.environ | {"PYTHONPATH": str(bench.path), "LOGS": str(bench.logs), "AWAY": str(away)}
+    away.touch()
+    master = start(bench.master, bench.study(trials=30, objective="slow"), "--workers", 1, env=environment)
+    worker = start(bench.worker, "slow", env=environment)
+    supervisor = start(bench.worker, "slow", "--device", "all", env=environment)
+    wait_for(lambda: len(children_of(supervisor)) == count_cores(), "the supervisor's workers")
+    all_say("the folder is in trouble", 1)
+    away.unlink()
+    wait_for(lambda: len(bench.names("seen")) > 3, "the search to be on its way")
+    away.touch()
+    time.sleep(0.5)
+    for process in master, supervisor:
+        os.kill(children_of(process)[0], signal.SIGKILL)
+    time.sleep(5)  # all four ways
+    away.unlink()
+    for process in master, worker, supervisor:
+        process.wait(PATIENCE)
+    assert [process.returncode for process in (master, worker, supervisor)] == [0, 0, 0], [t.read_text() for t in texts]
+    assert not any("Traceback" in text.read_text() for text in texts)
+    bench.assert_complete(30)
+    assert len(bench.names("lost")) <= 2 and all(row.status == "succeeded" for row in bench.rows())

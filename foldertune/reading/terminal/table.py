@@ -13,7 +13,7 @@ from foldertune.reading.words import best_first, waiting
 from foldertune.rows import FAILED, Row, columns, searched_and_metric
 from foldertune.study import Study
 from foldertune.tables import Cells, is_number, short
-from foldertune.text import counted
+from foldertune.text import counted, short_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,6 +90,8 @@ def print_table(
         title = title or f"{len(chosen)} of {len(rows)} trials, {best_first(study)}"
         console.print(Text(printable(f"{study.name}: {title}"), style="bold"))
         wanted = keys or main_columns(study, rows, chosen)
+        hosts = short_names(row.host for row in rows if isinstance(row.host, str))
+        chosen = [{**row, "host": hosts.get(str(row["host"]), row["host"])} if "host" in row else row for row in chosen]
         how = "choose columns with --columns, or see all with: | less -S"
         _print_fitting(console, study, wanted, chosen, how, in_order=in_order)
     else:
