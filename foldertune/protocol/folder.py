@@ -54,6 +54,7 @@ from foldertune.protocol.rights import lack_of_access, make_directory, share_dir
 from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
 
 LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file that has moved: a cache may hide it
+A_TICK = 0.05  # seconds: longer than a tick of the clock by which a file server stamps changes
 A_MOMENT = 1.0  # seconds: nobody can have put a file by hand beside a trial that was claimed so shortly ago
 
 
@@ -288,6 +289,17 @@ class Folder:
         except IsADirectoryError:
             self.set_aside(str(self.study_done))
             rename(str(self.study), str(self.study_done))
+        self.stir()
+
+    def stir(self) -> None:
+        """Change the folder's time once more, a moment after its last change.
+
+        An NFS 3 client asks the server for this time to know whether its listing is out of date. One that has listed the
+        folder between two changes in the same tick of the server's clock would never see the second one.
+        """
+        time.sleep(A_TICK)
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
 
     def temporary_files(self, directory: Path) -> dict[str, str]:
         """Path -> writer of the temporary files in `directory`, including those of writers that died."""
