@@ -55,6 +55,7 @@ from foldertune.protocol.trial import Record, Trial, read_object, read_records, 
 
 LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file that has moved: a cache may hide it
 A_MOMENT = 1.0  # seconds: nobody can have put a file by hand beside a trial that was claimed so shortly ago
+IN_HAND = ("pending", "taken", "done")  # the states of trials that are in the folder itself, and not in `seen/`
 
 
 class LeaseLost(Exception):
@@ -104,7 +105,7 @@ class Folder:
     def names(self) -> list[TrialName]:
         """The work in hand: pending, taken and done. This is one listing: a name missing from it may still exist."""
         names = map(TrialName.parse, self._list())
-        return [name for name in names if name is not None and name.state in ("pending", "taken", "done")]
+        return [name for name in names if name is not None and name.state in IN_HAND]
 
     def settled(self) -> list[TrialName]:
         """The attempts that the master has dealt with: seen and lost."""
@@ -262,10 +263,15 @@ class Folder:
         return lost if self._move(name, lost) else None
 
     def _settle(self, name: TrialName, target: TrialName) -> TrialName | None:
-        if self.has(target):  # a person put it there: otherwise only the master writes there
-            self.set_aside(self.locate(name))
-            return None
-        return target if self._move(name, target) else None
+        source, path = self.locate(name), self.locate(target)
+        with opened(self._seen) as seen:
+            if is_there(path, seen):  # a person put it there: otherwise only the master writes there
+                self.set_aside(source)
+                return None
+            if rename(source, path, None if name.state in IN_HAND else seen, seen):
+                return target
+        self.check_presence()
+        return None
 
     def set_aside(self, path: str) -> None:
         """Move anything that is in the way to `aside/`. Nothing is overwritten."""
