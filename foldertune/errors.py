@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-LIBRARIES = ("filelock", "rich")  # that every command but the worker needs
+LIBRARIES = ("rich",)  # that every command but the worker needs
 EXTRAS = {  # the libraries of each extra in pyproject.toml, by the names under which they are imported
     "report": ("jinja2", "matplotlib", "numpy", "optuna", "pandas", "scipy", "simpleeval", "sklearn"),
-    "exercise": ("numpy", "torch", "torchvision"),
+    "exercise": ("filelock", "numpy", "torch", "torchvision"),
 }
 
 

@@ -128,9 +128,9 @@ def test_the_wheel_has_all_that_is_needed_and_nothing_else(installed):
     assert not [name for name in names if name.endswith(".pyc") or "test" in name]
 
 
-def test_the_core_needs_two_libraries():
+def test_the_core_needs_one_library():
     project = PYPROJECT["project"]
-    assert [re.split("[<>=~]", line)[0] for line in project["dependencies"]] == ["filelock", "rich"]
+    assert [re.split("[<>=~]", line)[0] for line in project["dependencies"]] == ["rich"]
     assert all(">=" in line for line in project["dependencies"])
     assert project["scripts"] == {"foldertune": "foldertune.cli:main"}
 
@@ -180,7 +180,7 @@ def test_the_default_objective_without_its_extra_is_one_line(installed, own):
 
 
 def test_a_worker_imports_the_standard_library_and_its_objective_alone(installed, own):
-    """The worker runs in an environment without filelock and rich, isolated from everything else."""
+    """The worker runs in an environment without rich, isolated from everything else."""
     logs, model = own / "logs", own / "search" / "model.py"
     model.write_text(MODEL + TELL)
     master = subprocess.Popen(

@@ -9,6 +9,7 @@
 Without --workers it starts one worker per GPU, or one per core if there is
 none. You can stop it at any time (Ctrl-C, even kill -9). Start it again with
 the same command, and the search continues: its whole state is in the folder.
+A second master is refused, or waits with --standby until it can take over.
 
 If all trials fail in the same way, the search stops and shows where; the exit
 code is then 3. Repair the code, and continue with --retry-failed.
@@ -34,7 +35,7 @@ from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices, limit_threads
 from foldertune.launch.search import ALL_FAILED, run
 from foldertune.nesting import nest
-from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, printable
+from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, LedFolder, printable
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import open_view
@@ -91,11 +92,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=whole_number(1), default=1, metavar="N", help="CPU threads of each worker (default: 1)"
     )
     add_checkpoint_every(group)
-    group = parser.add_argument_group("lost workers, failed trials")
+    group = parser.add_argument_group("lost workers, other masters, failed trials")
     group.add_argument(
         "--lease", type=seconds(), default=DEFAULT_LEASE, metavar="SECONDS",
-        help="give a worker's trial to another after this long without a heartbeat, at least 1 (default: %(default)g, "
-        "long enough for NFS caches)",
+        help="give a worker's trial to another after this long without a heartbeat, at least 1; after as long, another "
+        "master may follow this one (default: %(default)g, long enough for NFS caches)",
+    )  # fmt: skip
+    group.add_argument(
+        "--standby", action="store_true",
+        help="if another master leads, wait, and take over when it ends, dies or falls silent",
     )  # fmt: skip
     group.add_argument(
         "--max-attempts", type=whole_number(1), default=3, metavar="N",
@@ -127,10 +132,14 @@ def main(arguments: argparse.Namespace) -> int:
         require("exercise")
     if arguments.try_trial is not None:
         return try_first(study, arguments)
-    logs, say = arguments.logs, partial(print, flush=True)
+    logs, lease, say = arguments.logs, max(arguments.lease, SHORTEST_LEASE), partial(print, flush=True)
     with contextlib.ExitStack() as stack:
-        once_reachable(logs, lambda: stack.enter_context(only_master(logs)), say)
-        return search(once_reachable(logs, lambda: open_folder(logs, study), say), study, arguments)
+
+        def lead() -> LedFolder:
+            return stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say))
+
+        folder = once_reachable(logs, lead, say)
+        return search(once_reachable(logs, lambda: open_folder(folder, study), say), study, arguments)
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:

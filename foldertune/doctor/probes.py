@@ -15,13 +15,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from foldertune.doctor.processes import STUCK, StartLine, together
+from foldertune.doctor.processes import StartLine, together
 from foldertune.doctor.visit import Finding, Visit, in_words
 from foldertune.protocol import (
     BrokenFile,
     Claim,
     Folder,
     LeaseLost,
+    Masters,
     TrialName,
     new_owner,
     read_records,
@@ -29,7 +30,7 @@ from foldertune.protocol import (
     write_whole,
 )
 
-PROCESSES, TRIALS, LINES, REPLACEMENTS, SYNCS = 8, 100, 300, 200, 15
+PROCESSES, MASTERS, TRIALS, LINES, REPLACEMENTS, SYNCS = 8, 4, 100, 300, 200, 15
 PATIENCE = 90.0  # seconds; by default, a network filesystem's caches are at most 60 s old
 COARSE = 3.0  # seconds; the coarsest times of files are 2 s apart
 
@@ -221,35 +222,19 @@ def check_times(visit: Visit) -> Iterator[Finding]:
         yield Finding("note", f"the times of files are {in_words(abs(difference))} {side} this machine's clock", remedy)
 
 
-def check_locks(visit: Visit) -> Iterator[Finding]:
-    """Checks that locks keep a second master out; nothing else uses them. Another process tries them: they may hang."""
-    rooms = visit.rooms("locks")
-    remedy = "make sure yourself that only one master runs"
-    try:
-        free = together([functools.partial(_locks, rooms[0].path / "lock", rooms[-1].path / "lock")])[0]
-    except TimeoutError:
-        remedy = "start the lock service (NFS: rpc.statd), or mount with nolock"
-        yield Finding("bad", f"a lock hangs for more than {STUCK:g} s, and so would the master", remedy)
-        return
-    except (OSError, NotImplementedError) as error:
-        yield Finding("note", f"locks do not work here ({error})", remedy)
-        return
-    yield (
-        Finding("note", "a lock does not keep a second master out", remedy)
-        if free
-        else Finding("ok", "a second master is kept out")
-    )
+def check_masters(visit: Visit) -> Iterator[Finding]:
+    """Checks that of several masters that start at once one leads: only one can make the next number's file."""
+    rooms = visit.rooms("masters")
+    works = [functools.partial(_lead, rooms[k % len(rooms)].path) for k in range(MASTERS)]
+    leading = sum(together(works))
+    if leading == 1:
+        yield Finding("ok", f"{MASTERS} masters start at once: one leads")
+    else:
+        yield Finding("bad", f"{MASTERS} masters start at once: {leading} lead", "use another filesystem")
 
 
-def _locks(path: Path, same: Path) -> bool:
-    from filelock import FileLock, Timeout
-
-    with FileLock(path, timeout=0):
-        try:
-            with FileLock(same, timeout=0):
-                return True
-        except Timeout:
-            return False
+def _lead(path: Path) -> bool:
+    return Masters(Folder(path)).follow(0, new_owner(), 1.0) is not None
 
 
 def take(folder: Folder, number: int) -> Claim:

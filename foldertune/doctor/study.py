@@ -8,43 +8,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from foldertune.doctor.visit import Finding, Visit, in_words, is_left_over
-from foldertune.protocol import DEFAULT_LEASE, BrokenFile, TrialName, has_died, host_name, read_object, writer_of
+from foldertune.protocol import DEFAULT_LEASE, BrokenFile, Masters, TrialName, has_died, writer_of
 from foldertune.text import printable
 
 SHOWN, LOOKED_INTO = 3, 1000  # the most trials that get a line of their own, and the most that are read
 
 
 def check_master(visit: Visit) -> Iterator[Finding]:
-    """Names the master. It does not try the lock: a master that starts at this moment would find it taken."""
-    holder, lock = visit.logs.path / ".master.json", visit.logs.path / ".master.lock"
-    try:
-        who = read_object(holder)
-        what, host = printable(f"process {who['pid']} on {who['host']} since {who['since']}"), who["host"]
-    except FileNotFoundError:
+    """Names the last master, and says whether it is known to have ended or died."""
+    masters = Masters(visit.logs)
+    number = masters.newest()
+    holder = masters.holder(number) if number else None
+    if holder is None:
         yield Finding("ok", "none has been here yet")
-        return
-    except (BrokenFile, KeyError):
-        yield Finding("note", ".master.json can't be read", "move it away: the next master writes it again")
-        return
-    if host != host_name():
-        yield Finding("ok", f"{what}; only that machine can tell whether it still runs")
-    elif _is_locked(lock):
-        yield Finding("ok", f"{what}")
+    elif not holder.claim:
+        yield Finding("note", f"{masters.locate(number)} can't be read", "nothing: the next master follows it")
+    elif not holder.last_word and not has_died(holder.claim):
+        silence = in_words(max(visit.server_time() - holder.signature[2] / 1e9, 0.0))
+        yield Finding("ok", f"{printable(str(holder))}, silent for {silence}")
     elif not visit.names() or visit.logs.is_complete:
-        yield Finding("ok", "none runs on this machine, and none is needed")
+        yield Finding("ok", "none leads, and none is needed")
     else:
-        yield Finding(
-            "note", f"none runs on this machine; the last was {what}", "start it again, with the same command"
-        )
-
-
-def _is_locked(path: Path) -> bool:
-    """Does a process of this machine hold a lock on that file? The kernel knows; the lock is not tried."""
-    try:
-        inode = path.stat().st_ino
-        return any(f":{inode} " in line for line in Path("/proc/locks").read_text().splitlines())
-    except OSError:
-        return False
+        gone = "has ended" if holder.last_word else "has died"
+        yield Finding("note", f"{printable(str(holder))} {gone}", "start it again, with the same command")
 
 
 def check_running(visit: Visit) -> Iterator[Finding]:

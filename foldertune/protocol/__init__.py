@@ -11,6 +11,7 @@
     logs/out/trial-00007/                            what a command keeps for its later attempts at the trial
     logs/aside/…                                     what stood in the way of a name, moved, never deleted
     logs/study.json, logs/study.json.done            the study's definition; with .done it is complete
+    logs/.master-00003.jsonl                         the third master of this folder, and the last: it leads
     logs/.NAME.gpu07-4711-1f0c93aa.tmp               NAME, while that process writes it
 
 `00007` is the trial, `-1` the attempt. Each line is one JSON object:
@@ -43,14 +44,15 @@ The rules (`docs/protocol.md` is the full argument, and says how each is tested)
     never compared. One glance proves nothing: a missing name in a listing, a short file or an old name may come
     from a cache. Only ENOENT means "not there".
  8. Each trial is counted once. There are exactly as many results as trials were asked for.
- 9. Workers use no locks. `filelock` is only for rare things: one master a study, one download of a data set.
+ 9. Nobody uses locks. One master leads, by a lease like a trial's: each makes the next number's file, which only one
+    can make. Before each change it makes sure that it still leads; for a moment, two masters do no harm.
 10. The files hold everything that the master knows. If it is killed and started again, it continues from them.
 11. Files from the folder are data: no pickle, no eval, no code named by a trial.
 12. A worker needs the Python standard library, and what its objective imports.
 
 Where to read on: `folder.py` has every rename and says which process makes it; `names.py` has the names; `trial.py`
 the lines; `files.py` writes bytes safely and reads them back; `leases.py` and `owners.py` find out who is alive;
-`checkpoints.py` keeps the checkpoints; `rights.py` lets several users share a folder.
+`masters.py` says who leads; `checkpoints.py` keeps the checkpoints; `rights.py` lets several users share a folder.
 """
 
 from foldertune.protocol.checkpoints import MAX_CHECKPOINT, MAX_LOOK_BACK
@@ -78,6 +80,7 @@ from foldertune.protocol.leases import (
     Leases,
     Leftovers,
 )
+from foldertune.protocol.masters import Holder, LedFolder, Masters, Mastership, MastershipLost
 from foldertune.protocol.names import LAST_ATTEMPT, TrialName, new_owner, temporary_name, writer_of
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
 from foldertune.protocol.rights import is_anothers, lack_of_access, lack_of_rights, make_directory, share
@@ -111,9 +114,14 @@ __all__ = [
     "Claim",
     "Folder",
     "Heartbeat",
+    "Holder",
     "LeaseLost",
     "Leases",
+    "LedFolder",
     "Leftovers",
+    "Masters",
+    "Mastership",
+    "MastershipLost",
     "NotOurs",
     "Record",
     "Trial",

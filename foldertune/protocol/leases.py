@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Hashable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Protocol
 
-from foldertune.protocol.folder import Claim, Folder, LeaseLost, signature_of
+from foldertune.protocol.folder import Folder, LeaseLost, signature_of
 from foldertune.protocol.names import is_here
 from foldertune.protocol.owners import is_own, owner_has_died
 
@@ -122,6 +123,13 @@ class Leftovers:
         return not is_here(writer) and self._watch.silence(path, signature_of(path)) > self._watch.seconds
 
 
+class Beating(Protocol):
+    """A claim on a trial, or on the folder."""
+
+    def beat(self) -> None:
+        """Give a heartbeat. Raises LeaseLost."""
+
+
 class Heartbeat(threading.Thread):
     """Sends heartbeats for the claim in hand, and notices when its name is gone.
 
@@ -133,10 +141,10 @@ class Heartbeat(threading.Thread):
         super().__init__(name="heartbeat", daemon=True)
         self.lost = threading.Event()
         self._parent = parent
-        self._claim: Claim | None = None
+        self._claim: Beating | None = None
         self._interval = 1.0
 
-    def hold(self, claim: Claim, lease: float) -> None:
+    def hold(self, claim: Beating, lease: float) -> None:
         """Send heartbeats for this claim from now on."""
         self.lost.clear()
         self._interval = min(15.0, max(0.05, lease / SIGNS_PER_LEASE))

@@ -1,4 +1,4 @@
-"""Every name in the folder: trials in their states, owners, and temporary files."""
+"""Every name in the folder: trials in their states, owners, masters, and temporary files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from foldertune.protocol.hosts import LETTERS, MARK, own_host, own_place
 
+LAST_MASTER = 999_999_999  # the highest number of a master
 MAX_STEM = 120  # bytes of a file's name that go into its temporary name
 
 _TRIAL = re.compile(r"trial-(\d{5,12})-(\d{1,9})\.jsonl(?:\.([A-Za-z0-9_-]+)\.(taken)|\.(done|seen|lost))?", re.ASCII)
+_MASTER = re.compile(r"\.master-(\d{5,9})\.jsonl", re.ASCII)
 _TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.tmp", re.ASCII)
 _WRITTEN = re.compile(r"(trial-|\.master[.-]|study\.json|results\.csv).*", re.ASCII)  # what is written in the folder
 LAST_ATTEMPT = 999_999_999  # the highest number of an attempt
@@ -84,6 +86,17 @@ def written_name(text: str) -> str | None:
     """The name that this temporary file will have; None if `text` is no such name of ours."""
     match = _TEMPORARY.fullmatch(text)
     return match[1] if match and _WRITTEN.fullmatch(match[1]) else None
+
+
+def master_name(number: int) -> str:
+    """The name of the file that a folder's `number`-th master has made."""
+    return f".master-{number:05d}.jsonl"
+
+
+def master_number(text: str) -> int | None:
+    """The number of the master that has made a file of this name; None if none has."""
+    match = _MASTER.fullmatch(text)
+    return int(match[1]) if match and master_name(int(match[1])) == text else None
 
 
 def is_here(token: str) -> bool:

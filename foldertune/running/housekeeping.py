@@ -1,10 +1,10 @@
-"""Removes what nobody needs any more: checkpoints of counted trials, and temporary files of writers that died."""
+"""Removes what nobody needs any more: checkpoints of counted trials, temporary files of writers that died, doubles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 
-from foldertune.protocol import Folder, Leftovers
+from foldertune.protocol import Folder, Leftovers, Trial, TrialName
 
 
 class Housekeeping:
@@ -28,8 +28,16 @@ class Housekeeping:
         self._remove_checkpoints(finished)
         self._leftovers.look()
 
-    def end(self, counted: Container[int]) -> None:
-        """Leave only what a finished study consists of."""
+    def drop_double(self, name: TrialName) -> None:
+        """Set aside a second file of a counted trial. As a .lost file, a failure would give the trial new attempts."""
+        self._say(f"set aside: {self._folder.locate(name)}: trial {name.number} is counted already")
+        self._folder.set_aside(self._folder.locate(name))
+
+    def end(self, counted: Mapping[int, Trial]) -> None:
+        """Leave only what a finished study consists of: a master that was followed may have made a second file late."""
+        for name in self._folder.settled():
+            if name.state == "seen" and name.number in counted and counted[name.number].name != name:
+                self.drop_double(name)
         self._remove_checkpoints(counted)
         self._leftovers.remove()  # also ours, if trouble with the folder interrupted a write
 

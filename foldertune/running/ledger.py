@@ -60,6 +60,16 @@ class Ledger:
         for entries in (self.open, self.attempts, self.losses):
             entries.pop(number, None)
 
+    def double_of(self, trial: Trial) -> TrialName | None:
+        """If this trial is counted already: the file that counts no more. A result counts more than a failure.
+
+        A master that was followed while it was suspended may have recorded that failure late.
+        """
+        earlier = self.counted.get(trial.name.number)
+        if earlier is None:
+            return None
+        return earlier.name if earlier.result is None and trial.result is not None else trial.name
+
     def is_news(self, name: TrialName) -> bool:
         """Is this an attempt that we don't know? A worker gave its trial back, or a person queued it."""
         return name.number not in self.counted and name.attempt > self.attempts.get(name.number, -1)

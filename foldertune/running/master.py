@@ -111,14 +111,17 @@ class Master:
     def recount(self, name: TrialName) -> None:
         """Count a trial that was collected before. Set its file aside if it is broken, or counted already."""
         try:
-            if name.number in self.ledger.counted:
-                raise BrokenFile(f"{self.folder.locate(name)}: trial {name.number} is counted already")
-            self.count(self.watch.read_anew(name))
+            trial = self.watch.read_anew(name)
         except BrokenFile as error:
             self.say(f"set aside: {error}")
             self.folder.lose(name)
             if name.number not in self.ledger.counted:
                 self.ledger.reopen(name, None)
+            return
+        if double := self.ledger.double_of(trial):
+            self.housekeeping.drop_double(double)
+        if double != name:
+            self.count(trial)
 
     def retry_failed(self) -> None:
         """Give the trials that have failed for good their attempts back."""
@@ -142,6 +145,8 @@ class Master:
             self.check_claims()
             self.check_absent()
             self.housekeeping.look(self.supply.finished)
+            if self.folder.is_complete and not self.is_done():  # a master that we have followed has said so, late
+                self.folder.write_study(self.study.to_record())
         self.follow_up()
         self.publish_ahead(collected=len(self.ledger.counted) - before[0])
         if self.results_file.is_due():
@@ -263,9 +268,7 @@ class Master:
         ahead = max(FEWEST_AHEAD, AHEAD_PER_RUNNING * running, AHEAD_PER_COLLECTED * collected)
         for _ in range(min(ahead, MOST_AHEAD) - pending):
             trial = self.supply.next()
-            if trial is None:
-                break
-            if not self.publish(*trial):
+            if trial is None or not self.publish(*trial):
                 break
             if trial[0].number >= self.study.trials:
                 self.say(
@@ -287,10 +290,7 @@ class Master:
     # ---- the end
 
     def conclude(self) -> None:
-        """End the search: write the results, remove checkpoints and leftovers, and tell the workers.
-
-        May be called again after an OSError.
-        """
+        """Write the results, tidy up, and tell the workers. May be called again after an OSError."""
         self.write_results()
         self.housekeeping.end(self.ledger.counted)
         self.folder.complete_study(self.study.to_record())

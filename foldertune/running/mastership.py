@@ -2,60 +2,173 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from foldertune.errors import StudyError, UserError
-from foldertune.protocol import Folder, host_name, make_directory, share, utc_now, write_whole
+from foldertune.protocol import (
+    DEFAULT_LEASE,
+    SIGNS_PER_LEASE,
+    Folder,
+    Heartbeat,
+    Leases,
+    LedFolder,
+    Masters,
+    Mastership,
+    has_died,
+    make_directory,
+    new_owner,
+)
 from foldertune.study import Study, differences
 from foldertune.study_file import study_from_record
+from foldertune.trouble import Trouble
 
-LOCK, HOLDER = ".master.lock", ".master.json"
+BEAT = 1.0  # seconds between two signs of life of a master, however long its lease: a newcomer soon sees one
+LOOK, LONGEST_LOOK = 0.1, 1.0  # seconds between two looks for one; while nothing happens, they become rarer
+SAY_AFTER = 3.0  # seconds without a sign of life after which a newcomer says what it waits for
 
 
 @contextmanager
-def only_master(logs: Path) -> Iterator[None]:
-    """Hold the folder's lock. Raises UserError, naming the other master, if there is one."""
-    from filelock import FileLock, Timeout
+def only_master(
+    logs: Path, lease: float = DEFAULT_LEASE, *, standby: bool = False, say: Callable[[str], None] = print
+) -> Iterator[LedFolder]:
+    """Lead the folder. Raises UserError, naming the other master, if there is one.
 
-    if Folder(logs).is_kept():
+    Args:
+        lease: seconds of silence after which another master may follow this one.
+        standby: wait until the other master has ended, died or fallen silent.
+        say: called with a line that says what we wait for.
+    """
+    folder = Folder(logs)
+    if folder.is_kept():
         raise UserError(f"{logs}: is a finished study in its small form; search in another folder (--logs)")
     try:
         make_directory(logs)
     except FileExistsError:
         raise UserError(f"--logs {logs}: is not a directory") from None
-    lock, holder = FileLock(logs / LOCK, timeout=0), logs / HOLDER
+    heartbeat = Heartbeat()
+    mastership, before = _lead(Masters(folder), lease, standby, say)
+    heartbeat.hold(mastership, min(lease, BEAT * SIGNS_PER_LEASE))
+    heartbeat.start()
     try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(f"{logs}: {_describe(holder)}; end that master first, or use another --logs") from None
-    except NotImplementedError:
-        print(f"{logs}: this filesystem has no locks; make sure that no other master runs here", file=sys.stderr)
-    try:
-        with open(lock.lock_file) as file:
-            share(file.fileno(), str(logs))
-        who = {"pid": os.getpid(), "host": host_name(), "since": utc_now()}
-        write_whole(holder, json.dumps(who).encode())
-        yield
+        before.see_off(mastership)
+        yield LedFolder(logs, mastership)
     finally:
-        lock.release()
+        heartbeat.release()
+        mastership.end()
 
 
-def _describe(holder: Path) -> str:
-    try:
-        who = json.loads(holder.read_text())
-        return f"process {who['pid']} on {who['host']} has been searching here since {who['since']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another master is searching here"
+def _lead(masters: Masters, lease: float, standby: bool, say: Callable[[str], None]) -> tuple[Mastership, Vigil]:
+    """Wait for our turn, and lead."""
+    owner, number = new_owner(), 0
+    while True:
+        number = max(masters.newest(), number)
+        vigil = Vigil(masters, number, lease, say)
+        why = vigil.wait(standby)
+        if why is not None:
+            mastership = masters.follow(number, owner, lease)
+            if mastership:
+                vigil.announce(why)
+                return mastership, vigil
+            number += 1  # another newcomer was faster
+        else:
+            number = 0
 
 
-def open_folder(logs: Path, study: Study) -> Folder:
-    """The folder, ready for this study. Raises StudyError, naming the differences, if another study has begun in it."""
-    folder = Folder(logs)
+class Vigil:
+    """A newcomer's watch over the master before it, by its own clock.
+
+    Args:
+        number: the master's; 0: there was none.
+        lease: the newcomer's, if the master has not written down one of its own.
+    """
+
+    def __init__(self, masters: Masters, number: int, lease: float, say: Callable[[str], None]) -> None:
+        self.masters, self.number = masters, number
+        self.holder = masters.holder(number) if number else None
+        stated = self.holder.claim.get("lease") if self.holder else None
+        self.lease = float(stated) if isinstance(stated, int | float) and 0 < stated < 1e9 else lease
+        self._watch, self._first = Leases(self.lease), self.holder.signature if self.holder else ()
+        self._say, self._told = say, False
+
+    def wait(self, standby: bool) -> str | None:
+        """Wait until the master is gone. Returns why we may follow; None if there is another one, or none any more.
+
+        Raises UserError if it lives, unless we are on standby.
+        """
+        start, pause, trouble = time.monotonic(), LOOK, Trouble(self._say)
+        while True:
+            try:
+                why = self.look()
+                trouble.is_over()
+            except OSError as error:
+                if not self._told:
+                    raise
+                trouble.is_there(error)
+            else:
+                if why is not None:
+                    return why
+                if self.number and (self.holder is None or self.masters.has_follower(self.number)):
+                    return None
+                if standby:
+                    self._tell_once(f"{self.holder} leads; standing by until it ends or is silent for {self.lease:g} s")
+                elif self.holder and self.holder.signature != self._first:
+                    raise UserError(
+                        f"{self.masters.folder.path}: {self.holder} is searching here; "
+                        f"end that master first, wait for it with --standby, or use another --logs"
+                    )
+                elif time.monotonic() - start > SAY_AFTER:
+                    self._tell_once(
+                        f"no sign of life from {self.holder}; this master follows after {self.lease:g} s of silence "
+                        f"(if you know that the other is gone: rm {self.masters.locate(self.number)})"
+                    )
+            time.sleep(min(pause, self.lease / SIGNS_PER_LEASE))
+            pause = min(1.5 * pause, LONGEST_LOOK)
+
+    def look(self) -> str | None:
+        """Look at the master's file. Returns why we may follow; None while the master may live."""
+        if not self.number:
+            return ""
+        self._watch.look({self.number})
+        self.holder = self.masters.holder(self.number)
+        if self.holder is None:
+            return None
+        if not self.holder.is_file:
+            return "is none"
+        if self.holder.last_word:
+            return "has ended"
+        if has_died(self.holder.claim):
+            return "has died"
+        if self._watch.silence(self.number, self.holder.signature) > self.lease:
+            return f"has given no sign of life for {self.lease:g} s"
+        return None
+
+    def announce(self, why: str) -> None:
+        """Say that we follow, if we had to wait for it."""
+        if self._told:
+            self._say(f"{self.masters.folder.path}: {self.holder} {why}; this master leads now")
+
+    def see_off(self, mastership: Mastership) -> None:
+        """Make sure that the master before us is gone, now that we lead.
+
+        If it has come back to life at the same moment, it soon sees our file, and ends.
+        """
+        while self.look() is None and self.holder:
+            time.sleep(LOOK)
+            mastership.check()
+        self.masters.tell(self.number, mastership.owner)
+
+    def _tell_once(self, message: str) -> None:
+        if not self._told:
+            self._told = True
+            self._say(f"{self.masters.folder.path}: {message}")
+
+
+def open_folder(folder: Folder, study: Study) -> Folder:
+    """Make the folder ready for this study. Raises StudyError, naming the differences, if another has begun in it."""
+    logs = folder.path
     folder.prepare()
     record, names = folder.read_study(), [*folder.names(), *folder.settled()]
     if record is None:

@@ -52,7 +52,7 @@ class KillPoint:
 def start_worker(bench: Bench) -> list[str]:
     """The command of a worker that finds its trials there."""
     study = load_study(bench.study(trials=TRIALS))
-    folder = open_folder(bench.logs, study)
+    folder = open_folder(bench.folder, study)
     folder.write_study(study.to_record())
     Master(folder, study, lease=LEASE, max_attempts=3).step()
     return ["worker.py", "--logs", str(bench.logs), "--objective", "tests.objectives:quick", "--idle-timeout", "0"]

@@ -203,7 +203,7 @@ def templates() -> Path:
     (place / "toy.toml").write_text(STUDY)
     study = load_study(str(place / "toy.toml"))
     said = place / "said"
-    folder = open_folder(place / "running", study)
+    folder = open_folder(Folder(place / "running"), study)
     folder.write_study(study.to_record())
     master = Master(folder, study, LEASE, 3, say=lambda text: None)
     master.step()
@@ -521,7 +521,7 @@ class Scene:
 def _is_rewritten(damage: Damage, logs: Path) -> bool:
     """Is this a file that programs write again, or remove when it is not needed any more?"""
     if damage.path.parent == logs:
-        return damage.path.name in ("results.csv", ".master.json", ".master.lock", "study.json", "study.json.done")
+        return damage.path.name in ("results.csv", "study.json", "study.json.done") or ".master-" in damage.path.name
     return damage.path.parent == logs / "checkpoints" and touched(damage) is not None
 
 

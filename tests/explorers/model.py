@@ -2,6 +2,7 @@
 
     python -m tests.explorers.model            one trial with any one fault, two trials with none
     python -m tests.explorers.model --long     and one trial with any two faults (six minutes)
+    python -m tests.explorers.model --masters  two masters, of which one is suspended and comes back
 
 It explores the real code: `Worker.try_to_claim`, `Worker.train` and `Master.step` over foldertune/protocol/, with
 an `os` that asks the explorer at every call. A process is a function of the answers to its system calls. To find out
@@ -36,8 +37,9 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
-from foldertune.protocol import Folder, Record, TrialName, files, leases, names
+from foldertune.protocol import Folder, LedFolder, Masters, MastershipLost, Record, TrialName, files, leases, names
 from foldertune.protocol import folder as folder_module
+from foldertune.protocol import masters as masters_module
 from foldertune.running import attempt as attempt_module
 from foldertune.running import master as master_module
 from foldertune.running import trainer as trainer_module
@@ -59,7 +61,11 @@ FAULTS = {
     "crash": "a trainer dies, and its worker hands in the reason",
     "power": "the power fails: all processes end, and what was not synced is gone from the files",
 }
-MORE_FAULTS = {"omit": "a listing lacks one name that is there (not among FAULTS: see docs/protocol.md)"}
+MORE_FAULTS = {
+    "omit": "a listing lacks one name that is there (not among FAULTS: see docs/protocol.md)",
+    "usurp": "a master is followed although it lives: it was suspended past its lease, and comes back",
+}
+MASTERS = ("master", "second")
 
 Operation = tuple[Any, ...]  # its name, then its arguments
 Names = tuple[tuple[str, int], ...]
@@ -122,6 +128,15 @@ class Disk(NamedTuple):
         names[target] = names.pop(source)
         return Disk(_sorted(names), self.files), None
 
+    def link(self, source: str, target: str) -> tuple[Disk, Any]:
+        names = dict(self.names)
+        if target in names:
+            return self, Failure(errno.EEXIST)
+        if source not in names:
+            return self, Failure(errno.ENOENT)
+        names[target] = names[source]
+        return Disk(_sorted(names), self.files), None
+
     def unlink(self, path: str) -> tuple[Disk, Any]:
         names = dict(self.names)
         answer = None if names.pop(path, None) is not None else Failure(errno.ENOENT)
@@ -133,7 +148,12 @@ class Disk(NamedTuple):
 
     def listdir(self, path: str) -> tuple[Disk, tuple[str, ...]]:
         paths = [*(name for name, _ in self.names), *DIRECTORIES]
-        return self, tuple(sorted(posixpath.basename(p) for p in paths if posixpath.dirname(p) == path))
+        texts = sorted(posixpath.basename(p) for p in paths if posixpath.dirname(p) == path)
+        return self, tuple(text for text in texts if not text.startswith(".master-"))
+
+    def list_masters(self, path: str) -> tuple[Disk, tuple[str, ...]]:
+        names = (posixpath.basename(name) for name, _ in self.names)
+        return self, tuple(name for name in names if name.startswith(".master-"))
 
     def after_power_failure(self) -> Disk:
         return Disk(self.names, tuple(File(data[:synced], synced) for data, synced in self.files))
@@ -149,9 +169,14 @@ def _sorted(names: dict[str, int]) -> Names:
 def is_private(disk: Disk, operation: Operation) -> bool:
     """Can no other process notice when this call happens? Then it need not be a step of its own.
 
-    Calls on temporary files are private, because only their writer touches them; so are questions about one's own file.
+    Calls on temporary files are private, because only their writer touches them; so are questions about one's own file,
+    and about a master's file that is there: it stays as it is.
     """
     kind, *arguments = operation
+    if kind in ("open", "status") and (arguments[0], ".master-" in arguments[0]) in {(n, True) for n, _ in disk.names}:
+        return True
+    if kind == "read" and any(".master-" in path for path, inode in disk.names if inode == arguments[0]):
+        return True
     if kind in ("size", "peek"):
         return True
     if kind in ("open", "unlink"):
@@ -175,7 +200,9 @@ class NotFaked(BaseException):
 class System:
     """Replaces `os` in a process. Its answers are given beforehand; the process stops at the first missing answer."""
 
-    def __init__(self, life: int, history: tuple[Any, ...]) -> None:
+    def __init__(self, life: int, history: tuple[Any, ...], who: str = "master") -> None:
+        self.is_master, self.is_sure = who in MASTERS, False  # has it looked for a follower since its last change?
+        self.pid, self.owner = life + 100 * (who == "second"), owner_token(who, life)
         self.pending: Operation | None = None
         self.notes: list[Operation] = []  # what the process has come to believe since its last call
         self.path = SimpleNamespace(
@@ -209,7 +236,7 @@ class System:
             self.notes.append(belief)
 
     def getpid(self) -> int:
-        return self._life
+        return self.pid
 
     def open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         path = self._whole(path, dir_fd)  # of a directory: nothing replaces it here, so that is no step
@@ -250,18 +277,45 @@ class System:
         path = self._whole(path, dir_fd)
         if path in DIRECTORIES:
             return SimpleNamespace(st_mode=stat.S_IFDIR)
-        return _status(*self._ask("status", path))
+        try:
+            return _status(*self._ask("status", path))
+        except FileNotFoundError:
+            self.is_sure |= ".master-" in path
+            raise
 
     stat = lstat
 
     def rename(self, source: Any, target: Any, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
         self._ask("rename", self._whole(source, src_dir_fd), self._whole(target, dst_dir_fd))
+        if self.is_master and not self.is_sure:
+            self.note("unsure")
+        self.is_sure = False
+
+    def link(self, source: Any, target: Any) -> None:
+        self._ask("link", str(source), str(target))
+        self.note("leads", self.owner, names.master_number(posixpath.basename(str(target))))
+
+    def utime(self, path: Any, **_: Any) -> None:
+        pass  # the explorer knows who lives
 
     def unlink(self, path: Any, *, dir_fd: int | None = None) -> None:
         self._ask("unlink", self._whole(path, dir_fd))
 
     def listdir(self, path: Any) -> list[str]:
         return list(self._ask("listdir", self._open[path][0] if isinstance(path, int) else str(path)))
+
+
+class MastersSystem:
+    """The same for the module that asks who leads. It lists only masters' files: all others are one to it."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._system, name)
+
+    def listdir(self, path: Any) -> list[str]:
+        return list(self._system._ask("list_masters", str(path)))
 
 
 def _status(inode: int, size: int) -> Any:
@@ -330,8 +384,8 @@ class ModelWorker(worker_module.Worker):
 class ModelMaster(master_module.Master):
     """The real master, except that it asks the explorer whether time has passed, and writes no results.csv."""
 
-    def __init__(self, study: Study, max_attempts: int) -> None:
-        super().__init__(Folder(LOGS), study, 0.0, max_attempts, say=lambda message: None)
+    def __init__(self, study: Study, max_attempts: int, folder: Folder) -> None:
+        super().__init__(folder, study, 0.0, max_attempts, say=lambda message: None)
         self.watch = ModelWatch(self.folder, 0.0)
         self.housekeeping._leftovers = ModelLeftovers(self.folder, 0.0)
 
@@ -402,7 +456,7 @@ def stand_ins() -> Iterator[None]:
     in_order = SimpleNamespace(sample=lambda texts, count: sorted(texts)[:count], getrandbits=lambda bits: 0)
     with contextlib.ExitStack() as stack:
         for module, name, value in (
-            *((module, "os", None) for module in ON_DISK),
+            *((module, "os", None) for module in (*ON_DISK, masters_module)),
             (folder_module, "Path", Place),
             (folder_module, "A_MOMENT", 0.0),
             (folder_module, "make_directory", lambda path: None),  # all are there
@@ -410,6 +464,8 @@ def stand_ins() -> Iterator[None]:
             (folder_module, "random", in_order),
             (names, "random", in_order),
             (folder_module, "utc_now", lambda: "now"),
+            (masters_module, "utc_now", lambda: "now"),
+            (masters_module, "describe_owner", lambda owner: {"claimed": owner}),
             (leases, "owner_has_died", lambda owner: True),
             *((module, "time", no_time) for module in (master_module, watch_module, worker_module, attempt_module)),
             (worker_module, "describe_owner", lambda owner: {"claimed": owner, "by": owner}),
@@ -437,9 +493,9 @@ class Node(NamedTuple):
 class Processes:
     """The next call of every process, by the answers that it has seen. Nodes are numbered."""
 
-    def __init__(self, study: Study, max_attempts: int, epochs: int) -> None:
+    def __init__(self, study: Study, max_attempts: int, epochs: int, masters: int = 1) -> None:
         self.nodes: list[Node] = []
-        self._study, self._max_attempts, self._epochs = study, max_attempts, epochs
+        self._study, self._max_attempts, self._epochs, self._masters = study, max_attempts, epochs, masters
         self._memories: dict[Rest, Any] = {}
         self._numbers: dict[Any, int] = {}
 
@@ -462,10 +518,11 @@ class Processes:
         return self._numbers[rest]
 
     def _run(self, rest: Rest, history: tuple[Any, ...]) -> int:
-        system = System(rest.life, history)
+        system = System(rest.life, history, rest.who)
         for module in ON_DISK:
             module.os = system
-        turn = self._master_turn if rest.who == "master" else self._worker_turn
+        masters_module.os = MastersSystem(system)
+        turn = self._master_turn if rest.who in MASTERS else self._worker_turn
         try:
             following, memory = turn(system, rest, self._memories[rest])
         except Pause:
@@ -505,24 +562,58 @@ class Processes:
         return Rest(rest.who, life, repr(remaining) if remaining else ""), remaining
 
     def _master_turn(self, system: System, rest: Rest, before: Any) -> tuple[Rest | None, Any]:
-        """One turn of the master's loop."""
-        master = copy.deepcopy(before) if before else ModelMaster(self._study, self._max_attempts)
+        """One turn of the master's loop; the first makes it the master, the second takes stock."""
+        if before is None and self._masters > 1:
+            return self._turn_of_a_newcomer(system, rest)
+        master, is_new = copy.deepcopy(before), not isinstance(before, ModelMaster)  # or the folder that it leads
+        if is_new:
+            master = ModelMaster(self._study, self._max_attempts, master or Folder(LOGS))
         try:
-            if before:
-                master.step()
-            else:
+            if is_new:
                 master.take_stock()
+            else:
+                master.step()
         except OSError:
-            if not before:
-                return Rest(rest.who, rest.life, ""), None
+            if is_new:
+                return rest, before
+        except MastershipLost:
+            system.note("leads no longer", owner_token(rest.who, rest.life))
+            return None, None
         else:
-            if before and master.is_done():
+            if not is_new and master.is_done():
                 counted = master.ledger.in_order()
                 names = [(trial.name.number, trial.name.attempt, trial.claim.get("claimed")) for trial in counted]
                 system.note("done", tuple(names))
+                system.note("leads no longer", owner_token(rest.who, rest.life))
                 return None, None
         master.in_hand = []  # the next step begins with a new listing
         return Rest(rest.who, rest.life, repr(remembered(master))), master
+
+    def _turn_of_a_newcomer(self, system: System, rest: Rest) -> tuple[Rest, Any]:
+        """The real `Masters.follow`, when the explorer says that the master before is gone, or seems so."""
+        owner, masters = owner_token(rest.who, rest.life), Masters(Folder(LOGS))
+        number = masters.newest()
+        if number and not system.choose("follow", number):
+            return rest, None
+        try:
+            mastership = masters.follow(number, owner, 0.0)
+        except OSError:
+            mastership = None
+        if mastership is None:
+            return rest, None
+        mastership._clock, mastership._renewed = Endless(), 0.0
+        return Rest(rest.who, rest.life, f"leads {mastership.number}"), LedFolder(LOGS, mastership)
+
+
+class Endless:
+    """A clock for a master: whenever it looks, its lease may be over."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
 
 
 def remembered(thing: Any) -> dict[str, Any]:
@@ -530,6 +621,8 @@ def remembered(thing: Any) -> dict[str, Any]:
     parts = (master_module.Supply, master_module.ResultsFile, watch_module.Watch, master_module.Housekeeping)
     fixed = ("folder", "_folder", "study", "say", "_say", "strategy")
     known = {key: value for key, value in sorted(vars(thing).items()) if key not in fixed}
+    if isinstance(getattr(thing, "folder", None), LedFolder):
+        known["leads"] = thing.folder.mastership.number
     return {key: remembered(value) if isinstance(value, parts) else value for key, value in known.items()}
 
 
@@ -547,23 +640,32 @@ class Beliefs(NamedTuple):
     holds: frozenset[tuple[Any, ...]] = frozenset()
     handed_in: frozenset[tuple[Any, ...]] = frozenset()
     counted: tuple[tuple[Any, ...], ...] | None = None  # by the master, when it had done: (trial, attempt, owner)
+    leads: frozenset[tuple[Any, ...]] = frozenset()  # (master, number)
+    unsure: bool = False  # a master has changed the folder without a look whether it still leads
 
     def after(self, notes: tuple[Operation, ...]) -> Beliefs:
         """The beliefs after these notes."""
-        holds, handed_in, counted = self
+        holds, handed_in, counted, leads, unsure = self
         for kind, *claim in notes:
             if kind == "done":
                 counted = claim[0]
+            elif kind == "leads":
+                leads |= {tuple(claim)}
+            elif kind == "leads no longer":
+                leads = frozenset(each for each in leads if each[0] != claim[0])
+            elif kind == "unsure":
+                unsure = True
             elif kind == "holds":
                 holds |= {tuple(claim)}
             else:
                 holds -= {tuple(claim)}
                 handed_in |= {tuple(claim)} if kind == "handed in" else set()
-        return Beliefs(holds, handed_in, counted)
+        return Beliefs(holds, handed_in, counted, leads, unsure)
 
     def without(self, owners: Collection[str]) -> Beliefs:
         """The beliefs after the death of these processes: nobody holds their claims any more."""
-        return self._replace(holds=frozenset(claim for claim in self.holds if claim[0] not in owners))
+        holds, leads = (frozenset(c for c in claims if c[0] not in owners) for claims in (self.holds, self.leads))
+        return self._replace(holds=holds, leads=leads)
 
 
 def story_of(data: bytes) -> list[Record]:
@@ -628,6 +730,14 @@ def what_is_handed_in_is_counted(disk: Disk, beliefs: Beliefs, trials_asked: int
     return None
 
 
+def one_master_changes_the_folder(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
+    """No two masters have the same number, and none changes the folder before it has looked whether it still leads."""
+    numbers = [number for _, number in beliefs.leads]
+    if len(set(numbers)) < len(numbers):
+        return "two masters have the same number"
+    return "a master changes the folder without a look whether it still leads" if beliefs.unsure else None
+
+
 INVARIANTS: tuple[Callable[[Disk, Beliefs, int], str | None], ...] = (
     each_trial_is_counted_once,
     each_attempt_has_one_worker,
@@ -652,7 +762,7 @@ def wrong_step(disk: Disk, who: str, operation: Operation) -> str | None:
         source, target = (names.get(path) for path in arguments)
         if None not in (source, target) and disk.files[source].data != disk.files[target].data:
             return f"{_short(arguments[1])} is replaced by another file"
-    if kind == "write" and who != "master":
+    if kind == "write" and who.partition("-")[0] not in MASTERS:
         parsed = [TrialName.parse(posixpath.basename(path)) for path, inode in disk.names if inode == arguments[0]]
         for name in parsed:
             if name is None or (name.state, name.owner) not in (("taken", who), ("lost", "")):
@@ -737,6 +847,7 @@ class Explorer:
         invariants: conditions that must be true of every state.
         forbidden: says why a call is forbidden.
         most: the number of states after which to give up.
+        masters: 1: the one master has led from the beginning; 2: two want to lead.
     """
 
     def __init__(
@@ -750,12 +861,13 @@ class Explorer:
         invariants: Collection[Callable[[Disk, Beliefs, int], str | None]] = INVARIANTS,
         forbidden: Callable[[Disk, str, Operation], str | None] = wrong_step,
         most: int = 10_000_000,
+        masters: int = 1,
     ) -> None:
         study = Study("model", "random", trials, "loss", objective="model", space={"x": Float(0.0, 1.0, False)})
         self.trials, self.faults, self.kinds, self.most = trials, faults, frozenset(kinds), most
-        self.names = ("master", "ann", "bob", "cyd", "dan")[: 1 + workers]
-        self.invariants, self.forbidden = invariants, forbidden
-        self.processes = Processes(study, max_attempts, epochs)
+        self.names = ("master", *("ann", "bob", "cyd", "dan")[:workers], *MASTERS[1:masters])
+        self.invariants, self.forbidden = (*invariants, *[one_master_changes_the_folder] * (masters - 1)), forbidden
+        self.processes = Processes(study, max_attempts, epochs, masters)
         self.disks, self.beliefs, self.steps = Numbered(), Numbered(), Numbered()
         self._perform = functools.cache(self._perform_once)
         self._outcomes = functools.cache(self._list_outcomes)
@@ -884,13 +996,17 @@ class Explorer:
 
     def _owner(self, state: State, index: int) -> str:
         rest = self.processes.nodes[state.nodes[index]].rest
-        return "master" if index == 0 else owner_token(rest.who, rest.life)
+        return owner_token(rest.who, rest.life)
 
     def _is_allowed(self, fault: str, state: State, operation: Operation) -> bool:
         if not fault:
             return True
         if operation[:2] == ("choose", "vanished"):  # a lease is long: by then all that is there has been listed
             return not any(name.number == operation[2] for name in names_in_hand(self.disks.values[state.disk]))
+        if operation[:2] == ("choose", "follow"):
+            leads = operation[2] in [number for _, number in self.beliefs.values[state.beliefs].leads]
+            if not leads or fault == "dead":
+                return not leads and fault == "dead"  # it has ended, or died
         if operation[:2] == ("choose", "expired"):
             alive = operation[2] in [self._owner(state, index) for index in range(1, len(state.nodes))]
             if not alive or fault == "dead":
@@ -906,6 +1022,7 @@ class Explorer:
                 "crash": ("crash",),
                 "expired": ("expire", "dead"),
                 "vanished": ("dead",),
+                "follow": ("usurp", "dead"),
             }[arguments[0]]
             return (Outcome(disk, False), *(Outcome(disk, True, fault) for fault in faults))
         after, answer = self._perform(disk, operation)
@@ -958,6 +1075,7 @@ def _describe(operation: Operation, answer: Any, notes: tuple[Operation, ...]) -
             "crash": "does its trainer die?",
             "expired": f"has the lease of {arguments[-1]} expired?",
             "vanished": f"has trial {arguments[-1]} been absent for a lease?",
+            "follow": f"has master {arguments[-1]} ended, died or fallen silent?",
         }[arguments[0]]
         text += " yes" if answer else " no"
     elif kind == "rename":
@@ -969,7 +1087,12 @@ def _describe(operation: Operation, answer: Any, notes: tuple[Operation, ...]) -
     if isinstance(answer, Failure):
         text += f": {errno.errorcode[answer.errno]}"
     for note, *claim in notes:
-        text += f"   [{claim[0]} {note} trial {claim[1]}, attempt {claim[2]}]" if note != "done" else "   [done]"
+        what = (
+            f"{claim[0]} {note} trial {claim[1]}, attempt {claim[2]}"
+            if len(claim) == 3
+            else " ".join([note, *map(str, claim)])
+        )
+        text += f"   [{what if note != 'done' else note}]"
     return text
 
 
@@ -977,6 +1100,7 @@ def main() -> int:
     """Explore. The exit code is 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--long", action="store_true", help="explore more (three minutes)")
+    parser.add_argument("--masters", action="store_true", help="explore two masters")
     parser.add_argument("--trials", type=int, help="explore this instead: the number of trials")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--faults", type=int, default=1, help="the largest number of faults (default: 1)")

@@ -226,7 +226,7 @@ def test_study_json_cut_at_every_byte(bench):
     for cut in range(len(whole) - 2):  # at least the last bracket is missing
         bench.folder.study.write_bytes(whole[:cut])
         with pytest.raises(BrokenFile, match=r"study\.json"):
-            open_folder(bench.logs, study)
+            open_folder(bench.folder, study)
         with pytest.raises(StudyError, match=r"study\.json"):
             open_study(bench.logs)
     bench.folder.study.unlink()
@@ -248,7 +248,7 @@ def test_study_json_spoilt_by_chance(bench, seed):
         key = chance.choice([*place, "unknown"])
         place[key] = chance.choice(values)
         bench.folder.study.write_bytes(json.dumps(record).encode())
-        for action in (lambda: open_folder(bench.logs, study), lambda: open_study(bench.logs)):
+        for action in (lambda: open_folder(bench.folder, study), lambda: open_study(bench.logs)):
             try:
                 action()
             except (BrokenFile, StudyError) as error:
@@ -263,8 +263,7 @@ def test_study_json_spoilt_by_chance(bench, seed):
         "results.csv",
         "seen",
         "checkpoints",
-        ".master.json",
-        ".master.lock",
+        ".master-00001.jsonl",
         "worker-1.log",
     ],
 )
@@ -318,7 +317,7 @@ def test_nothing_that_was_set_aside_is_overwritten(folder):
 
 def test_a_result_put_there_by_hand_is_not_overwritten_by_ours(bench):
     study = load_study(bench.study(trials=1))
-    folder = open_folder(bench.logs, study)
+    folder = open_folder(bench.folder, study)
     master = Master(folder, study, lease=0.01, max_attempts=3)
     master.step()
     for state, value in (("seen", 0.1), ("done", 0.2)):

@@ -55,7 +55,7 @@ def study(monkeypatch):
 
 def begin(bench, study):
     """A master that has just started; it may be the successor of another."""
-    master = Master(open_folder(bench.logs, study), study, lease=60, max_attempts=2, say=lambda line: None)
+    master = Master(open_folder(bench.folder, study), study, lease=60, max_attempts=2, say=lambda line: None)
     master.take_stock()
     if not master.is_done():
         master.folder.write_study(study.to_record())
@@ -110,7 +110,7 @@ def test_a_master_that_is_killed_and_started_again_goes_on_from_the_same_history
         master = begin(bench, study)
     assert master.is_done()
     master.conclude()
-    again = Master(open_folder(bench.logs, study), study, lease=60, max_attempts=2)
+    again = Master(open_folder(bench.folder, study), study, lease=60, max_attempts=2)
     again.take_stock()
     assert again.is_done(), "it knows at once that nothing is left, and starts no worker"
 
