@@ -131,6 +131,9 @@ def main() -> None:
         "--trials", type=int, default=4000, metavar="N", help="trials of each measurement (default: 4000)"
     )
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds (default: 3)")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, metavar="FILE", help="where to write all (default: bench/results/…)"
+    )
     arguments = parser.parse_args()
     versions = {library: version for library in ("optuna", "rustuna") if (version := version_of(library))}
     sides: dict[str, Callable[[Path, int, int], float]] = {"ours": time_ours}
@@ -140,6 +143,7 @@ def main() -> None:
     rates: dict[str, list[float]] = {}
     # Removed at the very end: ext4 is slow to create files for seconds after many were removed.
     top = Path(tempfile.mkdtemp(dir=arguments.dir, prefix="bench-"))
+    filesystem = subprocess.check_output(["df", "--output=fstype", top], text=True).split()[-1]
     for repeat in range(arguments.repeats):
         for workers in (1, 8):
             for side, measure in sides.items():
@@ -161,14 +165,15 @@ def main() -> None:
     for side in list(sides)[1:]:
         print(f"ours / {side:11} {ratios[f'ours / {side}, 1']:10.2f}  {ratios[f'ours / {side}, 8']:10.2f}")
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    RESULTS.parent.mkdir(exist_ok=True)
+    arguments.results.parent.mkdir(exist_ok=True)
     record = {
         "command": "python -m bench.coordination",
+        "filesystem": filesystem,
         "trials": arguments.trials,
         "machine": machine,
         **versions,
     }
-    RESULTS.write_text(json.dumps({**record, "trials per second": rates, "ratio": ratios}, indent=1) + "\n")
+    arguments.results.write_text(json.dumps({**record, "trials per second": rates, "ratio": ratios}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

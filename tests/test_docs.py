@@ -157,6 +157,16 @@ def test_the_figures_in_the_readme_are_those_that_were_measured():
         assert f"| {ratio:.2f} |" in section
 
 
+@pytest.mark.parametrize("volume", ["spread", "copied"])
+def test_the_figures_of_glusterfs_are_those_that_were_measured(volume):
+    record = json.loads((ROOT / f"bench/results/coordination-glusterfs-{volume}.json").read_text())
+    section = DOCS[ROOT / "docs" / "filesystems.md"].split("## GlusterFS")[1].split("### What the documents say")[0]
+    assert f"{record['command']} --dir DIR --trials {record['trials']}" in section
+    for side in ("ours", "optuna", "rustuna"):
+        one, eight = (statistics.median(record["trials per second"][f"{side}, {workers}"]) for workers in (1, 8))
+        assert f"| {one:.1f} | {eight:.1f} |" in section
+
+
 def test_the_table_of_trials_an_hour_is_what_was_measured():
     record = json.loads((ROOT / "bench/results/training.json").read_text())
     section = SPEED.split("## The speed of training")[1].split("##")[0]

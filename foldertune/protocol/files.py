@@ -12,6 +12,7 @@ import errno
 import functools
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
@@ -23,7 +24,7 @@ from foldertune.protocol.rights import is_anothers, lack_of_access, share
 MAX_BYTES = 16 * 2**20  # of a trial's file that are read; workers stay far below: see `MAX_REPORTS`
 MAX_REPORTS = MAX_BYTES // 2  # the size of a trial's file up to which reports are added to it
 SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # no way out of the folder by a symlink, no waiting at a FIFO
-STALE_TRIES = 5  # a file that is replaced again and again, at each moment when we open it
+LONGEST_STALE = 4.0  # seconds for which ESTALE may come from a cache; two were seen on GlusterFS
 
 
 class Extent(NamedTuple):
@@ -47,17 +48,19 @@ class NotOurs(BrokenFile):
 
 
 def again_if_stale(action: Callable[P, T]) -> Callable[P, T]:
-    """On ESTALE, do it again: another machine has replaced the file since we found its name."""
+    """On ESTALE, do it again: another machine has replaced the file since we, or a cache, found its name."""
 
     @functools.wraps(action)
     def patient(*args: P.args, **kwargs: P.kwargs) -> T:
-        for _ in range(STALE_TRIES):
+        pause, end = 0.001, time.monotonic() + LONGEST_STALE
+        while True:
             try:
                 return action(*args, **kwargs)
             except OSError as error:
-                if error.errno != errno.ESTALE:
+                if error.errno != errno.ESTALE or time.monotonic() > end:
                     raise
-        return action(*args, **kwargs)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.1)
 
     return patient
 

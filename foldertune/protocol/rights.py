@@ -93,9 +93,14 @@ def lack_of_rights(folder: Path) -> str | None:
             return None
         if place != folder and os.access(place, os.X_OK) and not _is_missing(folder):
             return None  # it is not for rights that we can't ask it
-        if not os.access(place, os.W_OK | os.X_OK | (os.R_OK if place == folder else 0)):
+        if place != folder:
+            if os.access(place, os.W_OK | os.X_OK):
+                return None
+            ask = f"ask {user_name(status.st_uid)} for {folder}, or use another --logs"
+            return f"{place}: {_describe(status)}; {_me()} may not make or enter anything there; {ask}"
+        if not os.access(place, os.R_OK | os.W_OK | os.X_OK):
             return f"{place}: {_describe(status)}; {_me()} may not write there; {_remedy(place, status, status)}"
-        if place == folder and status.st_mode & stat.S_ISVTX:
+        if status.st_mode & stat.S_ISVTX:
             why = "because of its sticky bit nobody may rename what others have made"
             return f"{place}: {why}; ask {user_name(status.st_uid)} for: chmod -t {place}"
     return None
@@ -137,11 +142,11 @@ def is_anothers(status: os.stat_result) -> bool:
 
 def _remedy(folder: Path | str, closed: os.stat_result, status: os.stat_result) -> str:
     """What to ask the owner of something `closed` for, in this folder."""
-    group = group_name(status.st_gid)
-    mine = status.st_gid in (os.getegid(), *os.getgroups())
-    join = "" if mine else f", and to become a member of {group}"
+    is_member = status.st_gid in (os.getegid(), *os.getgroups())
+    group = group_name(status.st_gid) if is_member else "GROUP"
+    which = "" if is_member else ", with a GROUP that you both belong to"
     commands = f"chgrp -R {group} {folder}; chmod -R g+rwX {folder}; chmod g+s {folder} {folder}/*/"
-    return f"ask {user_name(closed.st_uid)} for: {commands}{join}; or use another --logs"
+    return f"ask {user_name(closed.st_uid)} for: {commands}{which}; or use another --logs"
 
 
 def _me() -> str:

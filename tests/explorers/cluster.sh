@@ -1,17 +1,22 @@
 #!/usr/bin/env bash
-# A file server and several hosts on one machine, to test programs that share a folder over a network.
+# File servers and several hosts on one machine, to test programs that share a folder over a network.
 #
-#     tests/explorers/cluster.sh up DIR [HOSTS]        start the file server and HOSTS hosts (2); they see its files in DIR/hostK
+#     tests/explorers/cluster.sh up DIR [HOSTS [PID]]  start the file servers and HOSTS hosts (2), which see their files in
+#                                                      DIR/hostK; when process PID has ended, in whatever way, end everything
 #     tests/explorers/cluster.sh on DIR K COMMAND …    run a program on host K
 #     tests/explorers/cluster.sh cut DIR K             pull host K's network cable out
 #     tests/explorers/cluster.sh join DIR K            plug it in again
-#     tests/explorers/cluster.sh stop DIR              shut the file server down
-#     tests/explorers/cluster.sh start DIR             and start it again, with all files
-#     tests/explorers/cluster.sh restart DIR           stop and start
+#     tests/explorers/cluster.sh stop DIR [K]          shut a file server down
+#     tests/explorers/cluster.sh start DIR [K]         and start it again, with all files
+#     tests/explorers/cluster.sh restart DIR [K]       stop and start
+#     tests/explorers/cluster.sh grow DIR              give the filesystem more space while it is in use (GlusterFS)
 #     tests/explorers/cluster.sh down DIR              end everything: programs, mounts, networks, files; safe to repeat
 #     tests/explorers/cluster.sh check                 say what this machine lacks for all that (exit code 2), or nothing
 #
-# What `up DIR 2` makes:
+# The filesystem is MooseFS, or with CLUSTER=glusterfs in the environment GlusterFS; `moosefs.sh` and `glusterfs.sh` say
+# what their hosts see. To test one of your own, write such a file; nothing else knows of either.
+#
+# What `up DIR 2` makes, with MooseFS:
 #
 #             host1                                 host2
 #     ┌────────────────────┐                ┌────────────────────┐     A host is a network namespace: the programs in
@@ -28,73 +33,12 @@
 # test can see the folder with the eyes of any host, and kill a program on any of them. Only the network and the
 # host's name are a host's own.
 #
-# Everything is in DIR: the server's files in DIR/server (some megabytes), the namespaces as files. So clusters don't
+# Everything is in DIR: the servers' files in DIR/server… (some megabytes), the namespaces as files. So clusters don't
 # know of each other, though all use the same addresses, and this machine's own network is not touched.
-#
-# How stale a host's view may be: with MooseFS's defaults hardly at all, other hosts see a rename within milliseconds.
-# CLUSTER_MOUNT has more options for mfsmount; with these, what a host knows of a file (size, time) and whether a name
-# is there may be five seconds old, as it may on NFS. A listing is never old: it always comes from the server.
-#
-#     CLUSTER_MOUNT=mfsattrcacheto=5,mfsentrycacheto=5,mfsnegentrycacheto=5 tests/explorers/cluster.sh up DIR
-#
-# What programs see, as measured with MooseFS 3.0.117:
-#   - While a host is cut off or the server is down, every call waits: not even kill -9 ends the program. After `join`
-#     calls return within 1 to 5 seconds, as if nothing had happened, after a cut of 5 seconds and after one of 40.
-#   - It is only after two to three minutes (mfsmount's 30 tries) that calls fail, with EIO; after `join` all is well.
-#   - For ten seconds after `up` and `start` the server changes no contents that were there before: to append waits,
-#     to rename does not.
-#   - File times are whole seconds.
-#
-# To test a filesystem of your own, rewrite the functions of the next section; nothing else knows of MooseFS.
 
 set -eu
 
-PACKAGES="moosefs-master moosefs-chunkserver moosefs-client iproute2"
-PROGRAMS="mfsmaster mfschunkserver mfsmount ip nsenter unshare"
-SERVER=10.0.0.1 # any address but 127.…, which MooseFS refuses; nobody outside the namespaces sees it
 PATH=$PATH:/usr/sbin:/sbin
-
-# ------------------------------------------------- the filesystem: only here it is MooseFS
-
-configure_server() {
-    local data=$DIR/server
-    mkdir -p "$data/chunks"
-    printf 'MFSM NEW' >"$data/metadata.mfs" # an empty filesystem
-    echo '* / rw,alldirs,maproot=0:0' >"$data/exports.cfg"
-    echo "$data/chunks" >"$data/disks.cfg"
-    # By default the servers become the user mfs, who can't enter DIR, and the most important processes of the machine.
-    cat >"$data/server.cfg" <<END
-DATA_PATH = $data
-WORKING_USER = root
-NICE_LEVEL = 0
-DISABLE_OOM_KILLER = 0
-EXPORTS_FILENAME = $data/exports.cfg
-HDD_CONF_FILENAME = $data/disks.cfg
-HDD_LEAVE_SPACE_DEFAULT = 64MiB
-MASTER_HOST = $SERVER
-MASTER_RECONNECTION_DELAY = 1
-END
-}
-
-start_server() {
-    mfs mfsmaster test || mfs mfsmaster start -a # -a: also after a crash
-    mfs mfschunkserver test || mfs mfschunkserver start
-}
-
-stop_server() {
-    mfs mfschunkserver stop
-    mfs mfsmaster stop
-}
-
-mfs() {
-    local daemon=$1
-    shift
-    on server "$daemon" -c "$DIR/server/server.cfg" "${@:2}" "$1"
-}
-
-mount_on() {
-    on "$1" mfsmount "$DIR/$1" -H "$SERVER" -o "mfsnice=0,mfsallowoomkiller${CLUSTER_MOUNT:+,$CLUSTER_MOUNT}"
-}
 
 # ------------------------------------------------- hosts and cables
 
@@ -114,7 +58,7 @@ on() {
 
 new_switch() {
     on server ip link add switch type bridge
-    on server ip address add "$SERVER/24" dev switch
+    on server ip address add 10.0.0.1/24 dev switch
     on server ip link set switch up
 }
 
@@ -129,25 +73,35 @@ plug_in() {
 # ------------------------------------------------- what the commands do
 
 up() {
-    local k
+    local k folder
     check
     [ ! -e "$DIR/server.net" ] || fail "$DIR: there is a cluster already; end it with: $0 down $DIR"
-    mkdir -p "$DIR"
-    trap down EXIT # if something fails on the way, what was made so far goes
+    mkdir -p "$DIR/server"
+    echo "$CLUSTER" >"$DIR/server/filesystem"
+    incomplete=yes
     new_host server
     new_switch
-    configure_server
-    quietly start_server
+    quietly start_servers
     for k in $(seq "$1"); do
-        mkdir -p "$DIR/host$k"
         new_host "host$k"
         plug_in "host$k" "10.0.0.$((10 + k))"
-        quietly mount_on "host$k"
+        for folder in $FOLDERS; do
+            mkdir -p "$DIR/host$k/$folder"
+            quietly mount_on "host$k" "$folder"
+        done
     done
-    for k in $(seq "$1"); do
-        wait_until_writable "$DIR/host$k"
+    for folder in $FOLDERS; do
+        for k in $(seq "$1"); do
+            wait_until_writable "$DIR/host$k/$folder"
+        done
     done
-    trap - EXIT
+    incomplete=
+}
+
+# After the end of that process, and of this one, which may be in the middle of `up`.
+guard() {
+    setsid sh -c 'tail -f /dev/null --pid="$1"; tail -f /dev/null --pid="$2"; exec "$3" down "$4"' \
+        guard "$1" $$ "$0" "$DIR" >/dev/null 2>&1 </dev/null &
 }
 
 # The contents' server needs a moment to report to the names' server, and a client that writes too soon a long one to
@@ -172,24 +126,33 @@ join() {
     on server ip link set "$1" up
 }
 
-# Programs are killed, mfsmount among them, before anything is unmounted: with its client gone the kernel answers every
-# call that still waits for a server out of reach (ENOTCONN), and nothing can hang. The server's namespace goes last:
-# where it is, there is still something to do.
+# Programs are killed, the filesystem's clients among them, before anything is unmounted: with its client gone the kernel
+# answers every call that still waits for a server out of reach (ENOTCONN), and nothing can hang. The switch's namespace
+# goes last: where it is, there is still something to do.
 down() {
     local file host
     [ -e "$DIR/server.net" ] || return 0
-    for file in "$DIR"/host*.net "$DIR/server.net"; do
-        [ -e "$file" ] || continue # no host: the pattern itself
+    for file in "$DIR"/host*.net "$DIR"/server?*.net "$DIR/server.net"; do
+        [ -e "$file" ] || continue # no such host: the pattern itself
         host=$(basename "$file" .net)
         kill_all_on "$host"
-        umount -l "$DIR/$host" 2>/dev/null || true
-        [ "$host" = server ] || rmdir "$DIR/$host"
-        [ "$host" != server ] || rm -rf --one-file-system "$DIR/server"
+        case $host in
+            host*) unmount_on "$host" ;;
+            *) rm -rf --one-file-system "${DIR:?}/$host" ;;
+        esac
         umount "$DIR/$host.uts" 2>/dev/null || true
         umount "$file" 2>/dev/null || true
         rm -f "$DIR/$host.uts" "$file"
     done
     rmdir --ignore-fail-on-non-empty "$DIR"
+}
+
+unmount_on() {
+    local folder
+    for folder in $FOLDERS; do
+        umount -l "$DIR/$1/$folder" 2>/dev/null || true
+    done
+    find "$DIR/$1" -xdev -depth -type d -delete
 }
 
 kill_all_on() {
@@ -208,8 +171,8 @@ kill_all_on() {
 
 check() {
     local program
-    for program in $PROGRAMS; do
-        command -v "$program" >/dev/null || fail "needs $program: apt-get install --no-install-recommends $PACKAGES"
+    for program in $PROGRAMS ip nsenter unshare; do
+        command -v "$program" >/dev/null || fail "needs $program: apt-get install --no-install-recommends $PACKAGES iproute2"
     done
     [ -c /dev/fuse ] || fail "needs /dev/fuse, to mount a filesystem: modprobe fuse"
     unshare --net --uts --mount ip link add switch type bridge 2>/dev/null ||
@@ -218,10 +181,16 @@ check() {
 
 # Daemons must not hold the output of who started this: it would wait for their end.
 quietly() {
-    "$@" >>"$DIR/server/log" 2>&1 </dev/null || {
-        tail -n 20 "$DIR/server/log" >&2
-        return 1
-    }
+    quiet=yes
+    "$@" >>"$DIR/server/log" 2>&1 </dev/null
+    quiet=
+}
+
+# If something fails on the way, the log says why, and what was made so far goes.
+ended() {
+    local status=$?
+    [ $status -eq 0 ] || [ -z "$quiet" ] || tail -n 20 "$DIR/server/log" >&2
+    [ -z "$incomplete" ] || down
 }
 
 fail() {
@@ -231,23 +200,29 @@ fail() {
 
 usage() {
     echo "usage:" >&2
-    sed -n 's/^#\(     tests.cluster.sh \)/\1/p' "$0" >&2
+    sed -n 's/^#\(     tests.explorers.cluster.sh \)/\1/p' "$0" >&2
     exit 2
 }
 
-command=${1-}
+command=${1-} quiet='' incomplete=''
+[ "$command" = check ] || [ $# -ge 2 ] || usage
+DIR=$(realpath -m "${2-.}")
+[ ! -e "$DIR/server/filesystem" ] || CLUSTER=$(cat "$DIR/server/filesystem")
+CLUSTER=${CLUSTER:-moosefs}
+. "$(dirname "$0")/$CLUSTER.sh"
 [ "$command" != check ] || { check; exit; }
-[ $# -ge 2 ] || usage
-DIR=$(realpath -m "$2")
 shift 2
+trap ended EXIT
 case $command:$# in
     up:0) up 2 ;;
     up:1) up "$1" ;;
+    up:2) guard "$2"; up "$1" ;;
     on:0 | on:1) usage ;;
     on:*) exec nsenter --net="$DIR/host$1.net" --uts="$DIR/host$1.uts" "${@:2}" ;; # the program is the process started
     cut:1 | join:1) "$command" "host$1" ;;
-    stop:0 | start:0) quietly "${command}_server" ;;
-    restart:0) quietly stop_server; quietly start_server ;;
+    stop:[01] | start:[01]) quietly "${command}_server" "$@" ;;
+    restart:[01]) quietly stop_server "$@"; quietly start_server "$@" ;;
+    grow:0) quietly grow ;;
     down:0) down ;;
     *) usage ;;
 esac

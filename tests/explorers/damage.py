@@ -146,6 +146,7 @@ class Program:
 
 def start(argv: list[str], output: Path, *, limited: bool = True, whole: bool = True) -> Program:
     """Start a command of foldertune. Without `whole`, the doctor leaves out what it does with trials of its own."""
+    output.touch()
     pid = os.fork()
     if pid:
         return Program(argv, output, pid)

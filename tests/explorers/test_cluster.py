@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Bench, wait_for
+from tests.conftest import wait_for
+from tests.explorers.cluster import Cluster, Host, cluster_of
 from tests.running.test_search import running
 
-CLUSTER = ROOT / "tests" / "explorers" / "cluster.sh"
 # As on NFS, what a host knows of a file, and whether a name is there, may be two seconds old.
 CACHES = "mfsattrcacheto=2,mfsentrycacheto=2,mfsnegentrycacheto=2"
 LEASE = 8  # seconds: the caches' two, one for MooseFS's file times in whole seconds, and time for a machine to stall
 
 
-class Cluster:
-    """A file server and the hosts that share its files."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __call__(self, command, *arguments, **options):
-        subprocess.run([CLUSTER, command, self.path, *map(str, arguments)], check=True, **options)
-
-
-class Host(Bench):
-    """One test's folder as one host sees it, and the programs that run there."""
-
-    def __init__(self, cluster, number, folder):
-        super().__init__(cluster.path / f"host{number}" / folder)
-        self.path.mkdir(exist_ok=True)
-        self.on = [CLUSTER, "on", cluster.path, str(number)]
-
-    def start(self, *command, **options):
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": ROOT} | options
-        process = subprocess.Popen([*self.on, sys.executable, *map(str, command)], **options)
-        self.processes.append(process)
-        return process
-
-
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    lack = subprocess.run([CLUSTER, "check"], capture_output=True, text=True)
-    if lack.returncode:
-        pytest.skip(lack.stderr.strip())
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        cluster("up", 3, env=os.environ | {"CLUSTER_MOUNT": CACHES})
+def cluster():
+    if lack := Cluster(Path()).lack():
+        pytest.skip(lack)
+    with cluster_of("moosefs", 3, CLUSTER_MOUNT=CACHES) as cluster:
         yield cluster
-    finally:
-        cluster("down")
 
 
 @pytest.fixture
@@ -155,3 +124,14 @@ def test_the_file_server_is_away_for_longer_than_the_lease(hosts, cluster):
     cluster("start")
     said = finish_all(hosts, 60)
     assert not first.names("lost") and not any("no longer ours" in text for text in said)
+
+
+def test_nothing_is_left_when_its_owner_is_killed(tmp_path, cluster):
+    owner = subprocess.Popen(["sleep", "60"])
+    other = Cluster(tmp_path / "other")
+    other("up", 1, owner.pid)
+    assert str(other.path) in Path("/proc/mounts").read_text()
+    owner.kill()
+    owner.wait()
+    wait_for(lambda: not other.path.exists(), "the other cluster to be gone")
+    assert str(other.path) not in Path("/proc/mounts").read_text()

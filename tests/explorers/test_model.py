@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from foldertune.protocol import Claim, Folder, TrialName
+from foldertune.protocol import Claim, Folder, Masters, TrialName
 from tests.explorers import model
 from tests.explorers.model import FAULTS, Explorer, what_is_handed_in_is_counted
 
@@ -21,6 +21,31 @@ def test_two_trials_and_two_workers():
     finding = Explorer(trials=2, workers=2, faults=0, epochs=0).explore()
     print(finding)
     assert finding.violation is None and finding.complete, finding
+
+
+def test_two_masters():
+    """Both want to lead from the beginning; later, the other follows the one that has ended."""
+    finding = Explorer(workers=1, faults=0, epochs=0, masters=2).explore()
+    print(finding)
+    assert finding.violation is None and finding.complete, finding
+    assert finding.states > 3_000
+
+
+def test_a_master_that_is_followed_while_it_is_suspended_and_comes_back():
+    """A part of what `python -m tests.explorers.model --masters` explores."""
+    finding = Explorer(workers=1, faults=1, kinds=["usurp"], epochs=0, masters=2, most=60_000).explore()
+    print(finding)
+    assert finding.violation is None, finding
+
+
+def test_the_explorer_finds_a_master_that_does_not_look_whether_it_still_leads(monkeypatch):
+    monkeypatch.setattr(Masters, "has_follower", lambda masters, number: False)
+    assert "without a look" in Explorer(workers=1, faults=0, epochs=0, masters=2).explore().violation
+
+
+def test_the_explorer_finds_two_masters_of_one_number(monkeypatch):
+    monkeypatch.setattr(model.Disk, "link", model.Disk.rename)
+    assert "same number" in Explorer(workers=1, faults=0, epochs=0, masters=2).explore().violation
 
 
 def look_for_a_double_count(**options):

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import signal
+import time
 
 import pytest
 
@@ -202,16 +203,17 @@ def test_programs_do_not_ask_in_ways_that_hide_errors():
 
 
 def test_a_file_that_is_replaced_while_it_is_opened_is_opened_again(folder, pending, monkeypatch):
-    real, stale = os.open, []
+    """GlusterFS was seen to say so for two seconds, 200 times, while two processes of one host read."""
+    real, stale_until, stale = os.open, time.monotonic() + 0.5, []
 
     def replaced(path, *args, **options):
-        if len(stale) % 3 < 2:
+        if time.monotonic() < stale_until:
             stale.append(path)
             raise OSError(errno.ESTALE, "Stale file handle", path)
-        stale.append(path)
         return real(path, *args, **options)
 
     path = folder.locate(pending)
     monkeypatch.setattr(os, "open", replaced)
     append_line(path, b"{}\n")
-    assert read_bytes(path).endswith(b"}\n{}\n") and len(stale) == 6
+    stale_until = time.monotonic() + 0.5
+    assert read_bytes(path).endswith(b"}\n{}\n") and 2 <= len(stale) < 50
