@@ -3,6 +3,7 @@
     python -m bench.coordination                    in the temporary directory
     python -m bench.coordination --dir /shared/me   on the filesystem you want to use
     python -m bench.coordination --before ../old    another checkout, in the same turns
+    python -m tests.explorers.nfs --bench FILE      on NFS, between guests
 
 With 1 worker and with 8 it makes the same number of trials, each with four
 hyperparameters and one reported epoch: first with `master.py` and `worker.py`
@@ -33,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.cli import new_parser
+from foldertune.doctor.folder import mount_of
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "coordination.json"
@@ -143,7 +145,6 @@ def main() -> None:
     rates: dict[str, list[float]] = {}
     # Removed at the very end: ext4 is slow to create files for seconds after many were removed.
     top = Path(tempfile.mkdtemp(dir=arguments.dir, prefix="bench-"))
-    filesystem = subprocess.check_output(["df", "--output=fstype", top], text=True).split()[-1]
     for repeat in range(arguments.repeats):
         for workers in (1, 8):
             for side, measure in sides.items():
@@ -152,6 +153,7 @@ def main() -> None:
                 rate = measure(directory, workers, arguments.trials)
                 rates.setdefault(f"{side}, {workers}", []).append(round(rate, 1))
                 print(f"{repeat + 1}: {side:6}  {workers} workers  {rate:8.0f} trials/s", flush=True)
+    filesystem = " ".join(mount_of(top))
     shutil.rmtree(top)
     print("\nmedian trials/s      1 worker   8 workers")
     medians = {key: statistics.median(values) for key, values in rates.items()}
@@ -168,9 +170,10 @@ def main() -> None:
     arguments.results.parent.mkdir(exist_ok=True)
     record = {
         "command": "python -m bench.coordination",
-        "filesystem": filesystem,
         "trials": arguments.trials,
         "machine": machine,
+        "kernel": platform.release(),
+        "filesystem": filesystem,
         **versions,
     }
     arguments.results.write_text(json.dumps({**record, "trials per second": rates, "ratio": ratios}, indent=1) + "\n")

@@ -27,6 +27,14 @@ def slow(settings, report):
     return {"validation_error": settings["x"]}
 
 
+def held(settings, report):
+    """One epoch. On the upper half of x it lasts as long as there is a file $HOLD."""
+    report(epoch=1, validation_error=settings["x"])
+    while settings["x"] > 0.5 and os.path.exists(os.environ["HOLD"]):
+        time.sleep(0.1)
+    return {"validation_error": settings["x"]}
+
+
 def stuck(settings, report):
     """One endless epoch."""
     report(epoch=1, validation_error=1.0)
@@ -80,7 +88,7 @@ def resumable(settings, report):
     return {"validation_error": settings["x"], "began_at": began_at, "epochs": epoch}
 
 
-def held(settings, report):
+def steadfast(settings, report):
     """Saves a checkpoint after its first epoch, prints, and waits for HOLD seconds; accepts damaged settings."""
     x = float(settings.get("x") or 0.0)
     report.resume(bytes)

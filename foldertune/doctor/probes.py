@@ -42,7 +42,7 @@ def check_claims(visit: Visit) -> Iterator[Finding]:
         rooms[0].publish(name, {}, lease=1.0)
     line = StartLine(PROCESSES)
     works = [functools.partial(_claim_all, rooms[k % len(rooms)], names, line, k) for k in range(PROCESSES)]
-    owners = Counter(name.number for won in together(works) for name in won)
+    owners = Counter(name.number for won in together(works, 2 * PATIENCE) for name in won)
     files = [name for name in rooms[0].names() if name.state == "taken"]
     yield _each_once(f"{PROCESSES} processes claimed {TRIALS} trials at once: each went to one", owners, files)
 
@@ -66,7 +66,7 @@ def check_hand_ins(visit: Visit) -> Iterator[Finding]:
         functools.partial(_lose_all, rooms[0], names, line),
         functools.partial(_hand_in_all, rooms[-1], names, line),
     ]
-    movers = Counter(name.number for moved in together(works) for name in moved)
+    movers = Counter(name.number for moved in together(works, 2 * PATIENCE) for name in moved)
     files = [name for name in (*rooms[0].names(), *rooms[0].settled()) if name.state in ("done", "lost")]
     yield _each_once(f"{TRIALS} trials handed in and given up at once: each went one way", movers, files)
 

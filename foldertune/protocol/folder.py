@@ -135,6 +135,9 @@ class Folder:
                 return read_object(path)
             except FileNotFoundError:
                 continue
+        for directory in (self.path.parent, self.path):  # NFS: a client that is asked for a listing asks the server,
+            with contextlib.suppress(OSError):  # and so will not go on to answer for a minute that nothing is there
+                os.listdir(directory)
         return None
 
     def study_file(self) -> Path:

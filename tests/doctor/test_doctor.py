@@ -9,9 +9,12 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+from foldertune.doctor import probes, processes
+from foldertune.doctor.visit import Visit
 from foldertune.protocol import Folder, TrialName, describe_owner, host_name, new_owner, own_host
 from tests.conftest import ROOT, wait_for
 
@@ -155,6 +158,17 @@ def test_a_filesystem_that_breaks_a_promise(bench, folder, tmp_path, code, compl
     """The broken promise is simulated in the doctor's own processes: not every machine can mount such a filesystem."""
     said = examine(bench, code=1, env=broken(tmp_path, code))
     assert complaint in said and NOT_USABLE in said
+
+
+def test_a_slow_filesystem_is_not_a_dead_one(tmp_path, monkeypatch):
+    """No step takes long; all together take longer than one may."""
+    rename = os.rename
+    monkeypatch.setattr(processes, "STUCK", 1.5)
+    monkeypatch.setattr(probes, "TRIALS", 20)
+    monkeypatch.setattr(os, "rename", lambda *names, **options: (time.sleep(0.1), rename(*names, **options)))
+    (tmp_path / "scratch").mkdir()
+    findings = list(probes.check_claims(Visit(Folder(tmp_path), [tmp_path / "scratch"])))
+    assert [finding.mark for finding in findings] == ["ok"], findings
 
 
 def test_a_server_that_is_dead(bench, folder, tmp_path):

@@ -56,7 +56,7 @@ from tests.explorers.damages import (
 )
 
 TRIALS = 8
-STUDY = f"""objective = "tests.objectives:held"
+STUDY = f"""objective = "tests.objectives:steadfast"
 strategy = "random"
 trials = {TRIALS}
 metric = "validation_error"
@@ -314,7 +314,7 @@ class Scene:
         """Start a master and a worker."""
         if self.chance.random() < 0.5 or self.stage == "complete":  # then a worker alone would find nothing to do
             return [self.start("master", self.study, "--workers", 1, "--lease", LEASE)]
-        worker = self.start("worker", "--objective", "tests.objectives:held")
+        worker = self.start("worker", "--objective", "tests.objectives:steadfast")
         return [self.start("master", self.study, "--workers", 0, "--lease", LEASE), worker]
 
     def finish(self, programs: list[Program]) -> bool:

@@ -154,6 +154,32 @@ def test_workers_end_though_a_cache_goes_on_to_answer_the_old_name(bench):
     assert "nothing more to do" in bench.finish(worker)
 
 
+def test_a_study_that_comes_after_the_first_look_is_found(bench, monkeypatch):
+    """As on NFS: that a name is not there is answered for a minute, unless a listing shows a change of its directory."""
+    missing, real_open, real_listdir = set(), os.open, os.listdir
+
+    def cached_open(path, *arguments, **options):
+        if str(path) in missing:
+            raise FileNotFoundError(errno.ENOENT, "a cache says that it is not there", path)
+        try:
+            return real_open(path, *arguments, **options)
+        except FileNotFoundError:
+            missing.add(str(path))
+            raise
+
+    def listdir(path):
+        missing.difference_update([name for name in missing if os.path.dirname(name) == str(path)])
+        return real_listdir(path)
+
+    monkeypatch.setattr(os, "open", cached_open)
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert bench.folder.read_study() is None
+    bench.folder.prepare()
+    (bench.logs / "study.json").write_text('{"name": "toy"}')
+    bench.folder.read_study()
+    assert bench.folder.read_study() == {"name": "toy"}
+
+
 def test_a_hand_in_that_seems_to_have_failed_is_looked_for(bench, master, monkeypatch):
     claim = taken(bench)
     claim.append({"result": {"validation_error": 0.25}}, sync=True)
