@@ -170,7 +170,6 @@ def main() -> None:
     arguments.results.parent.mkdir(exist_ok=True)
     record = {
         "command": "python -m bench.coordination",
-        "filesystem": filesystem,
         "trials": arguments.trials,
         "machine": machine,
         "kernel": platform.release(),

@@ -196,7 +196,7 @@ class _Reader:
         if not isinstance(value, dict):
             self.fail(key, f"must be {example}, not {value!r}; a value that never changes belongs in [fixed]")
         kind = value.get("type")
-        if kind not in _DIMENSION_KEYS:
+        if not isinstance(kind, str) or kind not in _DIMENSION_KEYS:
             self.fail(key, f'its type must be "float", "int" or "categorical", not {kind!r}; write {example}')
         self.parts(key, value, _DIMENSION_KEYS[kind], kind)
         return self._categorical(key, value) if kind == "categorical" else self._range(key, kind, value)

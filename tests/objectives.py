@@ -88,6 +88,17 @@ def resumable(settings, report):
     return {"validation_error": settings["x"], "began_at": began_at, "epochs": epoch}
 
 
+def steadfast(settings, report):
+    """Saves a checkpoint after its first epoch, prints, and waits for HOLD seconds; accepts damaged settings."""
+    x = float(settings.get("x") or 0.0)
+    report.resume(bytes)
+    report(epoch=1, validation_error=x)
+    report.checkpoint(b"learnt")
+    print("held")
+    time.sleep(float(os.environ.get("HOLD") or 0.01))
+    return {"validation_error": x}
+
+
 def heedless(settings, report):
     """Says that it saves checkpoints, and never does."""
     report.resume(bytes)

@@ -22,7 +22,9 @@ def check_master(visit: Visit) -> Iterator[Finding]:
     if holder is None:
         yield Finding("ok", "none has been here yet")
     elif not holder.claim:
-        yield Finding("note", f"{masters.locate(number)} can't be read", "nothing: the next master follows it")
+        yield Finding(
+            "note", f"{os.path.basename(masters.locate(number))} can't be read", "nothing: the next master follows it"
+        )
     elif not holder.last_word and not has_died(holder.claim):
         silence = in_words(max(visit.server_time() - holder.signature[2] / 1e9, 0.0))
         yield Finding("ok", f"{printable(str(holder))}, silent for {silence}")

@@ -90,9 +90,9 @@ def _last(path: Path | str, inside: int | None) -> Path | str:
     return path if inside is None else os.path.basename(path)
 
 
-def read_tail(path: str, most: int) -> bytes:
-    """The last bytes of a regular file in one of the folder's directories; empty if it is no such file."""
-    with contextlib.suppress(OSError), opened(os.path.dirname(path)) as inside:
+def read_tail(path: str, most: int, inside: int | None = None) -> bytes:
+    """The last bytes of a regular file; empty if it is no such file, or can't be read."""
+    with contextlib.suppress(OSError):
         descriptor = _open(path, os.O_RDONLY, inside)
         try:
             status = os.fstat(descriptor)

@@ -56,6 +56,7 @@ from foldertune.protocol.trial import Record, Trial, read_object, read_records, 
 LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file that has moved: a cache may hide it
 A_TICK = 0.05  # seconds: longer than a tick of the clock by which a file server stamps changes
 A_MOMENT = 1.0  # seconds: nobody can have put a file by hand beside a trial that was claimed so shortly ago
+IN_HAND = ("pending", "taken", "done")  # the states of trials that are in the folder itself, and not in `seen/`
 
 
 class LeaseLost(Exception):
@@ -105,7 +106,7 @@ class Folder:
     def names(self) -> list[TrialName]:
         """The work in hand: pending, taken and done. This is one listing: a name missing from it may still exist."""
         names = map(TrialName.parse, self._list())
-        return [name for name in names if name is not None and name.state in ("pending", "taken", "done")]
+        return [name for name in names if name is not None and name.state in IN_HAND]
 
     def settled(self) -> list[TrialName]:
         """The attempts that the master has dealt with: seen and lost."""
@@ -141,6 +142,10 @@ class Folder:
                 os.listdir(directory)
         return None
 
+    def study_file(self) -> Path:
+        """Where the study's definition stands, for an error to name it."""
+        return self.study_done if is_there(self.study_done) and not is_there(self.study) else self.study
+
     def write_results(self, table: str) -> None:
         """Replace results.csv. The master does this, and any reader that finds it gone."""
         data = table.encode(errors="backslashreplace")
@@ -151,8 +156,8 @@ class Folder:
             write_whole(self.results, data)
 
     def is_kept(self) -> bool:
-        """Is this the small form of a finished study, and not the folder of a search?"""
-        return self.kept.is_file() and not self.seen.exists()
+        """Is this the small form of a finished study, and not the folder of a search? Also if it can't be read."""
+        return is_there(self.kept) and not is_there(self.seen)
 
     def check_presence(self) -> None:
         """Raise OSError if the folder is away: then a missing name proves nothing."""
@@ -259,10 +264,15 @@ class Folder:
         return lost if self._move(name, lost) else None
 
     def _settle(self, name: TrialName, target: TrialName) -> TrialName | None:
-        if self.has(target):  # a person put it there: otherwise only the master writes there
-            self.set_aside(self.locate(name))
-            return None
-        return target if self._move(name, target) else None
+        source, path = self.locate(name), self.locate(target)
+        with opened(self._seen) as seen:
+            if is_there(path, seen):  # a person put it there: otherwise only the master writes there
+                self.set_aside(source)
+                return None
+            if rename(source, path, None if name.state in IN_HAND else seen, seen):
+                return target
+        self.check_presence()
+        return None
 
     def set_aside(self, path: str) -> None:
         """Move anything that is in the way to `aside/`. Nothing is overwritten."""
@@ -321,11 +331,12 @@ class Folder:
         """One worker's share of the pending trials, drawn at random: so two workers seldom try the same one.
 
         Trials that already bear the worker's own token come first: it claimed them while the folder was in trouble,
-        and could not see that the claim had succeeded.
+        and could not see that the claim had succeeded. A trial beside whose file a `.done` stands is the master's.
         """
         texts = self._list()
+        done = {text.removesuffix(".done") for text in texts if text.endswith(".done")}
         own = [text for text in texts if text.endswith(f".{owner}.taken")]
-        pending = [text for text in texts if text.endswith(".jsonl")]
+        pending = [text for text in texts if text.endswith(".jsonl") and text not in done]
         share = math.ceil(len(pending) / (1 + sum(text.endswith(".taken") for text in texts)))
         names = map(TrialName.parse, own + random.sample(pending, share))  # parsed one by one, when asked for
         return (name for name in names if name is not None)

@@ -16,7 +16,17 @@ from typing import Any
 
 from foldertune.errors import StudyError
 from foldertune.nesting import nest
-from foldertune.protocol import BrokenFile, Folder, Record, Trial, TrialName, read_records, to_line, write_whole
+from foldertune.protocol import (
+    BrokenFile,
+    Folder,
+    Record,
+    Trial,
+    TrialName,
+    read_records,
+    read_tail,
+    to_line,
+    write_whole,
+)
 from foldertune.reading.results import Results
 from foldertune.rows import Row, results_csv
 from foldertune.shipped import command
@@ -43,7 +53,7 @@ def open_study(path: Path) -> tuple[Folder, Study]:
         raise StudyError(f"{error.filename or path}: {error.strerror}") from None
     if record is None:
         raise StudyError(f"{path}: {_why_there_is_none(path)}")
-    return folder, study_from_record(record, str(folder.study))
+    return folder, study_from_record(record, str(folder.study_file()))
 
 
 def is_study(path: Path) -> bool:
@@ -108,9 +118,8 @@ def _check_target(results: Results, out: Path) -> None:
 
 def _read_trials(path: Path) -> Iterator[Trial]:
     try:
-        with open(path, "rb") as file:
-            if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) and file.read() != b"\n":
-                raise BrokenFile(f"{path}: is cut off")
+        if read_tail(str(path), 1) not in (b"", b"\n"):
+            raise BrokenFile(f"{path}: is cut off")
         for number, record in enumerate(read_records(str(path), limit=LIMIT), start=1):
             name = TrialName.parse(str(record.get("name")))
             if name is None or name.state not in ("seen", "lost"):

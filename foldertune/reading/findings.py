@@ -5,7 +5,10 @@ If the trials can't answer a question, the sentence says so.
 
 from __future__ import annotations
 
-from foldertune.protocol import printable, read_tail
+import contextlib
+from pathlib import Path
+
+from foldertune.protocol import opened, printable, read_tail
 from foldertune.reading import figures
 from foldertune.reading.content import Findings, Picture, Printed, Table
 from foldertune.reading.facts import Setback
@@ -193,6 +196,13 @@ def _printed(setback: Setback) -> Printed | None:
     """What an attempt printed; of a failed trial the last lines, with its traceback."""
     if not setback.is_final:
         return Printed(setback.output) if setback.output else None
-    tail = read_tail(str(setback.output), MOST_PRINTED).decode(errors="replace") if setback.output else ""
+    tail = _end_of(setback.output).decode(errors="replace") if setback.output else ""
     lines = [*tail.splitlines(), *(setback.traceback or "").splitlines()][-LINES_PRINTED:]
     return Printed(setback.output, "\n".join(map(printable, lines))) if lines else None
+
+
+def _end_of(output: Path) -> bytes:
+    """The last bytes of what a training printed; its directory must not be a link."""
+    with contextlib.suppress(OSError), opened(output.parent) as inside:
+        return read_tail(str(output), MOST_PRINTED, inside)
+    return b""

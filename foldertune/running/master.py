@@ -251,7 +251,7 @@ class Master:
         """Publish the next attempt of each lost trial, or record the trial as failed."""
         for number, loss in list(self.ledger.losses.items()):
             reasons = self.ledger.reasons.get(number, [])
-            name = TrialName(number, loss.attempt)
+            name = TrialName(number, min(loss.attempt, LAST_ATTEMPT))
             settings = loss.settings or self.supply.again(number)
             is_last = self.ledger.failures(number) >= self.max_attempts or loss.attempt >= LAST_ATTEMPT
             if is_last or settings is Answer.EXHAUSTED:

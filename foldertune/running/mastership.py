@@ -175,7 +175,7 @@ def open_folder(folder: Folder, study: Study) -> Folder:
         if any(name.state != "pending" for name in names):  # a person may queue pending trials before the first master
             raise StudyError(f"{logs}: holds trials but no study.json; put it back, or use another --logs")
         return folder
-    there = study_from_record(record, str(folder.study))
+    there = study_from_record(record, str(folder.study_file()))
     if differing := differences(there, study):
         raise StudyError(
             f"{logs}: another study has begun here; it differs in {', '.join(differing)}; "

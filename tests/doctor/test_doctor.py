@@ -206,8 +206,10 @@ def test_leftovers_are_named_with_their_remedy(bench, folder):
     os.mkfifo(logs / "trial-00010-1.jsonl")
     (logs / "trial-00011-1.jsonl").write_text("nonsense\n")
     (logs / str(TrialName(12, 1, "seen"))).touch()
+    (logs / ".master-00003.jsonl").symlink_to("/dev/zero")
     said = examine(bench, others=1)
     for part in (
+        ".master-00003.jsonl can't be read → nothing: the next master follows it",
         ".doctor-gone: left by a doctor that was killed → rm -r it",
         ".trial-00001-1.jsonl.gpu07-1-0badcafe.tmp: half written → nothing",
         "trial-7.jsonl: is not a trial's name, so no worker takes it → mv it",

@@ -60,6 +60,8 @@ FAULTS = {
     "preempt": "a worker is told to stop and gives its trial back",
     "crash": "a trainer dies, and its worker hands in the reason",
     "power": "the power fails: all processes end, and what was not synced is gone from the files",
+    "short": "a `.done` is read as it was before its last line: a client's cache",
+    "old": "a name goes on to answer after its file was renamed: a client's cache",
 }
 MORE_FAULTS = {
     "omit": "a listing lacks one name that is there (not among FAULTS: see docs/protocol.md)",
@@ -155,11 +157,31 @@ class Disk(NamedTuple):
         names = (posixpath.basename(name) for name, _ in self.names)
         return self, tuple(name for name in names if name.startswith(".master-"))
 
+    def names_of(self, inode: int) -> list[str]:
+        """The names of a file: one, or none."""
+        return [path for path, number in self.names if number == inode]
+
+    def moved(self, path: str) -> int | None:
+        """The file that once had this trial's name, as a cache may remember it."""
+        name = TrialName.parse(posixpath.basename(path))
+        same = [
+            inode
+            for other, inode in self.names
+            if name and (now := TrialName.parse(posixpath.basename(other))) and before(name, now)
+        ]
+        return same[0] if len(same) == 1 else None
+
     def after_power_failure(self) -> Disk:
         return Disk(self.names, tuple(File(data[:synced], synced) for data, synced in self.files))
 
     def _with(self, inode: int, file: File) -> Disk:
         return Disk(self.names, (*self.files[:inode], file, *self.files[inode + 1 :]))
+
+
+def before(name: TrialName, now: TrialName) -> bool:
+    """Is this a name that the file may have had before?"""
+    order = ("pending", "taken", "done", "seen", "lost")
+    return (name.number, name.attempt) == (now.number, now.attempt) and order.index(name.state) < order.index(now.state)
 
 
 def _sorted(names: dict[str, int]) -> Names:
@@ -1036,6 +1058,13 @@ class Explorer:
         if kind == "listdir":
             hidden = [text for text in answer if TrialName.parse(text)]
             outcomes += [Outcome(disk, tuple(t for t in answer if t != text), "omit") for text in hidden]
+        if kind == "read" and any(path.endswith(".done") for path in self.disks.values[disk].names_of(arguments[0])):
+            before = answer[: answer.rstrip(b"\n").rfind(b"\n") + 1]
+            outcomes.append(Outcome(disk, before, "short"))
+        if kind in ("status", "open") and answer == Failure(errno.ENOENT):
+            moved = self.disks.values[disk].moved(arguments[0])
+            if moved is not None:
+                outcomes.append(Outcome(disk, moved if kind == "open" else (moved, 0), "old"))
         return tuple(outcomes)
 
     def _perform_once(self, disk: int, operation: Operation) -> tuple[int, Any]:

@@ -14,7 +14,7 @@ def test_no_order_of_events_with_one_fault_loses_or_doubles_a_result(fault):
     finding = Explorer(trials=1, workers=2, faults=1, kinds=[fault]).explore()
     print(finding)
     assert finding.violation is None and finding.complete, finding
-    assert finding.states > 3_000, "so small a graph: has the model come apart from the code?"
+    assert finding.states > 2_000, "so small a graph: has the model come apart from the code?"
 
 
 def test_two_trials_and_two_workers():
@@ -28,7 +28,7 @@ def test_two_masters():
     finding = Explorer(workers=1, faults=0, epochs=0, masters=2).explore()
     print(finding)
     assert finding.violation is None and finding.complete, finding
-    assert finding.states > 3_000
+    assert finding.states > 2_000
 
 
 def test_a_master_that_is_followed_while_it_is_suspended_and_comes_back():
@@ -94,3 +94,8 @@ def test_a_call_that_the_model_does_not_know_is_no_success(monkeypatch):
     monkeypatch.setattr(Folder, "has", lambda folder, name: model.system().access(folder.locate(name), 0))
     with pytest.raises(model.NotFaked, match=r"os\.access"):
         Explorer(faults=0).explore()
+
+
+def test_the_explorer_finds_a_result_that_is_not_believed_in_because_of_one_glance(monkeypatch):
+    monkeypatch.setattr(model.ModelWatch, "is_in_doubt", lambda watch, name: False)
+    assert "handed in" in Explorer(faults=1, kinds=["short"]).explore().violation

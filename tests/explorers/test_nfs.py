@@ -89,8 +89,7 @@ def test_workers_and_masters_are_killed_while_people_look_on(searches, hold):
     begin(searches)
     refused = [search.second.master(search.study) for search in searches]
     for search, program in zip(searches, refused, strict=True):
-        said = search.second.finish(program, 2)
-        assert " on client1 (since " in said and "is searching here; end that master first" in said
+        assert "on client1 (since " in search.second.finish(program, 2)
         search.second.processes.remove(program)
     for search in searches:
         search.second.reader(TRIALS)

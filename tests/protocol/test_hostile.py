@@ -229,6 +229,11 @@ def test_study_json_cut_at_every_byte(bench):
             open_folder(bench.folder, study)
         with pytest.raises(StudyError, match=r"study\.json"):
             open_study(bench.logs)
+    bench.folder.study.unlink()
+    bench.folder.study_done.write_text('{"name": "toy"}')
+    for action in (lambda: open_folder(bench.folder, study), lambda: open_study(bench.logs)):
+        with pytest.raises(StudyError, match=r"study\.json\.done: "):
+            action()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -572,6 +572,24 @@ def test_a_broken_archive(bench, spoil, wanted):
     assert path.read_text() == spoilt
 
 
+@pytest.mark.parametrize("kind", ["fifo", "directory", "/dev/zero", "/nowhere/at/all"])
+def test_an_archive_that_is_no_file_is_still_no_search(bench, kind):
+    """Nobody waits at a FIFO or follows a link, and no master starts anew beside what is kept."""
+    fill(bench)
+    run(bench, "--keep", kept := bench.path / "kept")
+    os.rename(kept / "trials.jsonl", bench.path / "trials.jsonl")
+    if kind == "fifo":
+        os.mkfifo(kept / "trials.jsonl")
+    elif kind == "directory":
+        (kept / "trials.jsonl").mkdir()
+    else:
+        (kept / "trials.jsonl").symlink_to(kind)
+    before = sorted(os.listdir(kept))
+    assert f"{kept}/trials.jsonl: not a regular file" in run(bench, logs=kept, code=2)
+    said = bench.finish(bench.start("master.py", bench.study(), "--logs", kept, "--workers", 0), code=2)
+    assert "a finished study in its small form" in said and sorted(os.listdir(kept)) == before
+
+
 def test_an_archive_spoilt_by_chance(bench):
     """An archive with any damage is read, or refused with one line."""
     seed = random.randrange(10**6)

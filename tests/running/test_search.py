@@ -364,7 +364,7 @@ def test_another_definition_in_a_used_folder_is_refused(bench):
     said = bench.search(bench.study(trials=3, seed=4, extra="[fixed]\ny = 3"), code=2)
     assert "seed (0 in the folder, now 4)" in said and "fixed.y (not there in the folder, now 3)" in said
     assert said.count("\n") == 1 and "use another --logs" in said
-    assert all(path.read_bytes() == content for path, content in before.items() if path.name != ".master.json")
+    assert all(path.read_bytes() == content for path, content in before.items())
 
 
 def test_a_second_master_is_refused_and_told_who_holds_the_folder(bench):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import os
 
 import pytest
 
@@ -211,6 +212,14 @@ def test_a_hand_in_replaces_nothing(folder, pending, monkeypatch):
     claim.finish({"result": {"loss": 0.5}})
     assert folder.read(pending.to("done")).result == {"loss": 0.5}
     assert [path.read_bytes() for path in folder.aside.iterdir()] == [b"a person's\n"]
+
+
+def test_a_trial_beside_a_done_of_its_name_is_not_claimed(folder, pending):
+    """The hand-in follows the claim within a moment, and would replace what a person had put there before."""
+    os.mkfifo(folder.locate(pending.to("done")))
+    assert not list(folder.candidates("me-1-abcd"))
+    folder.set_aside(folder.locate(pending.to("done")))
+    assert list(folder.candidates("me-1-abcd")) == [pending]
 
 
 def test_neither_does_giving_back_or_publishing(folder, pending):

@@ -53,6 +53,7 @@ BAD = [
     ('strategy = "random"\ntrials = 3\n[fixed]\nlearning_rate = 1\n' + SPACE, "fixed.learning_rate: is in [space]"),
     ('strategy = "random"\ntrials = 3\n[space]\nx = 3\n', "space.x: must be a list of values"),
     ('strategy = "random"\ntrials = 3\n[space]\nx = { low = 1, high = 2 }\n', "space.x: its type must be"),
+    ('strategy = "random"\ntrials = 3\n[space]\nx = { type = [], low = 1, high = 2 }\n', "space.x: its type must be"),
     ('strategy = "random"\ntrials = 3\n[space]\nx = { type = "int", low = 1, hihg = 2 }\n', "did you mean 'high'"),
     ('strategy = "random"\ntrials = 3\n[space]\nx = { type = "int", low = 1 }\n', "space.x: high is missing"),
     ('strategy = "random"\ntrials = 3\n[space]\nx = { type = "int", low = 1, high = 2.5 }\n', "high must be a whole"),
