@@ -173,6 +173,7 @@ def main() -> None:
         "trials": arguments.trials,
         "machine": machine,
         "kernel": platform.release(),
+        "filesystem": filesystem,
         **versions,
     }
     arguments.results.write_text(json.dumps({**record, "trials per second": rates, "ratio": ratios}, indent=1) + "\n")
