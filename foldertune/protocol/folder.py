@@ -304,8 +304,8 @@ class Folder:
     def stir(self) -> None:
         """Change the folder's time once more, a moment after its last change.
 
-        By this time an NFS 3 client knows whether its listing is out of date. One that has listed the folder between two
-        changes in the same tick of the server's clock would never see the second one.
+        By this time an NFS 3 client knows whether its listing is out of date. One that has listed the folder between
+        two changes in the same tick of the server's clock would never see the second one.
         """
         time.sleep(A_TICK)
         with contextlib.suppress(OSError):
