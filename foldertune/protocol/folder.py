@@ -157,7 +157,10 @@ class Folder:
 
     def is_kept(self) -> bool:
         """Is this the small form of a finished study, and not the folder of a search? Also if it can't be read."""
-        return is_there(self.kept) and not is_there(self.seen)
+        try:
+            return is_there(self.kept) and not is_there(self.seen)
+        except NotADirectoryError:  # the folder is none
+            return False
 
     def check_presence(self) -> None:
         """Raise OSError if the folder is away: then a missing name proves nothing."""
