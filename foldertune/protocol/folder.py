@@ -54,7 +54,9 @@ from foldertune.protocol.rights import lack_of_access, make_directory, share_dir
 from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
 
 LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file that has moved: a cache may hide it
+A_TICK = 0.05  # seconds: longer than a tick of the clock by which a file server stamps changes
 A_MOMENT = 1.0  # seconds: nobody can have put a file by hand beside a trial that was claimed so shortly ago
+IN_HAND = ("pending", "taken", "done")  # the states of trials that are in the folder itself, and not in `seen/`
 
 
 class LeaseLost(Exception):
@@ -104,7 +106,7 @@ class Folder:
     def names(self) -> list[TrialName]:
         """The work in hand: pending, taken and done. This is one listing: a name missing from it may still exist."""
         names = map(TrialName.parse, self._list())
-        return [name for name in names if name is not None and name.state in ("pending", "taken", "done")]
+        return [name for name in names if name is not None and name.state in IN_HAND]
 
     def settled(self) -> list[TrialName]:
         """The attempts that the master has dealt with: seen and lost."""
@@ -155,7 +157,10 @@ class Folder:
 
     def is_kept(self) -> bool:
         """Is this the small form of a finished study, and not the folder of a search? Also if it can't be read."""
-        return is_there(self.kept) and not is_there(self.seen)
+        try:
+            return is_there(self.kept) and not is_there(self.seen)
+        except NotADirectoryError:  # the folder is none
+            return False
 
     def check_presence(self) -> None:
         """Raise OSError if the folder is away: then a missing name proves nothing."""
@@ -262,10 +267,15 @@ class Folder:
         return lost if self._move(name, lost) else None
 
     def _settle(self, name: TrialName, target: TrialName) -> TrialName | None:
-        if self.has(target):  # a person put it there: otherwise only the master writes there
-            self.set_aside(self.locate(name))
-            return None
-        return target if self._move(name, target) else None
+        source, path = self.locate(name), self.locate(target)
+        with opened(self._seen) as seen:
+            if is_there(path, seen):  # a person put it there: otherwise only the master writes there
+                self.set_aside(source)
+                return None
+            if rename(source, path, None if name.state in IN_HAND else seen, seen):
+                return target
+        self.check_presence()
+        return None
 
     def set_aside(self, path: str) -> None:
         """Move anything that is in the way to `aside/`. Nothing is overwritten."""
@@ -292,6 +302,17 @@ class Folder:
         except IsADirectoryError:
             self.set_aside(str(self.study_done))
             rename(str(self.study), str(self.study_done))
+        self.stir()
+
+    def stir(self) -> None:
+        """Change the folder's time once more, a moment after its last change.
+
+        By this time an NFS 3 client knows whether its listing is out of date. One that has listed the folder between
+        two changes in the same tick of the server's clock would never see the second one.
+        """
+        time.sleep(A_TICK)
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
 
     def temporary_files(self, directory: Path) -> dict[str, str]:
         """Path -> writer of the temporary files in `directory`, including those of writers that died."""

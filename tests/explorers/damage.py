@@ -146,6 +146,7 @@ class Program:
 
 def start(argv: list[str], output: Path, *, limited: bool = True, whole: bool = True) -> Program:
     """Start a command of foldertune. Without `whole`, the doctor leaves out what it does with trials of its own."""
+    output.touch()
     pid = os.fork()
     if pid:
         return Program(argv, output, pid)
@@ -521,7 +522,7 @@ class Scene:
 def _is_rewritten(damage: Damage, logs: Path) -> bool:
     """Is this a file that programs write again, or remove when it is not needed any more?"""
     if damage.path.parent == logs:
-        return damage.path.name in ("results.csv", ".master.json", ".master.lock", "study.json", "study.json.done")
+        return damage.path.name in ("results.csv", "study.json", "study.json.done") or ".master-" in damage.path.name
     return damage.path.parent == logs / "checkpoints" and touched(damage) is not None
 
 

@@ -20,8 +20,8 @@ VITAL = (
     "trials.jsonl",
     "report",
     "worker-1.log",
-    ".master.json",
-    ".master.lock",
+    ".master-00001.jsonl",
+    ".master-999999999.jsonl",
 )  # a person must put them back
 HUGE, LARGE = 2**36, 3 * 2**30  # bytes of files without contents, both more than any file of ours may have
 

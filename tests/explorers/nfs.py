@@ -194,7 +194,7 @@ class Storm:
 def bench(network: Network, out: Path) -> None:
     """Measure the cost of coordination by programs of one client: see bench/coordination.py."""
     raw = network.shared / "figures.json"
-    options = ("--dir", MOUNT, "--trials", BENCH_TRIALS, "--out", raw)
+    options = ("--dir", MOUNT, "--trials", BENCH_TRIALS, "--results", raw)
     print(network.clients[0].python("-m", "bench.coordination", *options, timeout=3600))
     out.write_bytes(raw.read_bytes())
 

@@ -180,6 +180,12 @@ def test_a_study_that_comes_after_the_first_look_is_found(bench, monkeypatch):
     assert bench.folder.read_study() == {"name": "toy"}
 
 
+def test_the_end_is_not_hidden_by_a_change_in_the_same_tick(bench):
+    """NFS 3: whoever listed the folder just before sees the end only if the folder's time has changed since."""
+    bench.search(bench.study(trials=1), "--workers", 1)
+    assert bench.logs.stat().st_mtime - (bench.logs / "study.json.done").stat().st_ctime > 0.02
+
+
 def test_a_hand_in_that_seems_to_have_failed_is_looked_for(bench, master, monkeypatch):
     claim = taken(bench)
     claim.append({"result": {"validation_error": 0.25}}, sync=True)

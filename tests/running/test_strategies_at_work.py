@@ -126,6 +126,7 @@ def test_settings_chosen_from_results_are_synced_and_never_chosen_again(bench, s
         file.write("torn")
     os.rename(bench.folder.locate(TrialName(1, 1)), bench.folder.locate(TrialName(1, 1, "done")))
     Bisection.asked.clear()
+    monkeypatch.setattr(master.watch, "_doubt", 0.0)  # it need not be opened again to be believed broken
     settle(master)
     assert pending(bench) == [(1, 0.25)] and bench.names("pending")[0].attempt == 2
     assert 1 not in Bisection.asked
