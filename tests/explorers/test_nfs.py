@@ -112,13 +112,13 @@ def test_a_client_is_cut_off_and_later_crashes(searches, hold, network):
         watch(lambda search=search: "no longer ours" in search.workers[0][1].so_far(), "the worker to come back late")
     wait_until_they_train(searches)
     client.crash()
-    wait_for_lost(searches, 2)
     client.boot()
     client.ready()
     for search in searches:
         search.second.processes.clear()
         search.second.worker("held")
         search.first.worker("held")
+    wait_for_lost(searches, 2)
     finish_all(searches, hold)
 
 
