@@ -14,6 +14,7 @@ from foldertune.trouble import Trouble
 
 NO_WORKER, ALL_FAILED = 1, 3  # exit codes
 SHORTEST_WAIT, LONGEST_WAIT, LOOKS_PER_LEASE = 0.01, 1.0, 20  # seconds between two looks at the folder
+SHORT_WAIT = 0.05  # the longest while our own workers start: then all of them claim trials at once
 
 
 def run(master: Master, workers: Launcher | None, fault: Fault, signals: StopSignals, show: Callable[[], None]) -> int:
@@ -40,5 +41,6 @@ def run(master: Master, workers: Launcher | None, fault: Fault, signals: StopSig
         if workers and quiet and workers.all_gone and not master.someone_works():
             master.say("no worker is left on this machine, and none works elsewhere")
             return NO_WORKER
-        wait = SHORTEST_WAIT if moved else min(1.5 * wait, longest_wait)
+        is_expecting = workers and not (workers.all_gone or master.ledger.ended or master.someone_works())
+        wait = SHORTEST_WAIT if moved else min(1.5 * wait, SHORT_WAIT if is_expecting else longest_wait)
     return 128 + signals.number

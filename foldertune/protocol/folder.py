@@ -184,9 +184,13 @@ class Folder:
 
     def _move(self, name: TrialName, target: TrialName) -> bool:
         """Change a trial's state. True if it is done, False if the name was gone. Raises OSError."""
-        with self._inside(name) as source_in, self._inside(target) as target_in:
-            if rename(self.locate(name), self.locate(target), source_in, target_in):
+        if name.state in IN_HAND and target.state in IN_HAND:  # as for most: no directory is to be opened
+            if rename(self.locate(name), self.locate(target)):
                 return True
+        else:
+            with self._inside(name) as source_in, self._inside(target) as target_in:
+                if rename(self.locate(name), self.locate(target), source_in, target_in):
+                    return True
         self.check_presence()
         return False
 
