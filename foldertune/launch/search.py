@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from foldertune.launch import Launcher
-from foldertune.protocol import lack_of_rights
+from foldertune.protocol import A_TICK, lack_of_rights
 from foldertune.running.fault import Fault
 from foldertune.running.master import Master
 from foldertune.running.signals import StopSignals
@@ -21,10 +21,15 @@ def run(master: Master, workers: Launcher | None, fault: Fault, signals: StopSig
     """Take one step after another, with longer pauses while nothing happens. Returns the exit code."""
     wait, trouble = SHORTEST_WAIT, Trouble(master.say, partial(lack_of_rights, master.folder.path))
     longest_wait = min(LONGEST_WAIT, master.lease / LOOKS_PER_LEASE)
+    unstirred = True  # has the folder changed since we stirred it?
     while not signals.wait(wait):
         moved = False
         try:
             moved = master.step()
+            unstirred |= moved
+            if unstirred and not moved and wait >= A_TICK:
+                master.folder.stir()
+                unstirred = False
             if master.is_done():
                 master.conclude()
                 return ALL_FAILED if master.ledger.all_have_failed() else 0

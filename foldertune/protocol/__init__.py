@@ -70,7 +70,7 @@ from foldertune.protocol.files import (
     sync,
     write_whole,
 )
-from foldertune.protocol.folder import Claim, Folder, LeaseLost
+from foldertune.protocol.folder import A_TICK, Claim, Folder, LeaseLost
 from foldertune.protocol.hosts import host_name, own_host
 from foldertune.protocol.leases import (
     DEFAULT_LEASE,
@@ -99,6 +99,7 @@ from foldertune.protocol.trial import (
 from foldertune.text import printable
 
 __all__ = [
+    "A_TICK",
     "DEFAULT_LEASE",
     "LAST_ATTEMPT",
     "LONGEST_DOUBT",

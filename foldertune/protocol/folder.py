@@ -306,15 +306,15 @@ class Folder:
         except IsADirectoryError:
             self.set_aside(str(self.study_done))
             rename(str(self.study), str(self.study_done))
+        time.sleep(A_TICK)
         self.stir()
 
     def stir(self) -> None:
-        """Change the folder's time once more, a moment after its last change.
+        """Change the folder's time once more, at least A_TICK seconds after its last change.
 
         By this time an NFS 3 client knows whether its listing is out of date. One that has listed the folder between
         two changes in the same tick of the server's clock would never see the second one.
         """
-        time.sleep(A_TICK)
         with contextlib.suppress(OSError):
             os.utime(self.path)
 

@@ -243,6 +243,7 @@ class LedFolder(Folder):
     write_study = _if_leading(Folder.write_study)
     write_results = _if_leading(Folder.write_results)
     complete_study = _if_leading(Folder.complete_study)
+    stir = _if_leading(Folder.stir)
     remove_temporary = _if_leading(Folder.remove_temporary)
     remove_checkpoints = _if_leading(Folder.remove_checkpoints)
 

@@ -186,6 +186,14 @@ def test_the_end_is_not_hidden_by_a_change_in_the_same_tick(bench):
     assert bench.logs.stat().st_mtime - (bench.logs / "study.json.done").stat().st_ctime > 0.02
 
 
+def test_a_trial_is_not_hidden_by_a_change_in_the_same_tick(bench):
+    """NFS 3: workers that all wait would see a pending trial only after the next change in the folder."""
+    bench.master(bench.study(trials=1))
+    wait_for(lambda: bench.names("pending"))
+    pending = (bench.logs / "trial-00000-1.jsonl").stat().st_ctime
+    wait_for(lambda: bench.logs.stat().st_mtime - pending > 0.02, "the folder's time to change")
+
+
 def test_a_hand_in_that_seems_to_have_failed_is_looked_for(bench, master, monkeypatch):
     claim = taken(bench)
     claim.append({"result": {"validation_error": 0.25}}, sync=True)
