@@ -178,7 +178,7 @@ def append_line(path: str, line: bytes, before: Extent = NOTHING, *, sync: bool 
         if status.st_nlink > 1 and before.inode not in (None, status.st_ino):
             raise FileNotFoundError(errno.ENOENT, "another file, which has a second name elsewhere", path)
         size = status.st_size
-        if size != before.size and os.pread(descriptor, 1, size - 1) != b"\n":
+        if size and size != before.size and os.pread(descriptor, 1, size - 1) != b"\n":
             start = max(0, size - MAX_BYTES)
             size = start + os.pread(descriptor, MAX_BYTES, start).rfind(b"\n") + 1
             os.ftruncate(descriptor, size)

@@ -1,7 +1,7 @@
 """Which workers are alive: workers send heartbeats, and the master watches for them.
 
-A worker touches its trial's file every few seconds. It does so from a thread of the training process, so heartbeats
-continue through a long epoch and stop with the process. The master never reads the times in the files: it compares
+A worker touches its trial's file every few seconds, from a thread of its own, so heartbeats continue whatever the
+worker does, and stop with its process. The master never reads the times in the files: it compares
 each file with what it saw before, and measures the silence with its own monotonic clock. So no two machines' clocks
 are ever compared (Gray and Cheriton's leases, SOSP 1989, with the clock on one side only).
 """

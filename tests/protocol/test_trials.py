@@ -229,6 +229,18 @@ def test_half_a_line_is_nothing_and_the_next_append_takes_it_back(folder, pendin
     assert open(claim.path, "rb").read() == before + to_line({"epoch": 2})
 
 
+def test_a_file_that_was_emptied_or_cut_while_it_is_ours_takes_the_next_line(folder, pending):
+    claim = take(folder, pending)
+    claim.append({"epoch": 1})
+    for rest in (b"", to_line({"settings": {"x": 0.5}}), b'{"settings": {'):
+        os.truncate(claim.path, 0)
+        with open(claim.path, "ab") as file:
+            file.write(rest)
+        claim.append({"epoch": 2})
+        kept = rest if rest.endswith(b"\n") else b""
+        assert open(claim.path, "rb").read() == kept + to_line({"epoch": 2})
+
+
 def test_each_line_is_one_write_and_the_last_is_synced_before_done(folder, pending, monkeypatch):
     calls = []
     claim = take(folder, pending)
