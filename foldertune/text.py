@@ -20,6 +20,8 @@ def printable(text: str) -> str:
 
 def without_controls(text: str) -> str:
     """The text with those characters escaped that a terminal may obey; for files, which keep all other characters."""
+    if text.isprintable():
+        return text
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 

@@ -13,6 +13,13 @@ def quick(settings, report):
     return {"validation_error": settings["x"]}
 
 
+def thoughtful(settings, report):
+    """Its result comes a while after its report, so the two are written apart."""
+    report(epoch=1, validation_error=settings["x"])
+    time.sleep(0.3)
+    return {"validation_error": settings["x"]}
+
+
 def brief(settings, report):
     """Takes a twentieth of a second, so that forty of them last longer than a waiting worker sleeps."""
     time.sleep(0.05)

@@ -62,6 +62,11 @@ def test_the_studies_are_those_that_are_told_of():
     assert {path.stem for path in STUDIES.glob("*.toml")} == {"quickstart", *(f"scenario{k}" for k in range(1, 7))}
 
 
+def test_no_text_holds_the_marks_of_a_merge():
+    for path in (*DOCS, *ROOT.glob("*.md"), *ROOT.glob("*.txt"), *ROOT.glob("*.toml"), ROOT / "Makefile"):
+        assert not re.search(r"^(<{7} |={7}$|>{7} )", path.read_text(), re.MULTILINE), path
+
+
 def test_readme_is_short():
     assert len(README.splitlines()) <= 150
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import math
 import os
 import stat
 import time
@@ -52,13 +53,14 @@ def again_if_stale(action: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(action)
     def patient(*args: P.args, **kwargs: P.kwargs) -> T:
-        pause, end = 0.001, time.monotonic() + LONGEST_STALE
+        pause, end = 0.001, math.inf
         while True:
             try:
                 return action(*args, **kwargs)
             except OSError as error:
                 if error.errno != errno.ESTALE or time.monotonic() > end:
                     raise
+                end = min(end, time.monotonic() + LONGEST_STALE)
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
 
@@ -162,13 +164,12 @@ def _first_and_last_lines(descriptor: int, size: int, limit: int) -> tuple[bytes
 
 
 @again_if_stale
-def append_line(path: str, line: bytes, before: Extent = NOTHING, *, sync: bool = False) -> Extent:
-    """Append one line with one write, to a file that exists. With `sync`, return when it is on stable storage.
+def append_lines(path: str, lines: bytes, before: Extent = NOTHING, *, sync: bool = False) -> Extent:
+    """Append whole lines with one write, to a file that exists. With `sync`, return when it is on stable storage.
 
     Returns the extent of the file, which comes `before` the next append: a file of the same size ends with a whole
-    line, and another file that has a second name is not ours. Raises OSError if the line could not be written whole.
-    The part that was written does no harm: readers ignore a line without its newline, and the next append cuts it off
-    first.
+    line, and another file that has a second name is not ours. Raises OSError if they could not be written whole.
+    A part of a line does no harm: readers ignore a line without its newline, and the next append cuts it off first.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | SAFE)
     try:
@@ -182,11 +183,11 @@ def append_line(path: str, line: bytes, before: Extent = NOTHING, *, sync: bool 
             start = max(0, size - MAX_BYTES)
             size = start + os.pread(descriptor, MAX_BYTES, start).rfind(b"\n") + 1
             os.ftruncate(descriptor, size)
-        if os.write(descriptor, line) != len(line):
+        if os.write(descriptor, lines) != len(lines):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         if sync:
             os.fsync(descriptor)
-        return Extent(status.st_ino, size + len(line))
+        return Extent(status.st_ino, size + len(lines))
     finally:
         os.close(descriptor)
 

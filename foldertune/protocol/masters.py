@@ -28,7 +28,16 @@ from pathlib import Path
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from foldertune.errors import UserError
-from foldertune.protocol.files import SAFE, BrokenFile, append_line, is_there, remove, status_of, write_all, write_whole
+from foldertune.protocol.files import (
+    SAFE,
+    BrokenFile,
+    append_lines,
+    is_there,
+    remove,
+    status_of,
+    write_all,
+    write_whole,
+)
 from foldertune.protocol.folder import Folder, LeaseLost, signature_of
 from foldertune.protocol.names import LAST_MASTER, master_name, master_number, temporary_name
 from foldertune.protocol.owners import describe_owner
@@ -197,7 +206,7 @@ class Mastership:
         """Say that we lead no longer, so that nobody waits for us."""
         if not self._loss:
             with contextlib.suppress(OSError):
-                append_line(self.path, to_line({"ended": utc_now()}))
+                append_lines(self.path, to_line({"ended": utc_now()}))
 
     def _explain(self, holder: Holder | None) -> str:
         leader: Holder | None = None

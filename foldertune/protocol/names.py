@@ -30,10 +30,12 @@ class TrialName:
     owner: str = ""  # of a taken trial: host-pid-random
 
     def __str__(self) -> str:
-        return self._text
+        text: str | None = self.__dict__.get("text")
+        if text is None:  # a `cached_property` takes a lock, which costs more than this text
+            text = self.__dict__["text"] = self._spell()
+        return text
 
-    @functools.cached_property
-    def _text(self) -> str:
+    def _spell(self) -> str:
         stem = f"trial-{self.number:05d}-{self.attempt}.jsonl"
         if self.state == "pending":
             return stem

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 
-from foldertune.protocol import Claim, Record, Trial, utc_now
+from foldertune.nesting import nest
+from foldertune.protocol import Claim, Heartbeat, LeaseLost, Record, Trial, utc_now
+from foldertune.running.process import PATIENCE
 from foldertune.running.reports import Reports
-from foldertune.running.trainer import Trainer, show
+from foldertune.running.signals import LONG_SETTLE, SETTLE, StopSignals
+from foldertune.running.trainer import ROUND, Trainer, show
 from foldertune.text import clipped
 from foldertune.trainer.channel import Message
+from foldertune.trainer.report import Stopped
 
 MAX_OUTPUT = 2**20  # bytes of what a training prints that are kept; of more, the beginning and the end
 END_OF_OUTPUT = 2**14
@@ -44,13 +49,50 @@ class Attempt:
         self.claim, self.trial, self.saves_state = claim, trial, False
         self.output = Output(claim, say)
         self._metric, self._study, self._trainer, self._say = metric, study, trainer, say
+        self._patiently = patiently
         self._reports = Reports(claim, patiently, say)
         self._checkpoints = claim.load_checkpoints(trial.settings, study)
+
+    def begin(self, checkpoint_every: float) -> None:
+        """Have the trainer begin. Raises BrokenFile if it needs a directory, and something else stands there."""
+        if self._trainer.wants_out:
+            self._patiently(self.claim.make_out)
+        self._trainer.begin(self.claim.name, nest(self.trial.settings), checkpoint_every, self.claim.out)
+
+    def follow(self, signals: StopSignals, heartbeat: Heartbeat, grace: float) -> Record:
+        """Follow the training to its end. Returns the trial's last line. Raises Stopped, LeaseLost.
+
+        Args:
+            grace: seconds that it has to save its state when a signal comes.
+        """
+        trainer = self._trainer
+        overtime, end_of_grace = time.monotonic() + (self.trial.timeout or math.inf), math.inf
+        while True:
+            if signals.number and end_of_grace == math.inf:
+                end_of_grace = time.monotonic() + grace
+                trainer.stop("save" if self.saves_state else "now", grace)
+            message = trainer.next(min(overtime, end_of_grace, time.monotonic() + ROUND))
+            if heartbeat.lost.is_set():
+                trainer.stop("now", min(grace, PATIENCE))
+                raise LeaseLost(self.claim.path)
+            if message is None or "report" in message:  # one that reports without end must end in time, too
+                if signals.impatient or time.monotonic() >= end_of_grace:
+                    trainer.end(0)
+                    raise Stopped
+                if time.monotonic() >= overtime:
+                    trainer.stop("now", min(grace, PATIENCE))
+                    return self.overtime()
+            if message is None:
+                self.output.write()
+            elif ("stopped" in message or "error" in message) and is_effect_of_signal(message, signals):
+                raise Stopped
+            elif last_word := self.receive(message):
+                return last_word
 
     def receive(self, message: Message) -> Record | None:
         """Do what a message asks for. Returns the trial's last line, if this is the last message. Raises LeaseLost."""
         if "report" in message:
-            self._reports.add(message["report"])
+            self._reports.add(message["report"], self._trainer.has_more_lines())
         elif "resume" in message:
             self.saves_state = True
             path, data = next(self._checkpoints, (None, b""))
@@ -89,6 +131,11 @@ class Attempt:
             self.claim.save_checkpoint(self.trial.settings, data, self._study)
         except OSError as error:  # a checkpoint is not a result: train on without it
             self._say(f"no checkpoint: {error}")
+
+
+def is_effect_of_signal(failure: Message, signals: StopSignals) -> bool:
+    """Did a signal end the training? One for the whole group may have reached it before us."""
+    return signals.wait(LONG_SETTLE if failure.get("signalled") else SETTLE)
 
 
 class Output:

@@ -35,14 +35,17 @@ class Reports:
         self._every, self._number = 1, 0
         self._last: Record | None = None  # the last report, if it was left out
 
-    def add(self, record: Record) -> None:
-        """Write a report, or leave it out. Raises LeaseLost."""
+    def add(self, record: Record, with_next: bool = False) -> None:
+        """Write a report (perhaps together with the next line), or leave it out. Raises LeaseLost."""
         self._number += 1
         left = self._room - self._claim.written.size
         while 1 < left <= self._free / 2:
             self._thin_out()
         if self._number % self._every or (left < ROOMY and len(to_line(record)) > left):
             self._last = record
+        elif with_next:
+            self._claim.append_with_next(record)
+            self._last = None
         else:
             self._write(record)
 

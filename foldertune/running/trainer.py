@@ -48,6 +48,10 @@ class Trainer:
     def check(self, study: Record) -> None:
         """Raise UserError if trials of this study can't be trained."""
 
+    def is_ready(self) -> bool:
+        """Can it train at once?"""
+        return True
+
     def prepare(self) -> None:
         """Get ready for a trial. Raises UserError if this machine can't train, Stopped when a signal comes."""
 
@@ -72,6 +76,10 @@ class Trainer:
             left = until - time.monotonic()
             if left <= 0 or (not self._process.listen(min(left, ROUND)) and not self._process.how):
                 return self._take()
+
+    def has_more_lines(self) -> bool:
+        """Has the next message come already, and will it, too, become a line of the trial's file?"""
+        return False
 
     def end(self, seconds: float = PATIENCE) -> None:
         """End the process and all that it has started. It has so many seconds to end in its own way."""
@@ -111,10 +119,12 @@ class ObjectiveTrainer(Trainer):
         self.name, self.device = name, device
         self._socket, self._channel = socket.socket(), Channel(-1)
 
+    def is_ready(self) -> bool:
+        """Is the process there, as far as we have heard? If it has just ended, `begin` starts another one."""
+        return self._process is not None and self._process.how is None
+
     def prepare(self) -> None:
-        """Start the process unless it is there, and wait until it has loaded the objective."""
-        if self._process and not self._process.has_ended():
-            return
+        """Start the process, and wait until it has loaded the objective."""
         for _ in range(LOADS):
             self.end(0)
             self._start()
@@ -176,6 +186,10 @@ class ObjectiveTrainer(Trainer):
         """End the process and all that it has started."""
         self.send({"leave": True})
         super().end(seconds)
+
+    def has_more_lines(self) -> bool:
+        """Has the next message come already, and will it, too, become a line of the trial's file?"""
+        return self._channel.next_begins_with(b'{"report"', b'{"result"')
 
     def _take(self) -> Message | None:
         try:

@@ -6,13 +6,13 @@ import contextlib
 import math
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
 from foldertune.errors import UserError
-from foldertune.nesting import nest
 from foldertune.protocol import (
     SHORTEST_LEASE,
     BrokenFile,
@@ -32,11 +32,10 @@ from foldertune.protocol import (
 )
 from foldertune.running.attempt import Attempt
 from foldertune.running.process import PATIENCE
-from foldertune.running.signals import LONG_SETTLE, SETTLE, StopSignals
-from foldertune.running.trainer import ROUND, Trainer
+from foldertune.running.signals import StopSignals
+from foldertune.running.trainer import Trainer
 from foldertune.shipped import COMMAND_OBJECTIVE, command
 from foldertune.text import counted, settings_in_a_line
-from foldertune.trainer.channel import Message
 from foldertune.trainer.report import Stopped
 from foldertune.trouble import Trouble
 
@@ -81,26 +80,35 @@ class Worker:
         self.study: Record = {}  # its definition
         self._trouble = Trouble(self.say, partial(lack_of_rights, folder.path))
         self._candidates: Iterator[TrialName] = iter(())
+        self._trained: tuple[Claim, Record, float] | None = None  # not handed in yet: claim, last word and seconds
+        self._results = 0
 
     def run(self, heartbeat: Heartbeat) -> int:
         """Claim, train, finish, repeat. Returns the exit code."""
         heartbeat.start()
-        trained = 0
         try:
             with contextlib.suppress(OSError):  # for another objective, say so before this one is loaded
                 self.know_study()
-            self.trainer.prepare()
+            self.prepare()
             while claim := self.wait_for_claim():
-                trained += self.train(claim, heartbeat)
-                self.trainer.prepare()
+                self.train(claim, heartbeat)
+                self.prepare()
         except Stopped:
             pass
         finally:
+            with contextlib.suppress(OSError):
+                self._finish()
             self.trainer.end()
         number = self.signals.number
         why = f"stopped by {signal.Signals(number).name}" if number else "nothing more to do"
-        self.say(f"{why}; {counted(trained, 'trial')} trained")
+        self.say(f"{why}; {counted(self._results, 'trial')} trained")
         return 128 + number if number else 0
+
+    def prepare(self) -> None:
+        """Have a trainer that is ready. Raises UserError if this machine can't train, Stopped when a signal comes."""
+        if not self.trainer.is_ready():
+            self.hand_in()  # to load the objective may take long
+            self.trainer.prepare()
 
     # ---- claim
 
@@ -144,6 +152,7 @@ class Worker:
         try:
             claim = self.folder.claim(self.owner, self._candidates)
             if claim is None:
+                self.hand_in()  # a listing must not show us a trial of our own
                 self._candidates = self.folder.candidates(self.owner)
                 claim = self.folder.claim(self.owner, self._candidates)
         except OSError:
@@ -170,27 +179,24 @@ class Worker:
 
     # ---- train
 
-    def train(self, claim: Claim, heartbeat: Heartbeat) -> bool:
-        """Train one trial, from claim to hand-in. True if it was handed in with a result."""
-        label, start = claim.name.label, time.monotonic()
+    def train(self, claim: Claim, heartbeat: Heartbeat) -> None:
+        """Train one trial, from claim to last word. A result is handed in when the next training has begun."""
+        start = time.monotonic()
         last_word: Record | None = None
         try:
             try:
                 trial = self.patiently(claim.read)
             except NotOurs as error:
                 self.say(f"{error}; leaving such trials to others")
-                self.patiently(lambda: claim.give_back("another user's file"))
-                return False
+                return self.patiently(lambda: claim.give_back("another user's file"))
             except BrokenFile as error:
                 self.say(str(error))
-                self.patiently(claim.hand_in)  # as it is: the master judges it and tries again
-                return False
+                return self.patiently(claim.hand_in)  # as it is: the master judges it and tries again
             heartbeat.hold(claim, trial.lease or SHORTEST_LEASE)  # a person queued it: the master's lease may be short
             last_word = self.evaluate(claim, trial, heartbeat)
-            self.patiently(lambda: claim.finish(last_word))
+            self.patiently(lambda: claim.say_last_word(last_word))
         except LeaseLost:
-            self.say(f"trial {label}: {claim.path} is no longer ours (its lease expired?); dropped, nothing written")
-            return False
+            return self.say_dropped(claim)
         except Stopped:
             self.put_down(claim, last_word, signal.Signals(self.signals.number).name)
             raise
@@ -198,12 +204,11 @@ class Worker:
             self.put_down(claim, last_word, str(error))
             raise
         finally:
-            heartbeat.release()
-        outcome = "result" in last_word
-        what = f"{self.metric} {last_word['result'].get(self.metric)}," if outcome else "failed after"
-        why = "" if outcome else f": {last_word['error']}"
-        self.say(f"trial {label}: {what} {time.monotonic() - start:.1f} s{why}")
-        return outcome
+            heartbeat.release()  # who finds a last word in the file counts it, also when the lease has expired
+        self.hand_in()
+        self._trained = claim, last_word, time.monotonic() - start
+        if "result" not in last_word:  # the next training can't begin yet
+            self.hand_in()
 
     def evaluate(self, claim: Claim, trial: Trial, heartbeat: Heartbeat) -> Record:
         """Have a trial trained. Returns its last line: the result, or the error. Raises Stopped, LeaseLost.
@@ -218,10 +223,11 @@ class Worker:
         self.trainer.on_output = attempt.output
         last_word: Record = {}
         try:
-            self.begin(attempt)
+            attempt.begin(self.checkpoint_every)
+            self.hand_in()
             self.patiently(lambda: claim.append(describe_owner(self.owner)))  # the training has begun meanwhile
             say(settings_in_a_line(trial.settings))
-            last_word = self.follow(attempt, heartbeat)
+            last_word = attempt.follow(self.signals, heartbeat, self.grace)
         except BrokenFile as error:  # something else stands where its files go
             self.patiently(lambda: claim.append(describe_owner(self.owner)))
             last_word = {"error": str(error), "time": utc_now()}
@@ -231,41 +237,24 @@ class Worker:
             attempt.output.close()
         return last_word
 
-    def begin(self, attempt: Attempt) -> None:
-        """Have the trainer begin."""
-        if self.trainer.wants_out:
-            self.patiently(attempt.claim.make_out)
-        settings = nest(attempt.trial.settings)
-        self.trainer.begin(attempt.claim.name, settings, self.checkpoint_every, attempt.claim.out)
+    def hand_in(self) -> None:
+        """Hand in the trial that was trained last, unless that is done. Raises Stopped."""
+        self.patiently(self._finish)
 
-    def follow(self, attempt: Attempt, heartbeat: Heartbeat) -> Record:
-        """Follow a training to its end. Returns the trial's last line. Raises Stopped, LeaseLost."""
-        overtime, end_of_grace = time.monotonic() + (attempt.trial.timeout or math.inf), math.inf
-        while True:
-            if self.signals.number and end_of_grace == math.inf:
-                end_of_grace = time.monotonic() + self.grace
-                self.trainer.stop("save" if attempt.saves_state else "now", self.grace)
-            message = self.trainer.next(min(overtime, end_of_grace, time.monotonic() + ROUND))
-            if heartbeat.lost.is_set():
-                self.trainer.stop("now", min(self.grace, PATIENCE))
-                raise LeaseLost(attempt.claim.path)
-            if message is None or "report" in message:  # one that reports without end must end in time, too
-                if self.signals.impatient or time.monotonic() >= end_of_grace:
-                    self.trainer.end(0)
-                    raise Stopped
-                if time.monotonic() >= overtime:
-                    self.trainer.stop("now", min(self.grace, PATIENCE))
-                    return attempt.overtime()
-            if message is None:
-                attempt.output.write()
-            elif ("stopped" in message or "error" in message) and self.is_stopping(message):
-                raise Stopped
-            elif last_word := attempt.receive(message):
-                return last_word
-
-    def is_stopping(self, failure: Message) -> bool:
-        """Is a failure the effect of a signal? One for the whole group may have reached the training before us."""
-        return self.signals.wait(LONG_SETTLE if failure.get("signalled") else SETTLE)
+    def _finish(self) -> None:
+        if self._trained is None:
+            return
+        claim, last_word, seconds = self._trained
+        outcome = "result" in last_word
+        what = f"{self.metric} {last_word['result'].get(self.metric)}," if outcome else "failed after"
+        why = "" if outcome else f": {last_word['error']}"
+        try:
+            claim.finish(last_word)
+            self.say(f"trial {claim.name.label}: {what} {seconds:.1f} s{why}")
+            self._results += outcome
+        except LeaseLost:
+            self.say_dropped(claim)
+        self._trained = None
 
     def put_down(self, claim: Claim, last_word: Record | None, reason: str) -> None:
         """Stop with a trial in hand: hand in its result if there is one; if not, give the trial back."""
@@ -285,6 +274,10 @@ class Worker:
         if self.signals.wait(seconds):
             raise Stopped
 
+    def say_dropped(self, claim: Claim) -> None:
+        """Say that a trial is no longer ours."""
+        self.say(f"trial {claim.name.label}: {claim.path} is no longer ours (its lease expired?); dropped")
+
     def say(self, message: str) -> None:
         """Print a line that begins with this worker's name."""
         say(f"{self.owner}: {printable(message)}")
@@ -293,4 +286,5 @@ class Worker:
 def say(message: str) -> None:
     """Print a line with the time of day."""
     with contextlib.suppress(OSError):  # the output may be on the disk that is full
-        print(f"{time.strftime('%H:%M:%S')} {message}\n", end="", flush=True)  # one write: many share an output
+        sys.stdout.write(f"{time.strftime('%H:%M:%S')} {message}\n")  # one write: many share an output
+        sys.stdout.flush()

@@ -99,6 +99,10 @@ class Channel:
         del self._received[:end]
         return message
 
+    def next_begins_with(self, *beginnings: bytes) -> bool:
+        """Is the next message there, whole, with one of these beginnings?"""
+        return self._received.startswith(beginnings) and b"\n" in self._received
+
     def receive_what_is_there(self) -> bool:
         """Read what has come, and don't wait. False if nothing has."""
         return bool(select.select([self._descriptor], [], [], 0)[0]) and self.receive()

@@ -49,36 +49,53 @@ class KillPoint:
         return f"{self.program}: {self.call} {self.number}"
 
 
-def start_worker(bench: Bench) -> list[str]:
+def start_worker(bench: Bench, objective: str) -> list[str]:
     """The command of a worker that finds its trials there."""
-    study = load_study(bench.study(trials=TRIALS))
+    study = load_study(bench.study(trials=TRIALS, objective=objective))
     folder = open_folder(bench.folder, study)
     folder.write_study(study.to_record())
     Master(folder, study, lease=LEASE, max_attempts=3).step()
-    return ["worker.py", "--logs", str(bench.logs), "--objective", "tests.objectives:quick", "--idle-timeout", "0"]
+    return [
+        "worker.py",
+        "--logs",
+        str(bench.logs),
+        "--objective",
+        f"tests.objectives:{objective}",
+        "--idle-timeout",
+        "0",
+    ]
 
 
-def start_master(bench: Bench) -> list[str]:
+def start_master(bench: Bench, objective: str) -> list[str]:
     """The command of a master with a worker of its own."""
-    return ["master.py", bench.study(trials=TRIALS), "--logs", str(bench.logs), "--workers", "1", "--lease", str(LEASE)]
+    return [
+        "master.py",
+        bench.study(trials=TRIALS, objective=objective),
+        "--logs",
+        str(bench.logs),
+        "--workers",
+        "1",
+        "--lease",
+        str(LEASE),
+    ]
 
 
 PROGRAMS = {"worker": start_worker, "master": start_master}
 
 
-def trace(bench: Bench, program: str, *options: str) -> str:
+def trace(bench: Bench, program: str, *options: str, objective: str = "quick") -> str:
     """Run a program to its end, of whatever kind, and return strace's lines about its main thread."""
     log = bench.path / "strace.txt"
     command = ["strace", "-y", "-qq", "-o", str(log), "-e", f"trace={CALLS}", *options, sys.executable]
-    subprocess.run([*command, *PROGRAMS[program](bench)], cwd=ROOT, capture_output=True, timeout=60)
+    subprocess.run([*command, *PROGRAMS[program](bench, objective)], cwd=ROOT, capture_output=True, timeout=60)
     return log.read_text()
 
 
-def kill_points(program: str) -> list[KillPoint]:
+def kill_points(program: str, objective: str = "quick") -> list[KillPoint]:
     """Every call that touches the folder in one undisturbed run."""
     with tempfile.TemporaryDirectory() as path:
         bench, seen, points = Bench(Path(path)), Counter[str](), []
-        for line in trace(bench, program).splitlines():
+        for line in trace(bench, program, objective=objective).splitlines():
             call = line.partition("(")[0]
             seen[call] += 1
             if str(bench.logs) in line:

@@ -37,7 +37,18 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
-from foldertune.protocol import Folder, LedFolder, Masters, MastershipLost, Record, TrialName, files, leases, names
+from foldertune.protocol import (
+    Claim,
+    Folder,
+    LedFolder,
+    Masters,
+    MastershipLost,
+    Record,
+    TrialName,
+    files,
+    leases,
+    names,
+)
 from foldertune.protocol import folder as folder_module
 from foldertune.protocol import masters as masters_module
 from foldertune.running import attempt as attempt_module
@@ -87,6 +98,7 @@ class File(NamedTuple):
 
     data: bytes
     synced: int = 0
+    once: frozenset[str] = frozenset()  # the trial's names that it had before
 
 
 class Disk(NamedTuple):
@@ -118,16 +130,21 @@ class Disk(NamedTuple):
         return self._with(inode, before._replace(data=before.data + data)), len(data)
 
     def truncate(self, inode: int, size: int) -> tuple[Disk, None]:
-        return self._with(inode, File(self.files[inode].data[:size], min(self.files[inode].synced, size))), None
+        before = self.files[inode]
+        return self._with(inode, before._replace(data=before.data[:size], synced=min(before.synced, size))), None
 
     def sync(self, inode: int) -> tuple[Disk, None]:
-        return self._with(inode, File(self.files[inode].data, len(self.files[inode].data))), None
+        before = self.files[inode]
+        return self._with(inode, before._replace(synced=len(before.data))), None
 
     def rename(self, source: str, target: str) -> tuple[Disk, Any]:
         names = dict(self.names)
         if source not in names:
             return self, Failure(errno.ENOENT)
-        names[target] = names.pop(source)
+        inode = names[target] = names.pop(source)
+        if not source.endswith(".tmp"):
+            before = self.files[inode]
+            return Disk(_sorted(names), self._with(inode, before._replace(once=before.once | {source})).files), None
         return Disk(_sorted(names), self.files), None
 
     def link(self, source: str, target: str) -> tuple[Disk, Any]:
@@ -162,26 +179,15 @@ class Disk(NamedTuple):
         return [path for path, number in self.names if number == inode]
 
     def moved(self, path: str) -> int | None:
-        """The file that once had this trial's name, as a cache may remember it."""
-        name = TrialName.parse(posixpath.basename(path))
-        same = [
-            inode
-            for other, inode in self.names
-            if name and (now := TrialName.parse(posixpath.basename(other))) and before(name, now)
-        ]
+        """The file that once had this name, as a cache may remember it."""
+        same = [inode for inode, file in enumerate(self.files) if path in file.once]
         return same[0] if len(same) == 1 else None
 
     def after_power_failure(self) -> Disk:
-        return Disk(self.names, tuple(File(data[:synced], synced) for data, synced in self.files))
+        return Disk(self.names, tuple(file._replace(data=file.data[: file.synced]) for file in self.files))
 
     def _with(self, inode: int, file: File) -> Disk:
         return Disk(self.names, (*self.files[:inode], file, *self.files[inode + 1 :]))
-
-
-def before(name: TrialName, now: TrialName) -> bool:
-    """Is this a name that the file may have had before?"""
-    order = ("pending", "taken", "done", "seen", "lost")
-    return (name.number, name.attempt) == (now.number, now.attempt) and order.index(name.state) < order.index(now.state)
 
 
 def _sorted(names: dict[str, int]) -> Names:
@@ -399,6 +405,31 @@ class ModelWorker(worker_module.Worker):
         super().__init__(Folder(LOGS), "model", ModelTrainer(signals, owner, epochs), signals)
         self.owner, self.metric = owner, "loss"
 
+    def _finish(self) -> None:
+        before, claim = self._results, self._trained and self._trained[0]
+        super()._finish()
+        if claim:
+            self.note("handed in" if self._results > before else "dropped", claim)
+
+    def note(self, kind: str, claim: Claim) -> None:
+        """Tell the explorer what this worker believes of a claim."""
+        system().note(kind, self.owner, claim.name.number, claim.name.attempt)
+
+    def remember(self, memory: Any) -> None:
+        """Go on from there: the names not tried yet, and the trial that is not handed in yet."""
+        candidates, trained = memory or ((), None)
+        self._candidates = iter(candidates)
+        if trained:
+            claim = copy.copy(trained[0])
+            claim.folder = self.folder
+            self._trained = (claim, *trained[1:])
+
+    def memory(self) -> tuple[Any, str]:
+        """What it would remember, and the same in words."""
+        candidates, claim = tuple(self._candidates), self._trained and self._trained[0]
+        known = {key: value for key, value in vars(claim).items() if key not in ("folder", "_since")} if claim else None
+        return (candidates, self._trained), f"{candidates} {known}" if candidates or known else ""
+
     def say(self, message: str) -> None:
         pass
 
@@ -564,24 +595,25 @@ class Processes:
             self.nodes.append(node)
         return self._numbers[node]
 
-    def _worker_turn(self, system: System, rest: Rest, candidates: Any) -> tuple[Rest | None, Any]:
-        """One turn of Worker.run: claim, train, finish."""
+    def _worker_turn(self, system: System, rest: Rest, memory: Any) -> tuple[Rest | None, Any]:
+        """One turn of Worker.run: claim, train, and hand in what was trained before."""
         worker = ModelWorker(owner_token(rest.who, rest.life), self._epochs)
-        worker._candidates = iter(candidates or ())
-        life = rest.life
+        worker.remember(memory)
         with contextlib.suppress(OSError):  # then it looks again
             claim = worker.try_to_claim()
             if claim:
-                attempt = claim.name.number, claim.name.attempt
-                system.note("holds", worker.owner, *attempt)
+                worker.note("holds", claim)
                 try:
-                    handed_in = worker.train(claim, HEARTBEAT)
-                    system.note("handed in" if handed_in else "dropped", worker.owner, *attempt)
+                    worker.train(claim, HEARTBEAT)
+                    if not (worker._trained and worker._trained[0] is claim):
+                        worker.note("dropped", claim)
                 except worker_module.Stopped:
-                    system.note("dropped", worker.owner, *attempt)
-                    life += 1
-        remaining = tuple(worker._candidates) if life == rest.life else ()
-        return Rest(rest.who, life, repr(remaining) if remaining else ""), remaining
+                    worker.note("dropped", claim)
+                    with contextlib.suppress(OSError):
+                        worker._finish()
+                    return Rest(rest.who, rest.life + 1, ""), None
+        memory, in_words = worker.memory()
+        return Rest(rest.who, rest.life, in_words), memory
 
     def _master_turn(self, system: System, rest: Rest, before: Any) -> tuple[Rest | None, Any]:
         """One turn of the master's loop; the first makes it the master, the second takes stock."""

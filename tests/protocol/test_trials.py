@@ -17,7 +17,7 @@ from foldertune.protocol import (
     Folder,
     LeaseLost,
     TrialName,
-    append_line,
+    append_lines,
     files,
     new_owner,
     read_records,
@@ -182,7 +182,7 @@ def test_trouble_in_a_rename_is_not_taken_for_a_lost_race(folder, pending, monke
 
 def test_append_does_not_create(folder):
     with pytest.raises(FileNotFoundError):
-        append_line(str(folder.path / "gone"), to_line({"epoch": 1}))
+        append_lines(str(folder.path / "gone"), to_line({"epoch": 1}))
     assert not (folder.path / "gone").exists()
 
 
@@ -324,7 +324,7 @@ def test_what_is_no_regular_file_is_not_read(folder, tmp_path):
         with pytest.raises(BrokenFile):
             read_records(path)
         with pytest.raises((OSError, LeaseLost)):
-            append_line(path, to_line({"epoch": 1}))
+            append_lines(path, to_line({"epoch": 1}))
     assert (tmp_path / "secret").read_text() == '{"settings": {}}\n'
 
 

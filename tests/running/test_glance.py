@@ -11,7 +11,7 @@ import time
 import pytest
 
 from foldertune.protocol import Claim, LeaseLost, Trial, read_bytes, to_line
-from foldertune.protocol.files import append_line, is_there, rename
+from foldertune.protocol.files import append_lines, is_there, rename
 from foldertune.running.master import Master
 from foldertune.study_file import load_study
 from tests.conftest import ROOT, wait_for
@@ -58,7 +58,7 @@ def test_a_result_that_a_cache_hides_for_a_moment_counts(bench, master):
     master.step()
     master.step()
     assert [str(name) for name in bench.folder.names()] == ["trial-00000-1.jsonl.done"], master.said
-    append_line(str(bench.logs / "trial-00000-1.jsonl.done"), to_line({"result": {"validation_error": 0.25}}))
+    append_lines(str(bench.logs / "trial-00000-1.jsonl.done"), to_line({"result": {"validation_error": 0.25}}))
     master.step()
     assert master.ledger.counted[0].result == {"validation_error": 0.25} and master.said == []
 
@@ -254,6 +254,6 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_opened_again(folder, pend
 
     path = folder.locate(pending)
     monkeypatch.setattr(os, "open", replaced)
-    append_line(path, b"{}\n")
+    append_lines(path, b"{}\n")
     stale_until = time.monotonic() + 0.5
     assert read_bytes(path).endswith(b"}\n{}\n") and 2 <= len(stale) < 50

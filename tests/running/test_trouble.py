@@ -229,7 +229,8 @@ def test_a_result_waits_for_room(bench, folder, pending, monkeypatch):
         hold = release = lambda *arguments: None
         lost = threading.Event()
 
-    assert worker.train(claim, Silent())
+    worker.train(claim, Silent())
+    worker.hand_in()
     worker.trainer.end()
     assert sum(b'"result"' in data for data in calls) > 1
     [name] = folder.names()

@@ -116,7 +116,7 @@ def test_a_result_is_not_thrown_away_for_its_size(bench, monkeypatch):
     path = bench.folder.locate(TrialName(0, 1, "seen"))
     with open(path, "ab") as file:
         file.write(b'{"half')
-    files.append_line(path, b"{}\n")
+    files.append_lines(path, b"{}\n")
     with open(path, "rb") as file:
         assert file.read().endswith(b'00Z"}\n{}\n')
 
