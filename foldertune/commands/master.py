@@ -139,7 +139,7 @@ def main(arguments: argparse.Namespace) -> int:
             return stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say))
 
         folder = once_reachable(logs, lead, say)
-        return search(once_reachable(logs, lambda: open_folder(folder, study), say), study, arguments)
+        return search(once_reachable(logs, lambda: open_folder(folder, study, lease, say), say), study, arguments)
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:

@@ -125,6 +125,15 @@ class Folder:
         with self._inside(name) as inside:
             return is_there(self.locate(name), inside)
 
+    def has_gone_on(self, claim: TrialName) -> bool:
+        """Has somebody decided what becomes of this claim? A name of another kind, or the end of the study, shows it.
+
+        GlusterFS, while one of its servers is away, says of a file there that it does not exist.
+        """
+        rest = [name for name in (*self.names(), *self.settled()) if name.number == claim.number and name != claim]
+        same = TrialName(claim.number, claim.attempt)  # an old listing may still show that
+        return self.is_complete or any(name.attempt >= claim.attempt and name != same for name in rest)
+
     def signature(self, name: TrialName) -> tuple[int, ...]:
         """A value that changes with every heartbeat of the file's owner. Raises OSError if the file is gone."""
         with self._inside(name) as inside:
@@ -392,6 +401,8 @@ class Claim:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
                 raise
+            if self.folder.has(self.name):  # something else stands there
+                raise LeaseLost(self.path) from None
             self._gone()
 
     def append_with_next(self, record: Record) -> None:
@@ -442,7 +453,7 @@ class Claim:
                 return
             if self.folder.has(self.name.to("lost")):
                 break
-        raise LeaseLost(self.path)
+        self._gone()
 
     def _is_handed_in(self) -> bool:
         """Is our file where a hand-in brings it?"""
@@ -461,7 +472,7 @@ class Claim:
         after = self.name.next_attempt()
         self.folder.make_way(after, self.path)
         if not self.folder._move(self.name, after):
-            raise LeaseLost(self.path)
+            self._gone()
 
     def save_checkpoint(self, settings: Record, data: bytes, study: Record | None = None) -> None:
         """Keep what this attempt has learnt, whole and on stable storage, for a later attempt of the same study."""
@@ -498,9 +509,12 @@ class Claim:
         return checkpoints.load_checkpoints(self.folder.checkpoints, self.name, _origin(settings, study))
 
     def _gone(self) -> NoReturn:
-        """Our name is not there: the lease is lost, unless the whole folder is away."""
+        """Our name is not there. Raises LeaseLost if the folder shows why; if not, a file server may be away."""
         self.folder.check_presence()
-        raise LeaseLost(self.path)
+        if self.folder.has_gone_on(self.name):
+            raise LeaseLost(self.path)
+        text = "is not there, and nothing shows what became of it"
+        raise FileNotFoundError(errno.ENOENT, text, self.path)
 
 
 def _origin(settings: Record, study: Record | None) -> Record:

@@ -189,14 +189,15 @@ class Mastership:
             raise MastershipLost(self._loss)
 
     def beat(self) -> None:
-        """Give a sign of life, and then look whether somebody has followed. Raises LeaseLost."""
+        """Give a sign of life, and then look whether somebody has followed. Raises LeaseLost, or OSError if unsure."""
         now = self._clock()
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.path, follow_symlinks=False)
         holder = self.masters.holder(self.number)
-        if holder is None:
+        if holder is None and self.masters.newest() <= self.number:  # on a file server that is away?
             self.masters.folder.check_presence()
-        elif holder.is_led_by(self.owner) and not self.masters.has_follower(self.number):
+            raise FileNotFoundError(errno.ENOENT, "is gone; if it stays away, start this master again", self.path)
+        if holder and holder.is_led_by(self.owner) and not self.masters.has_follower(self.number):
             self._renewed = now
             return
         self._loss = self._explain(holder)

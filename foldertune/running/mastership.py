@@ -17,6 +17,7 @@ from foldertune.protocol import (
     LedFolder,
     Masters,
     Mastership,
+    Record,
     has_died,
     make_directory,
     new_owner,
@@ -166,15 +167,18 @@ class Vigil:
             self._say(f"{self.masters.folder.path}: {message}")
 
 
-def open_folder(folder: Folder, study: Study) -> Folder:
-    """Make the folder ready for this study. Raises StudyError, naming the differences, if another has begun in it."""
+def open_folder(folder: Folder, study: Study, patience: float = 0.0, say: Callable[[str], None] = print) -> Folder:
+    """Make the folder ready for this study. Raises StudyError, naming the differences, if another has begun in it.
+
+    Args:
+        patience: seconds to wait for the definition of a study that has begun; its file server may be away.
+    """
     logs = folder.path
     folder.prepare()
-    record, names = folder.read_study(), [*folder.names(), *folder.settled()]
+    record = wait_for_definition(folder, patience, say)
     if record is None:
-        if any(name.state != "pending" for name in names):  # a person may queue pending trials before the first master
-            raise StudyError(f"{logs}: holds trials but no study.json; put it back, or use another --logs")
         return folder
+    names = [*folder.names(), *folder.settled()]
     there = study_from_record(record, str(folder.study_file()))
     if differing := differences(there, study):
         raise StudyError(
@@ -188,3 +192,18 @@ def open_folder(folder: Folder, study: Study) -> Folder:
             f"more than the {study.trials} asked for now; continue with --trials {there.trials}, or use another --logs"
         )
     return folder
+
+
+def wait_for_definition(folder: Folder, patience: float, say: Callable[[str], None]) -> Record | None:
+    """What study.json says; None if no study has begun. Raises StudyError if it has, and study.json does not come."""
+    end, told = time.monotonic() + patience, False
+    while (record := folder.read_study()) is None:
+        if all(name.state == "pending" for name in (*folder.names(), *folder.settled())):  # queued by a person
+            return None
+        if time.monotonic() >= end:
+            raise StudyError(f"{folder.path}: holds trials but no study.json; put it back, or use another --logs")
+        if not told:
+            told = True
+            say(f"{folder.path}: holds trials but no study.json; waiting {patience:g} s, in case a file server is away")
+        time.sleep(LONGEST_LOOK)
+    return record

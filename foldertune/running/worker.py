@@ -239,7 +239,8 @@ class Worker:
 
     def hand_in(self) -> None:
         """Hand in the trial that was trained last, unless that is done. Raises Stopped."""
-        self.patiently(self._finish)
+        if self._trained:
+            self.patiently(self._finish)
 
     def _finish(self) -> None:
         if self._trained is None:

@@ -437,9 +437,10 @@ class ModelWorker(worker_module.Worker):
 class ModelMaster(master_module.Master):
     """The real master, except that it asks the explorer whether time has passed, and writes no results.csv."""
 
-    def __init__(self, study: Study, max_attempts: int, folder: Folder) -> None:
+    def __init__(self, study: Study, max_attempts: int, folder: Folder, glances: int) -> None:
         super().__init__(folder, study, 0.0, max_attempts, say=lambda message: None)
         self.watch = ModelWatch(self.folder, 0.0)
+        self.watch.glances = glances
         self.housekeeping._leftovers = ModelLeftovers(self.folder, 0.0)
 
     def write_results(self) -> None:
@@ -449,14 +450,17 @@ class ModelMaster(master_module.Master):
 class ModelWatch(watch_module.Watch):
     """The real watch, with the explorer as its clock."""
 
+    glances = 1
+
     def __init__(self, folder: Folder, lease: float) -> None:
         super().__init__(folder, lease)
         self.leases = self._absent = Oracle()
 
     def is_in_doubt(self, name: TrialName) -> bool:
-        """At the first glance, yes; at the second, no."""
-        if self._doubted.pop(name, None) is None:
-            self._doubted[name] = 0.0
+        """As long as a cache may be old: each old answer is a fault."""
+        looks = self._doubted.pop(name, 0.0)
+        if looks < self.glances:
+            self._doubted[name] = looks + 1
             return True
         return False
 
@@ -546,8 +550,9 @@ class Node(NamedTuple):
 class Processes:
     """The next call of every process, by the answers that it has seen. Nodes are numbered."""
 
-    def __init__(self, study: Study, max_attempts: int, epochs: int, masters: int = 1) -> None:
+    def __init__(self, study: Study, max_attempts: int, epochs: int, masters: int = 1, glances: int = 1) -> None:
         self.nodes: list[Node] = []
+        self._glances = glances
         self._study, self._max_attempts, self._epochs, self._masters = study, max_attempts, epochs, masters
         self._memories: dict[Rest, Any] = {}
         self._numbers: dict[Any, int] = {}
@@ -621,7 +626,7 @@ class Processes:
             return self._turn_of_a_newcomer(system, rest)
         master, is_new = copy.deepcopy(before), not isinstance(before, ModelMaster)  # or the folder that it leads
         if is_new:
-            master = ModelMaster(self._study, self._max_attempts, master or Folder(LOGS))
+            master = ModelMaster(self._study, self._max_attempts, master or Folder(LOGS), self._glances)
         try:
             if is_new:
                 master.take_stock()
@@ -921,7 +926,7 @@ class Explorer:
         self.trials, self.faults, self.kinds, self.most = trials, faults, frozenset(kinds), most
         self.names = ("master", *("ann", "bob", "cyd", "dan")[:workers], *MASTERS[1:masters])
         self.invariants, self.forbidden = (*invariants, *[one_master_changes_the_folder] * (masters - 1)), forbidden
-        self.processes = Processes(study, max_attempts, epochs, masters)
+        self.processes = Processes(study, max_attempts, epochs, masters, glances=max(faults, 1))
         self.disks, self.beliefs, self.steps = Numbered(), Numbered(), Numbered()
         self._perform = functools.cache(self._perform_once)
         self._outcomes = functools.cache(self._list_outcomes)

@@ -257,3 +257,56 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_opened_again(folder, pend
     append_lines(path, b"{}\n")
     stale_until = time.monotonic() + 0.5
     assert read_bytes(path).endswith(b"}\n{}\n") and 2 <= len(stale) < 50
+
+
+# ---- a file server that is away: GlusterFS says of the files there that they do not exist
+
+
+@pytest.mark.parametrize("name", ["", "seen/trial-00000-1.jsonl.lost", "trial-00000-2.jsonl", "study.json.done"])
+def test_a_claim_is_lost_when_the_folder_shows_why(bench, master, name):
+    claim, away = taken(bench), bench.path / "away"
+    os.rename(claim.path, away)
+    if name:
+        (bench.logs / name).write_text('{"settings": {"x": 0.5}}\n')
+    expected = LeaseLost if name else FileNotFoundError
+    for action in (
+        claim.read,
+        claim.beat,
+        claim.hand_in,
+        lambda: claim.append({"epoch": 1}),
+        lambda: claim.save_checkpoint(SETTINGS, b"state"),
+        lambda: claim.give_back("SIGTERM"),
+    ):
+        with pytest.raises(expected):
+            action()
+    if not name:
+        os.rename(away, claim.path)
+        claim.finish({"result": {"validation_error": 0.25}})
+        master.step()
+        assert master.ledger.counted[0].result == {"validation_error": 0.25} and not bench.names("lost")
+
+
+def test_a_trial_whose_file_server_is_away_is_trained_on(bench):
+    output, away = bench.path / "worker.txt", bench.path / "away"
+    master = bench.master(bench.study(trials=1, objective="slow"))
+    worker = bench.worker("slow", stdout=output.open("w"))
+    [path] = wait_for(lambda: list(bench.logs.glob("*.taken")), "the claim")
+    path.rename(away)
+    wait_for(lambda: "nothing shows what became of it" in output.read_text(), "the worker to notice")
+    away.rename(path)
+    bench.finish(worker)
+    bench.finish(master)
+    bench.assert_complete(1)
+    assert "the folder works again" in output.read_text() and bench.rows()[0].attempt == 1
+
+
+def test_a_study_json_that_is_away_is_waited_for(bench):
+    output, away = bench.path / "master.txt", bench.path / "away"
+    bench.search(bench.study(trials=2), "--workers", 1)
+    bench.folder.study_done.rename(away)
+    master = bench.master(bench.study(trials=3), "--workers", 1, stdout=output.open("w"))
+    wait_for(lambda: "holds trials but no study.json; waiting" in output.read_text(), "the master to notice")
+    away.rename(bench.folder.study_done)
+    bench.finish(master)
+    bench.assert_complete(3)
+    assert "error:" not in output.read_text()

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
+import time
 
 import pytest
 
@@ -362,9 +362,18 @@ def test_a_folder_of_an_earlier_version_or_with_odd_files_goes_on(bench):
     assert "no number can follow; move it away" in bench.search(study, code=2)
 
 
-def test_a_master_whose_file_is_removed_ends_in_words(bench):
-    master = bench.master(bench.study(trials=3))
+def test_a_master_whose_file_is_away_waits_for_it(bench):
+    """A file server may be away. Whoever has removed the file is told what to do."""
+    output = bench.path / "master.txt"
+    master = bench.master(bench.study(trials=3), "--lease", 1, stdout=output.open("w"))
     [path] = wait_for(lambda: bench.names("pending") and list(bench.logs.glob(".master-*")), "the master")
-    Path(path).unlink()
-    said = bench.finish(master, code=2)
-    assert f"error: {path}: is gone, so this master ends; start it again" in said
+    path.rename(bench.path / "away")
+    wait_for(lambda: "is gone; if it stays away, start this master again" in output.read_text())
+    worker = bench.worker()
+    wait_for(lambda: len(bench.names("done")) == 3, "the results")
+    time.sleep(1.5)  # longer than the lease
+    assert master.poll() is None and len(bench.names("done")) == 3
+    (bench.path / "away").rename(path)
+    bench.finish(master)
+    bench.finish(worker)
+    bench.assert_complete(3)
