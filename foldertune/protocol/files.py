@@ -219,8 +219,8 @@ def write_whole(path: Path | str, data: bytes, *, sync: bool = False, inside: in
 
     The temporary name says which process writes, so that nobody removes the file while that process lives.
     """
-    folder, name = os.path.split(os.fspath(path))
-    temporary = os.path.join(folder, temporary_name(name))
+    folder, slash, name = os.fspath(path).rpartition("/")
+    temporary = f"{folder}{slash}{temporary_name(name)}"
     try:
         descriptor = _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, inside)
         try:

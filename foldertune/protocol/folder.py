@@ -80,6 +80,7 @@ class Folder:
         self.seen = self.path / "seen"
         self._path, self._seen = str(self.path), str(self.seen)  # every call needs one of them
         self.is_complete = self.is_wary = False
+        self._seen_descriptor: int | None = None
         self.checkpoints = self.path / "checkpoints"
         self.output = self.path / "output"
         self.out = self.path / "out"
@@ -205,7 +206,19 @@ class Folder:
 
     def _inside(self, name: TrialName) -> AbstractContextManager[int | None]:
         """A descriptor of `seen/` for the names there; None for those in the folder itself. See `files`."""
-        return opened(self._seen) if name.state in ("seen", "lost") else nullcontext()
+        return self._open_seen() if name.state in ("seen", "lost") else nullcontext()
+
+    def _open_seen(self) -> AbstractContextManager[int]:
+        return opened(self._seen) if self._seen_descriptor is None else nullcontext(self._seen_descriptor)
+
+    @contextlib.contextmanager
+    def keeping_seen_open(self) -> Iterator[None]:
+        """Open `seen/` once for many files: the master deals with all that have come since its last look."""
+        with opened(self._seen) as self._seen_descriptor:
+            try:
+                yield
+            finally:
+                self._seen_descriptor = None
 
     def make_way(self, target: TrialName, path: str) -> None:
         """Set aside what a person has put where the file at `path` goes: no rename replaces a file."""
@@ -281,7 +294,7 @@ class Folder:
 
     def _settle(self, name: TrialName, target: TrialName) -> TrialName | None:
         source, path = self.locate(name), self.locate(target)
-        with opened(self._seen) as seen:
+        with self._open_seen() as seen:
             if is_there(path, seen):  # a person put it there: otherwise only the master writes there
                 self.set_aside(source)
                 return None

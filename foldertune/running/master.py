@@ -139,7 +139,8 @@ class Master:
         self.in_hand = self.folder.names()
         for name in self.in_hand:
             self.meet(name)
-        self.collect()
+        with self.folder.keeping_seen_open():
+            self.collect()
         if time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + min(LONGEST_CHECK, self.lease / CHECKS_PER_LEASE)
             self.check_claims()
@@ -271,9 +272,7 @@ class Master:
             if trial is None or not self.publish(*trial):
                 break
             if trial[0].number >= self.study.trials:
-                self.say(
-                    f"trial {trial[0].number}: has the settings whose number was used by hand; they are tried, too"
-                )
+                self.say(f"trial {trial[0].number}: has settings whose number a person has used; they are tried, too")
 
     def publish(self, name: TrialName, settings: Record, lost: Sequence[str] = ()) -> bool:
         """Offer an attempt to the workers. Settings that can't be computed again are synced.

@@ -139,7 +139,7 @@ def test_a_grid_is_tried_whole_whatever_is_queued_by_hand(bench):
     said = bench.search(study, "--workers", 1)
     tried = {row.trial: row.settings["size"] for row in bench.rows()}
     assert tried == {0: 1, 1: 20, 2: 3, 3: 40, 4: 5, 5: 2, 6: 4}, said
-    assert said.count("whose number was used by hand") == 2
+    assert said.count("whose number a person has used") == 2
     bench.search(study, "--workers", 1)
     assert sorted(row.settings["size"] for row in bench.rows()) == sorted([*sizes, 20, 40])
 
