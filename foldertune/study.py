@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from foldertune.budget import Budget
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
 from foldertune.nesting import nest
 from foldertune.shipped import DEFAULT_OBJECTIVE
@@ -68,7 +70,7 @@ class Study:
 
     name: str
     strategy: str
-    trials: int  # the budget, exactly this many results; 0: as many as the strategy has, see strategies.plan
+    trials: int  # exactly this many results; 0: no limit, or as many as the strategy has, see strategies.plan
     metric: str
     direction: str = "minimize"
     description: str = ""
@@ -82,6 +84,17 @@ class Study:
     collapsed: str | None = None  # an expression; a result has collapsed if it is true
     program: str | None = None  # a command that trains once, with the settings as options
     fidelity: Fidelity | None = None
+    budget: Budget = field(default_factory=Budget)  # the limits besides `trials`
+
+    @property
+    def most_trials(self) -> float:
+        """The trials of the study have numbers below this one: `trials`, or infinity if that is no limit."""
+        return self.trials or math.inf
+
+    @property
+    def budget_in_words(self) -> str:
+        """All limits at which the study ends, such as `40 trials, 500 epochs`."""
+        return self.budget.in_words(self.trials, self.metric, self.fidelity.setting if self.fidelity else "epochs")
 
     def contains(self, settings: Mapping[str, Any]) -> bool:
         """Could a trial of this study have these settings? One queued by hand may have others."""
@@ -152,6 +165,7 @@ class Study:
             for name, expression in self.derived.items()
         }
         tables = {
+            "budget": self.budget.to_record(),
             "fidelity": asdict(self.fidelity) if self.fidelity else {},
             "metrics": metrics,
             "derived": expressions,
@@ -179,7 +193,11 @@ def differences(old: Study, new: Study) -> list[str]:
 
 def compare(studies: Sequence[Study]) -> dict[str, list[Any]]:
     """The parts of their definitions in which these studies differ, with the value in each study; None: not there."""
-    flat = [{**_flat(study), "trials": study.trials, "repeats": study.repeats} for study in studies]
+    flat = [
+        {**_flat(study), "trials": study.trials, "repeats": study.repeats}
+        | {f"budget.{key}": value for key, value in study.budget.to_record().items()}
+        for study in studies
+    ]
     keys = dict.fromkeys(key for each in flat for key in each)
     values = {key: [each.get(key) for each in flat] for key in keys}
     return {key: found for key, found in values.items() if any(value != found[0] for value in found)}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from foldertune.budget import read_budget
 from foldertune.derived import names_in
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.nesting import DOT, clash, flatten, nest
@@ -22,7 +23,7 @@ from foldertune.study import SCALES, SEED, Fidelity, Quantity, Study, label_of
 LARGEST = 1e300  # of a bound; with larger ones, floats overflow
 _KEYS = (
     "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
-    "fixed", "space", "fidelity", "metrics", "derived",
+    "budget", "fixed", "space", "fidelity", "metrics", "derived",
 )  # fmt: skip
 _DIMENSION_KEYS = {
     "float": ("type", "low", "high", "log"),
@@ -84,6 +85,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         table = "space" if inner in space else "fixed"
         reader.fail(f"{table}.{inner}", f"'{outer}' is a setting, so it can't be a table as well; rename one of them")
     derived, quantities = reader.derived(settings)
+    trials, budget = read_budget(record, reader.fail)
     metrics = {key: reader.quantity(f"metrics.{key}", key, value) for key, value in reader.table("metrics").items()}
     for key in metrics:
         if key in derived:
@@ -94,7 +96,8 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
     return Study(
         name=reader.text("name", "study"),
         strategy=reader.text("strategy", example='"random"'),
-        trials=reader.integer("trials", low=1) if "trials" in record else 0,
+        trials=trials,
+        budget=budget,
         metric=reader.text("metric", example='"loss", a key of what the objective returns'),
         direction=reader.choice("direction", reader.record.get("direction", "minimize"), ("minimize", "maximize")),
         description=reader.text("description", "").strip(),

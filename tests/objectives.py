@@ -42,6 +42,12 @@ def held(settings, report):
     return {"validation_error": settings["x"]}
 
 
+def late(settings, report):
+    """The same, after a third of a second: so a master sees each result before the next."""
+    time.sleep(0.3)
+    return held(settings, report)
+
+
 def stuck(settings, report):
     """One endless epoch."""
     report(epoch=1, validation_error=1.0)

@@ -29,8 +29,8 @@ PROGRAMS = [
 
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
-STUDY = {"errors", "shipped", "text", "nesting", "space", "derived", "protocol", "study", "study_file"}
-TABLES = {*STUDY, "tables", "formats", "rows"}
+STUDY = {"errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "study", "study_file"}
+TABLES = {*STUDY, "spending", "tables", "formats", "rows"}
 FACTS = {*TABLES, "trouble", "reading"}
 COMMANDS = {*FACTS, "strategies", "trainer", "running", "launch", "figures", "terminal", "findings", "page", "doctor"}
 ARROWS = {
@@ -42,8 +42,10 @@ ARROWS = {
     "trouble": {"errors", "text"},
     "derived": {"errors"},
     "protocol": {"errors", "text", "nesting"},
-    "study": {"space", "derived", "nesting", "shipped", "errors", "text"},
-    "study_file": {"study", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "budget": {"errors", "text"},
+    "study": {"budget", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "study_file": {"study", "budget", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "spending": {"study", "protocol", "text"},
     "tables": {"errors", "text", "protocol"},
     "formats": {"tables", "errors", "text", "protocol"},
     "rows": {"tables", "formats", "study", "space", "protocol", "text"},

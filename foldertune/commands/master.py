@@ -28,7 +28,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
+from foldertune.budget import Budget
+from foldertune.commands.options import (
+    add_budget,
+    add_checkpoint_every,
+    add_logs,
+    add_objective_command,
+    number_after_study,
+    seconds,
+    whole_number,
+)
 from foldertune.errors import StudyError, UserError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
@@ -66,20 +75,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a TOML file of yours, or one of {', '.join(shipped_studies())} (default: quickstart)",
     )  # fmt: skip
     group.add_argument(
-        "--try", dest="try_trial", nargs="?", type=_number_after_study, const=0, metavar="NUMBER",
+        "--try", dest="try_trial", nargs="?", type=number_after_study, const=0, metavar="NUMBER",
         help="only train this one trial here, for few epochs if the study has a [fidelity]; no folder is needed "
         "(default: trial 0)",
     )  # fmt: skip
     add_logs(group)
-    group.add_argument(
-        "--trials", type=whole_number(1), metavar="N", help="the budget: N results (default: what the study says)"
-    )
     group.add_argument(
         "--repeats", type=whole_number(1), metavar="N", help="try each combination of a grid N times, with new seeds"
     )
     group.add_argument(
         "--seed", type=whole_number(), metavar="N", help="another search in the same space (default: the study's)"
     )
+    add_budget(parser.add_argument_group("the budget: what is reached first ends the study (default: what it says)"))
     group = parser.add_argument_group("workers on this machine")
     add_objective_command(group)
     group.add_argument(
@@ -124,6 +131,7 @@ def main(arguments: argparse.Namespace) -> int:
     """
     study = load(
         arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats,
+        budget=Budget(arguments.epochs, arguments.hours, arguments.target, arguments.patience),
         objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
     )  # fmt: skip
     check_command(study, arguments)
@@ -285,13 +293,7 @@ def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int, own
     extreme = "lowest" if study.direction == "minimize" else "highest"
     more = "more workers" if devices else "workers"
     return (
-        f"{study.name}: {study.trials} trials, {study.strategy} search for the {extreme} {study.metric}; "
+        f"{study.name}: {study.budget_in_words}, {study.strategy} search for the {extreme} {study.metric}; "
         f"{local}{more}, on any machine: "
         f"{command('worker', '--logs', folder.path, *(() if study.objective == DEFAULT_OBJECTIVE else own))}"
     )
-
-
-def _number_after_study(text: str) -> int:
-    if text.isdecimal():
-        return int(text)
-    raise argparse.ArgumentTypeError(f"must be a trial's number, not {text!r}; name the study before --try")

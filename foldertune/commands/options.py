@@ -43,6 +43,30 @@ def add_several_logs(parser: argparse._ActionsContainer) -> None:
     )  # fmt: skip
 
 
+def add_budget(parser: argparse._ActionsContainer) -> None:
+    """Add the options for each limit of a study's budget."""
+    parser.add_argument(
+        "--trials", type=whole_number(1), metavar="N",
+        help="exactly N results; more than before extend a finished study, and so does each option below",
+    )  # fmt: skip
+    parser.add_argument(
+        "--epochs", type=_number(0), metavar="N",
+        help="begin no trial that would exceed N epochs in all (of the setting that [fidelity] names)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--hours", type=_number(0), metavar="N",
+        help="begin no trial after N hours at work; hours in which nobody trains do not count",
+    )  # fmt: skip
+    parser.add_argument(
+        "--target", type=_number(), metavar="VALUE",
+        help="begin no trial once the metric is VALUE or better",
+    )  # fmt: skip
+    parser.add_argument(
+        "--patience", type=whole_number(1), metavar="N",
+        help="begin no trial after N results in a row that are no better than the best before them",
+    )  # fmt: skip
+
+
 def add_checkpoint_every(parser: argparse._ActionsContainer) -> None:
     """Add the option --checkpoint-every, which limits how much training a kill -9 can cost."""
     parser.add_argument(
@@ -80,6 +104,29 @@ def whole_number(least: int | None = None) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from None
         if least is not None and value < least:
             raise argparse.ArgumentTypeError(f"must be at least {least}")
+        return value
+
+    return read
+
+
+def number_after_study(text: str) -> int:
+    """The type of an option that takes a trial's number or nothing: what follows may be meant as the study."""
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"must be a trial's number, not {text!r}; name the study before --try")
+
+
+def _number(above: float = -math.inf) -> Callable[[str], float]:
+    """The type of an option that takes a number above this one."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not above < value < math.inf:
+            limit = "" if above == -math.inf else f" above {above:g}"
+            raise argparse.ArgumentTypeError(f"must be a number{limit}, not {text!r}")
         return value
 
     return read

@@ -14,6 +14,8 @@
                 ▼                 ▼
               seen ────────────► lost  ──► the master publishes the next attempt
                    Folder.retry              (retry: only a trial that has failed for good)
+
+    pending ──► withdrawn  by Folder.withdraw: the master, when the budget is spent. If it is raised, the next attempt
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file tha
 A_TICK = 0.05  # seconds: longer than a tick of the clock by which a file server stamps changes
 A_MOMENT = 1.0  # seconds: nobody can have put a file by hand beside a trial that was claimed so shortly ago
 IN_HAND = ("pending", "taken", "done")  # the states of trials that are in the folder itself, and not in `seen/`
+SETTLED = ("seen", "lost", "withdrawn")  # those of the others
 
 
 class LeaseLost(Exception):
@@ -92,7 +95,7 @@ class Folder:
 
     def locate(self, name: TrialName) -> str:
         """The path of the file with this name."""
-        return f"{self._seen if name.state in ('seen', 'lost') else self._path}/{name}"
+        return f"{self._seen if name.state in SETTLED else self._path}/{name}"
 
     def checkpoint(self, name: TrialName) -> str:
         """The path of that attempt's checkpoint."""
@@ -113,6 +116,11 @@ class Folder:
         """The attempts that the master has dealt with: seen and lost."""
         names = map(TrialName.parse, list_if_there(self.seen))
         return [name for name in names if name is not None and name.state in ("seen", "lost")]
+
+    def withdrawn(self) -> list[TrialName]:
+        """The trials that the master has withdrawn before anyone claimed them."""
+        names = map(TrialName.parse, list_if_there(self.seen))
+        return [name for name in names if name is not None and name.state == "withdrawn"]
 
     def read(self, name: TrialName, *, epochs: bool = True) -> Trial:
         """The trial in that file, with or without its `epochs`. Raises BrokenFile, or OSError if the file is gone."""
@@ -206,7 +214,7 @@ class Folder:
 
     def _inside(self, name: TrialName) -> AbstractContextManager[int | None]:
         """A descriptor of `seen/` for the names there; None for those in the folder itself. See `files`."""
-        return self._open_seen() if name.state in ("seen", "lost") else nullcontext()
+        return self._open_seen() if name.state in SETTLED else nullcontext()
 
     def _open_seen(self) -> AbstractContextManager[int]:
         return opened(self._seen) if self._seen_descriptor is None else nullcontext(self._seen_descriptor)
@@ -273,6 +281,10 @@ class Folder:
     def lose(self, name: TrialName) -> TrialName | None:
         """Set aside an attempt that has no result to count. Its file is kept as it is."""
         return self._settle(name, name.to("lost"))
+
+    def withdraw(self, name: TrialName) -> TrialName | None:
+        """Take back a pending trial: the budget is spent. None if a worker has claimed it, or its file is gone."""
+        return self._settle(name, name.to("withdrawn"))
 
     def record_failure(self, name: TrialName, settings: Record, lost: Sequence[str]) -> TrialName:
         """Count a trial that has used up its attempts: a file of its own, beside the lost ones, says why."""

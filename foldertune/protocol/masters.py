@@ -247,6 +247,7 @@ class LedFolder(Folder):
     publish = _if_leading(Folder.publish)
     collect = _if_leading(Folder.collect)
     lose = _if_leading(Folder.lose)
+    withdraw = _if_leading(Folder.withdraw)
     record_failure = _if_leading(Folder.record_failure)
     retry = _if_leading(Folder.retry)
     set_aside = _if_leading(Folder.set_aside)

@@ -30,6 +30,7 @@ from foldertune.protocol import (
 from foldertune.reading.results import Results
 from foldertune.rows import Row, results_csv
 from foldertune.shipped import command
+from foldertune.spending import cost, spent
 from foldertune.study import Study, differences
 from foldertune.study_file import study_from_record
 
@@ -76,7 +77,16 @@ def read_archive(path: Path) -> Results:
     """The results in the small form at `path`. Raises StudyError if they can't be read."""
     _, study = open_study(path)
     results = Results.of(study, _read_trials(Folder(path).kept), kept=True)
-    return replace(results, complete=len(results.trials) >= results.asked)
+    return replace(results, complete=_seems_complete(results))
+
+
+def _seems_complete(results: Results) -> bool:
+    """Had the study ended when it was kept? If only epochs limit it: would one more trial have exceeded them?"""
+    study, trials = results.study, results.trials
+    if results.why_over or not results.is_open_ended:
+        return bool(results.why_over) or len(trials) >= results.asked
+    dearest = max((cost(study, trial.settings) for trial in trials), default=0.0)
+    return study.budget.epochs is not None and spent(study, trials) + dearest > study.budget.epochs
 
 
 def write_archive(results: Results, out: Path) -> None:

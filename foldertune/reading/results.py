@@ -34,8 +34,10 @@ from foldertune.reading.importance import Importance, measure_importance
 from foldertune.reading.samples import Sample
 from foldertune.reading.spans import Work
 from foldertune.space import Categorical, identity
+from foldertune.spending import hours_of, spans_at_work, spent, why_over
 from foldertune.study import Quantity, Study
 from foldertune.tables import finite
+from foldertune.text import counted
 
 ALIVE = 60.0  # seconds without a heartbeat after which a worker does not count as at work; one comes every 15 s
 NOT_MEASURES = ("epoch", SECONDS)
@@ -129,9 +131,44 @@ class Results:
 
     @cached_property
     def asked(self) -> int:
-        """The number of trials asked for, including those queued by hand."""
+        """The number of trials asked for, including those queued by hand; of those known so far, if none was named."""
         numbers = {trial.name.number for trial in (*self.trials, *self.in_hand)} | self.listed
+        if self.is_open_ended or (self.complete and self.study.budget):  # it may have ended early
+            return len(numbers)
         return self.study.trials + sum(number >= self.study.trials for number in numbers)
+
+    @property
+    def is_open_ended(self) -> bool:
+        """Does another limit than the number of trials end the study?"""
+        return not self.study.trials
+
+    @property
+    def has_all(self) -> bool:
+        """Are all trials counted that the study will have?"""
+        return self.complete if self.is_open_ended else len(self.trials) >= self.asked
+
+    @cached_property
+    def progress(self) -> str:
+        """How much of the budget is spent: `5 of 16 trials`, `5 trials, 45 of 500 epochs`."""
+        ended, limit = len(self.trials), self.study.budget.epochs
+        text = counted(ended, "trial") if self.is_open_ended else f"{ended} of {self.asked} trials"
+        if limit is None or self.study.fidelity is None:
+            return text
+        return f"{text}, {spent(self.study, self.trials):g} of {limit:g} {self.study.fidelity.setting}"
+
+    @cached_property
+    def share(self) -> float:
+        """The share of the budget that is spent, from 0 to 1: of trials or of epochs, whichever is further."""
+        limit = self.study.budget.epochs
+        trials = 0.0 if self.is_open_ended else len(self.trials) / max(self.asked, 1)
+        return 1.0 if self.complete else max(trials, spent(self.study, self.trials) / limit if limit else 0.0)
+
+    @cached_property
+    def why_over(self) -> str:
+        """Why the study has ended before all trials that it might have had; empty if it hasn't."""
+        hours = self.study.budget.hours
+        is_late = hours is not None and hours_of(spans_at_work(self.trials)) >= hours
+        return why_over(self.study, self.trials, is_late=is_late)
 
     @cached_property
     def ended(self) -> list[Trial]:
@@ -383,7 +420,7 @@ class Results:
         None if no trial runs, none is left, or no duration is known.
         """
         durations = [seconds for trial in self.trials if (seconds := trial.seconds_at_work)]
-        left, running = self.asked - len(self.trials), self.at_work(now)
+        left, running = 0 if self.is_open_ended else self.asked - len(self.trials), self.at_work(now)
         if not durations or not running or left <= 0:
             return None
         mean = math.fsum(durations) / len(durations)

@@ -50,7 +50,7 @@ def try_trial(study: Study, number: int, trainer: Trainer, signals: StopSignals,
 
 def first_settings(study: Study, number: int) -> Record:
     """The settings of this trial before there is any result, with few epochs. Raises StudyError if there is none."""
-    proposal = new_strategy(study).propose(number, History()) if number < study.trials else None
+    proposal = new_strategy(study).propose(number, History()) if number < study.most_trials else None
     if not isinstance(proposal, Proposal):
         raise StudyError(f"--try {number}: {study.name} has trials 0 to {study.trials - 1}")
     return study.fidelity.shorten(proposal.settings) if study.fidelity else proposal.settings

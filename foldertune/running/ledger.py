@@ -18,16 +18,18 @@ class Loss:
 
 @dataclass
 class Ledger:
-    """Every known trial, by number. A trial is either counted or open.
+    """Every known trial, by number. A trial is counted, open or withdrawn.
 
     A counted trial is one of the results. An open trial has an attempt in the folder, or its latest attempt is lost: it
-    ended without a result. Then the master must publish the next attempt, or record the trial as failed.
+    ended without a result. Then the master must publish the next attempt, or record the trial as failed. A withdrawn
+    trial is open again when the budget is raised.
     """
 
     counted: dict[int, Trial] = field(default_factory=dict)  # without epochs
     open: dict[int, Record | None] = field(default_factory=dict)  # settings; None: not known
     attempts: dict[int, int] = field(default_factory=dict)  # the latest attempt of each open trial
     losses: dict[int, Loss] = field(default_factory=dict)  # open trials that need a next attempt, or have failed
+    withdrawn: dict[int, Loss] = field(default_factory=dict)  # neither counted nor open, until the budget is raised
     reasons: dict[int, list[str]] = field(default_factory=dict)  # why attempts were lost, also those of counted trials
     forgiven: dict[int, int] = field(default_factory=dict)  # how many of them do not count, because a person said retry
 
@@ -45,7 +47,7 @@ class Ledger:
         """Is there such a trial?"""
         return number in self.counted or number in self.open
 
-    def beyond(self, budget: int) -> int:
+    def beyond(self, budget: float) -> int:
         """The number of trials that were queued by hand, with numbers outside the budget."""
         return sum(number >= budget for trials in (self.counted, self.open) for number in trials)
 
@@ -57,7 +59,7 @@ class Ledger:
         """Note that this trial is one of the results: its file is `.seen`."""
         number = trial.name.number
         self.counted[number] = trial
-        for entries in (self.open, self.attempts, self.losses):
+        for entries in (self.open, self.attempts, self.losses, self.withdrawn):
             entries.pop(number, None)
 
     def double_of(self, trial: Trial) -> TrialName | None:
@@ -80,6 +82,15 @@ class Ledger:
         self.attempts[number] = name.attempt
         self.open[number] = self.open.get(number) if settings is None else settings
         self.losses.pop(number, None)
+        self.withdrawn.pop(number, None)
+
+    def withdraw(self, name: TrialName, settings: Record | None, *, skipped: int = 0) -> None:
+        """Note that nobody is to begin this trial, of which this is the latest attempt."""
+        number = name.number
+        self.open.pop(number, None)
+        self.losses.pop(number, None)
+        self.attempts[number] = name.attempt
+        self.withdrawn[number] = Loss(name.attempt + skipped, settings)
 
     def lose(self, name: TrialName, reason: str, settings: Record | None, *, skipped: int = 0) -> None:
         """Note that this attempt has ended without a result. If it is the latest, the trial must be followed up.

@@ -11,17 +11,16 @@ import time
 from collections.abc import Callable, Sequence
 
 from foldertune.protocol import LAST_ATTEMPT, BrokenFile, Folder, Record, Trial, TrialName
+from foldertune.running.ending import Ending, forgive_failed, meet_withdrawn
 from foldertune.running.housekeeping import Housekeeping
 from foldertune.running.ledger import Ledger
 from foldertune.running.results_file import ResultsFile
-from foldertune.running.supply import Supply
+from foldertune.running.supply import Supply, how_many_ahead
 from foldertune.running.watch import Watch
 from foldertune.strategies import Answer
 from foldertune.study import Study
 from foldertune.text import counted
 
-FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # limits of the number of pending trials kept ready for workers
-AHEAD_PER_RUNNING, AHEAD_PER_COLLECTED = 2, 4  # pending trials per running trial, and per trial collected in one step
 CHECKS_PER_LEASE, LONGEST_CHECK = 20, 1.0  # checks of the claims; the longest time between two, in seconds
 
 
@@ -47,7 +46,7 @@ class Master:
         self.folder, self.study, self.say = folder, study, say
         self.lease, self.max_attempts, self.timeout = lease, max_attempts, timeout
         self.ledger, self.watch = Ledger(), Watch(folder, lease)
-        self.supply = Supply(study, self.ledger)
+        self.supply, self.ending = Supply(study, self.ledger), Ending(folder, say)
         self.results_file, self.housekeeping = ResultsFile(folder), Housekeeping(folder, lease, say)
         self.in_hand: list[TrialName] = []  # the last listing
         self._told: int | None = None  # the last error of a single file
@@ -56,14 +55,18 @@ class Master:
     # ---- the state of the search
 
     @property
-    def asked(self) -> int:
-        """The number of results that the study will have.
+    def asked(self) -> float:
+        """The number of results that the study will have; infinite if nothing limits it yet.
 
-        It is the budget and the trials queued by hand; or, if the strategy is exhausted, the trials that there are.
+        It is the budget and the trials queued by hand; or, if no more is to begin, the trials that there are.
         """
-        if self.supply.exhausted:
+        if self.supply.exhausted or self.why_over():
             return len(self.ledger.counted) + len(self.ledger.open)
-        return self.study.trials + self.ledger.beyond(self.study.trials) + len(self.supply.missing)
+        return self.study.most_trials + self.ledger.beyond(self.study.most_trials) + len(self.supply.missing)
+
+    def why_over(self) -> str:
+        """Why no more trial is to begin, although the strategy and the number of trials allow it; empty if one may."""
+        return self.supply.spending.why_over() or self.supply.spending.shortage
 
     def is_done(self) -> bool:
         """Are all trials counted, and is no trial's file left to handle?"""
@@ -105,7 +108,10 @@ class Master:
                 else:
                     self.ledger.lose(name, reason, trial.settings if trial else None, skipped=1)
         if retry_failed:
-            self.retry_failed()
+            failed = forgive_failed(self.folder, self.ledger)
+            self.say(f"{counted(failed, 'failed trial')} get{'s' * (failed == 1)} new attempts")
+        meet_withdrawn(self.folder, self.ledger)
+        self.supply.spending.look(self.folder, self.in_hand)
         self.supply.take_stock()
 
     def recount(self, name: TrialName) -> None:
@@ -123,14 +129,6 @@ class Master:
         if double != name:
             self.count(trial)
 
-    def retry_failed(self) -> None:
-        """Give the trials that have failed for good their attempts back."""
-        failed = [trial for trial in self.ledger.in_order() if trial.result is None]
-        for trial in failed:
-            if lost := self.folder.retry(trial.name):
-                self.ledger.forgive(lost, trial)
-        self.say(f"{counted(len(failed), 'failed trial')} get{'s' * (len(failed) == 1)} new attempts")
-
     # ---- one step
 
     def step(self) -> bool:
@@ -141,6 +139,7 @@ class Master:
             self.meet(name)
         with self.folder.keeping_seen_open():
             self.collect()
+        self.supply.spending.look(self.folder, self.in_hand)
         if time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + min(LONGEST_CHECK, self.lease / CHECKS_PER_LEASE)
             self.check_claims()
@@ -161,18 +160,9 @@ class Master:
     def meet(self, name: TrialName) -> None:
         """Note an attempt that we don't know yet."""
         if self.ledger.is_news(name):
-            settings = self.chosen_settings(name)
+            settings = self.supply.chosen_settings(self.folder, name)
             self.ledger.note(name, settings)
             self.supply.note(name.number, settings)
-
-    def chosen_settings(self, name: TrialName) -> Record | None:
-        """The settings in a file, if the strategy needs them; None if it doesn't, or if the file can't be read."""
-        if not self.supply.needs_settings:
-            return None
-        try:
-            return self.folder.read(name, epochs=False).settings
-        except (OSError, BrokenFile):
-            return None
 
     def collect(self) -> None:
         """Count the results that were handed in. Set aside files of trials that are counted already."""
@@ -259,19 +249,22 @@ class Master:
                 known = settings if isinstance(settings, dict) else {}
                 self.count(self.folder.read(self.folder.record_failure(name, known, reasons)))
                 self.say(f"trial {number}: failed for good after {counted(len(reasons), 'attempt')}")
+            elif self.supply.spending.why_over():
+                self.ledger.withdraw(name, loss.settings)
             elif isinstance(settings, dict):
                 self.publish(name.next_attempt(), settings, lost=reasons)
 
     def publish_ahead(self, collected: int) -> None:
-        """Keep enough pending trials ready for the workers until the next step."""
-        pending = sum(name.state == "pending" for name in self.in_hand)
-        running = sum(name.state == "taken" for name in self.in_hand)
-        ahead = max(FEWEST_AHEAD, AHEAD_PER_RUNNING * running, AHEAD_PER_COLLECTED * collected)
-        for _ in range(min(ahead, MOST_AHEAD) - pending):
+        """Keep enough pending trials ready for the workers until the next step; or none, if the budget is spent."""
+        if why := self.supply.spending.why_over():
+            return self.ending.withdraw(self.ledger, self.in_hand, why)
+        if self.supply.reinstate():  # the next step publishes them
+            return
+        for _ in range(how_many_ahead(self.in_hand, collected)):
             trial = self.supply.next()
             if trial is None or not self.publish(*trial):
                 break
-            if trial[0].number >= self.study.trials:
+            if trial[0].number >= self.study.most_trials:
                 self.say(f"trial {trial[0].number}: has settings whose number a person has used; they are tried, too")
 
     def publish(self, name: TrialName, settings: Record, lost: Sequence[str] = ()) -> bool:
@@ -290,6 +283,7 @@ class Master:
 
     def conclude(self) -> None:
         """Write the results, tidy up, and tell the workers. May be called again after an OSError."""
+        self.ending.tell(self.why_over())
         self.write_results()
         self.housekeeping.end(self.ledger.counted)
         self.folder.complete_study(self.study.to_record())

@@ -178,18 +178,19 @@ def open_folder(folder: Folder, study: Study, patience: float = 0.0, say: Callab
     record = wait_for_definition(folder, patience, say)
     if record is None:
         return folder
-    names = [*folder.names(), *folder.settled()]
+    names = [*folder.names(), *folder.settled(), *folder.withdrawn()]
     there = study_from_record(record, str(folder.study_file()))
     if differing := differences(there, study):
         raise StudyError(
             f"{logs}: another study has begun here; it differs in {', '.join(differing)}; "
             f"use another --logs, or change it back"
         )
-    beyond = max((name.number for name in names if name.number < there.trials), default=-1)
-    if beyond >= study.trials:
+    beyond = max((name.number for name in names if name.number < there.most_trials), default=-1)
+    if beyond >= study.most_trials:
+        of = f" of {there.trials}" if there.trials else ""
         raise StudyError(
-            f"{logs}: has begun with trial {beyond} of {there.trials} already, "
-            f"more than the {study.trials} asked for now; continue with --trials {there.trials}, or use another --logs"
+            f"{logs}: has begun with trial {beyond}{of} already, more than the {study.trials} asked for now; "
+            f"continue with --trials {there.trials or beyond + 1}, or use another --logs"
         )
     return folder
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable
+from collections.abc import Container, Hashable, Sequence
 from dataclasses import dataclass
 
-from foldertune.protocol import Record, TrialName
+from foldertune.protocol import BrokenFile, Folder, Record, TrialName
+from foldertune.running.ending import Spending
 from foldertune.running.ledger import Ledger
 from foldertune.space import identity
 from foldertune.strategies import Answer, Proposal, new_strategy
 from foldertune.study import Study
+
+FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # limits of the number of pending trials kept ready for workers
+AHEAD_PER_RUNNING, AHEAD_PER_COLLECTED = 2, 4  # pending trials per running trial, and per trial collected in one step
+
+
+def how_many_ahead(in_hand: Sequence[TrialName], collected: int) -> int:
+    """How many trials to publish, so that enough are pending until the next step."""
+    pending = sum(name.state == "pending" for name in in_hand)
+    running = sum(name.state == "taken" for name in in_hand)
+    ahead = max(FEWEST_AHEAD, AHEAD_PER_RUNNING * running, AHEAD_PER_COLLECTED * collected)
+    return min(ahead, MOST_AHEAD) - pending
 
 
 class Supply:
@@ -21,6 +33,7 @@ class Supply:
 
     def __init__(self, study: Study, ledger: Ledger) -> None:
         self.study, self.ledger = study, ledger
+        self.spending = Spending(study, ledger)
         self.strategy = new_strategy(study)
         self.exhausted = False
         self._next = 0  # all trials below this number are known
@@ -37,10 +50,26 @@ class Supply:
 
     def next(self) -> tuple[TrialName, Record] | None:
         """Name and settings of the next trial; None if the budget is spent, or the strategy waits or is exhausted."""
+        if self.ledger.withdrawn:  # they come first: see `reinstate`
+            self.spending.allows(min(self.ledger.withdrawn.items())[1].settings or {})
+            return None
+        trial = self._propose()
+        return trial if trial and self.spending.allows(trial[1]) else None
+
+    def reinstate(self) -> bool:
+        """Take up withdrawn trials again, as far as the budget allows it: each gets its next attempt. True if any."""
+        before = len(self.ledger.withdrawn)
+        for number, loss in sorted(self.ledger.withdrawn.items()):
+            if not self.spending.allows(loss.settings or {}):
+                break
+            self.ledger.reopen(TrialName(number, loss.attempt), loss.settings)
+        return len(self.ledger.withdrawn) < before
+
+    def _propose(self) -> tuple[TrialName, Record] | None:
         while self.ledger.knows(self._next):
             self._next += 1
         ahead = self.strategy.ahead
-        if self._next >= self.study.trials:
+        if self._next >= self.study.most_trials:
             return self._replacement()
         if ahead is not None and len(self.ledger.open) >= ahead:
             return None
@@ -54,7 +83,7 @@ class Supply:
         """Note the settings of a trial: a person may have queued it under a number of the grid's."""
         if not self._is_exhaustive or not settings:
             return
-        own = self.strategy.propose(number, self.ledger.history) if number < self.study.trials else None
+        own = self.strategy.propose(number, self.ledger.history) if number < self.study.most_trials else None
         if isinstance(own, Proposal) and identity(own.settings) == identity(settings):
             return
         self._others.add(identity(settings))
@@ -68,7 +97,7 @@ class Supply:
 
     def _replacement(self) -> tuple[TrialName, Record] | None:
         """Missing settings, under the first number that nobody uses."""
-        number = self.study.trials
+        number = int(self.study.most_trials)  # a grid always has so many
         while self.ledger.knows(number):
             number += 1
         return next(((TrialName(number, 1), settings) for settings in self.missing), None)
@@ -81,7 +110,7 @@ class Supply:
         known = self.ledger.open[number]
         if known is not None:
             return known
-        if number >= self.study.trials:
+        if number >= self.study.most_trials:
             return Answer.EXHAUSTED  # a person chose them
         answer = self.strategy.propose(number, self.ledger.history)
         return answer.settings if isinstance(answer, Proposal) else answer
@@ -89,7 +118,16 @@ class Supply:
     @property
     def needs_settings(self) -> bool:
         """Must the settings of trials that we meet be read?"""
-        return self._is_exhaustive or not self.is_reproducible
+        return self._is_exhaustive or not self.is_reproducible or self.study.budget.epochs is not None
+
+    def chosen_settings(self, folder: Folder, name: TrialName) -> Record | None:
+        """The settings in a file, if we need them; None if we don't, or if the file can't be read."""
+        if not self.needs_settings:
+            return None
+        try:
+            return folder.read(name, epochs=False).settings
+        except (OSError, BrokenFile):
+            return None
 
     @property
     def is_reproducible(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from foldertune.budget import Budget
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.strategies.interface import Answer, History, Proposal, Strategy
@@ -35,18 +36,27 @@ def load(
     trials: int | None = None,
     seed: int | None = None,
     repeats: int | None = None,
+    budget: Budget | None = None,
     objective: str = DEFAULT_OBJECTIVE,
 ) -> Study:
     """The study with this name in studies/, or in this TOML file, checked by its strategy. Raises StudyError.
 
     Args:
+        budget: the limits to change, besides `trials`.
         objective: for a study that names none.
     """
-    return plan(load_study(name_or_path, objective), name_or_path, trials=trials, seed=seed, repeats=repeats)
+    study = load_study(name_or_path, objective)
+    return plan(study, name_or_path, trials=trials, seed=seed, repeats=repeats, budget=budget)
 
 
 def plan(
-    study: Study, source: str, *, trials: int | None = None, seed: int | None = None, repeats: int | None = None
+    study: Study,
+    source: str,
+    *,
+    trials: int | None = None,
+    seed: int | None = None,
+    repeats: int | None = None,
+    budget: Budget | None = None,
 ) -> Study:
     """The study with the changes that the command line asks for.
 
@@ -55,8 +65,25 @@ def plan(
     for option, value in (("--trials", trials), ("--repeats", repeats)):
         if value is not None and value < 1:
             raise StudyError(f"{option}: must be at least 1")
+    if budget:
+        study = replace(study, budget=study.budget.changed(budget))
+    _check_epochs(study, source)
     kind = _kind(study, source)
     return kind.plan(study if seed is None else replace(study, seed=seed), source, trials, repeats)
+
+
+def _check_epochs(study: Study, source: str) -> None:
+    """Raise StudyError if epochs are limited, and the settings don't say how many a trial has."""
+    if study.budget.epochs is None:
+        return
+    if study.fidelity is None:
+        example = 'add a table [fidelity] with setting = "epochs", the setting that says how long a trial trains'
+        raise StudyError(f"{source}: epochs in the budget: of which setting? {example}")
+    if study.fidelity.setting not in {*study.space, *study.fixed}:
+        raise StudyError(
+            f"{source}: fidelity.setting: with epochs in the budget, "
+            f"'{study.fidelity.setting}' must be in [fixed] or [space]; add it there"
+        )
 
 
 def _kind(study: Study, source: str) -> type[Strategy]:

@@ -35,8 +35,8 @@ class RandomSearch:
             )
         if repeats is not None:
             raise StudyError(f"--repeats {repeats}: only for a grid, and {source} is not a grid; use --trials for more")
-        if not (trials or study.trials):
-            raise StudyError(f"{source}: trials: is missing; add, for example, trials = 40")
+        if not (trials or study.trials or study.budget):
+            raise StudyError(f"{source}: trials: is missing; add, for example, trials = 40, or a table [budget]")
         return replace(study, trials=trials or study.trials)
 
     def settings(self, number: int) -> dict[str, Any]:

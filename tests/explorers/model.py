@@ -37,6 +37,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
 
+from foldertune.budget import Budget
 from foldertune.protocol import (
     Claim,
     Folder,
@@ -52,6 +53,7 @@ from foldertune.protocol import (
 from foldertune.protocol import folder as folder_module
 from foldertune.protocol import masters as masters_module
 from foldertune.running import attempt as attempt_module
+from foldertune.running import ending as ending_module
 from foldertune.running import master as master_module
 from foldertune.running import trainer as trainer_module
 from foldertune.running import watch as watch_module
@@ -677,7 +679,10 @@ class Endless:
 
 def remembered(thing: Any) -> dict[str, Any]:
     """Everything that a master or a part of it knows, except what never changes."""
-    parts = (master_module.Supply, master_module.ResultsFile, watch_module.Watch, master_module.Housekeeping)
+    parts = (
+        *(master_module.Supply, ending_module.Spending, ending_module.Ending),
+        *(master_module.ResultsFile, watch_module.Watch, master_module.Housekeeping),
+    )
     fixed = ("folder", "_folder", "study", "say", "_say", "strategy")
     known = {key: value for key, value in sorted(vars(thing).items()) if key not in fixed}
     if isinstance(getattr(thing, "folder", None), LedFolder):
@@ -761,6 +766,20 @@ def each_trial_is_counted_once(disk: Disk, beliefs: Beliefs, trials_asked: int) 
     return None
 
 
+def the_target_ends_the_search(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
+    """The same, if every result reaches the target. At the end one is counted, or all have failed; no file is left."""
+    seen = [(name.number, name.attempt, _trained_by(story)) for name, story in seen_files(disk)]
+    numbers = [number for number, _, _ in seen]
+    if len(set(numbers)) < len(numbers):
+        return "a trial is counted twice"
+    if beliefs.counted is not None:
+        if not any(owner for _, _, owner in seen) and sorted(numbers) != list(range(trials_asked)):
+            return "the study has ended without a result that reaches the target"
+        if sorted(seen) != sorted(beliefs.counted):
+            return "the master's table and the .seen files differ"
+    return None
+
+
 def each_attempt_has_one_worker(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
     """No two workers believe that they hold the same attempt."""
     attempts = [claim[1:] for claim in beliefs.holds]
@@ -803,6 +822,7 @@ INVARIANTS: tuple[Callable[[Disk, Beliefs, int], str | None], ...] = (
     each_file_tells_one_story,
     what_is_handed_in_is_counted,
 )
+WITH_TARGET = (the_target_ends_the_search, *INVARIANTS[1:])  # for a budget whose target each result reaches
 
 
 def _trained_by(story: list[Record]) -> str | None:
@@ -907,6 +927,7 @@ class Explorer:
         forbidden: says why a call is forbidden.
         most: the number of states after which to give up.
         masters: 1: the one master has led from the beginning; 2: two want to lead.
+        budget: limits besides the number of trials.
     """
 
     def __init__(
@@ -921,8 +942,10 @@ class Explorer:
         forbidden: Callable[[Disk, str, Operation], str | None] = wrong_step,
         most: int = 10_000_000,
         masters: int = 1,
+        budget: Budget = Budget(),  # noqa: B008 (it never changes)
     ) -> None:
-        study = Study("model", "random", trials, "loss", objective="model", space={"x": Float(0.0, 1.0, False)})
+        space = {"x": Float(0.0, 1.0, False)}
+        study = Study("model", "random", trials, "loss", objective="model", space=space, budget=budget)
         self.trials, self.faults, self.kinds, self.most = trials, faults, frozenset(kinds), most
         self.names = ("master", *("ann", "bob", "cyd", "dan")[:workers], *MASTERS[1:masters])
         self.invariants, self.forbidden = (*invariants, *[one_master_changes_the_folder] * (masters - 1)), forbidden

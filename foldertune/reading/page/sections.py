@@ -84,10 +84,13 @@ def progress(results: Results) -> str:
     """A sentence about the study's progress."""
     ended = len(results.trials)
     asked = max(results.asked, ended)
-    if ended == asked and not results.in_hand:
+    if results.complete and results.why_over:
+        return f"All {asked:,} trials have ended: {results.why_over}."
+    if ended == asked and not results.in_hand and (results.complete or not results.is_open_ended):
         return f"All {asked:,} trials have ended."
     in_hand = f"; {len(results.in_hand)} in hand" if results.in_hand else ""
-    return f"{ended:,} of {asked:,} trials have ended{in_hand}."
+    of = "" if results.is_open_ended else f" of {asked:,}"
+    return f"{ended:,}{of} trials have ended{in_hand}."
 
 
 def command(results: Results, trial: Trial) -> str:

@@ -48,7 +48,7 @@ def summary(results: Results) -> str:
     elapsed, remaining = results.worked(now), results.remaining(now)
     times = [f"{clock(elapsed)} elapsed"] if elapsed is not None else []
     if results.complete:
-        times.append("complete")
+        times.append(f"complete: {printable(results.why_over)}" if results.why_over else "complete")
     elif results.kept:
         times.append("not complete")
     elif remaining is not None:
@@ -143,8 +143,8 @@ def progress(results: Results, *, expand: bool = True) -> Table:
     head.add_column(no_wrap=True, justify="right")
     head.add_row(
         Text(printable(results.study.name), style="bold"),
-        ProgressBar(total=max(results.asked, 1), completed=len(results.trials), width=None if expand else BAR),
-        f"{len(results.trials)} of {results.asked} trials",
+        ProgressBar(total=1.0, completed=results.share, width=None if expand else BAR),
+        results.progress,
     )
     return head
 
@@ -234,7 +234,7 @@ class View:
         """Print one line if trials have ended since the last line."""
         if (len(results.trials), results.complete) != self._said:
             self._said = len(results.trials), results.complete
-            parts = [f"{len(results.trials)} of {results.asked} trials", summary(results), best_line(results)]
+            parts = [results.progress, summary(results), best_line(results)]
             self.say("; ".join(part for part in parts if part))
 
     def wait(self, seconds: float) -> None:

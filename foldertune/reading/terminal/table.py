@@ -96,7 +96,7 @@ def print_table(
         _print_fitting(console, study, wanted, chosen, how, in_order=in_order)
     else:
         print(printable(study.name) + (": no such trial" if rows else ": no trial is counted yet"))
-    which = "All" if len(results.trials) >= results.asked else "So far"
+    which = "All" if results.has_all else "So far"
     print(f"{which} {outcomes(results)}; with every column: {folder.results}")
     if results.handed_in:
         print(f"{waiting(len(results.handed_in))}; if no master runs, start it again")

@@ -1,0 +1,118 @@
+"""Knows when the budget is spent, and withdraws the trials that nobody is to begin any more."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from foldertune.protocol import BrokenFile, Folder, Record, TrialName, parse_time
+from foldertune.running.ledger import Ledger
+from foldertune.spending import Spans, cost, hours_of, joined, spans_at_work, why_over
+from foldertune.study import Study
+from foldertune.text import counted
+
+
+class Spending:
+    """What is spent of the budget, by the ledger and the claims of running trials.
+
+    Attributes:
+        shortage: why the next trial is not to begin: it would cost more than is left. Empty if it may.
+    """
+
+    def __init__(self, study: Study, ledger: Ledger) -> None:
+        self.study, self.ledger = study, ledger
+        self.shortage = ""
+        self._since: dict[TrialName, float] = {}  # when the running trials were claimed
+        self._spans: tuple[int, Spans] = -1, []  # when counted trials were trained, and how many they were
+        self._why: tuple[tuple[int, bool], str] = (-1, False), ""  # the last answer, and what it depends on
+
+    def look(self, folder: Folder, in_hand: Iterable[TrialName]) -> None:
+        """Note since when trials are running, if that matters."""
+        if self.study.budget.hours is None:
+            return
+        taken = [name for name in in_hand if name.state == "taken" and name.number not in self.ledger.counted]
+        self._since = {name: self._since[name] for name in taken if name in self._since}
+        for name in taken:
+            if name not in self._since:
+                with contextlib.suppress(OSError, BrokenFile):  # it has gone on, or will be set aside
+                    if (since := parse_time(folder.read(name, epochs=False).claim.get("time"))) is not None:
+                        self._since[name] = since
+
+    def why_over(self) -> str:
+        """Why no further trial is to begin, whatever it would cost; empty if one may."""
+        if not self.study.budget:
+            return ""
+        known = len(self.ledger.counted), self._is_late()
+        if self._why[0] != known:
+            self._why = known, why_over(self.study, self.ledger.counted.values(), is_late=known[1])
+        return self._why[1]
+
+    def _is_late(self) -> bool:
+        """Are the hours of the budget over?"""
+        if self.study.budget.hours is None:
+            return False
+        if self._spans[0] != len(self.ledger.counted):
+            self._spans = len(self.ledger.counted), spans_at_work(self.ledger.counted.values())
+        now = time.time()
+        running = [(since, now) for since in self._since.values()]
+        return hours_of(joined([*self._spans[1], *running])) >= self.study.budget.hours
+
+    def allows(self, settings: Record) -> bool:
+        """Is enough left for a trial with these settings? Not while we don't know what those in hand will cost."""
+        limit = self.study.budget.epochs
+        if limit is None:
+            return True
+        known = [*(trial.settings for trial in self.ledger.counted.values()), *self.ledger.open.values()]
+        begun = sum(cost(self.study, each) for each in known if each is not None)
+        wanted = cost(self.study, settings)
+        self.shortage = ""
+        if begun + wanted > limit:
+            unit = self.study.fidelity.setting if self.study.fidelity else ""
+            self.shortage = f"{begun:g} of {limit:g} {unit} are spent, and the next trial would need {wanted:g}"
+        return not self.shortage and None not in known
+
+
+class Ending:
+    """Ends a study before all its trials have begun.
+
+    Args:
+        say: called once with a line that says why.
+    """
+
+    def __init__(self, folder: Folder, say: Callable[[str], None]) -> None:
+        self.folder, self.say = folder, say
+        self._has_told = False
+
+    def withdraw(self, ledger: Ledger, in_hand: Sequence[TrialName], why: str) -> None:
+        """Take back the pending trials that no worker claims before us."""
+        for name in in_hand:
+            if name.state == "pending" and name.number in ledger.open and self.folder.withdraw(name):
+                ledger.withdraw(name, ledger.open[name.number])
+        self.tell(why, running=sum(name.state == "taken" for name in in_hand))
+
+    def tell(self, why: str, running: int = 0) -> None:
+        """Say why the study ends, and what becomes of the trials that still run; nothing if `why` is empty."""
+        if why and not self._has_told:
+            self._has_told = True
+            rest = f"; what runs now is finished and counted ({counted(running, 'trial')})" if running else ""
+            self.say(f"no more trials begin: {why}{rest}")
+
+
+def meet_withdrawn(folder: Folder, ledger: Ledger) -> None:
+    """Learn from the folder which trials are withdrawn, when the ledger knows all others."""
+    for name in sorted(folder.withdrawn(), key=lambda name: name.attempt):
+        if name.number not in ledger.counted and name.attempt >= ledger.attempts.get(name.number, 0):
+            settings = None
+            with contextlib.suppress(BrokenFile):
+                settings = folder.read(name).settings
+            ledger.withdraw(name, settings, skipped=1)  # its successor may be hidden by a cache
+
+
+def forgive_failed(folder: Folder, ledger: Ledger) -> int:
+    """Give the trials that have failed for good their attempts back. Returns their number."""
+    failed = [trial for trial in ledger.in_order() if trial.result is None]
+    for trial in failed:
+        if lost := folder.retry(trial.name):
+            ledger.forgive(lost, trial)
+    return len(failed)
