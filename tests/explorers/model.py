@@ -1190,6 +1190,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--long", action="store_true", help="explore more (three minutes)")
     parser.add_argument("--masters", action="store_true", help="explore two masters instead (two minutes)")
+    parser.add_argument("--target", action="store_true", help="explore a budget's target instead (one minute)")
     parser.add_argument("--trials", type=int, help="explore this instead: the number of trials")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--faults", type=int, default=1, help="the largest number of faults (default: 1)")
@@ -1198,13 +1199,17 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=10_000_000, help="states after which to give up")
     arguments = parser.parse_args()
     sizes = [(1, 1), (2, 0)] + ([(1, 2)] if arguments.long else [])
-    sizes = [] if arguments.masters else sizes
+    sizes = [] if arguments.masters or arguments.target else sizes
     if arguments.trials:
         sizes = [(arguments.trials, arguments.faults)]
     code = 0
     for faults in (0, 1) if arguments.masters else ():
         finding = Explorer(1, 1, faults, ["usurp"], epochs=0, masters=2).explore()
         print(f"1 trial, 1 worker, 2 masters, {faults} faults: {finding}", flush=True)
+        code |= finding.violation is not None
+    for workers, faults in ((1, 1), (2, 0)) if arguments.target else ():
+        finding = Explorer(2, workers, faults, epochs=0, invariants=WITH_TARGET, budget=Budget(target=0.5)).explore()
+        print(f"2 trials, {workers} workers, a target, {faults} faults: {finding}", flush=True)
         code |= finding.violation is not None
     for trials_asked, faults in sizes:
         kinds = re.split(r"\W+", arguments.kinds)

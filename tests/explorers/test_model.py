@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from foldertune.budget import Budget
 from foldertune.protocol import Claim, Folder, Masters, TrialName
 from tests.explorers import model
-from tests.explorers.model import FAULTS, Explorer, what_is_handed_in_is_counted
+from tests.explorers.model import FAULTS, WITH_TARGET, Explorer, what_is_handed_in_is_counted
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -21,6 +22,19 @@ def test_two_trials_and_two_workers():
     finding = Explorer(trials=2, workers=2, faults=0, epochs=0).explore()
     print(finding)
     assert finding.violation is None and finding.complete, finding
+
+
+def test_a_target_that_is_reached_while_trials_wait():
+    """A part of what `python -m tests.explorers.model --target` explores."""
+    study = {"trials": 2, "workers": 1, "kinds": ["late"], "epochs": 0, "budget": Budget(target=0.5)}
+    finding = Explorer(**study, invariants=WITH_TARGET).explore()
+    print(finding)
+    assert finding.violation is None and finding.complete, finding
+
+    def none_is_withdrawn(disk, beliefs, trials_asked):
+        return "withdrawn" if any(path.endswith(".withdrawn") for path, _ in disk.names) else None
+
+    assert Explorer(**study, invariants=[none_is_withdrawn]).explore().violation == "withdrawn"
 
 
 def test_two_masters():
