@@ -29,7 +29,9 @@ PROGRAMS = [
 
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
-STUDY = {"errors", "shipped", "text", "nesting", "space", "derived", "protocol", "study", "study_file"}
+STUDY = {
+    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "study", "space_file", "study_file",
+}  # fmt: skip
 TABLES = {*STUDY, "tables", "formats", "rows"}
 FACTS = {*TABLES, "trouble", "reading"}
 COMMANDS = {*FACTS, "strategies", "trainer", "running", "launch", "figures", "terminal", "findings", "page", "doctor"}
@@ -43,7 +45,8 @@ ARROWS = {
     "derived": {"errors"},
     "protocol": {"errors", "text", "nesting"},
     "study": {"space", "derived", "nesting", "shipped", "errors", "text"},
-    "study_file": {"study", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "space_file": {"space", "derived", "nesting", "errors"},
+    "study_file": {"study", "space_file", "space", "derived", "nesting", "shipped", "errors", "text"},
     "tables": {"errors", "text", "protocol"},
     "formats": {"tables", "errors", "text", "protocol"},
     "rows": {"tables", "formats", "study", "space", "protocol", "text"},

@@ -93,6 +93,7 @@ from foldertune.protocol.trial import (
     parse_time,
     read_object,
     read_records,
+    settings_record,
     to_line,
     utc_now,
 )
@@ -148,6 +149,7 @@ __all__ = [
     "read_object",
     "read_records",
     "read_tail",
+    "settings_record",
     "share",
     "sync",
     "temporary_name",
