@@ -109,14 +109,8 @@ def measure_foreign(seeds: int, trials: int) -> None:
         quartiles = {side: statistics.quantiles(values, n=4) for side, values in best.items()}
         shown = "   ".join(f"{side} " + " ".join(f"{q:.5g}" for q in quartiles[side]) for side in quartiles)
         print(f"{kind} {data}: {shown}   p {p:.2f}", flush=True)
-    write(
-        "foreign",
-        {
-            "command": f"python -m bench.strategies foreign --seeds {seeds} --trials {trials}",
-            **machine(),
-            "tables": tables,
-        },
-    )
+    command = f"python -m bench.strategies foreign --seeds {seeds} --trials {trials}"
+    write("foreign", {"command": command, **machine(), "tables": tables})
 
 
 # ---- how long a proposal takes
@@ -145,6 +139,7 @@ def measure_asking(most: int) -> None:
     }
     base = Study("asking", "random", most, "loss", objective="table", space=space)
     medians: dict[str, dict[int, float]] = {}
+    memory: dict[str, int] = {}
     for name in STRATEGIES:
         if name == "grid":
             continue
@@ -160,13 +155,10 @@ def measure_asking(most: int) -> None:
                 seconds.append(time.perf_counter() - start)
             medians[name][size] = statistics.median(seconds)
         shown = "  ".join(f"{size:,}: {1000 * value:.2f} ms" for size, value in medians[name].items())
-        print(f"{name}: {shown}", flush=True)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"largest memory of this process: {memory:.0f} MiB")
-    write(
-        "asking",
-        {"command": f"python -m bench.strategies asking --most {most}", **machine(), "seconds": medians, "MiB": memory},
-    )
+        memory[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(f"{name}: {shown}; {memory[name]} MiB so far", flush=True)
+    command = f"python -m bench.strategies asking --most {most}"
+    write("asking", {"command": command, **machine(), "seconds": medians, "MiB so far": memory})
 
 
 def main() -> int:

@@ -8,13 +8,16 @@ goes on as if nothing had happened. Nothing is kept anywhere but in the trials' 
 from __future__ import annotations
 
 import random
+import sys
 import warnings
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from foldertune.errors import missing_extra
+from foldertune.errors import UserError, missing_extra
 from foldertune.protocol import Trial
-from foldertune.space import Categorical, Dimension, Float, identity
+from foldertune.space import Categorical, Dimension, Float, Int, identity, values_of
+from foldertune.strategies.drawing import draw, permitted
 from foldertune.strategies.interface import Answer, History, Proposal
 from foldertune.strategies.plain import RandomSearch
 from foldertune.study import Study
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
+MOST_ASKED = 100  # times for one trial, until its settings meet the constraints
 MOST_BEST = 25  # TPE sets no more than this many best trials apart from the others
 MOST_SEEN = 250  # trials that a sampler is shown: from this number on, TPE has so many best ones
 
@@ -51,9 +55,12 @@ class ModelSearch(RandomSearch):
         study = optuna.create_study(sampler=self.sampler(self._seed(number)))
         for trial in self._shown(history):
             study.add_trial(trial)
-        asked = study.ask(self._distributions).params
-        chosen = {name: _value(dimension, asked[name]) for name, dimension in self.study.space.items()}
-        return Proposal({**self.settings(number), **chosen})
+        for _ in range(MOST_ASKED):
+            asked = study.ask(self._distributions).params
+            values = {name: _value(dimension, asked[name]) for name, dimension in self.study.space.items()}
+            if (chosen := permitted(self.study, values)) is not None:
+                return Proposal({**self.settings(number), **chosen})
+        return Proposal({**self.settings(number), **draw(self.study, random.Random(self._seed(number)))})
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
         """Nothing: the sampler chooses."""
@@ -84,26 +91,33 @@ class ModelSearch(RandomSearch):
         """A trial of Optuna's, with its value or running; None if a person chose settings outside of the space."""
         import optuna
 
-        space = self.study.space
-        if not all(name in settings and dimension.contains(settings[name]) for name, dimension in space.items()):
+        if not self.study.contains({**settings, **self.study.fixed}):
             return None
+        there = {name: dimension for name, dimension in self.study.space.items() if name in settings}
         state = optuna.trial.TrialState
         return optuna.create_trial(
             state=state.RUNNING if loss is None else state.COMPLETE,
             value=loss,
-            params={name: _parameter(dimension, settings[name]) for name, dimension in space.items()},
-            distributions=self._distributions,
+            params={name: _parameter(dimension, settings[name]) for name, dimension in there.items()},
+            distributions={name: self._distributions[name] for name in there},
         )
+
+    @property
+    def _is_conditional(self) -> bool:
+        return any(dimension.when for dimension in self.study.space.values())
 
     def _distribution(self, dimension: Dimension) -> BaseDistribution:
         import optuna
 
-        distributions = optuna.distributions
-        if isinstance(dimension, Categorical):
+        distributions, values = optuna.distributions, values_of(dimension)
+        if isinstance(dimension, Categorical) and not dimension.ordered:
             return distributions.CategoricalDistribution(range(len(dimension.choices)))
-        if isinstance(dimension, Float):
-            return distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
-        return distributions.IntDistribution(dimension.low, dimension.high, log=dimension.log)
+        if values is not None:
+            return distributions.IntDistribution(0, len(values) - 1)
+        if isinstance(dimension, Int):
+            return distributions.IntDistribution(dimension.low, dimension.high, log=dimension.log)
+        assert isinstance(dimension, Float)
+        return distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
 class TPESearch(ModelSearch):
@@ -117,16 +131,23 @@ class TPESearch(ModelSearch):
         """Optuna's TPE."""
         import optuna
 
-        return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=self._is_conditional, constant_liar=True)
 
 
 class GPSearch(ModelSearch):
-    """Models the metric by a Gaussian process, and takes where improvement is likeliest. For up to some 200 trials."""
+    """Models the metric by a Gaussian process, and takes where improvement is likeliest. For up to some 100 trials."""
+
+    def __init__(self, study: Study) -> None:
+        super().__init__(study)
+        if find_spec("torch") is None:
+            raise UserError('strategy: "gp" needs torch, which is not installed; install it with: pip install torch')
 
     def sampler(self, seed: int) -> BaseSampler:
         """Optuna's Gaussian process."""
         import optuna
 
+        if "torch" in sys.modules:  # Optuna imports it when it needs it
+            sys.modules["torch"].set_num_threads(1)  # several get in each other's way: the matrices are small
         return optuna.samplers.GPSampler(seed=seed)
 
 
@@ -141,15 +162,16 @@ def most_useful(losses: Mapping[int, float]) -> list[int]:
 
 
 def _parameter(dimension: Dimension, value: Any) -> Any:
-    """A value as Optuna knows it: of a choice, its place in the list."""
-    if not isinstance(dimension, Categorical):
-        return value
-    return next(place for place, choice in enumerate(dimension.choices) if identity(choice) == identity(value))
+    """A value as Optuna knows it: of a list or a range with a step, its place there."""
+    if isinstance(dimension, Categorical):
+        return next(place for place, choice in enumerate(dimension.choices) if identity(choice) == identity(value))
+    return value if dimension.step is None else round((value - dimension.low) / dimension.step)
 
 
 def _value(dimension: Dimension, parameter: Any) -> Any:
     """The value that Optuna's parameter means."""
-    return dimension.choices[parameter] if isinstance(dimension, Categorical) else parameter
+    values = values_of(dimension)
+    return parameter if values is None else values[parameter]
 
 
 def import_optuna() -> None:

@@ -11,6 +11,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from foldertune.errors import missing_extra
+from foldertune.strategies.drawing import draw, permitted
 from foldertune.strategies.plain import RandomSearch
 from foldertune.study import Study
 
@@ -29,11 +30,10 @@ class SobolSearch(RandomSearch):
         self._number = 0  # of the point that comes next
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
-        """The value of each hyperparameter at the point with this number."""
-        return {
-            name: dimension.at(u)
-            for (name, dimension), u in zip(self.study.space.items(), self._point(number), strict=True)
-        }
+        """The values at the point with this number; drawn at random, if they don't meet the study's constraints."""
+        point = zip(self.study.space.items(), self._point(number), strict=True)
+        chosen = permitted(self.study, {name: dimension.at(u) for (name, dimension), u in point})
+        return draw(self.study, rng) if chosen is None else chosen
 
     def _point(self, number: int) -> list[float]:
         if number < self._number:
