@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_logs(group)
     known = ", ".join(STRATEGIES)
-    group.add_argument("--strategy", metavar="NAME", help=f"how to search: {known} (default: what the study says)")
+    group.add_argument("--strategy", metavar="NAME", help=f"how to search: {known}; or FILE:FUNCTION")
     group.add_argument(
         "--trials", type=whole_number(1), metavar="N", help="the budget: N results (default: what the study says)"
     )

@@ -13,6 +13,7 @@ from foldertune.errors import StudyError, did_you_mean
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.strategies.interface import Answer, History, Proposal, Strategy
 from foldertune.strategies.model import GPSearch, TPESearch
+from foldertune.strategies.own import OwnSearch
 from foldertune.strategies.plain import GridSearch, RandomSearch
 from foldertune.strategies.sequences import HaltonSearch, SobolSearch
 from foldertune.study import Study
@@ -20,6 +21,7 @@ from foldertune.study_file import load_study
 
 __all__ = ["STRATEGIES", "Answer", "History", "Proposal", "Strategy", "load", "new_strategy", "plan"]
 
+OWN = ":"  # in the name of a person's own strategy, FILE:FUNCTION
 STRATEGIES: dict[str, type[Strategy]] = {
     "grid": GridSearch,
     "random": RandomSearch,
@@ -51,6 +53,8 @@ def load(
         objective: for a study that names none.
     """
     study, source = load_study(name_or_path, objective), name_or_path
+    if strategy is None and OWN in study.strategy:  # a study file from elsewhere must not run code here
+        raise StudyError(f"{source}: strategy: your own stands on the command line: --strategy {study.strategy}")
     if strategy is not None:
         study, source = replace(study, strategy=strategy), f"{name_or_path}, --strategy {strategy}"
     return plan(study, source, trials=trials, seed=seed, repeats=repeats)
@@ -71,6 +75,8 @@ def plan(
 
 
 def _kind(study: Study, source: str) -> type[Strategy]:
+    if OWN in study.strategy:
+        return OwnSearch
     kind = STRATEGIES.get(study.strategy)
     if kind is None:
         *names, last = (f'"{name}"' for name in STRATEGIES)
