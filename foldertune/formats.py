@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from foldertune.protocol import printable, to_line
-from foldertune.tables import Cells, TableError, as_text, short
+from foldertune.tables import Cells, TableError, as_text, as_value, short
 from foldertune.text import without_controls
 
 Show = Callable[[str, Any], str]  # formats a value of a column for people; programs get the value as it is
@@ -37,7 +37,7 @@ def _csv_value(value: Any) -> Any:
 
 def to_json(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
     """A JSON list of objects, one per line."""
-    rows = [to_line({key: row.get(key) for key in keys}).decode().rstrip("\n") for row in cells]
+    rows = [to_line({key: as_value(row.get(key)) for key in keys}).decode().rstrip("\n") for row in cells]
     return "[" + ",\n ".join(row if row.isprintable() else _escaped(row) for row in rows) + "]\n"
 
 

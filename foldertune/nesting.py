@@ -5,7 +5,7 @@ A dot in a name always means a table, so `"model.width"` in a file is the same s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 DOT = "."
@@ -15,24 +15,33 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, dict) and bool(value)
 
 
-def flatten(tables: dict[str, Any], is_table: Callable[[Any], bool] = _is_table) -> dict[str, Any]:
+def flatten(
+    tables: dict[str, Any], is_table: Callable[[Any], bool] = _is_table, values: Iterable[str] = ()
+) -> dict[str, Any]:
     """The values of nested tables by their dotted names. Raises ValueError if two have the same name.
 
     Args:
         is_table: tells a table from a value.
+        values: the dotted names of tables that are values all the same.
     """
     if not any(map(is_table, tables.values())):
         return tables
     flat: dict[str, Any] = {}
     for name, value in tables.items():
         parts = {name: value}
-        if is_table(value):
-            parts = {f"{name}{DOT}{part}": below for part, below in flatten(value, is_table).items()}
+        if is_table(value) and name not in values:
+            inside = [below.removeprefix(name + DOT) for below in values if below.startswith(name + DOT)]
+            parts = {f"{name}{DOT}{part}": below for part, below in flatten(value, is_table, inside).items()}
         for part, below in parts.items():
             if part in flat:
                 raise ValueError(f"'{part}' is there twice")
             flat[part] = below
     return flat
+
+
+def tables_in(flat: Mapping[str, Any]) -> list[str]:
+    """The names whose value is itself a table: for `flatten`, which would take it for a table of settings."""
+    return [name for name, value in flat.items() if _is_table(value)]
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from foldertune.formats import to_csv
 from foldertune.protocol import Trial
 from foldertune.study import SEED, Study
-from foldertune.tables import Cells
+from foldertune.tables import Cells, as_cell
 
 SUCCEEDED, FAILED = "succeeded", "failed"
 _BEFORE = ("trial", "status")
@@ -56,7 +56,7 @@ class Row:
     def cells(self) -> Cells:
         """The row's values by column. A number that is not finite becomes None, no value."""
         settings, metrics = column_names(tuple(self.settings), tuple(self.metrics))
-        cells = dict(zip(settings, self.settings.values(), strict=True))
+        cells = dict(zip(settings, map(as_cell, self.settings.values()), strict=True))
         cells.update(zip(metrics, self.metrics.values(), strict=True))
         cells.update({key: None for key, value in cells.items() if type(value) is float and not math.isfinite(value)})
         cells.update(zip(_OTHERS, _others_of(self), strict=True))

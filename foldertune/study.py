@@ -14,7 +14,7 @@ from foldertune.budget import Budget
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
 from foldertune.nesting import nest
 from foldertune.shipped import DEFAULT_OBJECTIVE
-from foldertune.space import Categorical, Dimension, identity
+from foldertune.space import Categorical, Dimension, active, identity
 
 SEED = "seed"  # every trial has this setting, with a value of its own unless the study fixes it
 PERCENT = "%"
@@ -66,7 +66,7 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class Study:
-    """One search. The fields after `space` only describe it: they never change what is searched."""
+    """One search. The fields after `constraints` only describe it: they never change what is searched."""
 
     name: str
     strategy: str
@@ -79,6 +79,7 @@ class Study:
     seed: int = 0
     fixed: dict[str, Any] = field(default_factory=dict)  # by dotted names, as in Trial.settings
     space: dict[str, Dimension] = field(default_factory=dict)
+    constraints: tuple[str, ...] = ()  # expressions over settings; all must be true
     quantities: dict[str, Quantity] = field(default_factory=dict)
     derived: dict[str, str] = field(default_factory=dict)  # name -> expression over settings and metrics
     collapsed: str | None = None  # an expression; a result has collapsed if it is true
@@ -100,7 +101,25 @@ class Study:
         """Could a trial of this study have these settings? One queued by hand may have others."""
         missing = object()
         fixed = all(identity(settings.get(key, missing)) == identity(value) for key, value in self.fixed.items())
-        return fixed and all(key in settings and d.contains(settings[key]) for key, d in self.space.items())
+        searched = all(
+            key in settings and d.contains(settings[key]) if d.is_active(settings) else key not in settings
+            for key, d in self.space.items()
+        )
+        return fixed and searched and self.allowed(settings)
+
+    def active(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings without those hyperparameters whose condition does not hold."""
+        return active(self.space, settings)
+
+    def allowed(self, settings: Mapping[str, Any]) -> bool:
+        """Do settings meet all constraints? One about an absent setting holds; one without a value does not."""
+        return all(self.meets(settings, constraint) for constraint in self.constraints)
+
+    def meets(self, settings: Mapping[str, Any], constraint: str) -> bool:
+        """Do settings meet this constraint? Where simpleeval is missing, nobody can tell, and it holds."""
+        if needs_library(constraint) and not library_is_there():
+            return True
+        return not names_in(constraint) <= settings.keys() or bool(evaluate(constraint, settings))
 
     def is_better(self, value: float, other: float) -> bool:
         """Is one value of the metric better than another?"""
@@ -164,6 +183,8 @@ class Study:
             else expression
             for name, expression in self.derived.items()
         }
+        if self.constraints:
+            record["constraints"] = list(self.constraints)
         tables = {
             "budget": self.budget.to_record(),
             "fidelity": asdict(self.fidelity) if self.fidelity else {},
@@ -177,7 +198,14 @@ _PLAIN = (
     "name", "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction",
     "collapsed",
 )  # fmt: skip
-_SEARCHED = ("objective", "strategy", "seed", "metric", "direction")  # these, [fixed] and [space] define the search
+_SEARCHED = (
+    "objective",
+    "strategy",
+    "seed",
+    "metric",
+    "direction",
+    "constraints",
+)  # these, [fixed] and [space] define the search
 
 
 def differences(old: Study, new: Study) -> list[str]:
@@ -205,7 +233,7 @@ def compare(studies: Sequence[Study]) -> dict[str, list[Any]]:
 
 def _flat(study: Study) -> dict[str, Any]:
     record = study.to_record()
-    flat = {key: record[key] for key in _SEARCHED}
+    flat = {key: record[key] for key in _SEARCHED if key in record}
     flat |= {f"fixed.{key}": value for key, value in study.fixed.items()}
     return flat | {f"space.{key}": value for key, value in _space_record(study).items()}
 
@@ -220,11 +248,17 @@ def _quantity_record(name: str, quantity: Quantity) -> dict[str, str]:
 
 
 def _dimension_record(dimension: Dimension) -> Any:
+    when = {"when": {name: list(values) for name, values in dimension.when.items()}} if dimension.when else {}
     if isinstance(dimension, Categorical):
-        return list(dimension.choices)
+        choices = list(dimension.choices)
+        ordered = {"ordered": True} if dimension.ordered else {}
+        return {"type": "categorical", "choices": choices, **ordered, **when} if ordered or when else choices
+    step = {} if dimension.step is None else {"step": dimension.step}
     return {
         "type": type(dimension).__name__.lower(),
         "low": dimension.low,
         "high": dimension.high,
         "log": dimension.log,
+        **step,
+        **when,
     }

@@ -5,34 +5,25 @@ This file does not check what depends on the strategy: `strategies.load` reads a
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from foldertune.budget import read_budget
-from foldertune.derived import names_in
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.nesting import DOT, clash, flatten, nest
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, STUDIES, shipped_studies
-from foldertune.space import Categorical, Dimension, Float, Int, identity, is_table_of_dimensions, is_table_of_values
+from foldertune.space import is_table_of_dimensions, is_table_of_values
+from foldertune.space_file import SpaceReader
 from foldertune.study import SCALES, SEED, Fidelity, Quantity, Study, label_of
 
-LARGEST = 1e300  # of a bound; with larger ones, floats overflow
 _KEYS = (
     "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
-    "budget", "fixed", "space", "fidelity", "metrics", "derived",
+    "budget", "fixed", "space", "constraints", "fidelity", "metrics", "derived",
 )  # fmt: skip
-_DIMENSION_KEYS = {
-    "float": ("type", "low", "high", "log"),
-    "int": ("type", "low", "high", "log"),
-    "categorical": ("type", "choices"),
-}
 _FIDELITY_KEYS = ("setting", "lowest")
 _QUANTITY_KEYS = ("label", "unit", "scale")
-_Scalar = int | float | str | bool
 
 
 def load_study(name_or_path: str, objective: str = DEFAULT_OBJECTIVE) -> Study:
@@ -67,10 +58,8 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
     """The study that a TOML file or study.json describes. Raises StudyError, naming `source` and the key."""
     reader = _Reader(record, source)
     reader.refuse_unknown(record, ("name", *_KEYS))
-    space = {
-        key: reader.dimension(f"space.{key}", value)
-        for key, value in reader.settings("space", is_table_of_dimensions).items()
-    }
+    told = reader.settings("space", is_table_of_dimensions)
+    space = {key: reader.dimension(f"space.{key}", value) for key, value in told.items()}
     if not space:
         reader.fail("space", "is empty: nothing to search; add a hyperparameter, such as width = [16, 32]")
     fixed = {
@@ -84,6 +73,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         inner, outer = found
         table = "space" if inner in space else "fixed"
         reader.fail(f"{table}.{inner}", f"'{outer}' is a setting, so it can't be a table as well; rename one of them")
+    space = reader.with_conditions(space, told, fixed)
     derived, quantities = reader.derived(settings)
     trials, budget = read_budget(record, reader.fail)
     metrics = {key: reader.quantity(f"metrics.{key}", key, value) for key, value in reader.table("metrics").items()}
@@ -106,6 +96,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         seed=reader.integer("seed", 0),
         fixed=fixed,
         space=space,
+        constraints=reader.constraints((*space, *fixed)),
         quantities={**metrics, **quantities},
         derived=derived,
         collapsed=collapsed,
@@ -114,15 +105,8 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
     )
 
 
-@dataclass
-class _Reader:
-    """Reads values from a definition. Each StudyError names the file and the key, and says what to do."""
-
-    record: dict[str, Any]
-    source: str
-
-    def fail(self, key: str, complaint: str) -> NoReturn:
-        raise StudyError(f"{self.source}: {key}: {complaint}")
+class _Reader(SpaceReader):
+    """Reads all parts of a definition."""
 
     def refuse_unknown(self, record: dict[str, Any], known: tuple[str, ...]) -> None:
         for key in record:
@@ -147,12 +131,6 @@ class _Reader:
             if not all(name.split(DOT)):
                 self.fail(f"{key}.{name}", "a part of this name is empty; a dot in a name stands for a table")
         return flat
-
-    def parts(self, key: str, value: dict[str, Any], known: tuple[str, ...], of: str) -> None:
-        """Refuse unknown keys in an inline table."""
-        for part in value:
-            if part not in known:
-                self.fail(key, f"unknown key '{part}'{did_you_mean(part, known)}; known for {of}: {', '.join(known)}")
 
     def text(self, key: str, default: str | None = None, example: str = "") -> str:
         value = self.record.get(key, default)
@@ -180,61 +158,6 @@ class _Reader:
         if low is not None and value < low:
             self.fail(key, f"must be at least {low}, not {value}")
         return int(value)
-
-    def scalar(self, key: str, value: Any) -> Any:
-        if not isinstance(value, _Scalar):
-            self.fail(key, f"must be one number, text or true/false, not {value!r}; lists and ranges belong in [space]")
-        if isinstance(value, float) and not math.isfinite(value):
-            self.fail(key, f"must be finite, not {value}")
-        if isinstance(value, int) and abs(value) >= 2**63:
-            self.fail(key, "must have at most 63 bits; write a larger number as text")
-        return value
-
-    # ------------------------------------------------------------ the search space
-
-    def dimension(self, key: str, value: Any) -> Dimension:
-        example = 'a list of values, or { type = "float", low = 0.01, high = 0.3, log = true }'
-        if isinstance(value, list):
-            value = {"type": "categorical", "choices": value}
-        if not isinstance(value, dict):
-            self.fail(key, f"must be {example}, not {value!r}; a value that never changes belongs in [fixed]")
-        kind = value.get("type")
-        if not isinstance(kind, str) or kind not in _DIMENSION_KEYS:
-            self.fail(key, f'its type must be "float", "int" or "categorical", not {kind!r}; write {example}')
-        self.parts(key, value, _DIMENSION_KEYS[kind], kind)
-        return self._categorical(key, value) if kind == "categorical" else self._range(key, kind, value)
-
-    def _categorical(self, key: str, value: dict[str, Any]) -> Categorical:
-        choices = value.get("choices")
-        if not isinstance(choices, list):
-            self.fail(key, f"choices must be a list, not {choices!r}")
-        if not choices:
-            self.fail(key, "the list of values is empty; give at least one")
-        for choice in choices:
-            if not isinstance(choice, _Scalar):
-                remedy = "give it a name, as text, and let the objective look it up"
-                self.fail(key, f"a choice must be one number, text or true/false, not {choice!r}; {remedy}")
-        if len(set(map(identity, choices))) < len(choices):
-            self.fail(key, f"a value stands twice in {choices}; remove one (a grid's 'repeats' tries each more often)")
-        return Categorical(tuple(self.scalar(key, choice) for choice in choices))
-
-    def _range(self, key: str, kind: str, value: dict[str, Any]) -> Float | Int:
-        number = int if kind == "int" else int | float
-        for part in ("low", "high"):
-            bound = value.get(part)
-            if bound is None:
-                self.fail(key, f"{part} is missing")
-            if not isinstance(bound, number) or isinstance(bound, bool) or not -LARGEST < bound < LARGEST:
-                wanted = "a whole number" if kind == "int" else "a finite number"
-                self.fail(key, f"{part} must be {wanted}, not {bound!r}")
-        low, high, log = value["low"], value["high"], value.get("log", False)
-        if not isinstance(log, bool):
-            self.fail(key, f"log must be true or false, not {log!r}")
-        if low >= high:
-            self.fail(key, f"the range is empty: low ({low}) must be below high ({high})")
-        if log and low <= 0:
-            self.fail(key, f"low must be above 0 on a log scale, not {low}")
-        return Int(low, high, log) if kind == "int" else Float(float(low), float(high), log)
 
     def fidelity(self) -> Fidelity:
         """The setting that says how long a trial trains."""
@@ -281,14 +204,3 @@ class _Reader:
                     self.fail(key, f"uses '{used}', which is not derived yet; put it below '{used}'")
             expressions[name] = value.strip()
         return expressions, quantities
-
-    def expression(self, key: str, text: str, settings: tuple[str, ...]) -> set[str]:
-        """The names in an expression. Raises StudyError if it is not valid."""
-        try:
-            names = names_in(text.strip())
-        except ValueError as error:
-            self.fail(key, f'"{text}" {error}')
-        for name in names:
-            if found := clash((name, *settings)):
-                self.fail(key, f"\"{text}\" names '{name}', but the setting '{found[1]}' is no table")
-        return names

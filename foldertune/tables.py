@@ -7,7 +7,7 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from foldertune.errors import UserError, did_you_mean
@@ -35,6 +35,46 @@ class TableError(UserError):
 # ---------------------------------------------------------------- values
 
 
+class Json(str):
+    """A setting that is null, a list or an object: a text of JSON, which can be sorted and grouped. No text equals it.
+
+    Attributes:
+        value: the setting itself.
+    """
+
+    value: Any
+
+    def __new__(cls, value: Any) -> Json:
+        """The JSON of a value."""
+        text = super().__new__(cls, json.dumps(value))
+        text.value = value
+        return text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Json) and str(self) == str(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((Json, str(self)))
+
+
+def cell_of(settings: Mapping[str, Any], name: str) -> Any:
+    """A setting as a cell; None if it is absent."""
+    return as_cell(settings[name]) if name in settings else None
+
+
+def as_cell(setting: Any) -> Any:
+    """A setting as a cell: null is a value, and not the lack of one."""
+    return Json(setting) if setting is None or isinstance(setting, list | tuple | dict) else setting
+
+
+def as_value(cell: Any) -> Any:
+    """The value of a cell, as JSON has it."""
+    return cell.value if isinstance(cell, Json) else cell
+
+
 def is_number(value: Any) -> bool:
     """Is `value` a finite number? True and False are not numbers here."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
@@ -48,19 +88,33 @@ def finite(value: Any) -> float | None:
 def short(value: Any) -> str:
     """A value as people read it in a table: four significant digits, control characters escaped, `–` for None.
 
-    A text that looks like a number, or like true or false, stands in quotes: "1" and 1 are two values.
+    A text that looks like another value, such as a number or true, stands in quotes: "1" and 1 are two values.
     """
     if value is None:
         return "–"
     text = f"{value:.4g}" if isinstance(value, float) else printable(str(value))
-    if isinstance(value, str) and (text.lower() in ("true", "false") or _to_number(text) is not None):
+    if isinstance(value, str) and not isinstance(value, Json) and _looks_like_no_text(text):
         text = f'"{text}"'
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def as_text(value: Any) -> str:
     """A value as text; anything that is not text becomes JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return str(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _looks_like_no_text(text: str) -> bool:
+    return text.lower() in ("true", "false", "null") or _to_number(text) is not None or _in_json(text) is not None
+
+
+def _in_json(text: str) -> str | None:
+    """A list or an object in JSON, as we write it; None if the text is none."""
+    if not text.startswith(("[", "{")):
+        return None
+    try:
+        return json.dumps(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _to_number(text: str) -> int | float | None:
@@ -127,6 +181,7 @@ def where(cells: Iterable[Cells], condition: str, known: Sequence[str]) -> list[
             f"--where {condition!r}: {printable(key)} holds {' and '.join(sorted(kinds))}; {text!r} is something else"
         )
     only_equal = number is not None and "numbers" in kinds  # then < and > compare numbers only
+    in_json = _in_json(text)
     unquoted = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
     def holds(value: Any) -> bool:
@@ -135,7 +190,8 @@ def where(cells: Iterable[Cells], condition: str, known: Sequence[str]) -> list[
             return sign == "!=" if number is None else compare(value, number)
         if kind == "true or false":
             return compare(as_text(value), text.lower())
-        return compare(as_text(value), unquoted) and (sign in ("=", "==", "!=") or not only_equal)
+        asked = in_json or text if isinstance(value, Json) else unquoted
+        return compare(as_text(value), asked) and (sign in ("=", "==", "!=") or not only_equal)
 
     return [row for row in there if holds(row[key])]
 

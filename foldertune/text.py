@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections import Counter
@@ -63,6 +64,10 @@ def ending(code: int) -> str:
 
 def settings_in_a_line(settings: Mapping[str, Any]) -> str:
     """Settings as `rate 0.1, width 32`."""
-    return ", ".join(
-        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings.items()
-    )
+    return ", ".join(f"{key} {_in_words(value)}" for key, value in settings.items())
+
+
+def _in_words(value: Any) -> str:
+    if value is None or isinstance(value, list | dict):
+        return json.dumps(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -29,7 +29,10 @@ PROGRAMS = [
 
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
-STUDY = {"errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "study", "study_file"}
+STUDY = {
+    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "study", "space_file",
+    "study_file",
+}  # fmt: skip
 TABLES = {*STUDY, "spending", "tables", "formats", "rows"}
 FACTS = {*TABLES, "trouble", "reading"}
 COMMANDS = {*FACTS, "strategies", "trainer", "running", "launch", "figures", "terminal", "findings", "page", "doctor"}
@@ -44,12 +47,13 @@ ARROWS = {
     "protocol": {"errors", "text", "nesting"},
     "budget": {"errors", "text"},
     "study": {"budget", "space", "derived", "nesting", "shipped", "errors", "text"},
-    "study_file": {"study", "budget", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "space_file": {"space", "derived", "nesting", "errors"},
+    "study_file": {"study", "budget", "space_file", "space", "derived", "nesting", "shipped", "errors", "text"},
     "spending": {"study", "protocol", "text"},
     "tables": {"errors", "text", "protocol"},
     "formats": {"tables", "errors", "text", "protocol"},
     "rows": {"tables", "formats", "study", "space", "protocol", "text"},
-    "strategies": STUDY,
+    "strategies": {*STUDY, "tables"},
     "trainer": {"errors", "text", "shipped"},
     "running": {*TABLES, "trouble", "strategies", "trainer"},
     "launch": {"errors", "text", "shipped", "trouble", "protocol", "running"},

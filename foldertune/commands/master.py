@@ -59,7 +59,7 @@ from foldertune.running.trainer import ObjectiveTrainer
 from foldertune.running.waiting import Interrupted, once_reachable, outlast
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, shipped_studies
 from foldertune.space import Categorical
-from foldertune.strategies import load
+from foldertune.strategies import STRATEGIES, load
 from foldertune.study import Study
 from foldertune.trainer.objective import shipped_check
 
@@ -80,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: trial 0)",
     )  # fmt: skip
     add_logs(group)
+    group.add_argument("--strategy", metavar="NAME", help=f"how to search: {', '.join(STRATEGIES)}; or FILE:FUNCTION")
     group.add_argument(
         "--repeats", type=whole_number(1), metavar="N", help="try each combination of a grid N times, with new seeds"
     )
@@ -132,7 +133,7 @@ def main(arguments: argparse.Namespace) -> int:
     study = load(
         arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats,
         budget=Budget(arguments.epochs, arguments.hours, arguments.target, arguments.patience),
-        objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
+        strategy=arguments.strategy, objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
     )  # fmt: skip
     check_command(study, arguments)
     check_settings(study, arguments.study)

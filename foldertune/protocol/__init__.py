@@ -6,7 +6,7 @@
     logs/seen/trial-00007-1.jsonl.seen               collected by the master, in the results table
     logs/seen/trial-00007-1.jsonl.lost               an attempt that ended without a result; -2 is its next (one that
                                                      no worker claimed: the trial had failed, and is tried anew)
-    logs/seen/trial-00007-1.jsonl.withdrawn          taken back by the master before anyone claimed it: the budget is spent
+    logs/seen/trial-00007-1.jsonl.withdrawn          never begun: the budget is spent
     logs/checkpoints/trial-00007-1.checkpoint        what attempt 1 had learnt; a later attempt continues from it
     logs/output/trial-00007-1.txt                    what the training printed in that attempt, for people
     logs/out/trial-00007/                            what a command keeps for its later attempts at the trial
@@ -94,6 +94,7 @@ from foldertune.protocol.trial import (
     parse_time,
     read_object,
     read_records,
+    settings_record,
     to_line,
     utc_now,
 )
@@ -149,6 +150,7 @@ __all__ = [
     "read_object",
     "read_records",
     "read_tail",
+    "settings_record",
     "share",
     "sync",
     "temporary_name",

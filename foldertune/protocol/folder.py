@@ -34,7 +34,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from foldertune.nesting import nest
 from foldertune.protocol import checkpoints
 from foldertune.protocol.files import (
     NOTHING,
@@ -53,7 +52,7 @@ from foldertune.protocol.files import (
 )
 from foldertune.protocol.names import LAST_ATTEMPT, TrialName, writer_of
 from foldertune.protocol.rights import lack_of_access, make_directory, share_directory
-from foldertune.protocol.trial import Record, Trial, read_object, read_records, to_line, utc_now
+from foldertune.protocol.trial import Record, Trial, read_object, read_records, settings_record, to_line, utc_now
 
 LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file that has moved: a cache may hide it
 A_TICK = 0.05  # seconds: longer than a tick of the clock by which a file server stamps changes
@@ -264,7 +263,7 @@ class Folder:
         """
         if self.has(name):
             return False
-        first: Record = {"settings": nest(settings), "lease": lease}
+        first: Record = {**settings_record(settings), "lease": lease}
         if timeout is not None:
             first["timeout"] = timeout
         if lost:
@@ -289,7 +288,7 @@ class Folder:
     def record_failure(self, name: TrialName, settings: Record, lost: Sequence[str]) -> TrialName:
         """Count a trial that has used up its attempts: a file of its own, beside the lost ones, says why."""
         seen = name.to("seen")
-        lines = to_line({"settings": nest(settings), "lost": list(lost)})
+        lines = to_line({**settings_record(settings), "lost": list(lost)})
         lines += to_line({"error": lost[-1] if lost else "lost", "time": utc_now()})
         with self._inside(seen) as inside:
             write_whole(self.locate(seen), lines, sync=True, inside=inside)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from foldertune.nesting import flatten
+from foldertune.nesting import flatten, nest, tables_in
 from foldertune.protocol.files import BrokenFile, NotOurs, read_bytes
 from foldertune.protocol.names import TrialName
 
@@ -46,7 +46,7 @@ class Trial:
             raise BrokenFile(f'{path}: the first line must be {{"settings": {{…}}}} and end with a newline')
         first = records[0]
         try:
-            settings = flatten(first["settings"])
+            settings = flatten(first["settings"], values=_names(first.get("values")))
         except (ValueError, RecursionError) as error:
             raise BrokenFile(f"{path}: its settings: {error}") from None
         trial = cls(name, settings, _seconds(first.get("lease")), _seconds(first.get("timeout")))
@@ -115,6 +115,16 @@ class Trial:
         if metric is not None and metric not in self.result:
             return f"its result has no {metric!r}, the metric of this study (it has: {', '.join([*self.result][:20])})"
         return None
+
+
+def settings_record(settings: Record) -> Record:
+    """Settings as the first line of a trial's file begins: nested, and which tables among them are values."""
+    values = tables_in(settings)
+    return {"settings": nest(settings), **({"values": values} if values else {})}
+
+
+def _names(value: Any) -> list[str]:
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
 def _text(value: Any) -> str | None:

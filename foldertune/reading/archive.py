@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.errors import StudyError
-from foldertune.nesting import nest
 from foldertune.protocol import (
     BrokenFile,
     Folder,
@@ -24,6 +23,7 @@ from foldertune.protocol import (
     TrialName,
     read_records,
     read_tail,
+    settings_record,
     to_line,
     write_whole,
 )
@@ -148,7 +148,7 @@ def _read_trials(path: Path) -> Iterator[Trial]:
 def _pack(trial: Trial) -> Record:
     """A trial as one line. Missing values are left out."""
     story: Record = {
-        "settings": nest(trial.settings),
+        **settings_record(trial.settings),
         "lease": trial.lease,
         "timeout": trial.timeout,
         "lost": trial.lost or None,
@@ -177,7 +177,7 @@ def _rounded(value: Any) -> Any:
 
 def _unpack(record: Record) -> Iterable[Record]:
     """The lines of a trial's file, from its packed line."""
-    yield {key: record[key] for key in ("settings", "lease", "timeout", "lost") if key in record}
+    yield {key: record[key] for key in ("settings", "values", "lease", "timeout", "lost") if key in record}
     for claim in record.get("earlier", ()):
         yield {"claimed": None, **claim}
         yield {"given_back": None, "time": claim.get("until")}

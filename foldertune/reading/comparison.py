@@ -14,7 +14,7 @@ from foldertune.reading.results import Results
 from foldertune.reading.studies import Entry
 from foldertune.reading.words import listed
 from foldertune.study import compare
-from foldertune.tables import Cells, finite, short
+from foldertune.tables import Cells, as_cell, cell_of, finite, short
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Comparison:
         row["trials to best"] = step.trials if step else None
         row["time to best (s)"] = step.seconds if step else None
         row["epochs to best"] = step.epochs if step else None
-        searched = {name: best[0][0].settings.get(name) if best else None for name in results.study.space}
+        searched = {name: cell_of(best[0][0].settings, name) if best else None for name in results.study.space}
         return row | {name: value for name, value in searched.items() if name not in row}
 
     @cached_property
@@ -117,6 +117,6 @@ def _worked_until(times: Sequence[tuple[float, float]], moment: float | None) ->
 
 
 def _said(value: Any) -> str:
-    if isinstance(value, dict):  # a range
+    if isinstance(value, dict) and value.keys() <= {"type", "low", "high", "log"}:  # a plain range
         return f"{short(value['low'])} to {short(value['high'])}{', log' * bool(value.get('log'))}"
-    return short(value)
+    return short(as_cell(value))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from foldertune.errors import missing_extra
 from foldertune.reading.reader import read_results
 from foldertune.rows import Row, columns, with_derived
+from foldertune.tables import as_value
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,7 +30,9 @@ def load(logs: Path | str) -> DataFrame:
     for complaint in results.complaints:
         warnings.warn(f"left out: {complaint}", stacklevel=2)
     rows = with_derived(results.study, [Row.from_trial(trial) for trial in results.trials])
-    table = pandas.DataFrame([row.cells() for row in rows], columns=columns(rows))
+    table = pandas.DataFrame(
+        [{key: as_value(cell) for key, cell in row.cells().items()} for row in rows], columns=columns(rows)
+    )
     for key in ("claimed", "finished"):
         texts = [time if isinstance(time, str) else None for time in table[key]]
         table[key] = pandas.to_datetime(pandas.Series(texts, dtype="str"), utc=True, errors="coerce", format="ISO8601")

@@ -85,12 +85,12 @@ def measure_importance(
     pairs, count = list(zip(trials, values, strict=True)), len(trials)
     if count > MOST:
         pairs = random.Random(0).sample(pairs, MOST)
-    settings = {identity([trial.settings[name] for name in names]) for trial, _ in pairs}
+    settings = {identity([_value(study, trial, name) for name in names]) for trial, _ in pairs}
     if len(pairs) < FEWEST or len(settings) < 2 or len({value for _, value in pairs}) < 2:
         return None
     worst = math.inf if study.direction == "minimize" else -math.inf
     targets = rank_all([worst if value is None else value for _, value in pairs])
-    columns = {name: [trial.settings[name] for trial, _ in pairs] for name in names}
+    columns = {name: [_value(study, trial, name) for trial, _ in pairs] for name in names}
     shares = _fanova(study, columns, targets)
     derived = {}
     for name in study.derived:
@@ -101,6 +101,11 @@ def measure_importance(
         chosen: _predicted(columns, chosen, targets) for chosen in dict.fromkeys(_sets(names, shares, derived, columns))
     }
     return Importance(len(pairs), count, shares, predicted, derived)
+
+
+def _value(study: Study, trial: Trial, name: str) -> Any:
+    """A trial's value of a hyperparameter; where it has none, because of a condition, the middle one."""
+    return trial.settings[name] if name in trial.settings else study.space[name].at(0.5)
 
 
 def _sets(
@@ -124,6 +129,8 @@ def _fanova(study: Study, columns: dict[str, list[Any]], targets: list[float]) -
         if isinstance(dimension, Categorical):
             places = {identity(choice): place for place, choice in enumerate(dimension.choices)}
             kinds[name] = CategoricalDistribution(range(len(places)))  # Optuna takes 1 and true for the same choice
+            if dimension.ordered:
+                kinds[name] = IntDistribution(0, len(places) - 1)
             columns = {**columns, name: [places[identity(value)] for value in columns[name]]}
         else:
             kind: Any = IntDistribution if isinstance(dimension, Int) else FloatDistribution

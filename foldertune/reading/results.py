@@ -36,7 +36,7 @@ from foldertune.reading.spans import Work
 from foldertune.space import Categorical, identity
 from foldertune.spending import hours_of, spans_at_work, spent, why_over
 from foldertune.study import Quantity, Study
-from foldertune.tables import finite
+from foldertune.tables import as_cell, cell_of, finite
 from foldertune.text import counted
 
 ALIVE = 60.0  # seconds without a heartbeat after which a worker does not count as at work; one comes every 15 s
@@ -214,7 +214,7 @@ class Results:
         """The value of a setting, or of a quantity that is derived from settings."""
         if name in self.study.derived:
             return self.study.derive_one(name, trial.settings, trial.result or {})
-        return trial.settings.get(name)
+        return cell_of(trial.settings, name)
 
     def quantity(self, name: str) -> Quantity:
         """The quantity of a setting or measure on an axis. Without a scale in the study, it has the search space's."""
@@ -229,7 +229,9 @@ class Results:
     def varied(self) -> list[str]:
         """The settings of the search space that differ between the ended trials."""
         return [
-            name for name in self.study.space if len({identity(trial.settings.get(name)) for trial in self.ended}) > 1
+            name
+            for name in self.study.space
+            if len({identity(cell_of(trial.settings, name)) for trial in self.ended}) > 1
         ]
 
     # ---- the ranking
@@ -328,10 +330,10 @@ class Results:
         """The ended trials of the study's own space, grouped by these settings, in the order of their values."""
         found: dict[tuple[Any, ...], list[Trial]] = {}
         for trial in self.ended:
-            key = tuple(trial.settings.get(name) for name in names)
-            if self.study.contains(trial.settings) and all(isinstance(value, str | int | float) for value in key):
-                found.setdefault(identity(key), []).append(trial)
-        groups = [Group(tuple(ts[0].settings.get(name) for name in names), ts, self) for ts in found.values()]
+            if self.study.contains(trial.settings):
+                key = identity([cell_of(trial.settings, name) for name in names])
+                found.setdefault(key, []).append(trial)
+        groups = [Group(tuple(cell_of(ts[0].settings, name) for name in names), ts, self) for ts in found.values()]
         with contextlib.suppress(TypeError):  # numbers among texts keep their order
             groups = sorted(groups, key=lambda group: group.key)
         return groups
@@ -343,13 +345,13 @@ class Results:
         )
         if x is None or y is None:
             return None
-        samples = {group.key: group.sample_of_results(self.study.metric) for group in self.groups(*names)}
+        samples = {identity(g.key): g.sample_of_results(self.study.metric) for g in self.groups(*names)}
         return Grid(
-            x=Column(self.quantity(names[0]), x.choices),
-            y=Column(self.quantity(names[1]), y.choices),
+            x=Column(self.quantity(names[0]), list(map(as_cell, x.choices))),
+            y=Column(self.quantity(names[1]), list(map(as_cell, y.choices))),
             metric=self.study.quantity(self.study.metric),
             direction=self.study.direction,
-            means={identity(key): sample.mean if sample.values else None for key, sample in samples.items()},
+            means={key: sample.mean if sample.values else None for key, sample in samples.items()},
         )
 
     # ---- learning curves

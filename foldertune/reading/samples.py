@@ -108,7 +108,7 @@ def group_by(
     groups: dict[tuple[Any, ...], list[Cells]] = {}
     for row in cells:
         agreed = (row.get(key) for key in keys)  # 1 and 1.0 agree; 1, true and "1" do not
-        groups.setdefault(tuple(v if is_number(v) else json.dumps(v) for v in agreed), []).append(row)
+        groups.setdefault(tuple(v if is_number(v) else (type(v), json.dumps(v)) for v in agreed), []).append(row)
     return [_summary(rows, keys, values, list(filter(counts, rows))) for rows in groups.values()]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from foldertune.study import Study
-from foldertune.tables import short
+from foldertune.tables import cell_of, short
 
 
 def listed(texts: Iterable[Any]) -> str:
@@ -28,7 +28,7 @@ def words(name: str) -> str:
 
 def described(settings: Mapping[str, Any], names: Iterable[str]) -> str:
     """These settings as `step size 0.1, width 64`."""
-    return ", ".join(f"{words(name)} {short(settings.get(name))}" for name in names)
+    return ", ".join(f"{words(name)} {short(cell_of(settings, name))}" for name in names if name in settings)
 
 
 def best_first(study: Study) -> str:

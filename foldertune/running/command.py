@@ -10,10 +10,11 @@ import os
 import re
 import shlex
 from collections import deque
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from foldertune.errors import UserError, did_you_mean
-from foldertune.nesting import flatten
+from foldertune.nesting import DOT, flatten
 from foldertune.protocol import BrokenFile, Record, TrialName, read_bytes
 from foldertune.running.process import Process
 from foldertune.running.signals import SETTLE, StopSignals
@@ -55,10 +56,13 @@ class CommandTrainer(Trainer):
         self._noted: set[str] = set()
         self._values: Record = {}
         self._is_stopping = False
+        self._conditional: set[str] = set()
 
     def check(self, study: Record) -> None:
         """Raise UserError if the command names a setting that the study does not have."""
-        known = {**flatten(study.get("fixed") or {}), **flatten(study.get("space") or {}, is_table_of_dimensions)}
+        space = flatten(study.get("space") or {}, is_table_of_dimensions)
+        known = {**flatten(study.get("fixed") or {}), **space}
+        self._conditional = {name for name, told in space.items() if isinstance(told, dict) and told.get("when")}
         for word in self._words:
             for match in _BRACES.finditer(word):
                 name = match[1]
@@ -76,9 +80,10 @@ class CommandTrainer(Trainer):
         self._result_before = _signature(self._result_file)
         own = {"out": os.path.abspath(out), "device": self._device.partition(":")[0]}
         own |= {"trial": str(name.number), "attempt": str(name.attempt)}
-        values = {**own, **flatten(settings)}
+        values = Values(settings, own)
         try:
-            words = [fill_in(word, values) for word in self._words]
+            absent = {name for name in self._conditional if name not in values}
+            words = [fill_in(word, values) for word in without(self._words, absent)]
             self._process = Process(words, self._signals, self._hear, environment=environment(self._device))
         except KeyError as error:  # a trial that was queued by hand
             self._messages.append({"error": f"--command: this trial has no setting {error}"})
@@ -178,6 +183,41 @@ def read_pattern(pattern: str) -> re.Pattern[str]:
     if not compiled.groupindex:
         raise UserError(f"--pattern {pattern}: has no named group, such as (?P<loss>\\S+)")
     return compiled
+
+
+class Values(dict[str, Any]):
+    """The settings of a trial by dotted names, and those of the worker. A name may also be that of a whole table."""
+
+    def __init__(self, settings: Record, own: Record) -> None:
+        super().__init__({**own, **flatten(settings)})
+        self._settings = settings
+
+    def __missing__(self, name: str) -> Any:
+        found: Any = self._settings
+        for part in name.split(DOT):
+            if not isinstance(found, dict) or part not in found:
+                raise KeyError(name)
+            found = found[part]
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            self[str(name)]
+        except KeyError:
+            return False
+        return True
+
+
+def without(words: Sequence[str], absent: Collection[str]) -> list[str]:
+    """The words without those that name an absent setting. `--x {x}` is left out as a whole."""
+    kept: list[str] = []
+    for word in words:
+        names = [match[1] for match in _BRACES.finditer(word) if match[1] in absent]
+        if not names:
+            kept.append(word)
+        elif word == f"{{{names[0]}}}" and kept and kept[-1].startswith("-") and "=" not in kept[-1]:
+            kept.pop()
+    return kept
 
 
 def fill_in(word: str, values: Record) -> str:

@@ -15,7 +15,7 @@ from foldertune.running.ending import Ending, forgive_failed, meet_withdrawn
 from foldertune.running.housekeeping import Housekeeping
 from foldertune.running.ledger import Ledger
 from foldertune.running.results_file import ResultsFile
-from foldertune.running.supply import Supply, how_many_ahead
+from foldertune.running.supply import Supply
 from foldertune.running.watch import Watch
 from foldertune.strategies import Answer
 from foldertune.study import Study
@@ -260,7 +260,9 @@ class Master:
             return self.ending.withdraw(self.ledger, self.in_hand, why)
         if self.supply.reinstate():  # the next step publishes them
             return
-        for _ in range(how_many_ahead(self.in_hand, collected)):
+        pending = sum(name.state == "pending" for name in self.in_hand)
+        running = sum(name.state == "taken" for name in self.in_hand)
+        for _ in range(self.supply.ahead(running, collected) - pending):
             trial = self.supply.next()
             if trial is None or not self.publish(*trial):
                 break

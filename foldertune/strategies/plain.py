@@ -5,14 +5,13 @@ So the settings of trial 7 are always the same: at any time, after any restart, 
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Container
 from dataclasses import replace
 from typing import Any
 
 from foldertune.errors import StudyError
-from foldertune.space import Categorical
+from foldertune.strategies.drawing import check_constraints, combinations, draw
 from foldertune.strategies.interface import Answer, History, Proposal
 from foldertune.study import SEED, Study
 
@@ -21,7 +20,7 @@ class RandomSearch:
     """Draws each hyperparameter anew, independent of the others (Bergstra and Bengio, JMLR 2012)."""
 
     is_reproducible: bool = True
-    ahead: int | None = None
+    is_adaptive: bool = False
 
     def __init__(self, study: Study) -> None:
         self.study = study
@@ -37,6 +36,7 @@ class RandomSearch:
             raise StudyError(f"--repeats {repeats}: only for a grid, and {source} is not a grid; use --trials for more")
         if not (trials or study.trials or study.budget):
             raise StudyError(f"{source}: trials: is missing; add, for example, trials = 40, or a table [budget]")
+        check_constraints(study, source)
         return replace(study, trials=trials or study.trials)
 
     def settings(self, number: int) -> dict[str, Any]:
@@ -47,8 +47,8 @@ class RandomSearch:
         return {**chosen, SEED: chosen.get(SEED, seed), **self.study.fixed}
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
-        """The value of each hyperparameter, drawn from the trial's own random generator."""
-        return {name: dimension.at(rng.random()) for name, dimension in self.study.space.items()}
+        """The value of each active hyperparameter, drawn from the trial's own random generator."""
+        return draw(self.study, rng)
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """The settings of a trial. A random search is never exhausted."""
@@ -66,13 +66,13 @@ class GridSearch(RandomSearch):
 
     def __init__(self, study: Study) -> None:
         super().__init__(study)
-        self.lists = _lists(study, study.name)
-        self.size = math.prod(map(len, self.lists.values()))
+        self.combinations = combinations(study, study.name)
+        self.size = len(self.combinations)
 
     @classmethod
     def plan(cls, study: Study, source: str, trials: int | None, repeats: int | None) -> Study:
         """The study with its number of trials, by default the whole grid. Raises StudyError if the grid has fewer."""
-        size = math.prod(map(len, _lists(study, source).values()))
+        size = len(combinations(study, source))
         if study.trials > size * study.repeats:
             raise StudyError(
                 f"{source}: trials: must be at most {size * study.repeats} (the grid with its repeats has no more), "
@@ -90,25 +90,8 @@ class GridSearch(RandomSearch):
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
         """The combination with this number. After the last combination, the first follows again."""
-        chosen, rest = {}, number % self.size
-        for name, choices in reversed(self.lists.items()):
-            rest, place = divmod(rest, len(choices))
-            chosen[name] = choices[place]
-        return {name: chosen[name] for name in self.lists}
+        return dict(self.combinations[number % self.size])
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """The settings of a trial; EXHAUSTED when each combination has had all its repeats."""
         return Answer.EXHAUSTED if number >= self.size * self.study.repeats else Proposal(self.settings(number))
-
-
-def _lists(study: Study, source: str) -> dict[str, tuple[Any, ...]]:
-    """The values of each hyperparameter. Raises StudyError if one has a range instead of a list."""
-    lists = {}
-    for name, dimension in study.space.items():
-        if not isinstance(dimension, Categorical):
-            raise StudyError(
-                f"{source}: space.{name}: a grid needs the values themselves, not a range: "
-                f"a list such as [{dimension.low}, {dimension.high}]"
-            )
-        lists[name] = dimension.choices
-    return lists

@@ -7,8 +7,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from foldertune.nesting import nest
-from foldertune.protocol import Trial, TrialName, printable
+from foldertune.protocol import Trial, TrialName, printable, settings_record
 from foldertune.reading.comparison import Comparison
 from foldertune.reading.content import Findings, Table
 from foldertune.reading.figures.comparison import picture_of_comparison
@@ -99,7 +98,7 @@ def command(results: Results, trial: Trial) -> str:
         known = (*results.trials, *results.in_hand, *results.lost)
         taken = {*results.pending, *(trial.name.number for trial in known)}
         name = TrialName(max(BY_HAND, max(taken) + 1), 1)
-        return printable(f"echo {shlex.quote(json.dumps({'settings': nest(trial.settings)}))} > {name}")
+        return printable(f"echo {shlex.quote(json.dumps(settings_record(trial.settings)))} > {name}")
     options = []
     for key, value in trial.settings.items():
         if value is not None:

@@ -12,7 +12,7 @@ from foldertune.protocol import Trial, printable
 from foldertune.reading.facts import Setback
 from foldertune.reading.results import Results
 from foldertune.reading.words import clock, moment, waiting
-from foldertune.tables import finite, short
+from foldertune.tables import cell_of, finite, short
 
 if TYPE_CHECKING:
     from rich.console import Group, JustifyMethod, RenderableType
@@ -62,7 +62,7 @@ def best_line(results: Results) -> str | None:
     if not results.scored:
         return None
     trial, value = results.scored[0]
-    searched = ", ".join(f"{key} {short(trial.settings.get(key))}" for key in study.space)
+    searched = ", ".join(f"{key} {short(cell_of(trial.settings, key))}" for key in study.space if key in trial.settings)
     shown = study.quantity(study.metric).show(value, 4)
     return printable(f"best: {study.metric} {shown} in trial {trial.name.number} ({searched})")
 

@@ -1,0 +1,150 @@
+"""Settings that a study's space, conditions and constraints allow: drawn at random, or all of them in their order."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from foldertune.derived import library_is_there, needs_library
+from foldertune.errors import StudyError
+from foldertune.space import Categorical, identity, values_of
+from foldertune.study import Study
+
+PROBES, ENOUGH = 10_000, 10  # draws before a search begins, and how many of them must meet the constraints
+MOST_DRAWS = 100_000  # for one trial; after the probes, one in 10^43 needs more
+MOST_VALUES, MOST_COMBINATIONS = 10_000, 100_000  # of a range in a grid; of a grid with conditions or constraints
+_REMEDY = "loosen them, or change [space]"
+
+
+# ---------------------------------------------------------------- at random
+
+
+def draw(study: Study, rng: random.Random) -> dict[str, Any]:
+    """A value for each active hyperparameter, drawn again until they meet the constraints."""
+    for _ in range(MOST_DRAWS):
+        if (drawn := permitted(study, _draw_once(study, rng))) is not None:
+            return drawn
+    raise StudyError(f"{study.name}: constraints: none of {MOST_DRAWS:,} random settings met them; {_REMEDY}")
+
+
+def permitted(study: Study, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Of a value for each hyperparameter, those of the active ones; None if they don't meet the constraints."""
+    chosen = _without_absent(study, values)
+    return chosen if study.allowed({**chosen, **study.fixed}) else None
+
+
+def _draw_once(study: Study, rng: random.Random) -> dict[str, Any]:
+    """One draw. An absent hyperparameter takes its random number, too, so that all the others keep theirs."""
+    return {name: dimension.at(rng.random()) for name, dimension in study.space.items()}
+
+
+def _without_absent(study: Study, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    there = study.active({**study.fixed, **chosen})
+    return {name: value for name, value in chosen.items() if name in there}
+
+
+def check_constraints(study: Study, source: str) -> None:
+    """Raise StudyError, naming `source`, if random settings practically never meet the study's constraints."""
+    _check_library(study, source)
+    rng, met, enough = random.Random(0), _Tally(study), 0
+    for _ in range(PROBES if study.constraints else 0):
+        enough += met.add(_without_absent(study, _draw_once(study, rng)))
+        if enough == ENOUGH:
+            return
+    if study.constraints:
+        raise StudyError(
+            f"{source}: constraints: {enough} of {PROBES:,} random settings met them, and {met.rarest}; {_REMEDY}"
+        )
+
+
+# ---------------------------------------------------------------- a grid
+
+
+def combinations(study: Study, source: str) -> Sequence[dict[str, Any]]:
+    """All allowed combinations, each once, the last hyperparameter changing fastest.
+
+    Raises StudyError, naming `source`, if there are none, or if a hyperparameter has a range without a step.
+    """
+    product = _Product({name: _values(study, source, name) for name in study.space})
+    if not study.constraints and not any(dimension.when for dimension in study.space.values()):
+        return product
+    _check_library(study, source)
+    if len(product) > MOST_COMBINATIONS:
+        raise StudyError(
+            f"{source}: strategy: a grid with conditions or constraints may have {MOST_COMBINATIONS:,} combinations, "
+            f'not {len(product):,}; give fewer values, or take "random"'
+        )
+    distinct: dict[Any, dict[str, Any]] = {}  # those that differ in absent settings alone are one
+    for each in product:
+        chosen = _without_absent(study, each)
+        distinct.setdefault(identity(chosen), chosen)
+    met = _Tally(study)
+    allowed = [chosen for chosen in distinct.values() if met.add(chosen)]
+    if not allowed:
+        raise StudyError(f"{source}: constraints: no combination of the grid meets them, and {met.rarest}; {_REMEDY}")
+    return allowed
+
+
+@dataclass(frozen=True)
+class _Product(Sequence[dict[str, Any]]):
+    """Every combination of values. It may be much larger than memory."""
+
+    values: Mapping[str, Sequence[Any]]
+
+    def __len__(self) -> int:
+        return math.prod(map(len, self.values.values()))
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        chosen = {}
+        for name in reversed([*self.values]):
+            number, place = divmod(number, len(self.values[name]))
+            chosen[name] = self.values[name][place]
+        return {name: chosen[name] for name in self.values}
+
+
+def _values(study: Study, source: str, name: str) -> Sequence[Any]:
+    """The values of a hyperparameter in a grid."""
+    dimension = study.space[name]
+    values = values_of(dimension)
+    if values is not None and (isinstance(dimension, Categorical) or len(values) <= MOST_VALUES):
+        return values
+    assert not isinstance(dimension, Categorical)
+    raise StudyError(
+        f"{source}: space.{name}: a grid needs the values themselves, not a range: "
+        f"a list such as [{dimension.low}, {dimension.high}], or a step"
+    )
+
+
+# ---------------------------------------------------------------- constraints
+
+
+class _Tally:
+    """Counts how many settings meet each constraint."""
+
+    def __init__(self, study: Study) -> None:
+        self.study, self.counts, self.asked = study, dict.fromkeys(study.constraints, 0), 0
+
+    def add(self, chosen: dict[str, Any]) -> bool:
+        """Count these settings. Returns whether they meet all constraints."""
+        settings = {**chosen, **self.study.fixed}
+        held = [constraint for constraint in self.counts if self.study.meets(settings, constraint)]
+        for constraint in held:
+            self.counts[constraint] += 1
+        self.asked += 1
+        return len(held) == len(self.counts)
+
+    @property
+    def rarest(self) -> str:
+        """The constraint that was met least often, in words."""
+        constraint = min(self.counts, key=lambda text: self.counts[text])
+        return f'{self.counts[constraint]} met "{constraint}"'
+
+
+def _check_library(study: Study, source: str) -> None:
+    if any(map(needs_library, study.constraints)) and not library_is_there():
+        raise StudyError(f"{source}: constraints: need simpleeval: pip install 'foldertune[report]'")
