@@ -203,8 +203,8 @@ def _by_names(when: Mapping[str, Any], known: Mapping[str, Any], outer: str = ""
 
 
 def _may_be(setting: Any, value: Any) -> bool:
-    """Is this a value of the dimension, or the fixed value?"""
-    return setting.contains(value) if isinstance(setting, Dimension) else identity(setting) == identity(value)
+    """Can a setting have this value? A person may change a fixed one to any."""
+    return not isinstance(setting, Dimension) or setting.contains(value)
 
 
 def _circle(name: str, space: Space) -> list[str] | None:
