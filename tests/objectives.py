@@ -14,6 +14,11 @@ def quick(settings, report):
     return {"validation_error": settings["x"]}
 
 
+def valley(settings, report):
+    """Its loss is lowest at a rate of 0.15."""
+    return {"loss": abs(settings["rate"] - 0.15)}
+
+
 def thoughtful(settings, report):
     """Its result comes a while after its report, so the two are written apart."""
     report(epoch=1, validation_error=settings["x"])

@@ -172,6 +172,20 @@ def test_the_figures_of_glusterfs_are_those_that_were_measured(volume):
         assert f"| {one:.1f} | {eight:.1f} |" in section
 
 
+def test_the_figures_of_strategies_are_those_that_were_measured():
+    text = DOCS[ROOT / "docs" / "strategies.md"]
+    foreign, asking = (
+        json.loads((ROOT / f"bench/results/strategies-{what}.json").read_text()) for what in ("foreign", "asking")
+    )
+    assert foreign["command"] in text
+    for name, table in foreign["tables"].items():
+        medians = (f"{statistics.median(table[side]):.4g}" for side in ("ours", "optuna"))
+        assert f"| {name} | {' | '.join(medians)} | {table['p']:.2f} |" in text
+        assert table["p"] > 0.05, "they differ, and the text says that they do not"
+    for name, seconds in asking["seconds"].items():
+        assert f"| `{name}` | {' | '.join(f'{1000 * value:.3g}' for value in seconds.values())} |" in text
+
+
 def test_the_table_of_trials_an_hour_is_what_was_measured():
     record = json.loads((ROOT / "bench/results/training.json").read_text())
     section = SPEED.split("## The speed of training")[1].split("##")[0]

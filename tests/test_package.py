@@ -141,7 +141,7 @@ def test_the_extras_are_those_that_errors_knows_and_requirements_lists():
         extra: [re.split("[<>=~]", line)[0] for line in lines]
         for extra, lines in PYPROJECT["project"]["optional-dependencies"].items()
     }
-    assert extras.pop("all") == ["foldertune[report,exercise]"]
+    assert extras.pop("all") == ["foldertune[report,model,exercise]"]
     assert {extra: sorted(modules.get(n, n) for n in names) for extra, names in extras.items()} == {
         extra: sorted(names) for extra, names in EXTRAS.items()
     }

@@ -50,7 +50,7 @@ ARROWS = {
     "tables": {"errors", "text", "protocol"},
     "formats": {"tables", "errors", "text", "protocol"},
     "rows": {"tables", "formats", "study", "space", "protocol", "text"},
-    "strategies": STUDY,
+    "strategies": {*STUDY, "tables"},
     "trainer": {"errors", "text", "shipped"},
     "running": {*TABLES, "trouble", "strategies", "trainer"},
     "launch": {"errors", "text", "shipped", "trouble", "protocol", "running"},

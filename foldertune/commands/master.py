@@ -50,7 +50,7 @@ from foldertune.running.trainer import ObjectiveTrainer
 from foldertune.running.waiting import Interrupted, once_reachable, outlast
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, shipped_studies
 from foldertune.space import Categorical
-from foldertune.strategies import load
+from foldertune.strategies import STRATEGIES, load
 from foldertune.study import Study
 from foldertune.trainer.objective import shipped_check
 
@@ -71,6 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: trial 0)",
     )  # fmt: skip
     add_logs(group)
+    known = ", ".join(STRATEGIES)
+    group.add_argument("--strategy", metavar="NAME", help=f"how to search: {known}; or FILE:FUNCTION")
     group.add_argument(
         "--trials", type=whole_number(1), metavar="N", help="the budget: N results (default: what the study says)"
     )
@@ -124,7 +126,7 @@ def main(arguments: argparse.Namespace) -> int:
     """
     study = load(
         arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats,
-        objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
+        strategy=arguments.strategy, objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
     )  # fmt: skip
     check_command(study, arguments)
     check_settings(study, arguments.study)

@@ -20,8 +20,6 @@ from foldertune.strategies import Answer
 from foldertune.study import Study
 from foldertune.text import counted
 
-FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # limits of the number of pending trials kept ready for workers
-AHEAD_PER_RUNNING, AHEAD_PER_COLLECTED = 2, 4  # pending trials per running trial, and per trial collected in one step
 CHECKS_PER_LEASE, LONGEST_CHECK = 20, 1.0  # checks of the claims; the longest time between two, in seconds
 
 
@@ -266,8 +264,7 @@ class Master:
         """Keep enough pending trials ready for the workers until the next step."""
         pending = sum(name.state == "pending" for name in self.in_hand)
         running = sum(name.state == "taken" for name in self.in_hand)
-        ahead = max(FEWEST_AHEAD, AHEAD_PER_RUNNING * running, AHEAD_PER_COLLECTED * collected)
-        for _ in range(min(ahead, MOST_AHEAD) - pending):
+        for _ in range(self.supply.ahead(running, collected) - pending):
             trial = self.supply.next()
             if trial is None or not self.publish(*trial):
                 break

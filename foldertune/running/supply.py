@@ -11,6 +11,12 @@ from foldertune.space import identity
 from foldertune.strategies import Answer, Proposal, new_strategy
 from foldertune.study import Study
 
+FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # limits of the number of pending trials kept ready for workers
+AHEAD_PER_RUNNING, AHEAD_PER_COLLECTED = 2, 4  # pending trials per running trial, and per trial collected in one step
+AHEAD_PER_CLAIM = (
+    2  # the same if each result helps to choose the next trial: per trial claimed or collected in one step
+)
+
 
 class Supply:
     """Names and settings of the trials to publish.
@@ -23,6 +29,7 @@ class Supply:
         self.study, self.ledger = study, ledger
         self.strategy = new_strategy(study)
         self.exhausted = False
+        self._running = 0  # trials, when we were asked last how many are to be ready
         self._next = 0  # all trials below this number are known
         self._unseen = 0  # trials below this number may have a first attempt that no listing has shown us
         self._is_exhaustive: bool = getattr(self.strategy, "is_exhaustive", False)
@@ -39,16 +46,25 @@ class Supply:
         """Name and settings of the next trial; None if the budget is spent, or the strategy waits or is exhausted."""
         while self.ledger.knows(self._next):
             self._next += 1
-        ahead = self.strategy.ahead
         if self._next >= self.study.trials:
             return self._replacement()
-        if ahead is not None and len(self.ledger.open) >= ahead:
-            return None
         answer = self.strategy.propose(self._next, self.ledger.history)
         self.exhausted = answer is Answer.EXHAUSTED
         if not isinstance(answer, Proposal):
             return None
         return TrialName(self._next, 2 if self._next < self._unseen else 1), answer.settings
+
+    def ahead(self, running: int, collected: int) -> int:
+        """How many trials should be pending, so that no worker waits until the next step.
+
+        Args:
+            running: the trials that run now.
+            collected: the trials collected in this step.
+        """
+        claimed, self._running = running - self._running + collected, running
+        if self.strategy.is_adaptive:
+            return max(1, AHEAD_PER_CLAIM * claimed)
+        return min(max(FEWEST_AHEAD, AHEAD_PER_RUNNING * running, AHEAD_PER_COLLECTED * collected), MOST_AHEAD)
 
     def note(self, number: int, settings: Record | None) -> None:
         """Note the settings of a trial: a person may have queued it under a number of the grid's."""

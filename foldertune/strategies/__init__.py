@@ -12,15 +12,23 @@ from dataclasses import replace
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.strategies.interface import Answer, History, Proposal, Strategy
+from foldertune.strategies.model import GPSearch, TPESearch
+from foldertune.strategies.own import OwnSearch
 from foldertune.strategies.plain import GridSearch, RandomSearch
+from foldertune.strategies.sequences import HaltonSearch, SobolSearch
 from foldertune.study import Study
 from foldertune.study_file import load_study
 
 __all__ = ["STRATEGIES", "Answer", "History", "Proposal", "Strategy", "load", "new_strategy", "plan"]
 
+OWN = ":"  # in the name of a person's own strategy, FILE:FUNCTION
 STRATEGIES: dict[str, type[Strategy]] = {
     "grid": GridSearch,
     "random": RandomSearch,
+    "sobol": SobolSearch,
+    "halton": HaltonSearch,
+    "tpe": TPESearch,
+    "gp": GPSearch,
 }
 
 
@@ -35,14 +43,21 @@ def load(
     trials: int | None = None,
     seed: int | None = None,
     repeats: int | None = None,
+    strategy: str | None = None,
     objective: str = DEFAULT_OBJECTIVE,
 ) -> Study:
     """The study with this name in studies/, or in this TOML file, checked by its strategy. Raises StudyError.
 
     Args:
+        strategy: instead of the study's.
         objective: for a study that names none.
     """
-    return plan(load_study(name_or_path, objective), name_or_path, trials=trials, seed=seed, repeats=repeats)
+    study, source = load_study(name_or_path, objective), name_or_path
+    if strategy is None and OWN in study.strategy:  # a study file from elsewhere must not run code here
+        raise StudyError(f"{source}: strategy: your own stands on the command line: --strategy {study.strategy}")
+    if strategy is not None:
+        study, source = replace(study, strategy=strategy), f"{name_or_path}, --strategy {strategy}"
+    return plan(study, source, trials=trials, seed=seed, repeats=repeats)
 
 
 def plan(
@@ -60,9 +75,12 @@ def plan(
 
 
 def _kind(study: Study, source: str) -> type[Strategy]:
+    if OWN in study.strategy:
+        return OwnSearch
     kind = STRATEGIES.get(study.strategy)
     if kind is None:
-        known = " or ".join(f'"{name}"' for name in STRATEGIES)
+        *names, last = (f'"{name}"' for name in STRATEGIES)
+        known = f"{', '.join(names)} or {last}"
         hint = did_you_mean(study.strategy, STRATEGIES)
         raise StudyError(f"{source}: strategy: must be {known}, not {study.strategy!r}{hint}")
     return kind

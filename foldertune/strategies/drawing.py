@@ -25,18 +25,23 @@ _REMEDY = "loosen them, or change [space]"
 def draw(study: Study, rng: random.Random) -> dict[str, Any]:
     """A value for each active hyperparameter, drawn again until they meet the constraints."""
     for _ in range(MOST_DRAWS):
-        drawn = _draw_once(study, rng)
-        if study.allowed({**drawn, **study.fixed}):
+        if (drawn := permitted(study, _draw_once(study, rng))) is not None:
             return drawn
     raise StudyError(f"{study.name}: constraints: none of {MOST_DRAWS:,} random settings met them; {_REMEDY}")
 
 
+def permitted(study: Study, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Of a value for each hyperparameter, those of the active ones; None if they don't meet the constraints."""
+    chosen = _without_absent(study, values)
+    return chosen if study.allowed({**chosen, **study.fixed}) else None
+
+
 def _draw_once(study: Study, rng: random.Random) -> dict[str, Any]:
     """One draw. An absent hyperparameter takes its random number, too, so that all the others keep theirs."""
-    return _without_absent(study, {name: dimension.at(rng.random()) for name, dimension in study.space.items()})
+    return {name: dimension.at(rng.random()) for name, dimension in study.space.items()}
 
 
-def _without_absent(study: Study, chosen: dict[str, Any]) -> dict[str, Any]:
+def _without_absent(study: Study, chosen: Mapping[str, Any]) -> dict[str, Any]:
     there = study.active({**study.fixed, **chosen})
     return {name: value for name, value in chosen.items() if name in there}
 
@@ -46,7 +51,7 @@ def check_constraints(study: Study, source: str) -> None:
     _check_library(study, source)
     rng, met, enough = random.Random(0), _Tally(study), 0
     for _ in range(PROBES if study.constraints else 0):
-        enough += met.add(_draw_once(study, rng))
+        enough += met.add(_without_absent(study, _draw_once(study, rng)))
         if enough == ENOUGH:
             return
     if study.constraints:

@@ -40,14 +40,15 @@ class Strategy(Protocol):
 
     is_reproducible: the settings depend on the study and the number alone. Then a torn file can be written again, so
         the master need not sync it.
-    ahead: the most trials without a result for which the master may ask; None: no limit.
+    is_adaptive: the settings depend on the results so far. Then the master asks late, so that each proposal knows as
+        many results as possible; but no worker should have to wait.
 
     A strategy may also have `is_exhaustive`. If it is true, each of its trials must be tried: one that a person queued
     under the same number does not replace it.
     """
 
     is_reproducible: bool
-    ahead: int | None
+    is_adaptive: bool
 
     def __init__(self, study: Study) -> None: ...
 

@@ -20,7 +20,7 @@ class RandomSearch:
     """Draws each hyperparameter anew, independent of the others (Bergstra and Bengio, JMLR 2012)."""
 
     is_reproducible: bool = True
-    ahead: int | None = None
+    is_adaptive: bool = False
 
     def __init__(self, study: Study) -> None:
         self.study = study

@@ -17,7 +17,7 @@ constraints = ["decay <= 0.25"]
 [space]
 optimizer = ["sgd", "adam"]
 decay = { type = "float", low = 0.0, high = 0.5, step = 0.25, when = { optimizer = "sgd" } }
-layers = [[8, 8], [16, { null = true }]]
+layers = { type = "categorical", choices = [[8, 8], [16, { null = true }]], ordered = true }
 model.extra = [{ null = true }, "null", { a = 1, "b.c" = [true] }]
 """
 EXTRAS = [None, "null", {"a": 1, "b.c": [True]}]
@@ -73,6 +73,8 @@ def test_a_search_with_every_kind_of_value(bench, capsys):
     assert [trial.settings for trial in kept.trials] == [trial.settings for trial in results.trials]
     assert results.importance is not None and set(results.importance.shares) == set(results.study.space)
     assert len(results.groups("layers", "model.extra")) == 6
+    assert [group.trials[0].settings["layers"] for group in results.groups("layers")] == LAYERS
+    assert results.scores.settings["layers"].texts == ["[8, 8]", "[16, null]"], "in their own order"
     bench.finish(bench.start("-m", "foldertune", "report", "--logs", bench.logs))
     page = (bench.logs / "report" / "report.html").read_text()
     assert "<td>&#34;null&#34;</td>" in page and "<td>null</td>" in page

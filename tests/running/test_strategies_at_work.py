@@ -20,7 +20,7 @@ class Bisection:
     """Tries the middle, then halves towards the better end: the choice of each trial depends on the one before."""
 
     is_reproducible = False
-    ahead: int | None = None
+    is_adaptive = True
     asked: list[int] = []  # noqa: RUF012
 
     def __init__(self, study):
@@ -41,14 +41,14 @@ class Bisection:
         return {max(history.counted, default=-1)}
 
 
-class OneAhead(strategies.RandomSearch):
-    ahead = 2
+class Adaptive(strategies.RandomSearch):
+    is_adaptive = True
 
 
 @pytest.fixture
 def study(monkeypatch):
     monkeypatch.setitem(strategies.STRATEGIES, "bisection", Bisection)
-    monkeypatch.setitem(strategies.STRATEGIES, "careful", OneAhead)
+    monkeypatch.setitem(strategies.STRATEGIES, "adaptive", Adaptive)
     monkeypatch.setattr(Bisection, "asked", [])
     return Study("toy", "bisection", 10, "loss", objective="mine:train", space={"x": Float(0.0, 1.0)})
 
@@ -61,6 +61,10 @@ def begin(bench, study):
         master.folder.write_study(study.to_record())
     settle(master)
     return master
+
+
+def claim_as(bench, owner):
+    return bench.folder.claim(owner, bench.folder.candidates(owner))
 
 
 def settle(master):
@@ -148,12 +152,19 @@ def test_reproducible_settings_are_not_synced(bench, study, monkeypatch):
     assert len(pending(bench)) == 8 and not any("trial-" in path for path in synced)
 
 
-def test_no_further_ahead_of_results_than_the_strategy_may_be_asked(bench, study):
-    master = begin(bench, replace(study, strategy="careful"))
-    assert [number for number, _ in pending(bench)] == [0, 1]
-    train(bench)
+def test_an_adaptive_strategy_is_asked_as_late_as_possible(bench, study):
+    """One trial is ready while nothing happens; as workers claim, more are, so that a crowd does not wait for long."""
+    master = begin(bench, replace(study, strategy="adaptive"))
+    assert [number for number, _ in pending(bench)] == [0]
+    crowd = []
+    for _ in range(3):
+        while claim := claim_as(bench, f"far-{len(crowd) + 10}-abcd"):
+            crowd.append(claim)
+        settle(master)
+    assert len(crowd) >= 6 and len(pending(bench)) <= 8
+    for claim in crowd:
+        claim.finish({"result": {"loss": 0.5}})
     settle(master)
-    assert len(bench.names("pending")) == 2 and len(bench.names("seen")) == 1
     while train(bench):
         settle(master)
     assert master.is_done() and len(bench.names("seen")) == 10

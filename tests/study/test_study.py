@@ -35,7 +35,7 @@ BAD = [
     ("strategy = ", "not TOML"),
     ('strategy = "random"\ntrials = 3\n' + SPACE, "metric: is missing"),
     ("trials = 3\n" + SPACE, "strategy: is missing"),
-    ('strategy = "bayes"\ntrials = 3\n' + SPACE, 'strategy: must be "grid" or "random"'),
+    ('strategy = "bayes"\ntrials = 3\n' + SPACE, 'strategy: must be "grid", "random", '),
     ('strategy = "random"\n' + SPACE, "trials: is missing"),
     ('strategy = "random"\ntrials = "ten"\n' + SPACE, "trials: must be a whole number, not 'ten'"),
     ('strategy = "random"\ntrials = true\n' + SPACE, "trials: must be a whole number, not True"),

@@ -1,0 +1,184 @@
+"""Strategies that learn from results: Optuna's samplers, asked for one trial at a time.
+
+For each proposal, the history is put into a new study of Optuna's in memory, with a new sampler whose seed comes from
+the study's seed and the trial's number. So a proposal is a function of history and number: a master that is killed
+goes on as if nothing had happened. Nothing is kept anywhere but in the trials' files.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import warnings
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from foldertune.errors import UserError, missing_extra
+from foldertune.protocol import Trial
+from foldertune.space import Categorical, Dimension, Float, Int, identity, values_of
+from foldertune.strategies.drawing import draw, permitted
+from foldertune.strategies.interface import Answer, History, Proposal
+from foldertune.strategies.plain import RandomSearch
+from foldertune.study import Study
+from foldertune.tables import finite
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
+
+MOST_ASKED = 100  # times for one trial, until its settings meet the constraints
+MOST_BEST = 25  # TPE sets no more than this many best trials apart from the others
+MOST_SEEN = 250  # trials that a sampler is shown: from this number on, TPE has so many best ones
+
+
+class ModelSearch(RandomSearch):
+    """A search by one of Optuna's samplers."""
+
+    is_reproducible = False
+    is_adaptive = True
+
+    def __init__(self, study: Study) -> None:
+        super().__init__(study)
+        import_optuna()
+        self._distributions = {name: self._distribution(dimension) for name, dimension in study.space.items()}
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """A new sampler."""
+        raise NotImplementedError
+
+    def propose(self, number: int, history: History) -> Proposal | Answer:
+        """The settings that the sampler asks for, now that the results are these."""
+        import optuna
+
+        study = optuna.create_study(sampler=self.sampler(self._seed(number)))
+        for trial in self._shown(history):
+            study.add_trial(trial)
+        for _ in range(MOST_ASKED):
+            asked = study.ask(self._distributions).params
+            values = {name: _value(dimension, asked[name]) for name, dimension in self.study.space.items()}
+            if (chosen := permitted(self.study, values)) is not None:
+                return Proposal({**self.settings(number), **chosen})
+        return Proposal({**self.settings(number), **draw(self.study, random.Random(self._seed(number)))})
+
+    def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
+        """Nothing: the sampler chooses."""
+        return {}
+
+    def _seed(self, number: int) -> int:
+        return random.Random(f"{self.study.seed}/{number}/{self.study.strategy}").randrange(2**32)
+
+    # ---- the history, as a sampler sees it
+
+    def _shown(self, history: History) -> list[FrozenTrial]:
+        """The most useful results, and then the trials that have none yet, each by number."""
+        losses = {number: self._loss(trial) for number, trial in history.counted.items()}
+        values = [loss for loss in losses.values() if loss is not None] or [0.0]
+        best, worst = min(values), max(values)
+        failed = worst + ((worst - best) or 1.0)
+        known = {number: failed if loss is None else loss for number, loss in losses.items()}
+        shown = [self._frozen(history.counted[number].settings, known[number]) for number in most_useful(known)]
+        shown += [self._frozen(settings) for _, settings in sorted(history.open.items()) if settings]
+        return [trial for trial in shown if trial]
+
+    def _loss(self, trial: Trial) -> float | None:
+        """The value of the metric, the less the better. None if there is none: that is worse than all others."""
+        value = finite((trial.result or {}).get(self.study.metric))
+        return value if value is None or self.study.direction == "minimize" else -value
+
+    def _frozen(self, settings: Mapping[str, Any], loss: float | None = None) -> FrozenTrial | None:
+        """A trial of Optuna's, with its value or running; None if a person chose settings outside of the space."""
+        import optuna
+
+        if not self.study.contains({**settings, **self.study.fixed}):
+            return None
+        there = {name: dimension for name, dimension in self.study.space.items() if name in settings}
+        state = optuna.trial.TrialState
+        return optuna.create_trial(
+            state=state.RUNNING if loss is None else state.COMPLETE,
+            value=loss,
+            params={name: _parameter(dimension, settings[name]) for name, dimension in there.items()},
+            distributions={name: self._distributions[name] for name in there},
+        )
+
+    @property
+    def _is_conditional(self) -> bool:
+        return any(dimension.when for dimension in self.study.space.values())
+
+    def _distribution(self, dimension: Dimension) -> BaseDistribution:
+        import optuna
+
+        distributions, values = optuna.distributions, values_of(dimension)
+        if isinstance(dimension, Categorical) and not dimension.ordered:
+            return distributions.CategoricalDistribution(range(len(dimension.choices)))
+        if values is not None:
+            return distributions.IntDistribution(0, len(values) - 1)
+        if isinstance(dimension, Int):
+            return distributions.IntDistribution(dimension.low, dimension.high, log=dimension.log)
+        assert isinstance(dimension, Float)
+        return distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+class TPESearch(ModelSearch):
+    """Models where good and where bad results lie (tree-structured Parzen estimator; Bergstra et al., NeurIPS 2011).
+
+    All hyperparameters together (Falkner et al., ICML 2018). Trials that still run count as bad, so that workers try
+    different settings at the same time.
+    """
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """Optuna's TPE."""
+        import optuna
+
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=self._is_conditional, constant_liar=True)
+
+
+class GPSearch(ModelSearch):
+    """Models the metric by a Gaussian process, and takes where improvement is likeliest. For up to some 100 trials."""
+
+    def __init__(self, study: Study) -> None:
+        super().__init__(study)
+        if find_spec("torch") is None:
+            raise UserError('strategy: "gp" needs torch, which is not installed; install it with: pip install torch')
+
+    def sampler(self, seed: int) -> BaseSampler:
+        """Optuna's Gaussian process."""
+        import optuna
+
+        if "torch" in sys.modules:  # Optuna imports it when it needs it
+            sys.modules["torch"].set_num_threads(1)  # several get in each other's way: the matrices are small
+        return optuna.samplers.GPSampler(seed=seed)
+
+
+def most_useful(losses: Mapping[int, float]) -> list[int]:
+    """The numbers of the trials that a sampler is shown: all, or the best, and of the others an even sample."""
+    numbers = sorted(losses)
+    if len(numbers) <= MOST_SEEN:
+        return numbers
+    best = sorted(numbers, key=losses.__getitem__)[:MOST_BEST]
+    others, room = sorted(set(numbers) - set(best)), MOST_SEEN - MOST_BEST
+    return sorted([*best, *(others[k * len(others) // room] for k in range(room))])
+
+
+def _parameter(dimension: Dimension, value: Any) -> Any:
+    """A value as Optuna knows it: of a list or a range with a step, its place there."""
+    if isinstance(dimension, Categorical):
+        return next(place for place, choice in enumerate(dimension.choices) if identity(choice) == identity(value))
+    return value if dimension.step is None else round((value - dimension.low) / dimension.step)
+
+
+def _value(dimension: Dimension, parameter: Any) -> Any:
+    """The value that Optuna's parameter means."""
+    values = values_of(dimension)
+    return parameter if values is None else values[parameter]
+
+
+def import_optuna() -> None:
+    """Import Optuna, and silence it. Raises UserError if it is not installed."""
+    try:
+        import optuna  # it takes a second to import
+    except ModuleNotFoundError as error:
+        raise missing_extra("model", error) from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

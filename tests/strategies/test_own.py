@@ -1,0 +1,68 @@
+"""A person's own strategy: the example in the documentation, and what is said when it is wrong."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT, wait_for
+
+EXAMPLE = re.search(r"```python\n(# mine\.py.*?)```", (ROOT / "docs" / "strategies.md").read_text(), re.DOTALL)[1]
+STUDY = """
+objective = "tests.objectives:{objective}"
+strategy = "{strategy}"
+metric = "loss"
+trials = 20
+[space]
+rate = {{ type = "float", low = 0.0, high = 1.0 }}
+"""
+
+
+def study_of(bench, strategy="random", objective="valley"):
+    file = bench.path / "mine.toml"
+    file.write_text(STUDY.format(strategy=strategy, objective=objective))
+    return file
+
+
+def test_the_example_searches_and_goes_on_after_a_kill(bench):
+    (bench.path / "mine.py").write_text(EXAMPLE)
+    command = ("master.py", study_of(bench), "--logs", bench.logs, "--strategy", "mine.py:propose", "--workers", 0)
+    options = {"cwd": bench.path, "env": {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}}
+    master = bench.start(ROOT / command[0], *command[1:], **options)
+    worker = bench.worker("valley")
+    wait_for(lambda: len(bench.names("seen")) >= 2, "results")
+    master.kill()
+    master.wait()
+    bench.finish(bench.start(ROOT / command[0], *command[1:], **options))
+    bench.finish(worker)
+    rates = [row.settings["rate"] for row in bench.rows()]
+    assert rates == [1.0, 0.5, 0.25, 0.125, 0.0625]  # the lowest loss is at 0.15: the fifth is worse than the fourth
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("", "has no function 'propose'"),
+        ("import nothing_of_that_name", "can't be loaded: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        ("def propose(study, number, history):\n    return 1 / 0", "trial 0: ZeroDivisionError: division by zero"),
+        ("def propose(study, number, history): return 5", "must return a dict, None or Answer.EXHAUSTED, not 5"),
+        (
+            "def propose(study, number, history): return {'rate': 2.0}",
+            "{'rate': 2.0} is not in the search space of mine",
+        ),
+    ],
+)
+def test_what_is_wrong_with_it_is_said_in_a_line(bench, code, says):
+    file = bench.path / "mine.py"
+    file.write_text(code)
+    said = bench.finish(bench.master(study_of(bench), "--strategy", f"{file}:propose"), code=2)
+    [error] = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert error.startswith(f"error: --strategy {file}:propose: ") and says in error
+
+
+def test_a_file_that_is_not_there_and_one_in_a_study_from_elsewhere(bench):
+    said = bench.finish(bench.master(study_of(bench), "--strategy", "nowhere.py:propose"), code=2)
+    assert "there is no file nowhere.py" in said
+    said = bench.finish(bench.master(study_of(bench, strategy="mine.py:propose")), code=2)
+    assert "your own stands on the command line: --strategy mine.py:propose" in said

@@ -1,0 +1,65 @@
+"""The same for every strategy: real master, real workers, kill -9, and exactly the trials that were asked for."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from foldertune.strategies import STRATEGIES, load
+from tests.conftest import METRIC, wait_for
+
+TRIALS = 24
+SPACE = {
+    "grid": "x = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]\ny = [1, 10]\nkind = ['a', 'b']\n",
+    "": "x = { type = 'float', low = 0.01, high = 1.0, log = true }\n"
+    "y = { type = 'int', low = 1, high = 10 }\nkind = ['a', 'b']\n",
+}
+
+
+def write_study(bench, strategy):
+    file = bench.path / "toy.toml"
+    file.write_text(
+        f'objective = "tests.objectives:brief"\nstrategy = "random"\ntrials = {TRIALS}\n{METRIC}\n'
+        f"[space]\n{SPACE.get(strategy, SPACE[''])}"
+    )
+    return file
+
+
+@pytest.mark.parametrize(
+    "strategy", [name for name in STRATEGIES if name != "gp"]
+)  # that differs from tpe in nothing here
+def test_a_search_whose_master_and_workers_are_killed_has_exactly_its_trials(bench, strategy):
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance, file = random.Random(seed), write_study(bench, strategy)
+    command = (file, "--strategy", strategy, "--max-attempts", 100)
+    master, workers = bench.master(*command), [bench.worker("brief") for _ in range(3)]
+    for _ in range(2):
+        goal = len(bench.names("seen")) + chance.randrange(1, 7)
+        wait_for(lambda goal=goal: len(bench.names("seen")) >= goal, "results")
+        master.kill()
+        master.wait()
+        victim = workers.pop(chance.randrange(3))
+        victim.kill()
+        victim.wait()
+        master = bench.master(*command)
+        workers.append(bench.worker("brief"))
+    bench.finish(master)
+    for worker in workers:
+        bench.finish(worker)
+    bench.assert_complete(TRIALS)
+    study = load(str(file), strategy=strategy)
+    rows = bench.rows()
+    assert all(row.status == "succeeded" and study.contains(row.settings) for row in rows)
+    settings = [tuple(row.settings[name] for name in study.space) for row in rows]
+    assert len(set(settings)) == TRIALS
+    if strategy != "random":  # the file's
+        assert "it differs in strategy" in bench.finish(bench.master(file), code=2)
+
+
+def test_a_strategy_on_the_command_line_is_checked(bench):
+    said = bench.finish(bench.master(write_study(bench, ""), "--strategy", "grid"), code=2)
+    assert said.startswith("error: ") and "--strategy grid: space.x: a grid needs the values themselves" in said
+    said = bench.finish(bench.master(write_study(bench, ""), "--strategy", "tpf"), code=2)
+    assert "did you mean 'tpe'?" in said
