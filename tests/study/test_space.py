@@ -197,9 +197,12 @@ def test_a_bad_constraint_is_refused(tmp_path, constraints, complaint):
 
 
 def test_constraints_without_simpleeval(tmp_path, monkeypatch):
+    searched = study_of(tmp_path, "x = [1, 2]\n", "grid", ["x > 1"])
+    assert not searched.contains({"x": 1})
     for part in (derived, study):
         monkeypatch.setattr(part, "library_is_there", lambda: False)
     monkeypatch.setattr("foldertune.strategies.drawing.library_is_there", lambda: False)
     for strategy in ("random", "grid"):
         with pytest.raises(StudyError, match=r"constraints: need simpleeval: pip install 'foldertune\[report\]'"):
             study_of(tmp_path, "x = [1, 2]\n", strategy, ["x > 1"])
+    assert searched.contains({"x": 1}), "whoever only reads the folder takes what was trained for allowed"
