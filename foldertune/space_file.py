@@ -14,6 +14,7 @@ from foldertune.nesting import DOT, clash
 from foldertune.space import Categorical, Conditions, Dimension, Float, Int, Space, identity
 
 LARGEST = 1e300  # of a bound; with larger ones, floats overflow
+DEEPEST = 20  # lists and tables inside of each other, in a choice
 MOST_STEPS = 10**9  # of a range
 NULL = {"null": True}  # how TOML, which has no null, writes it as a choice
 _DIMENSION_KEYS = {
@@ -81,14 +82,16 @@ class SpaceReader:
             self.fail(key, f"a value stands twice in {choices}; remove one (a grid's 'repeats' tries each more often)")
         return Categorical(read, self.truth(key, "ordered", value.get("ordered", False)))
 
-    def choice_of(self, key: str, value: Any) -> Any:
+    def choice_of(self, key: str, value: Any, depth: int = 0) -> Any:
         """A value as JSON has it; `{ null = true }` is null."""
+        if depth > DEEPEST:
+            self.fail(key, f"a value has more than {DEEPEST} lists or tables inside of each other; write it as text")
         if value is None or identity(value) == identity(NULL):
             return None
         if isinstance(value, list):
-            return [self.choice_of(key, item) for item in value]
+            return [self.choice_of(key, item, depth + 1) for item in value]
         if isinstance(value, dict):
-            return {name: self.choice_of(key, item) for name, item in value.items()}
+            return {name: self.choice_of(key, item, depth + 1) for name, item in value.items()}
         if not isinstance(value, _Scalar):
             self.fail(key, f"{value!r} is no value that JSON has; write it as text")
         return self.scalar(key, value)
@@ -203,8 +206,8 @@ def _by_names(when: Mapping[str, Any], known: Mapping[str, Any], outer: str = ""
 
 
 def _may_be(setting: Any, value: Any) -> bool:
-    """Is this a value of the dimension, or the fixed value?"""
-    return setting.contains(value) if isinstance(setting, Dimension) else identity(setting) == identity(value)
+    """Can a setting have this value? A person may change a fixed one to any."""
+    return not isinstance(setting, Dimension) or setting.contains(value)
 
 
 def _circle(name: str, space: Space) -> list[str] | None:

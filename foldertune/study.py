@@ -198,14 +198,8 @@ _PLAIN = (
     "name", "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction",
     "collapsed",
 )  # fmt: skip
-_SEARCHED = (
-    "objective",
-    "strategy",
-    "seed",
-    "metric",
-    "direction",
-    "constraints",
-)  # these, [fixed] and [space] define the search
+# These, [fixed] and [space] define the search.
+_SEARCHED = ("objective", "strategy", "seed", "metric", "direction", "constraints")
 
 
 def differences(old: Study, new: Study) -> list[str]:

@@ -47,6 +47,8 @@ def load_study(name_or_path: str, objective: str = DEFAULT_OBJECTIVE) -> Study:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not TOML: {error}") from None
+    except RecursionError:
+        raise StudyError(f"{path}: has too many lists or tables inside of each other") from None
     except OSError as error:
         raise StudyError(f"{path}: can't be read: {error.strerror}") from None
     if "name" in record:

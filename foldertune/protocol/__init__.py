@@ -18,6 +18,7 @@
 `00007` is the trial, `-1` the attempt. Each line is one JSON object:
 
     {"settings": {"rate": 0.1, …}, "lease": 180}               the master: what to train
+                                                               (with "values": […] if a setting is itself a table)
     {"claimed": "gpu07-4711-k3f9", "host": "gpu07", …}         the worker: who trains it
     {"epoch": 1, "loss": 0.91, …}                              the worker, after every epoch
     {"result": {"loss": 0.031, …}, "time": …}                  the worker, last; or {"error": …, "traceback": …}

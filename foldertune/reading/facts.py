@@ -107,13 +107,15 @@ class Column:
 
     quantity: Quantity
     values: Sequence[Any]
+    order: Sequence[Any] = ()  # of values that are not all numbers; without one, they are sorted as texts
 
     @cached_property
     def texts(self) -> list[str]:
         """If not all values are numbers, what they look like, each once and in order; otherwise empty."""
         if all(value is None or finite(value) is not None for value in self.values):
             return []
-        return sorted({short(value) for value in self.values})
+        there, ordered = {short(value) for value in self.values}, dict.fromkeys(map(short, self.order))
+        return [*(text for text in ordered if text in there), *sorted(there - ordered.keys())]
 
     @cached_property
     def places(self) -> list[float]:

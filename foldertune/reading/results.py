@@ -225,6 +225,13 @@ class Results:
             return quantity
         return Quantity(quantity.label, quantity.unit, "log" if dimension.log else "linear")
 
+    def order(self, name: str) -> list[Any]:
+        """The order of a setting's values, if its choices are ordered; otherwise empty."""
+        dimension = self.study.space.get(name)
+        if isinstance(dimension, Categorical) and dimension.ordered:
+            return list(map(as_cell, dimension.choices))
+        return []
+
     @cached_property
     def varied(self) -> list[str]:
         """The settings of the search space that differ between the ended trials."""
@@ -262,7 +269,8 @@ class Results:
 
         def columns(names: Iterable[str]) -> dict[str, Column]:
             return {
-                name: Column(self.quantity(name), [self.setting(trial, name) for trial in trials]) for name in names
+                name: Column(self.quantity(name), [self.setting(trial, name) for trial in trials], self.order(name))
+                for name in names
             }
 
         return Scores(
@@ -334,8 +342,16 @@ class Results:
                 key = identity([cell_of(trial.settings, name) for name in names])
                 found.setdefault(key, []).append(trial)
         groups = [Group(tuple(cell_of(ts[0].settings, name) for name in names), ts, self) for ts in found.values()]
+        orders = [list(map(identity, self.order(name))) for name in names]
+
+        def places(group: Group) -> list[Any]:
+            return [
+                order.index(identity(value)) if identity(value) in order else value
+                for value, order in zip(group.key, orders, strict=True)
+            ]
+
         with contextlib.suppress(TypeError):  # numbers among texts keep their order
-            groups = sorted(groups, key=lambda group: group.key)
+            groups = sorted(groups, key=places)
         return groups
 
     def grid(self, *names: str) -> Grid | None:

@@ -14,7 +14,7 @@ from foldertune.space import Categorical, identity, values_of
 from foldertune.study import Study
 
 PROBES, ENOUGH = 10_000, 10  # draws before a search begins, and how many of them must meet the constraints
-MOST_DRAWS = 100_000  # for one trial; after the probes, one in 10^43 needs more
+MOST_DRAWS = 100_000  # for one trial; if one in a thousand is allowed, none ever needs so many
 MOST_VALUES, MOST_COMBINATIONS = 10_000, 100_000  # of a range in a grid; of a grid with conditions or constraints
 _REMEDY = "loosen them, or change [space]"
 

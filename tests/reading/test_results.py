@@ -355,7 +355,7 @@ def test_markdown_and_latex_of_odd_texts(bench):
     assert markdown[2] == r"| 20 | null | 50% of $x_1$ & {a\|b} #~^\<>\n |"
     latex = run(bench, *arguments, "latex").splitlines()
     assert latex[0] == r"\begin{tabular}{rrr}" and latex[-1] == r"\end{tabular}"
-    assert latex[4].startswith(r"20 & -- & 50\% of \$x\_1\$ \& \{a|b\} \#\textasciitilde{}\textasciicircum{}")
+    assert latex[4].startswith(r"20 & null & 50\% of \$x\_1\$ \& \{a|b\} \#\textasciitilde{}\textasciicircum{}")
     assert latex[4].endswith(r"\\") and latex[4].count(" & ") == 2
 
 

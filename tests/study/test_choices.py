@@ -48,6 +48,7 @@ def test_a_study_with_choices_that_look_alike(tmp_path):
         ([2**63], "must have at most 63 bits"),
         ([[1, 2**63]], "must have at most 63 bits"),
         ([{"a": [float("inf")]}], "must be finite"),
+        (json.loads("[" * 23 + "]" * 23), "more than 20 lists or tables inside of each other"),
         ([[datetime.date(2026, 1, 1)]], "is no value that JSON has; write it as text"),
     ],
 )
@@ -55,6 +56,11 @@ def test_bad_choices(value, complaint):
     with pytest.raises(StudyError) as error:
         study_from_record({"strategy": "grid", "metric": "loss", "space": {"x": value}}, "mine.toml")
     assert complaint in str(error.value) and "mine.toml: space.x: " in str(error.value)
+
+
+def test_a_file_that_no_parser_can_hold(tmp_path):
+    with pytest.raises(StudyError, match=r"mine\.toml: has too many lists or tables"):
+        study_of(tmp_path, f"x = {'[' * 5000}{']' * 5000}\n")
 
 
 def test_a_seed_that_is_searched_counts(tmp_path):
