@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--seed", type=whole_number(), metavar="N", help="another search in the same space (default: the study's)"
     )
-    add_budget(parser.add_argument_group("the budget: what is reached first ends the study (default: what it says)"))
+    add_budget(parser.add_argument_group("the budget: the first limit ends the study (default: what its file says)"))
     group = parser.add_argument_group("workers on this machine")
     add_objective_command(group)
     group.add_argument(
