@@ -257,6 +257,7 @@ def test_a_trial_that_is_lost_when_the_target_is_reached_is_not_tried_again_befo
 
     wait_for(is_done)
     assert [str(name) for name in folder.settled() if name.state == "lost"] == ["trial-00001-1.jsonl.lost"]
+    assert len(folder.withdrawn()) == 6, "no worker could have begun its next attempt"
     again = search_by_hand(folder, said, target=0.5)
     again.step()
     assert again.is_done() and folder.names() == []
