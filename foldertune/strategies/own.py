@@ -1,7 +1,7 @@
 """A person's own strategy: a function in a file of theirs, given on the master's command line.
 
     def propose(study, number, history):
-        return {"learning_rate": 0.1 / (1 + number)}
+        return {"rate": 0.1 / (1 + number)}
 
     python master.py mine.toml --strategy mine.py:propose --logs mine-logs
 
