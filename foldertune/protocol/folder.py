@@ -113,13 +113,15 @@ class Folder:
 
     def settled(self) -> list[TrialName]:
         """The attempts that the master has dealt with: seen and lost."""
-        names = map(TrialName.parse, list_if_there(self.seen))
-        return [name for name in names if name is not None and name.state in ("seen", "lost")]
+        return self._names_in_seen("seen", "lost")
 
     def withdrawn(self) -> list[TrialName]:
         """The trials that the master has withdrawn before anyone claimed them."""
+        return self._names_in_seen("withdrawn")
+
+    def _names_in_seen(self, *states: str) -> list[TrialName]:
         names = map(TrialName.parse, list_if_there(self.seen))
-        return [name for name in names if name is not None and name.state == "withdrawn"]
+        return [name for name in names if name is not None and name.state in states]
 
     def read(self, name: TrialName, *, epochs: bool = True) -> Trial:
         """The trial in that file, with or without its `epochs`. Raises BrokenFile, or OSError if the file is gone."""

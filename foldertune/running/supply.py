@@ -14,9 +14,7 @@ from foldertune.study import Study
 
 FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # limits of the number of pending trials kept ready for workers
 AHEAD_PER_RUNNING, AHEAD_PER_COLLECTED = 2, 4  # pending trials per running trial, and per trial collected in one step
-AHEAD_PER_CLAIM = (
-    2  # the same if each result helps to choose the next trial: per trial claimed or collected in one step
-)
+AHEAD_PER_CLAIM = 2  # instead, if results help to choose the next trial: per trial claimed or collected in one step
 
 
 class Supply:

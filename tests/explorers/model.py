@@ -752,32 +752,43 @@ def names_in_hand(disk: Disk) -> list[TrialName]:
     return [name for name in names if name and name.state in ("pending", "taken", "done")]
 
 
+Counted = list[tuple[int, int, str | None]]  # trial, attempt, and who trained it
+
+
+def counted_files(disk: Disk) -> Counted:
+    """What the .seen files tell."""
+    return [(name.number, name.attempt, _trained_by(story)) for name, story in seen_files(disk)]
+
+
+def all_are_counted(seen: Counted, trials_asked: int) -> bool:
+    """Has each trial asked for exactly one .seen file, and no other trial any?"""
+    return sorted(number for number, _, _ in seen) == list(range(trials_asked))
+
+
+def what_is_miscounted(seen: Counted, beliefs: Beliefs, lack: str) -> str | None:
+    """A trial with two .seen files; at the end, what is lacking then, or a table that differs from the files."""
+    if len({number for number, _, _ in seen}) < len(seen):
+        return "a trial is counted twice"
+    if beliefs.counted is None:
+        return None
+    return lack or (
+        "the master's table and the .seen files differ" if sorted(seen) != sorted(beliefs.counted) else None
+    )
+
+
 def each_trial_is_counted_once(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
     """A trial never has two .seen files. At the end it has exactly one, and the master's table agrees."""
-    seen = [(name.number, name.attempt, _trained_by(story)) for name, story in seen_files(disk)]
-    numbers = [number for number, _, _ in seen]
-    if len(set(numbers)) < len(numbers):
-        return "a trial is counted twice"
-    if beliefs.counted is not None:
-        if sorted(numbers) != list(range(trials_asked)):
-            return "the study has ended, and a trial is not counted"
-        if sorted(seen) != sorted(beliefs.counted):
-            return "the master's table and the .seen files differ"
-    return None
+    seen = counted_files(disk)
+    lack = "" if all_are_counted(seen, trials_asked) else "the study has ended, and a trial is not counted"
+    return what_is_miscounted(seen, beliefs, lack)
 
 
 def the_target_ends_the_search(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
     """The same, if every result reaches the target. At the end one is counted, or all have failed; no file is left."""
-    seen = [(name.number, name.attempt, _trained_by(story)) for name, story in seen_files(disk)]
-    numbers = [number for number, _, _ in seen]
-    if len(set(numbers)) < len(numbers):
-        return "a trial is counted twice"
-    if beliefs.counted is not None:
-        if not any(owner for _, _, owner in seen) and sorted(numbers) != list(range(trials_asked)):
-            return "the study has ended without a result that reaches the target"
-        if sorted(seen) != sorted(beliefs.counted):
-            return "the master's table and the .seen files differ"
-    return None
+    seen = counted_files(disk)
+    is_enough = any(owner for _, _, owner in seen) or all_are_counted(seen, trials_asked)
+    lack = "" if is_enough else "the study has ended without a result that reaches the target"
+    return what_is_miscounted(seen, beliefs, lack)
 
 
 def each_attempt_has_one_worker(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
