@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from foldertune.protocol.folder import Folder, LeaseLost, signature_of
-from foldertune.protocol.names import is_here
+from foldertune.protocol.masters import Masters
+from foldertune.protocol.names import is_here, is_same_process
 from foldertune.protocol.owners import is_own, owner_has_died
 
 DEFAULT_LEASE = 180.0  # seconds; NFS clients may cache a file's attributes for 60
@@ -87,8 +88,8 @@ class Leftovers:
     """Removes temporary files that writers left behind, but none that a writer may still rename.
 
     A temporary name says which process writes it. The file is removed when that process is dead on this host, or is
-    this process itself (the one master asks between its own writes), or when it is on another host and the file has
-    not changed for a whole lease while we watched.
+    this process itself (the one master asks between its own writes), or is a master that was followed (its rename
+    would come too late), or when it is on another host and the file has not changed for a whole lease while we watched.
     """
 
     def __init__(self, folder: Folder, lease: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -113,10 +114,16 @@ class Leftovers:
         self._watch.look(files.keys())
         for path, writer in files.items():
             try:
-                if is_own(writer) or owner_has_died(writer) or self._is_silent(path, writer):
+                if self._is_gone(writer) or self._is_silent(path, writer):
                     self._folder.remove_temporary(path)
             except OSError:  # its writer has renamed it meanwhile, or it can't be asked
                 self._watch.forget(path)
+
+    def _is_gone(self, writer: str) -> bool:
+        """Is its writer between two writes, dead, or a master that was followed?"""
+        if is_own(writer) or owner_has_died(writer):
+            return True
+        return any(is_same_process(writer, master) for master in Masters(self._folder).followed())
 
     def _is_silent(self, path: str, writer: str) -> bool:
         """Has a file of another host not changed for a whole lease? On this host, a silent process is only slow."""

@@ -124,6 +124,11 @@ class Masters:
                     self.locate(number), to_line(holder.claim) + to_line({"followed": owner, "time": utc_now()})
                 )
 
+    def followed(self) -> list[str]:
+        """The tokens of earlier masters: each has ended, is dead, or asks before its next change whether it leads."""
+        holders = [self.holder(number) for number in sorted(self._numbers())[:-1]]
+        return [holder.claim["claimed"] for holder in holders if holder and holder.claim]
+
     def has_follower(self, number: int) -> bool:
         """Is there a next master?"""
         return is_there(self.locate(number + 1))

@@ -112,6 +112,12 @@ def is_here(token: str) -> bool:
     return (before.rpartition("-")[0], last[:MARK]) == (own_host(), own_place()) and len(last) > MARK
 
 
+def is_same_process(token: str, other: str) -> bool:
+    """Do both tokens come from one process? It may have drawn several: one as an owner, one for each file it wrote."""
+    length = len(token.rpartition("-")[0]) + 1 + MARK
+    return token[:length] == other[:length] and min(len(token), len(other)) > length
+
+
 def pid_of(token: str) -> int | None:
     """The process number in a token; None if the token is not of the form host-pid-random."""
     pid = token.rpartition("-")[0].rpartition("-")[2]

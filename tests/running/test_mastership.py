@@ -301,6 +301,8 @@ def test_a_master_on_another_host_is_refused_while_it_lives_and_followed_when_it
     assert re.search(r"process \d+ on gpu99 \(since .*--standby", bench.search(study, code=2))
     first.kill()  # and its child with it
     first.wait()
+    token = json.loads((bench.logs / ".master-00001.jsonl").read_text())["claimed"]
+    (bench.logs / f".results.csv.{token[:-4]}12345678.tmp").write_text("tri")  # it was writing this when it died
     worker = bench.worker()
     said = bench.search(study)
     bench.finish(worker)
