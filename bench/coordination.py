@@ -9,9 +9,10 @@ With 1 worker and with 8 it makes the same number of trials, each with four
 hyperparameters and one reported epoch: first with `master.py` and `worker.py`
 processes, then with as many processes that share a study in the journal file of
 Optuna, and of Rustuna if it is installed (which takes no reports). Ours and Optuna's wait until every
-result is on stable storage (fsync). The clock runs from the first claim to the
-last collected result, so the start of the processes does not count. The sides
-take turns. It prints the medians and ratios, and writes all to bench/results/.
+result is on stable storage (fsync). The start of the processes does not count:
+ours are timed from the first claim of the worker that starts last to the last
+collected result, the others from when all are ready. The sides take turns. It
+prints the medians and ratios, and writes all to bench/results/.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ m = {{ type = "int", low = 10, high = 99 }}
 
 
 def time_ours(directory: Path, workers: int, trials: int, checkout: Path = ROOT) -> float:
-    """Trials per second of a master with that many workers."""
+    """Trials per second of a master with that many workers, once all of them work."""
     study, logs = directory / "noop.toml", directory / "logs"
     study.write_text(STUDY.format(trials=trials))
     command = [sys.executable, "master.py", str(study), "--logs", str(logs), "--workers", str(workers)]
@@ -60,8 +61,11 @@ def time_ours(directory: Path, workers: int, trials: int, checkout: Path = ROOT)
     end = (logs / "study.json.done").stat().st_ctime  # the time of its rename, after the last result was collected
     seen = list((logs / "seen").glob("*.seen"))
     assert len(seen) == trials, f"{len(seen)} of {trials}"
-    claims = (json.loads(file.read_text().splitlines()[1])["time"] for file in seen)
-    return trials / (end - min(datetime.fromisoformat(claim).timestamp() for claim in claims))
+    claims: dict[str, list[float]] = {}
+    for claim in (json.loads(file.read_text().splitlines()[1]) for file in seen):
+        claims.setdefault(claim["claimed"], []).append(datetime.fromisoformat(claim["time"]).timestamp())
+    start = max(map(min, claims.values()))
+    return sum(time >= start for times in claims.values() for time in times) / (end - start)
 
 
 def time_journal(library: str, directory: Path, workers: int, trials: int) -> float:
@@ -169,7 +173,7 @@ def main() -> None:
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     arguments.results.parent.mkdir(exist_ok=True)
     record = {
-        "command": "python -m bench.coordination",
+        "command": " ".join(["python -m bench.coordination", *sys.argv[1:]]),
         "trials": arguments.trials,
         "machine": machine,
         "kernel": platform.release(),

@@ -12,6 +12,7 @@ from foldertune.protocol import printable, to_line
 from foldertune.tables import Cells, TableError, as_text, as_value, short
 from foldertune.text import without_controls
 
+_NUMBERS = (float, int, type(None))  # most values of a table; no call is made for them
 Show = Callable[[str, Any], str]  # formats a value of a column for people; programs get the value as it is
 
 
@@ -25,7 +26,8 @@ def to_csv(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> 
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(map(without_controls, keys))
     for row in cells:
-        writer.writerow([_csv_value(row.get(key)) for key in keys])
+        values = map(row.get, keys)
+        writer.writerow([value if type(value) in _NUMBERS else _csv_value(value) for value in values])
     return file.getvalue()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from foldertune.budget import Budget
@@ -91,6 +92,11 @@ class Study:
     def most_trials(self) -> float:
         """The trials of the study have numbers below this one: `trials`, or infinity if that is no limit."""
         return self.trials or math.inf
+
+    @cached_property
+    def is_free(self) -> bool:
+        """Is every combination of the space's values allowed?"""
+        return not self.constraints and not any(dimension.when for dimension in self.space.values())
 
     @property
     def budget_in_words(self) -> str:

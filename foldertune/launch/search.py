@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import partial
 
@@ -21,6 +22,7 @@ def run(master: Master, workers: Launcher | None, fault: Fault, signals: StopSig
     """Take one step after another, with longer pauses while nothing happens. Returns the exit code."""
     wait, trouble = SHORTEST_WAIT, Trouble(master.say, partial(lack_of_rights, master.folder.path))
     longest_wait = min(LONGEST_WAIT, master.lease / LOOKS_PER_LEASE)
+    gc.freeze()  # what is loaded stays: no collection need look at it
     unstirred = True  # has the folder changed since we stirred it?
     while not signals.wait(wait):
         moved = False

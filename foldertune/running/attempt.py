@@ -59,6 +59,13 @@ class Attempt:
             self._patiently(self.claim.make_out)
         self._trainer.begin(self.claim.name, nest(self.trial.settings), checkpoint_every, self.claim.out)
 
+    def sign(self, owner: Record) -> None:
+        """Write down who trains. Raises LeaseLost."""
+        if self._trainer.has_more_lines():
+            self.claim.append_with_next(owner)
+        else:
+            self._patiently(lambda: self.claim.append(owner))
+
     def follow(self, signals: StopSignals, heartbeat: Heartbeat, grace: float) -> Record:
         """Follow the training to its end. Returns the trial's last line. Raises Stopped, LeaseLost.
 

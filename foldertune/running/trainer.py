@@ -189,6 +189,8 @@ class ObjectiveTrainer(Trainer):
 
     def has_more_lines(self) -> bool:
         """Has the next message come already, and will it, too, become a line of the trial's file?"""
+        with contextlib.suppress(OSError):
+            self._channel.receive_what_is_there()
         return self._channel.next_begins_with(b'{"report"', b'{"result"')
 
     def _take(self) -> Message | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
+import os
 import random
 import signal
 import sys
@@ -86,6 +88,8 @@ class Worker:
     def run(self, heartbeat: Heartbeat) -> int:
         """Claim, train, finish, repeat. Returns the exit code."""
         heartbeat.start()
+        gc.freeze()  # what is loaded stays: no collection need look at it
+        let_others_finish()
         try:
             with contextlib.suppress(OSError):  # for another objective, say so before this one is loaded
                 self.know_study()
@@ -225,7 +229,7 @@ class Worker:
         try:
             attempt.begin(self.checkpoint_every)
             self.hand_in()
-            self.patiently(lambda: claim.append(describe_owner(self.owner)))  # the training has begun meanwhile
+            attempt.sign(describe_owner(self.owner))  # the training has begun meanwhile
             say(settings_in_a_line(trial.settings))
             last_word = attempt.follow(self.signals, heartbeat, self.grace)
         except BrokenFile as error:  # something else stands where its files go
@@ -282,6 +286,13 @@ class Worker:
     def say(self, message: str) -> None:
         """Print a line that begins with this worker's name."""
         say(f"{self.owner}: {printable(message)}")
+
+
+def let_others_finish() -> None:
+    """When a message wakes us, don't interrupt the process that has sent it. The trainer is not bound by that."""
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):  # a container may forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
 def say(message: str) -> None:

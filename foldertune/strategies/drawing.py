@@ -32,6 +32,8 @@ def draw(study: Study, rng: random.Random) -> dict[str, Any]:
 
 def permitted(study: Study, values: Mapping[str, Any]) -> dict[str, Any] | None:
     """Of a value for each hyperparameter, those of the active ones; None if they don't meet the constraints."""
+    if study.is_free:
+        return dict(values)
     chosen = _without_absent(study, values)
     return chosen if study.allowed({**chosen, **study.fixed}) else None
 
@@ -69,7 +71,7 @@ def combinations(study: Study, source: str) -> Sequence[dict[str, Any]]:
     Raises StudyError, naming `source`, if there are none, or if a hyperparameter has a range without a step.
     """
     product = _Product({name: _values(study, source, name) for name in study.space})
-    if not study.constraints and not any(dimension.when for dimension in study.space.values()):
+    if study.is_free:
         return product
     _check_library(study, source)
     if len(product) > MOST_COMBINATIONS:

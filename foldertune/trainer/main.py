@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import math
 import os
 import signal
@@ -41,6 +42,7 @@ def main(descriptor: int, name: str, device: str) -> None:
         cause = error.__cause__
         line.send({"unable": str(error), "traceback": "".join(traceback.format_exception(cause)) if cause else ""})
         return
+    gc.freeze()  # what is loaded stays: no collection need look at it
     answer: Message = {"ready": True}
     while True:
         flush()
