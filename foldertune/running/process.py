@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -72,7 +73,7 @@ class Process:
         unsent = [line.fileno()] if line and line.has_unsent else []
         ready, writable, _ = select.select([ear, *self._sources], unsent, [], max(seconds, 0))
         if self._output in ready:
-            self._read_output()
+            self.read_output()
         if line and writable:
             with contextlib.suppress(OSError):  # it has ended: we will see
                 line.send()
@@ -127,7 +128,7 @@ class Process:
         with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: not even SIGKILL ends it
             self.code = self._process.wait(PATIENCE)
         self.how = how or ending(self._process.returncode)
-        self._read_output()
+        self.read_output()
         for _ in range(MOST_READS):
             if not (self._line and self._line.receive_what_is_there()):
                 break
@@ -145,11 +146,11 @@ class Process:
                 os.killpg(self._process.pid, 0)
             except OSError:
                 return
-            self._read_output()
+            self.read_output()
             time.sleep(0.02)
 
-    def _read_output(self) -> None:
-        """Pass on what was printed."""
+    def read_output(self) -> None:
+        """Pass on what was printed, as far as it has come."""
         with contextlib.suppress(BlockingIOError):
             for _ in range(MOST_READS):
                 data = os.read(self._output, CHUNK)
@@ -157,6 +158,14 @@ class Process:
                     self._sources.discard(self._output)
                     break
                 self._on_output(data)
+
+
+def let_others_finish() -> None:
+    """When a message wakes us, don't interrupt the process that has sent it. The trainer is not bound by that."""
+    gc.freeze()  # nor take long over a collection: what is loaded stays
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):  # a container may forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
 def reap_orphans(ours: Collection[int]) -> None:

@@ -20,6 +20,7 @@ from foldertune.text import printable
 from foldertune.trainer.channel import Channel, Message
 from foldertune.trainer.report import Stopped
 
+LAST_WORDS = ("result", "error", "stopped")  # begin a training's last message
 ROUND = 1.0  # seconds: the longest wait for a message
 LOADS = 3  # times that a process may die while it loads the objective: one may have been killed by chance
 TAIL = 4096  # bytes of output, kept to explain how a trainer ended
@@ -197,6 +198,8 @@ class ObjectiveTrainer(Trainer):
         try:
             message = self._channel.take()
             self.data = self._channel.data
+            if message and not message.keys().isdisjoint(LAST_WORDS) and self._process and self._process.how is None:
+                self._process.read_output()  # what was printed before belongs to this training
             return message
         except ValueError:  # a training was interrupted in the middle of a message, or wrote there itself
             self.end(0)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
-import os
 import random
 import signal
 import sys
@@ -33,7 +31,7 @@ from foldertune.protocol import (
     utc_now,
 )
 from foldertune.running.attempt import Attempt
-from foldertune.running.process import PATIENCE
+from foldertune.running.process import PATIENCE, let_others_finish
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import Trainer
 from foldertune.shipped import COMMAND_OBJECTIVE, command
@@ -88,7 +86,6 @@ class Worker:
     def run(self, heartbeat: Heartbeat) -> int:
         """Claim, train, finish, repeat. Returns the exit code."""
         heartbeat.start()
-        gc.freeze()  # what is loaded stays: no collection need look at it
         let_others_finish()
         try:
             with contextlib.suppress(OSError):  # for another objective, say so before this one is loaded
@@ -286,13 +283,6 @@ class Worker:
     def say(self, message: str) -> None:
         """Print a line that begins with this worker's name."""
         say(f"{self.owner}: {printable(message)}")
-
-
-def let_others_finish() -> None:
-    """When a message wakes us, don't interrupt the process that has sent it. The trainer is not bound by that."""
-    if hasattr(os, "SCHED_BATCH"):
-        with contextlib.suppress(OSError):  # a container may forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
 def say(message: str) -> None:

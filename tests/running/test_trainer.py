@@ -68,8 +68,9 @@ def test_what_training_code_does_to_its_process_concerns_nobody_else(bench):
     assert said.count("still heard") == said.count("here, too") == 3
     [left] = [row.metrics["left"] for row in rows if "left" in row.metrics]
     assert is_gone(left), "the process that it left behind lives on"
-    kept = bench.folder.output_of(bench.names("seen")[0]).read_text()
-    assert kept == "epoch 1 is over\n"
+    printed = [bench.folder.output_of(name).read_text() for name in sorted(bench.names("seen"), key=str)]
+    assert printed[0] == "epoch 1 is over\n"
+    assert [text.count("epoch 1 is over") for text in printed] == [1] * len(HARMLESS), "each has its own output"
 
 
 def test_whatever_ends_a_training_is_told_and_ends_nothing_else(bench):
