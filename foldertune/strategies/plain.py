@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from foldertune.errors import StudyError
+from foldertune.protocol import Proposal
 from foldertune.strategies.drawing import check_constraints, combinations, draw
-from foldertune.strategies.interface import Answer, History, Proposal
+from foldertune.strategies.interface import Answer, History
 from foldertune.study import SEED, Study
 
 

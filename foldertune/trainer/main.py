@@ -52,7 +52,7 @@ def main(descriptor: int, name: str, device: str) -> None:
         order = line.wait_for("train", "leave")
         if order is None or "leave" in order:
             break
-        answer = Training(line, order["checkpoint_every"]).train(objective, order["train"], device)
+        answer = Training(line, order["checkpoint_every"], order["save_from"]).train(objective, order["train"], device)
 
 
 def flush() -> None:
@@ -216,8 +216,9 @@ class Training(Listener):
     When it is over, whoever still reports (a thread that was left behind, a report that was kept) gets Stopped.
     """
 
-    def __init__(self, line: Line, checkpoint_every: float) -> None:
+    def __init__(self, line: Line, checkpoint_every: float, save_from: float | None) -> None:
         self._line, self._is_over, self._saves_state = line, False, False
+        self._save_from = math.inf if save_from is None else save_from  # the epoch after which a checkpoint is due
         self._checkpoint_every = checkpoint_every or math.inf
         self._plan_checkpoint()
 
@@ -245,6 +246,8 @@ class Training(Listener):
     def epoch(self, record: Message) -> None:
         """Pass on the metrics of an epoch. Raises Stopped."""
         self._send({"report": record})
+        if isinstance(epoch := record["epoch"], int | float) and epoch >= self._save_from:
+            self._next_checkpoint = -math.inf
         self._line.obey()
 
     def checkpoints(self) -> Iterator[tuple[str, bytes]]:
@@ -257,6 +260,10 @@ class Training(Listener):
             if answer is None or answer["checkpoint"] is None:
                 return
             yield answer["checkpoint"], data
+
+    def resumed(self, path: str) -> None:
+        """Pass on that the training goes on from this checkpoint."""
+        self._send({"resumed": path})
 
     def checkpoint_is_due(self) -> bool:
         """Is it time to save the state, or must the training stop? Raises Stopped if even that takes too long."""
