@@ -62,6 +62,7 @@ class Fidelity:
         highest: that of a whole training; None: the settings say how long each trial trains.
         factor: one of so many trials goes on from one rung to the next, which is so many times as high.
         schedule: which trials go on, and when; one of `SCHEDULES`.
+        disk_gb: gigabytes of checkpoints that are kept for trials that may go on; the least promising are given up.
     """
 
     setting: str
@@ -69,6 +70,7 @@ class Fidelity:
     highest: float | None = None
     factor: int = 3
     schedule: str = "asha"
+    disk_gb: float = 10.0
 
     def to_record(self) -> dict[str, Any]:
         """As in a study's file."""
@@ -108,6 +110,17 @@ class Study:
     def most_trials(self) -> float:
         """The trials of the study have numbers below this one: `trials`, or infinity if that is no limit."""
         return self.trials or math.inf
+
+    @property
+    def searched(self) -> list[str]:
+        """The settings that differ between trials: those of the space, and the fidelity that a schedule chooses."""
+        chosen = [self.fidelity.setting] if self.fidelity and self.fidelity.highest is not None else []
+        return [*self.space, *chosen]
+
+    @property
+    def most_checkpoints(self) -> float:
+        """Bytes of checkpoints that are kept for trials that may go on."""
+        return self.fidelity.disk_gb * 1e9 if self.fidelity else math.inf
 
     @cached_property
     def is_free(self) -> bool:
@@ -252,7 +265,7 @@ def _flat(study: Study) -> dict[str, Any]:
     flat = {key: record[key] for key in _SEARCHED if key in record}
     flat |= {f"fixed.{key}": value for key, value in study.fixed.items()}
     if study.fidelity and study.fidelity.highest is not None:
-        flat |= {f"fidelity.{key}": value for key, value in study.fidelity.to_record().items()}
+        flat |= {f"fidelity.{k}": value for k, value in study.fidelity.to_record().items() if k != "disk_gb"}
     return flat | {f"space.{key}": value for key, value in _space_record(study).items()}
 
 

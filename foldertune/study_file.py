@@ -23,7 +23,7 @@ _KEYS = (
     "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
     "budget", "fixed", "space", "constraints", "fidelity", "metrics", "derived",
 )  # fmt: skip
-_FIDELITY_KEYS = ("setting", "lowest", "highest", "factor", "schedule")
+_FIDELITY_KEYS = ("setting", "lowest", "highest", "factor", "schedule", "disk_gb")
 _QUANTITY_KEYS = ("label", "unit", "scale")
 
 
@@ -170,7 +170,7 @@ class _Reader(SpaceReader):
         if not isinstance(setting, str):
             self.fail("fidelity.setting", f'must be the name of a setting in quotes, such as "epochs", not {setting!r}')
         if "highest" not in table:
-            for key in ("factor", "schedule"):
+            for key in ("factor", "schedule", "disk_gb"):
                 if key in table:
                     self.fail(f"fidelity.{key}", "needs 'highest', the value of a whole training; add it")
             lowest = table.get("lowest", 2)
@@ -186,9 +186,9 @@ class _Reader(SpaceReader):
         factor = table.get("factor", 3)
         if not isinstance(factor, int) or isinstance(factor, bool) or factor < 2:
             self.fail("fidelity.factor", f"must be a whole number of at least 2, not {factor!r}")
-        return Fidelity(
-            setting, lowest, highest, factor, self.choice("fidelity.schedule", table.get("schedule", "asha"), SCHEDULES)
-        )
+        schedule = self.choice("fidelity.schedule", table.get("schedule", "asha"), SCHEDULES)
+        disk_gb = self.positive("fidelity.disk_gb", table.get("disk_gb", Fidelity.disk_gb))
+        return Fidelity(setting, lowest, highest, factor, schedule, disk_gb)
 
     def positive(self, key: str, value: Any) -> float:
         """A finite number above 0."""

@@ -376,6 +376,10 @@ class Folder:
         """Remove the checkpoints of these trials, whole or half written: they are counted and need none."""
         checkpoints.remove_checkpoints(self.checkpoints, numbers)
 
+    def checkpoint_sizes(self) -> dict[int, int]:
+        """Bytes of the checkpoints of each trial, by its number."""
+        return checkpoints.checkpoint_sizes(self.checkpoints)
+
     # ---- the worker
 
     def candidates(self, owner: str) -> Iterator[TrialName]:

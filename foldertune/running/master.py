@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from foldertune.protocol import LAST_ATTEMPT, BrokenFile, Folder, Proposal, Trial, TrialName
 from foldertune.running.ending import Ending, forgive_failed, meet_withdrawn
-from foldertune.running.housekeeping import Housekeeping
+from foldertune.running.housekeeping import Finished, Housekeeping
 from foldertune.running.ledger import Ledger
 from foldertune.running.results_file import ResultsFile
 from foldertune.running.supply import Supply
@@ -144,7 +144,9 @@ class Master:
             self._next_check = time.monotonic() + min(LONGEST_CHECK, self.lease / CHECKS_PER_LEASE)
             self.check_claims()
             self.check_absent()
-            self.housekeeping.look(self.supply.finished)
+            needed = self.supply.needed
+            self.housekeeping.look(Finished(self.ledger.counted, needed))
+            self.housekeeping.limit_checkpoints(needed, self.study.most_checkpoints)
             if self.folder.is_complete and not self.is_done():  # a master that we have followed has said so, late
                 self.folder.write_study(self.study.to_record())
         self.follow_up()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable
 
 from foldertune.protocol import BrokenFile, Folder, Record, TrialName
 from foldertune.running.ending import Spending
@@ -137,15 +136,6 @@ class Supply:
         return self.strategy.is_reproducible
 
     @property
-    def finished(self) -> Container[int]:
-        """The counted trials with checkpoints that no later trial resumes from."""
-        return _Finished(self.ledger.counted, self.strategy.needs(self.ledger.history))
-
-
-@dataclass(frozen=True)
-class _Finished(Container[int]):
-    counted: Container[int]
-    needed: Container[int]
-
-    def __contains__(self, number: object) -> bool:
-        return number in self.counted and number not in self.needed
+    def needed(self) -> Collection[int]:
+        """The counted trials with checkpoints from which a later trial may go on, the most promising first."""
+        return self.strategy.needs(self.ledger.history)

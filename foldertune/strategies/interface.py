@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,8 +45,8 @@ class Strategy(Protocol):
         """The proposal for the trial with this number, or an answer. If the trial's file is lost, it is asked again."""
         ...
 
-    def needs(self, history: History) -> Container[int]:
-        """The counted trials with whose training a later proposal may go on."""
+    def needs(self, history: History) -> Collection[int]:
+        """The counted trials with whose training a later proposal may go on, the most promising first."""
         ...
 
 

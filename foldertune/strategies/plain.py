@@ -6,7 +6,7 @@ So the settings of trial 7 are always the same: at any time, after any restart, 
 from __future__ import annotations
 
 import random
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -55,7 +55,7 @@ class RandomSearch:
         """The settings of a trial. A random search is never exhausted."""
         return Proposal(self.settings(number))
 
-    def needs(self, history: History) -> Container[int]:
+    def needs(self, history: History) -> Collection[int]:
         """An empty set: no trial resumes from the checkpoint of another."""
         return frozenset()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from foldertune.protocol import Parent, Proposal, Trial
@@ -44,14 +44,15 @@ class Schedule:
         """A promotion, or settings that were not tried yet."""
         raise NotImplementedError
 
-    def needs(self, history: History) -> Container[int]:
-        """The trials below the highest rung with which no counted trial has gone on: each may be promoted."""
+    def needs(self, history: History) -> Collection[int]:
+        """The trials below the highest rung with which no counted trial has gone on, the best of each rung first."""
         gone_on = {trial.parent.number for trial in history.counted.values() if trial.parent}
-        below = {
-            number for number, trial in history.counted.items() if trial.result and self.rung_of(trial) is not None
-        }
-        top = {number for number in below if history.counted[number].settings[self.fidelity.setting] >= self.rungs[-1]}
-        return below - gone_on - top
+        shares = dict[int, float]()
+        for rung, trials in by_rung(self, history).items():
+            if rung is not None and rung < len(self.rungs) - 1:
+                ranked = self.ranked(trials)
+                shares |= {trial.name.number: place / len(ranked) for place, trial in enumerate(ranked) if trial.result}
+        return sorted(shares.keys() - gone_on, key=lambda number: (shares[number], number))
 
     def rung_of(self, trial: Trial | Proposal) -> int | None:
         """The rung to which a trial was trained; None if a person has queued it with another fidelity."""
@@ -94,14 +95,10 @@ class Schedule:
         It is the lowest rung, where results come first, until a higher one has enough of them. BOHB (Falkner et al.,
         ICML 2018) takes the highest with enough.
         """
-        by_rung = defaultdict[int | None, dict[int, Trial]](dict)
-        for number, trial in history.counted.items():
-            by_rung[self.rung_of(trial)][number] = trial
-        enough = ENOUGH * (len(self.study.space) + 1)
-        known = [rung for rung in range(len(self.rungs)) if len(by_rung[rung]) >= enough]
-        chosen = max(known, default=0)
+        results, enough = by_rung(self, history), ENOUGH * (len(self.study.space) + 1)
+        rung = max((rung for rung, trials in results.items() if rung and len(trials) >= enough), default=0)
         begun = {number: each for number, each in history.open.items() if each and not each.parent}
-        return History(by_rung[chosen], begun)
+        return History({trial.name.number: trial for trial in results[rung]}, begun)
 
 
 class AshaSchedule(Schedule):
@@ -115,11 +112,9 @@ class AshaSchedule(Schedule):
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """The promotion to the highest rung that is possible; if there is none, new settings."""
         promoted = parents(history)
-        by_rung = defaultdict[int | None, list[Trial]](list)
-        for trial in history.counted.values():
-            by_rung[self.rung_of(trial)].append(trial)
+        results = by_rung(self, history)
         for rung in reversed(range(len(self.rungs) - 1)):
-            done = self.ranked(by_rung[rung])
+            done = self.ranked(results[rung])
             for place, trial in enumerate(done[: len(done) // self.factor], start=1):
                 if trial.name.number not in promoted and trial.result:
                     return self.promote(trial, place, len(done), {})
@@ -213,6 +208,14 @@ def rungs(lowest: float, highest: float, factor: int) -> list[float]:
     if isinstance(lowest, int) and isinstance(highest, int):
         return [max(lowest, round(value)) for value in values]
     return values
+
+
+def by_rung(schedule: Schedule, history: History) -> dict[int | None, list[Trial]]:
+    """The counted trials of each rung; those of no rung under None."""
+    found = defaultdict[int | None, list[Trial]](list)
+    for trial in history.counted.values():
+        found[schedule.rung_of(trial)].append(trial)
+    return found
 
 
 def all_of(history: History) -> Iterator[Trial | Proposal]:

@@ -10,6 +10,7 @@ import pytest
 
 from foldertune.protocol import Trial
 from foldertune.reading.reader import read_results
+from foldertune.running.housekeeping import Housekeeping
 from foldertune.study import SCHEDULES
 from tests.conftest import wait_for
 
@@ -100,6 +101,16 @@ def test_a_checkpoint_that_is_missing_costs_time_only(bench):
     assert any(trial.parent and trial.result["trained"] == trial.settings["epochs"] for trial in found.values())
     for trial in found.values():
         assert trial.result["loss"] == loss_after(trial.settings["epochs"], trial.settings["x"])
+
+
+def test_the_checkpoints_of_the_least_promising_are_given_up(folder):
+    folder.prepare()
+    for number in range(4):
+        (folder.checkpoints / f"trial-{number:05d}-1.checkpoint").write_bytes(bytes(10))
+    housekeeping = Housekeeping(folder, 60.0, print)
+    housekeeping.limit_checkpoints([2, 0, 1], 25)
+    left = sorted(path.name for path in folder.checkpoints.iterdir())
+    assert left == [f"trial-0000{number}-1.checkpoint" for number in (0, 2, 3)], "3 is nobody's business here: it runs"
 
 
 def test_a_lost_promotion_is_tried_again_with_its_parent(bench):
