@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_logs(group)
     group.add_argument("--strategy", metavar="NAME", help=f"how to search: {', '.join(STRATEGIES)}; or FILE:FUNCTION")
     group.add_argument(
-        "--repeats", type=whole_number(1), metavar="N", help="try each combination of a grid N times, with new seeds"
+        "--repeats", type=whole_number(1), metavar="N", help="try a grid (or the same settings) N times, with new seeds"
     )
     group.add_argument(
         "--seed", type=whole_number(), metavar="N", help="another search in the same space (default: the study's)"

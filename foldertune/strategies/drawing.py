@@ -30,6 +30,12 @@ def draw(study: Study, rng: random.Random) -> dict[str, Any]:
     raise StudyError(f"{study.name}: constraints: none of {MOST_DRAWS:,} random settings met them; {_REMEDY}")
 
 
+def generator(study: Study, number: int) -> tuple[int, random.Random]:
+    """The seed of a trial's training, and the generator from which its settings are drawn."""
+    rng = random.Random(f"{study.seed}/{number}")
+    return rng.randrange(2**31), rng
+
+
 def permitted(study: Study, values: Mapping[str, Any]) -> dict[str, Any] | None:
     """Of a value for each hyperparameter, those of the active ones; None if they don't meet the constraints."""
     if study.is_free:

@@ -7,16 +7,18 @@ goes on as if nothing had happened. Nothing is kept anywhere but in the trials' 
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from foldertune.errors import UserError, missing_extra
 from foldertune.protocol import Trial
 from foldertune.space import Categorical, Dimension, Float, Int, identity, values_of
+from foldertune.strategies.distinct import Unused, is_discrete
 from foldertune.strategies.drawing import draw, permitted
 from foldertune.strategies.interface import Answer, History, Proposal
 from foldertune.strategies.plain import RandomSearch
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 MOST_ASKED = 100  # times for one trial, until its settings meet the constraints
+MOST_REPEATED = 3  # times of these, that it may ask for what other trials have
 MOST_BEST = 25  # TPE sets no more than this many best trials apart from the others
 MOST_SEEN = 250  # trials that a sampler is shown: from this number on, TPE has so many best ones
 
@@ -43,13 +46,24 @@ class ModelSearch(RandomSearch):
         super().__init__(study)
         import_optuna()
         self._distributions = {name: self._distribution(dimension) for name, dimension in study.space.items()}
+        self._unused = Unused(study) if is_discrete(study) else None
 
     def sampler(self, seed: int) -> BaseSampler:
         """A new sampler."""
         raise NotImplementedError
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
-        """The settings that the sampler asks for, now that the results are these."""
+        """The settings that the sampler asks for, now that the results are these. In a discrete space, unused ones."""
+        rng, asked = random.Random(self._seed(number)), self._asked(number, history)
+        if self._unused is None:
+            chosen = next(asked, {}) or draw(self.study, rng)
+            return Proposal({**self.settings(number), **chosen})
+        self._unused.learn(history)
+        unused = self._unused.choose(itertools.islice(asked, MOST_REPEATED), rng)
+        return Proposal({**self.settings(number), **unused}) if unused else Answer.EXHAUSTED
+
+    def _asked(self, number: int, history: History) -> Iterator[dict[str, Any]]:
+        """The settings that the sampler asks for, one after another, as far as they meet the study's constraints."""
         import optuna
 
         study = optuna.create_study(sampler=self.sampler(self._seed(number)))
@@ -59,8 +73,7 @@ class ModelSearch(RandomSearch):
             asked = study.ask(self._distributions).params
             values = {name: _value(dimension, asked[name]) for name, dimension in self.study.space.items()}
             if (chosen := permitted(self.study, values)) is not None:
-                return Proposal({**self.settings(number), **chosen})
-        return Proposal({**self.settings(number), **draw(self.study, random.Random(self._seed(number)))})
+                yield chosen
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
         """Nothing: the sampler chooses."""

@@ -1,0 +1,121 @@
+"""Settings that no trial has yet. In a space without a continuous range, a search would soon repeat itself.
+
+No settings are chosen more often than the study's `repeats` says. Draws that bring nothing new are drawn again; when
+many in a row do, the settings that are left are listed, if the space is small. When none is left, the search ends.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from foldertune.space import Categorical, Dimension, Int, identity, values_of
+from foldertune.strategies.drawing import combinations, draw, generator
+from foldertune.strategies.interface import History
+from foldertune.study import Study
+
+FEW_DRAWS = 20  # that brought nothing new; then what is left of a small space is listed
+MOST_DRAWS = 1000  # that brought nothing new; then a larger space counts as used up
+MOST_LISTED = 10_000  # combinations of a small space
+MOST_COMPARED = 100_000  # trials of a search that ignores history; later ones may repeat settings of a space so large
+
+
+def is_discrete(study: Study) -> bool:
+    """Has no hyperparameter a continuous range, so that the same settings may come again?"""
+    return all(_values(dimension) is not None for dimension in study.space.values())
+
+
+def _values(dimension: Dimension) -> Sequence[Any] | None:
+    if isinstance(dimension, Int) and dimension.step is None:
+        return range(dimension.low, dimension.high + 1)
+    return values_of(dimension)
+
+
+class Unused:
+    """The settings of a discrete space that have not been used `repeats` times yet."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self._used: Counter[Hashable] = Counter()
+        self._known: dict[int, tuple[Mapping[str, Any], Hashable]] = {}  # trials of a history that we have met
+
+    def use(self, settings: Mapping[str, Any]) -> Hashable:
+        """Note that a trial has these settings. Returns what makes them the same as others."""
+        key = self._key(settings)
+        self._used[key] += 1
+        return key
+
+    def learn(self, history: History) -> None:
+        """Note what all trials of a history use, and nothing else."""
+        now = {number: trial.settings for number, trial in history.counted.items()}
+        now |= {number: settings for number, settings in history.open.items() if settings}
+        if any(now.get(number) is not settings for number, (settings, _) in self._known.items()):
+            self._used, self._known = Counter(), {}
+            self.__dict__.pop("_left", None)
+        for number in now.keys() - self._known.keys():
+            self._known[number] = now[number], self.use(now[number])
+
+    def choose(self, draws: Iterable[dict[str, Any]], rng: random.Random) -> dict[str, Any] | None:
+        """The first of these draws that is unused; or others, drawn at random; None if all are used."""
+        at_random = (draw(self.study, rng) for _ in itertools.count())
+        several = itertools.chain(draws, itertools.islice(at_random, FEW_DRAWS))
+        if (chosen := self._first_unused(several)) is not None:
+            return chosen
+        if self._left is None:
+            return self._first_unused(itertools.islice(at_random, MOST_DRAWS))
+        self._left = [pair for pair in self._left if self._used[pair[0]] < self.study.repeats]
+        return rng.choice(self._left)[1] if self._left else None
+
+    def _first_unused(self, draws: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+        return next((drawn for drawn in draws if self._used[self._key(drawn)] < self.study.repeats), None)
+
+    def _key(self, settings: Mapping[str, Any]) -> Hashable:
+        return tuple(identity(settings[name]) if name in settings else None for name in self.study.space)
+
+    @cached_property
+    def _left(self) -> list[tuple[Hashable, dict[str, Any]]] | None:
+        """The settings of a small space that may still be unused; None if the space is larger."""
+        values = {name: _values(dimension) or () for name, dimension in self.study.space.items()}
+        if math.prod(map(len, values.values())) > MOST_LISTED:
+            return None
+        lists: dict[str, Dimension] = {
+            name: Categorical(tuple(values[name]), when=each.when) for name, each in self.study.space.items()
+        }
+        listed = combinations(replace(self.study, space=lists), self.study.name)
+        return [(self._key(settings), settings) for settings in listed]
+
+
+class Draws:
+    """The settings of trial 0, 1, … as a function of their number alone: what lower numbers have is not drawn again.
+
+    Args:
+        draw_one: settings for the trial with this number, by its generator, whatever the others have.
+    """
+
+    def __init__(self, study: Study, draw_one: Callable[[int, random.Random], dict[str, Any]]) -> None:
+        self.study, self._unused, self._draw_one = study, Unused(study), draw_one
+        self._chosen: list[dict[str, Any]] = []
+        self._is_used_up = False
+
+    def get(self, number: int) -> dict[str, Any] | None:
+        """The settings of this trial; None if there are not so many."""
+        while len(self._chosen) <= min(number, MOST_COMPARED) and not self._is_used_up:
+            self._add(len(self._chosen))
+        if number < len(self._chosen):
+            return self._chosen[number]
+        return None if self._is_used_up else self._draw_one(number, generator(self.study, number)[1])
+
+    def _add(self, number: int) -> None:
+        _, rng = generator(self.study, number)
+        chosen = self._unused.choose((self._draw_one(number, rng),), rng)
+        if chosen is None:
+            self._is_used_up = True
+        else:
+            self._unused.use(chosen)
+            self._chosen.append(chosen)
