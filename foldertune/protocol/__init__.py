@@ -90,6 +90,8 @@ from foldertune.protocol.rights import is_anothers, lack_of_access, lack_of_righ
 from foldertune.protocol.trial import (
     SECONDS,
     YEAR,
+    Parent,
+    Proposal,
     Record,
     Trial,
     parse_time,
@@ -128,6 +130,8 @@ __all__ = [
     "Mastership",
     "MastershipLost",
     "NotOurs",
+    "Parent",
+    "Proposal",
     "Record",
     "Trial",
     "TrialName",

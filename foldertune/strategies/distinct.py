@@ -51,18 +51,26 @@ class Unused:
         self._used[key] += 1
         return key
 
-    def learn(self, history: History) -> None:
-        """Note what all trials of a history use, and nothing else."""
-        now = {number: trial.settings for number, trial in history.counted.items()}
-        now |= {number: settings for number, settings in history.open.items() if settings}
+    def _learn(self, history: History) -> None:
+        """Note what all trials of a history use, and nothing else. Those that go on with others use nothing new."""
+        trials = [*history.counted.items(), *history.open.items()]
+        now = {number: each.settings for number, each in trials if each and not each.parent}
         if any(now.get(number) is not settings for number, (settings, _) in self._known.items()):
             self._used, self._known = Counter(), {}
             self.__dict__.pop("_left", None)
         for number in now.keys() - self._known.keys():
             self._known[number] = now[number], self.use(now[number])
 
-    def choose(self, draws: Iterable[dict[str, Any]], rng: random.Random) -> dict[str, Any] | None:
-        """The first of these draws that is unused; or others, drawn at random; None if all are used."""
+    def choose(
+        self, draws: Iterable[dict[str, Any]], rng: random.Random, history: History | None = None
+    ) -> dict[str, Any] | None:
+        """The first of these draws that is unused; or others, drawn at random; None if all are used.
+
+        Args:
+            history: whose trials use settings; None: those that we were told of.
+        """
+        if history is not None:
+            self._learn(history.whole)
         at_random = (draw(self.study, rng) for _ in itertools.count())
         several = itertools.chain(draws, itertools.islice(at_random, FEW_DRAWS))
         if (chosen := self._first_unused(several)) is not None:

@@ -16,11 +16,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from foldertune.errors import UserError, missing_extra
-from foldertune.protocol import Trial
+from foldertune.protocol import Proposal, Trial
 from foldertune.space import Categorical, Dimension, Float, Int, identity, values_of
 from foldertune.strategies.distinct import Unused, is_discrete
 from foldertune.strategies.drawing import draw, permitted
-from foldertune.strategies.interface import Answer, History, Proposal
+from foldertune.strategies.interface import Answer, History
 from foldertune.strategies.plain import RandomSearch
 from foldertune.study import Study
 from foldertune.tables import finite
@@ -56,11 +56,9 @@ class ModelSearch(RandomSearch):
         """The settings that the sampler asks for, now that the results are these. In a discrete space, unused ones."""
         rng, asked = random.Random(self._seed(number)), self._asked(number, history)
         if self._unused is None:
-            chosen = next(asked, {}) or draw(self.study, rng)
-            return Proposal({**self.settings(number), **chosen})
-        self._unused.learn(history)
-        unused = self._unused.choose(itertools.islice(asked, MOST_REPEATED), rng)
-        return Proposal({**self.settings(number), **unused}) if unused else Answer.EXHAUSTED
+            return Proposal(self.complete(number, next(asked, {}) or draw(self.study, rng)))
+        unused = self._unused.choose(itertools.islice(asked, MOST_REPEATED), rng, history)
+        return Proposal(self.complete(number, unused)) if unused else Answer.EXHAUSTED
 
     def _asked(self, number: int, history: History) -> Iterator[dict[str, Any]]:
         """The settings that the sampler asks for, one after another, as far as they meet the study's constraints."""
@@ -92,7 +90,7 @@ class ModelSearch(RandomSearch):
         failed = worst + ((worst - best) or 1.0)
         known = {number: failed if loss is None else loss for number, loss in losses.items()}
         shown = [self._frozen(history.counted[number].settings, known[number]) for number in most_useful(known)]
-        shown += [self._frozen(settings) for _, settings in sorted(history.open.items()) if settings]
+        shown += [self._frozen(proposal.settings) for _, proposal in sorted(history.open.items()) if proposal]
         return [trial for trial in shown if trial]
 
     def _loss(self, trial: Trial) -> float | None:

@@ -6,14 +6,15 @@ So the settings of trial 7 are always the same: at any time, after any restart, 
 from __future__ import annotations
 
 import random
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 from foldertune.errors import StudyError
-from foldertune.strategies.distinct import Draws, is_discrete
+from foldertune.protocol import Proposal
+from foldertune.strategies.distinct import Draws, Unused, is_discrete
 from foldertune.strategies.drawing import check_constraints, combinations, draw, generator
-from foldertune.strategies.interface import Answer, History, Proposal
+from foldertune.strategies.interface import Answer, History
 from foldertune.study import SEED, Study
 
 
@@ -28,7 +29,8 @@ class RandomSearch:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self._draws = Draws(study, self.draw) if is_discrete(study) else None
+        self._draws = Draws(study, self.draw) if is_discrete(study) and not study.is_scheduled else None
+        self._unused = Unused(study) if is_discrete(study) and self._draws is None else None
 
     @classmethod
     def plan(cls, study: Study, source: str, trials: int | None, repeats: int | None) -> Study:
@@ -47,8 +49,12 @@ class RandomSearch:
 
     def settings(self, number: int) -> dict[str, Any]:
         """The settings of a trial: the chosen ones, a seed for its training, and the fixed ones."""
-        seed, rng = generator(self.study, number)
-        chosen = self.choose(number, rng)
+        _, rng = generator(self.study, number)
+        return self.complete(number, self.choose(number, rng))
+
+    def complete(self, number: int, chosen: dict[str, Any]) -> dict[str, Any]:
+        """Chosen settings with a seed for the training, and the fixed ones."""
+        seed, _ = generator(self.study, number)
         return {**chosen, SEED: chosen.get(SEED, seed), **self.study.fixed}
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
@@ -60,12 +66,16 @@ class RandomSearch:
         return draw(self.study, rng)
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
-        """The settings of a trial; EXHAUSTED if those with lower numbers have all that the space has."""
+        """The settings of a trial; EXHAUSTED if others have all that the space has."""
         if self._draws is not None and self._draws.get(number) is None:
             return Answer.EXHAUSTED
-        return Proposal(self.settings(number))
+        if self._unused is None:
+            return Proposal(self.settings(number))
+        _, rng = generator(self.study, number)
+        unused = self._unused.choose([self.draw(number, rng)], rng, history)
+        return Proposal(self.complete(number, unused)) if unused else Answer.EXHAUSTED
 
-    def needs(self, history: History) -> Container[int]:
+    def needs(self, history: History) -> Collection[int]:
         """An empty set: no trial resumes from the checkpoint of another."""
         return frozenset()
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from foldertune.protocol import Trial, TrialName
+from foldertune.protocol import Proposal, Trial, TrialName
 from foldertune.space import Categorical, Float, Int
 from foldertune.strategies import Answer, History, new_strategy
 from foldertune.strategies.distinct import MOST_LISTED
-from foldertune.study import Study
+from foldertune.study import Fidelity, Study
 
 SMALL = {
     "optimizer": Categorical(("sgd", "adam", "lion")),
@@ -39,7 +39,7 @@ def search(study, most):
         settings = answer.settings
         assert study.contains(settings)
         loss = {"loss": settings["width"] + settings.get("momentum", 0)}
-        history[number] = Trial(TrialName(number, 1, "seen"), settings, result=loss)
+        history[number] = Trial(TrialName(number, 1, "seen"), settings, result=loss, parent=answer.parent)
     return [trial.settings for trial in history.values()]
 
 
@@ -77,10 +77,20 @@ def test_a_space_too_large_to_be_listed_has_no_repeats_either():
 def test_trials_that_run_and_those_of_a_person_count(name):
     study = new_study(name, space={"x": Categorical((1, 2, 3, 4))}, constraints=())
     counted = {90001: Trial(TrialName(90001, 1, "seen"), {"x": 2}, result={"loss": 0.0})}
-    strategy, running = new_strategy(study), {7: {"x": 4}, 8: None, 9: {"other": 1}}
+    strategy, running = new_strategy(study), {7: Proposal({"x": 4}), 8: None, 9: Proposal({"other": 1})}
     for number in (0, 1):
-        running[number] = strategy.propose(number, History(counted, running)).settings
-    assert {running[0]["x"], running[1]["x"]} == {1, 3}
+        running[number] = strategy.propose(number, History(counted, running))
+    assert {running[0].settings["x"], running[1].settings["x"]} == {1, 3}
     assert strategy.propose(2, History(counted, running)) is Answer.EXHAUSTED
     del running[7]  # it was withdrawn
     assert strategy.propose(2, History(counted, running)).settings["x"] == 4
+
+
+def test_a_promotion_uses_nothing_new():
+    """All settings are begun once, although numbers go to promotions, and results of higher rungs are looked at."""
+    fidelity = Fidelity("epochs", 1, 9, 3)
+    for name in ("random", "tpe"):
+        settings = search(new_study(name, fidelity=fidelity), 60)
+        begun = [chosen(new_study(name), each) for each in settings if each["epochs"] == 1]
+        assert len(begun) == len(set(begun)) == ALLOWED
+        assert sum(each["epochs"] == 3 for each in settings) == ALLOWED // 3
