@@ -28,6 +28,7 @@ class _Conditional:
     """A hyperparameter that is there only if other settings have one of the values in `when`."""
 
     when: Conditions = field(default_factory=dict)
+    guess: tuple[Any, ...] = ()  # the value that a person would try first, or nothing
 
     def is_active(self, settings: Mapping[str, Any]) -> bool:
         """Does the condition hold in these settings? It does not if a setting that it names is absent."""
@@ -144,7 +145,7 @@ def _near(place: float, steps: Steps) -> list[int]:
 Dimension = Float | Int | Categorical
 Space = Mapping[str, Dimension]
 TYPES = ("float", "int", "categorical")  # as a study's file names them
-_CATEGORICAL = {"choices", "ordered", "when"}
+_CATEGORICAL = {"choices", "ordered", "when", "guess"}
 
 
 def active(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,6 +105,7 @@ class Study:
     program: str | None = None  # a command that trains once, with the settings as options
     fidelity: Fidelity | None = None
     budget: Budget = field(default_factory=Budget)  # the limits besides `trials`
+    first: tuple[dict[str, Any], ...] = ()  # settings to try first, by dotted names; those that lack are drawn
 
     @property
     def most_trials(self) -> float:
@@ -126,6 +127,11 @@ class Study:
     def most_checkpoints(self) -> float:
         """Bytes of checkpoints that are kept for trials that may go on."""
         return self.fidelity.disk_gb * 1e9 if self.fidelity else math.inf
+
+    @property
+    def guesses(self) -> dict[str, Any]:
+        """What a person would try first, of the hyperparameters that have a guess."""
+        return {name: dimension.guess[0] for name, dimension in self.space.items() if dimension.guess}
 
     @cached_property
     def is_free(self) -> bool:
@@ -284,11 +290,13 @@ def _quantity_record(name: str, quantity: Quantity) -> dict[str, str]:
 
 
 def _dimension_record(dimension: Dimension) -> Any:
-    when = {"when": {name: list(values) for name, values in dimension.when.items()}} if dimension.when else {}
+    more = {"when": {name: list(values) for name, values in dimension.when.items()}} if dimension.when else {}
+    if dimension.guess:
+        more["guess"] = dimension.guess[0]
     if isinstance(dimension, Categorical):
         choices = list(dimension.choices)
         ordered = {"ordered": True} if dimension.ordered else {}
-        return {"type": "categorical", "choices": choices, **ordered, **when} if ordered or when else choices
+        return {"type": "categorical", "choices": choices, **ordered, **more} if ordered or more else choices
     step = {} if dimension.step is None else {"step": dimension.step}
     return {
         "type": type(dimension).__name__.lower(),
@@ -296,5 +304,5 @@ def _dimension_record(dimension: Dimension) -> Any:
         "high": dimension.high,
         "log": dimension.log,
         **step,
-        **when,
+        **more,
     }

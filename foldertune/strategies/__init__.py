@@ -13,6 +13,8 @@ from foldertune.budget import Budget
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.protocol import Proposal
 from foldertune.shipped import DEFAULT_OBJECTIVE
+from foldertune.strategies.first import FirstSearch, check_guesses
+from foldertune.strategies.guesses import GuidedSearch
 from foldertune.strategies.interface import Answer, History, NamedStrategy, Strategy
 from foldertune.strategies.model import GPSearch, TPESearch
 from foldertune.strategies.own import OwnSearch
@@ -37,7 +39,9 @@ STRATEGIES: dict[str, type[NamedStrategy]] = {
 
 def new_strategy(study: Study) -> Strategy:
     """The strategy for this study, with its schedule. Raises StudyError if there is no strategy of that name."""
-    strategy = _kind(study, study.name)(study)
+    strategy: Strategy = _kind(study, study.name)(study)
+    if (study.first or study.guesses) and not getattr(strategy, "is_exhaustive", False):
+        strategy = FirstSearch(study, strategy)
     if study.fidelity is None or study.fidelity.highest is None:
         return strategy
     return SCHEDULES[study.fidelity.schedule](study, strategy)
@@ -90,6 +94,7 @@ def plan(
     kind = _kind(study, source)
     if kind is GridSearch and study.fidelity and study.fidelity.highest is not None:
         raise StudyError(f'{source}: fidelity.highest: a grid tries everything in full; remove it, or take "random"')
+    check_guesses(study, source)
     return kind.plan(study if seed is None else replace(study, seed=seed), source, trials, repeats)
 
 
@@ -116,4 +121,4 @@ def _kind(study: Study, source: str) -> type[NamedStrategy]:
         known = f"{', '.join(names)} or {last}"
         hint = did_you_mean(study.strategy, STRATEGIES)
         raise StudyError(f"{source}: strategy: must be {known}, not {study.strategy!r}{hint}")
-    return kind
+    return GuidedSearch if kind is RandomSearch and study.guesses else kind

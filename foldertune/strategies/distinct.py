@@ -17,6 +17,7 @@ from typing import Any
 
 from foldertune.space import Categorical, Dimension, Int, identity, values_of
 from foldertune.strategies.drawing import combinations, draw, generator
+from foldertune.strategies.first import first_settings
 from foldertune.strategies.interface import History
 from foldertune.study import Study
 
@@ -108,6 +109,8 @@ class Draws:
 
     def __init__(self, study: Study, draw_one: Callable[[int, random.Random], dict[str, Any]]) -> None:
         self.study, self._unused, self._draw_one = study, Unused(study), draw_one
+        for settings in first_settings(study):
+            self._unused.use(settings)
         self._chosen: list[dict[str, Any]] = []
         self._is_used_up = False
 

@@ -13,7 +13,7 @@ from typing import Any
 from foldertune.errors import StudyError
 from foldertune.protocol import Proposal
 from foldertune.strategies.distinct import Draws, Unused, is_discrete
-from foldertune.strategies.drawing import check_constraints, combinations, draw, generator
+from foldertune.strategies.drawing import check_constraints, combinations, draw, generator, place_of
 from foldertune.strategies.interface import Answer, History
 from foldertune.study import SEED, Study
 
@@ -89,6 +89,7 @@ class GridSearch(RandomSearch):
         super().__init__(study)
         self.combinations = combinations(study, study.name)
         self.size = len(self.combinations)
+        self._guessed = place_of(study.guesses, self.combinations)
 
     @classmethod
     def plan(cls, study: Study, source: str, trials: int | None, repeats: int | None) -> Study:
@@ -110,8 +111,14 @@ class GridSearch(RandomSearch):
         return replace(study, trials=trials or most)
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
-        """The combination with this number. After the last combination, the first follows again."""
-        return dict(self.combinations[number % self.size])
+        """The combination with this number. After the last combination, the first follows again.
+
+        The one that a person guesses comes before all others.
+        """
+        place = number % self.size
+        if place <= self._guessed:
+            place = place - 1 if place else self._guessed
+        return dict(self.combinations[place])
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """The settings of a trial; EXHAUSTED when each combination has had all its repeats."""
