@@ -175,3 +175,25 @@ def is_table_of_dimensions(value: Any) -> bool:
         return False
     told = (value.get(part, []) for part in ("type", "low", "high", "log", "step"))
     return all(isinstance(part, list | dict) for part in told)
+
+
+def dimension_record(dimension: Dimension) -> Any:
+    """A dimension as a study's file has it."""
+    more: dict[str, Any] = (
+        {"when": {name: list(values) for name, values in dimension.when.items()}} if dimension.when else {}
+    )
+    if dimension.guess:
+        more["guess"] = dimension.guess[0]
+    if isinstance(dimension, Categorical):
+        choices = list(dimension.choices)
+        ordered = {"ordered": True} if dimension.ordered else {}
+        return {"type": "categorical", "choices": choices, **ordered, **more} if ordered or more else choices
+    step = {} if dimension.step is None else {"step": dimension.step}
+    return {
+        "type": type(dimension).__name__.lower(),
+        "low": dimension.low,
+        "high": dimension.high,
+        "log": dimension.log,
+        **step,
+        **more,
+    }

@@ -15,7 +15,7 @@ from foldertune.budget import Budget
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
 from foldertune.nesting import nest
 from foldertune.shipped import DEFAULT_OBJECTIVE
-from foldertune.space import Categorical, Dimension, active, identity
+from foldertune.space import Dimension, active, dimension_record, identity
 
 SEED = "seed"  # every trial has this setting, with a value of its own unless the study fixes it
 PERCENT = "%"
@@ -281,28 +281,9 @@ def _flat(study: Study) -> dict[str, Any]:
 
 
 def _space_record(study: Study) -> dict[str, Any]:
-    return {name: _dimension_record(dimension) for name, dimension in study.space.items()}
+    return {name: dimension_record(dimension) for name, dimension in study.space.items()}
 
 
 def _quantity_record(name: str, quantity: Quantity) -> dict[str, str]:
     plain = asdict(Quantity(label_of(name)))
     return {key: value for key, value in asdict(quantity).items() if value != plain[key]}
-
-
-def _dimension_record(dimension: Dimension) -> Any:
-    more = {"when": {name: list(values) for name, values in dimension.when.items()}} if dimension.when else {}
-    if dimension.guess:
-        more["guess"] = dimension.guess[0]
-    if isinstance(dimension, Categorical):
-        choices = list(dimension.choices)
-        ordered = {"ordered": True} if dimension.ordered else {}
-        return {"type": "categorical", "choices": choices, **ordered, **more} if ordered or more else choices
-    step = {} if dimension.step is None else {"step": dimension.step}
-    return {
-        "type": type(dimension).__name__.lower(),
-        "low": dimension.low,
-        "high": dimension.high,
-        "log": dimension.log,
-        **step,
-        **more,
-    }
