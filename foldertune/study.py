@@ -84,6 +84,14 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
+class Known:
+    """A result of another study in the same search space: its settings, and its value of the metric."""
+
+    settings: dict[str, Any]
+    value: float
+
+
+@dataclass(frozen=True)
 class Study:
     """One search. The fields after `constraints` only describe it: they never change what is searched."""
 
@@ -106,6 +114,7 @@ class Study:
     fidelity: Fidelity | None = None
     budget: Budget = field(default_factory=Budget)  # the limits besides `trials`
     first: tuple[dict[str, Any], ...] = ()  # settings to try first, by dotted names; those that lack are drawn
+    known: tuple[Known, ...] = ()  # results of another study
 
     @property
     def most_trials(self) -> float:
@@ -236,6 +245,8 @@ class Study:
             "fidelity": self.fidelity.to_record() if self.fidelity else {},
             "metrics": metrics,
             "derived": expressions,
+            "first": [nest(settings) for settings in self.first],
+            "known": [{"settings": nest(each.settings), "value": each.value} for each in self.known],
         }
         return record | {key: table for key, table in tables.items() if table}
 

@@ -24,7 +24,18 @@ from foldertune.strategies.sequences import HaltonSearch, SobolSearch
 from foldertune.study import Study
 from foldertune.study_file import load_study
 
-__all__ = ["STRATEGIES", "Answer", "History", "Proposal", "Strategy", "load", "new_strategy", "plan"]
+__all__ = [
+    "STRATEGIES",
+    "Answer",
+    "History",
+    "Proposal",
+    "Strategy",
+    "check_first",
+    "check_known",
+    "load",
+    "new_strategy",
+    "plan",
+]
 
 OWN = ":"  # in the name of a person's own strategy, FILE:FUNCTION
 STRATEGIES: dict[str, type[NamedStrategy]] = {
@@ -95,7 +106,23 @@ def plan(
     if kind is GridSearch and study.fidelity and study.fidelity.highest is not None:
         raise StudyError(f'{source}: fidelity.highest: a grid tries everything in full; remove it, or take "random"')
     check_guesses(study, source)
+    check_first(study, source)
     return kind.plan(study if seed is None else replace(study, seed=seed), source, trials, repeats)
+
+
+def check_first(study: Study, source: str) -> None:
+    """Raise StudyError, naming `source`, if the study's strategy can't begin with settings from a list."""
+    if study.first and getattr(_kind(study, source), "is_exhaustive", False):
+        raise StudyError(f"{source}: settings to try first: a {study.strategy} tries all of its own; remove them")
+
+
+def check_known(study: Study, source: str) -> None:
+    """Raise StudyError, naming `source`, if the study's strategy can't learn from the results of another study."""
+    if not getattr(_kind(study, source), "learns", False):
+        names = " or ".join(f'"{name}"' for name, kind in STRATEGIES.items() if getattr(kind, "learns", False))
+        raise StudyError(f"{source}: {study.strategy} search does not learn from results; take strategy {names}")
+    if study.is_scheduled:
+        raise StudyError(f"{source}: a study with fidelity.highest compares trials of one rung; leave this option out")
 
 
 def _check_epochs(study: Study, source: str) -> None:

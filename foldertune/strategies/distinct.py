@@ -43,7 +43,7 @@ class Unused:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self._used: Counter[Hashable] = Counter()
+        self._used = self._used_elsewhere()
         self._known: dict[int, tuple[Mapping[str, Any], Hashable]] = {}  # trials of a history that we have met
 
     def use(self, settings: Mapping[str, Any]) -> Hashable:
@@ -57,7 +57,7 @@ class Unused:
         trials = [*history.counted.items(), *history.open.items()]
         now = {number: each.settings for number, each in trials if each and not each.parent}
         if any(now.get(number) is not settings for number, (settings, _) in self._known.items()):
-            self._used, self._known = Counter(), {}
+            self._used, self._known = self._used_elsewhere(), {}
             self.__dict__.pop("_left", None)
         for number in now.keys() - self._known.keys():
             self._known[number] = now[number], self.use(now[number])
@@ -83,6 +83,9 @@ class Unused:
 
     def _first_unused(self, draws: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
         return next((drawn for drawn in draws if self._used[self._key(drawn)] < self.study.repeats), None)
+
+    def _used_elsewhere(self) -> Counter[Hashable]:
+        return Counter(self._key(each.settings) for each in self.study.known)
 
     def _key(self, settings: Mapping[str, Any]) -> Hashable:
         return tuple(identity(settings[name]) if name in settings else None for name in self.study.space)

@@ -41,10 +41,10 @@ class FirstSearch:
             others = [*everything.counted.values(), *(p for n, p in everything.open.items() if n != number)]
             begun = {each.why.get(FIRST) for each in others if each and not each.parent}
             self._waiting = [place for place in self._all if place not in begun]
-            if number + 1 in self._waiting:
-                return self._all[number + 1]
-            if self._waiting and None not in others:  # one that can't be read may be any of those that wait
+            if self._waiting and None not in others:
                 return self._all[self._waiting[0]]
+            if number + 1 in self._waiting:  # those that can't be read may be any of the rest
+                return self._all[number + 1]
         before = len(self._all)  # whoever goes by the number alone begins with 0 after them
         skipped = 0 if self.strategy.is_adaptive or number < before else before
         return self.strategy.propose(number - skipped, history)

@@ -41,6 +41,7 @@ class ModelSearch(RandomSearch):
 
     is_reproducible = False
     is_adaptive = True
+    learns = True
 
     def __init__(self, study: Study) -> None:
         super().__init__(study)
@@ -85,18 +86,25 @@ class ModelSearch(RandomSearch):
     def _shown(self, history: History) -> list[FrozenTrial]:
         """The most useful results, and then the trials that have none yet, each by number."""
         losses = {number: self._loss(trial) for number, trial in history.counted.items()}
+        settings = {number: trial.settings for number, trial in history.counted.items()}
+        for place, each in enumerate(self.study.known, start=1):  # numbers that no trial has
+            losses[-place], settings[-place] = self._sign * each.value, each.settings
         values = [loss for loss in losses.values() if loss is not None] or [0.0]
         best, worst = min(values), max(values)
         failed = worst + ((worst - best) or 1.0)
         known = {number: failed if loss is None else loss for number, loss in losses.items()}
-        shown = [self._frozen(history.counted[number].settings, known[number]) for number in most_useful(known)]
+        shown = [self._frozen(settings[number], known[number]) for number in most_useful(known)]
         shown += [self._frozen(proposal.settings) for _, proposal in sorted(history.open.items()) if proposal]
         return [trial for trial in shown if trial]
 
     def _loss(self, trial: Trial) -> float | None:
         """The value of the metric, the less the better. None if there is none: that is worse than all others."""
         value = finite((trial.result or {}).get(self.study.metric))
-        return value if value is None or self.study.direction == "minimize" else -value
+        return None if value is None else self._sign * value
+
+    @property
+    def _sign(self) -> int:
+        return 1 if self.study.direction == "minimize" else -1
 
     def _frozen(self, settings: Mapping[str, Any], loss: float | None = None) -> FrozenTrial | None:
         """A trial of Optuna's, with its value or running; None if a person chose settings outside of the space."""
