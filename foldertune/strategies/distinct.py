@@ -39,11 +39,15 @@ def _values(dimension: Dimension) -> Sequence[Any] | None:
 
 
 class Unused:
-    """The settings of a discrete space that have not been used `repeats` times yet."""
+    """The settings of a discrete space that no trial has; when there are none left, those that one has, and so on.
+
+    No settings are used more than `repeats` times.
+    """
 
     def __init__(self, study: Study) -> None:
         self.study = study
         self._used = self._used_elsewhere()
+        self._most = 1  # times that settings may be used for now
         self._known: dict[int, tuple[Mapping[str, Any], Hashable]] = {}  # trials of a history that we have met
 
     def use(self, settings: Mapping[str, Any]) -> Hashable:
@@ -51,16 +55,6 @@ class Unused:
         key = self._key(settings)
         self._used[key] += 1
         return key
-
-    def _learn(self, history: History) -> None:
-        """Note what all trials of a history use, and nothing else. Those that go on with others use nothing new."""
-        trials = [*history.counted.items(), *history.open.items()]
-        now = {number: each.settings for number, each in trials if each and not each.parent}
-        if any(now.get(number) is not settings for number, (settings, _) in self._known.items()):
-            self._used, self._known = self._used_elsewhere(), {}
-            self.__dict__.pop("_left", None)
-        for number in now.keys() - self._known.keys():
-            self._known[number] = now[number], self.use(now[number])
 
     def choose(
         self, draws: Iterable[dict[str, Any]], rng: random.Random, history: History | None = None
@@ -72,17 +66,51 @@ class Unused:
         """
         if history is not None:
             self._learn(history.whole)
+        while self._most <= self.study.repeats:
+            if (chosen := self._choose(draws, rng)) is not None:
+                return chosen
+            self._set_most(self._most + 1)
+        return None
+
+    def _choose(self, draws: Iterable[dict[str, Any]], rng: random.Random) -> dict[str, Any] | None:
         at_random = (draw(self.study, rng) for _ in itertools.count())
         several = itertools.chain(draws, itertools.islice(at_random, FEW_DRAWS))
         if (chosen := self._first_unused(several)) is not None:
             return chosen
         if self._left is None:
             return self._first_unused(itertools.islice(at_random, MOST_DRAWS))
-        self._left = [pair for pair in self._left if self._used[pair[0]] < self.study.repeats]
+        self._left = [pair for pair in self._left if self._used[pair[0]] < self._most]
         return rng.choice(self._left)[1] if self._left else None
 
     def _first_unused(self, draws: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-        return next((drawn for drawn in draws if self._used[self._key(drawn)] < self.study.repeats), None)
+        return next((drawn for drawn in draws if self._used[self._key(drawn)] < self._most), None)
+
+    def _learn(self, history: History) -> None:
+        """Note what all trials of a history use, and nothing else. Those that go on with others use nothing new."""
+        there = 0
+        for number, each in itertools.chain(history.counted.items(), history.open.items()):
+            if each and not each.parent:
+                there += 1
+                known = self._known.get(number)
+                if known is None or known[0] is not each.settings:
+                    key = self.use(each.settings)
+                    self._forget(number, key)
+                    self._known[number] = each.settings, key
+        if there < len(self._known):  # some were withdrawn
+            for number in self._known.keys() - history.counted.keys() - history.open.keys():
+                self._forget(number, None)
+
+    def _forget(self, number: int, new: Hashable) -> None:
+        """Take back what this trial uses, if it is known; it has other settings now, or `new` is the same."""
+        if number in self._known:
+            _, key = self._known.pop(number)
+            self._used[key] -= 1
+            if key != new:
+                self._set_most(1)
+
+    def _set_most(self, most: int) -> None:
+        self._most = most
+        self.__dict__.pop("_left", None)
 
     def _used_elsewhere(self) -> Counter[Hashable]:
         return Counter(self._key(each.settings) for each in self.study.known)
@@ -105,6 +133,8 @@ class Unused:
 
 class Draws:
     """The settings of trial 0, 1, … as a function of their number alone: what lower numbers have is not drawn again.
+
+    More `repeats` change nothing of the settings before.
 
     Args:
         draw_one: settings for the trial with this number, by its generator, whatever the others have.

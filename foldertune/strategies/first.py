@@ -41,7 +41,7 @@ class FirstSearch:
             others = [*everything.counted.values(), *(p for n, p in everything.open.items() if n != number)]
             begun = {each.why.get(FIRST) for each in others if each and not each.parent}
             self._waiting = [place for place in self._all if place not in begun]
-            if self._waiting and None not in others:
+            if self._waiting and others and None not in others:
                 return self._all[self._waiting[0]]
             if number + 1 in self._waiting:  # those that can't be read may be any of the rest
                 return self._all[number + 1]
@@ -65,7 +65,8 @@ def first_settings(study: Study) -> list[dict[str, Any]]:
 
 def complete(study: Study, given: Mapping[str, Any], rng: random.Random) -> dict[str, Any] | None:
     """These values, and drawn ones for the other hyperparameters; None if they can't meet the constraints."""
-    drawn = (permitted(study, {**_draw(study, rng), **given}) for _ in range(MOST_DRAWS))
+    tries = 1 if study.space.keys() <= given.keys() else MOST_DRAWS
+    drawn = (permitted(study, {**_draw(study, rng), **given}) for _ in range(tries))
     return next((chosen for chosen in drawn if chosen is not None), None)
 
 

@@ -56,6 +56,7 @@ def test_repeats_are_as_many_as_the_study_asks_for(name):
     study = new_study(name, repeats=2)
     counts = Counter(chosen(study, each) for each in search(study, 3 * ALLOWED))
     assert len(counts) == ALLOWED and set(counts.values()) == {2}
+    assert search(study, ALLOWED) == search(replace(study, repeats=1), ALLOWED), "repeats come later"
 
 
 @pytest.mark.parametrize("name", ["random", "sobol"])

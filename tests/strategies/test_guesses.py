@@ -61,6 +61,14 @@ def test_what_has_no_guess_is_drawn_and_conditions_hold():
     assert {(each["kind"], each.get("decay")) for each in firsts} == {("a", None), ("b", 1.0)}
 
 
+def test_one_trial_can_be_tried_before_any_other():
+    """As `master.py --try 5` does."""
+    strategy = new_strategy(new_study("sobol"))
+    assert strategy.propose(5, History()) == strategy.propose(
+        5, History({0: Trial(TrialName(0, 1), {}, why={"first": 1})})
+    )
+
+
 def test_after_the_guess_a_sequence_begins_at_its_beginning():
     study = new_study("sobol")
     plain = replace(study, space={name: replace(each, guess=()) for name, each in study.space.items()})
