@@ -52,7 +52,7 @@ class Attempt:
         self._metric, self._study, self._trainer, self._say = metric, study, trainer, say
         self._patiently = patiently
         self._reports = Reports(claim, patiently, say)
-        self._checkpoints = claim.load_checkpoints(trial, study)
+        self._checkpoints = claim.load_checkpoints(trial.settings, study, trial.parent)
 
     def begin(self, checkpoint_every: float) -> None:
         """Have the trainer begin. Raises BrokenFile if it needs a directory, and something else stands there."""

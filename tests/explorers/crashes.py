@@ -2,6 +2,7 @@
 
     python -m tests.explorers.crashes                       every kill point, 100 seeds
     python -m tests.explorers.crashes --every 10 --seeds 3  a tenth of it
+    python -m tests.explorers.crashes --kind rungs          trials that go on with others
 
 A program runs once under strace to list its calls. Then it runs again for each call, and is killed at that call (`strace
 -e inject=rename:signal=KILL:when=7`). Then fresh programs are started, which know nothing of the kill. Each time
@@ -38,6 +39,25 @@ LEASE = 600  # seconds: whoever waited for one to expire would be too late
 
 
 @dataclass(frozen=True)
+class Kind:
+    """A kind of search."""
+
+    objective: str
+    extra: str = ""  # in the study's file
+
+    def study(self, bench: Bench, trials: int = TRIALS, seed: int = 0) -> str:
+        """The study's file."""
+        return str(bench.study(trials=trials, objective=self.objective, seed=seed, extra=self.extra))
+
+
+PLAIN = Kind("quick")
+RUNGS = Kind(
+    "stepping", '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\n'
+)  # it promotes one of two
+KINDS = {"plain": PLAIN, "rungs": RUNGS}
+
+
+@dataclass(frozen=True)
 class KillPoint:
     """The `number`-th call with this name in the program's main thread."""
 
@@ -49,53 +69,42 @@ class KillPoint:
         return f"{self.program}: {self.call} {self.number}"
 
 
-def start_worker(bench: Bench, objective: str) -> list[str]:
-    """The command of a worker that finds its trials there."""
-    study = load_study(bench.study(trials=TRIALS, objective=objective))
+def start_worker(bench: Bench, kind: Kind) -> list[str]:
+    """The command of a worker that finds the last trials there; if there are promotions, one of them."""
+    study = load_study(kind.study(bench))
     folder = open_folder(bench.folder, study)
     folder.write_study(study.to_record())
-    Master(folder, study, lease=LEASE, max_attempts=3).step()
-    return [
-        "worker.py",
-        "--logs",
-        str(bench.logs),
-        "--objective",
-        f"tests.objectives:{objective}",
-        "--idle-timeout",
-        "0",
-    ]
+    objective = f"tests.objectives:{kind.objective}"
+    command = ["worker.py", "--logs", str(bench.logs), "--objective", objective, "--idle-timeout", "0"]
+    master = Master(folder, study, lease=LEASE, max_attempts=3)
+    master.step()
+    while study.fidelity and not any(each and each.parent for each in master.ledger.open.values()):
+        subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, timeout=60, check=True)
+        master.step()
+    return command
 
 
-def start_master(bench: Bench, objective: str) -> list[str]:
+def start_master(bench: Bench, kind: Kind) -> list[str]:
     """The command of a master with a worker of its own."""
-    return [
-        "master.py",
-        bench.study(trials=TRIALS, objective=objective),
-        "--logs",
-        str(bench.logs),
-        "--workers",
-        "1",
-        "--lease",
-        str(LEASE),
-    ]
+    return ["master.py", kind.study(bench), "--logs", str(bench.logs), "--workers", "1", "--lease", str(LEASE)]
 
 
 PROGRAMS = {"worker": start_worker, "master": start_master}
 
 
-def trace(bench: Bench, program: str, *options: str, objective: str = "quick") -> str:
+def trace(bench: Bench, program: str, *options: str, kind: Kind = PLAIN) -> str:
     """Run a program to its end, of whatever kind, and return strace's lines about its main thread."""
     log = bench.path / "strace.txt"
     command = ["strace", "-y", "-qq", "-o", str(log), "-e", f"trace={CALLS}", *options, sys.executable]
-    subprocess.run([*command, *PROGRAMS[program](bench, objective)], cwd=ROOT, capture_output=True, timeout=60)
+    subprocess.run([*command, *PROGRAMS[program](bench, kind)], cwd=ROOT, capture_output=True, timeout=60)
     return log.read_text()
 
 
-def kill_points(program: str, objective: str = "quick") -> list[KillPoint]:
+def kill_points(program: str, kind: Kind = PLAIN) -> list[KillPoint]:
     """Every call that touches the folder in one undisturbed run."""
     with tempfile.TemporaryDirectory() as path:
         bench, seen, points = Bench(Path(path)), Counter[str](), []
-        for line in trace(bench, program, objective=objective).splitlines():
+        for line in trace(bench, program, kind=kind).splitlines():
             call = line.partition("(")[0]
             seen[call] += 1
             if str(bench.logs) in line:
@@ -104,12 +113,12 @@ def kill_points(program: str, objective: str = "quick") -> list[KillPoint]:
     return points
 
 
-def survive(bench: Bench, point: KillPoint) -> str:
+def survive(bench: Bench, point: KillPoint, kind: Kind = PLAIN) -> str:
     """Kill the program at this call, start fresh programs, and check the outcome. Returns the exact place of the kill."""
-    log = trace(bench, point.program, "-e", f"inject={point.call}:signal=KILL:when={point.number}")
+    log = trace(bench, point.program, "-e", f"inject={point.call}:signal=KILL:when={point.number}", kind=kind)
     last = log.splitlines()[-2:]
     killed = last[-1].endswith("killed by SIGKILL +++") or "+++ killed" in last[-1]
-    bench.search(bench.study(trials=TRIALS), "--workers", "1", "--lease", LEASE)
+    bench.search(kind.study(bench), "--workers", "1", "--lease", LEASE)
     check(bench, TRIALS)
     return re.sub(r"\d{3,}", "…", last[0].replace(str(bench.logs), "logs")) if killed else ""
 
@@ -120,13 +129,17 @@ def check(bench: Bench, trials: int) -> None:
     for row in bench.rows():
         assert row.status == "succeeded" and row.metrics["validation_error"] == row.settings["x"], row
     assert not list(bench.folder.checkpoints.iterdir()) and not bench.folder.aside.exists()
+    parents = [row.parent for row in bench.rows() if row.parent is not None]
+    assert len(set(parents)) == len(parents), f"promoted twice: {parents}"
 
 
-def survive_at_random(bench: Bench, seed: int, trials: int = 60, workers: int = 8, kills: int = 10) -> None:
+def survive_at_random(
+    bench: Bench, seed: int, trials: int = 60, workers: int = 8, kills: int = 10, kind: Kind = PLAIN
+) -> None:
     """Kill a worker, its trainer or the master at a random moment, several times. Then check the outcome."""
     chance = random.Random(seed)
-    study, options = bench.study(trials=trials, seed=seed), ("--lease", LEASE, "--max-attempts", 1000)
-    crowd = [bench.worker() for _ in range(workers)]
+    study, options = kind.study(bench, trials, seed), ("--lease", LEASE, "--max-attempts", 1000)
+    crowd = [bench.worker(kind.objective) for _ in range(workers)]
     master = bench.master(study, *options)
     for _ in range(kills):
         goal = len(bench.names("seen")) + chance.randrange(4)
@@ -142,7 +155,7 @@ def survive_at_random(bench: Bench, seed: int, trials: int = 60, workers: int = 
             victim = crowd.pop(chance.randrange(len(crowd)))
             victim.kill()
             victim.wait()
-            crowd.append(bench.worker())
+            crowd.append(bench.worker(kind.objective))
     bench.finish(master)
     for process in crowd:
         bench.finish(process)
@@ -161,14 +174,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="try each N-th kill point (default: 1)")
     parser.add_argument("--seeds", type=int, default=100, metavar="N", help="searches with random kills (default: 100)")
+    parser.add_argument("--kind", choices=KINDS, default="plain", help="of the search (default: plain)")
     arguments = parser.parse_args()
+    kind = KINDS[arguments.kind]
     for program in PROGRAMS:
-        points = kill_points(program)[:: arguments.every]
+        points = kill_points(program, kind)[:: arguments.every]
         where = Counter()
         for point in points:
             with tempfile.TemporaryDirectory() as path:
                 bench = Bench(Path(path))
-                place = survive(bench, point)
+                place = survive(bench, point, kind)
                 bench.close()
             where[place.partition("(")[0] or "not reached"] += 1
             print(f"{point}: {place or 'not reached'}", file=sys.stderr)
@@ -176,7 +191,7 @@ def main() -> int:
     for seed in range(arguments.seeds):
         with tempfile.TemporaryDirectory() as path:
             bench = Bench(Path(path))
-            survive_at_random(bench, seed)
+            survive_at_random(bench, seed, kind=kind)
             bench.close()
     print(f"random moments: {arguments.seeds} seeds, 10 kills each among 8 workers and a master: nothing lost")
     return 0

@@ -13,7 +13,7 @@ import pytest
 
 from foldertune.protocol import TrialName, files, new_owner, owner_has_died
 from tests.conftest import ROOT, Bench, token_of, wait_for
-from tests.explorers.crashes import PROGRAMS, TRIALS, check, kill_points, survive, survive_at_random
+from tests.explorers.crashes import KINDS, PROGRAMS, TRIALS, Kind, check, kill_points, survive, survive_at_random
 
 needs_strace = pytest.mark.skipif(
     not shutil.which("strace"), reason="strace is missing: apt-get install strace (it kills at a chosen system call)"
@@ -22,24 +22,26 @@ needs_strace = pytest.mark.skipif(
 
 @needs_strace
 @pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(2))
-def test_kill_9_at_a_system_call(tmp_path, program, seed):
-    points = kill_points(program)
+def test_kill_9_at_a_system_call(tmp_path, program, seed, kind):
+    points = kill_points(program, KINDS[kind])
     assert len(points) > 50 and {"rename", "write", "fsync"} <= {point.call for point in points}
     killed = 0
     for number, point in enumerate(random.Random(seed).sample(points, 10)):
         print(point)
         (tmp_path / str(number)).mkdir()
         bench = Bench(tmp_path / str(number))
-        killed += bool(survive(bench, point))
+        killed += bool(survive(bench, point, KINDS[kind]))
         bench.close()
     assert killed >= 5, "the kill points were hardly ever reached"
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_kill_9_at_random_moments_among_eight_workers(bench, seed):
+@pytest.mark.parametrize("kind", KINDS)
+def test_kill_9_at_random_moments_among_eight_workers(bench, seed, kind):
     print("seed", seed)
-    survive_at_random(bench, seed)
+    survive_at_random(bench, seed, kind=KINDS[kind])
 
 
 def test_a_claim_without_a_word_is_known_dead_by_its_name(bench):
@@ -77,7 +79,7 @@ def test_a_claim_without_a_word_is_known_dead_by_its_name(bench):
 )
 def test_a_worker_stopped_past_its_lease_is_counted_or_dropped(bench, call, which, outcome):
     """SIGSTOP stops the worker in a system call, which is still done. It wakes up when everything is over."""
-    number = [point.number for point in kill_points("worker", "thoughtful") if point.call == call][which]
+    number = [point.number for point in kill_points("worker", Kind("thoughtful")) if point.call == call][which]
     study, log = bench.study(trials=TRIALS, objective="thoughtful"), bench.path / "strace.txt"
     master = bench.master(study, "--lease", 1)
     wait_for(lambda: len(bench.names("pending")) == TRIALS, "the trials")
