@@ -133,7 +133,7 @@ class Results:
     def asked(self) -> int:
         """The number of trials asked for, including those queued by hand; of those known so far, if none was named."""
         numbers = {trial.name.number for trial in (*self.trials, *self.in_hand)} | self.listed
-        if self.is_open_ended or self.complete:  # it may have ended early
+        if self.is_open_ended or (self.complete and self.study.budget):  # it may have ended early
             return len(numbers)
         return self.study.trials + sum(number >= self.study.trials for number in numbers)
 

@@ -6,6 +6,8 @@ import random
 
 import pytest
 
+from foldertune.reading.page.sections import progress
+from foldertune.reading.reader import read_results
 from foldertune.strategies import STRATEGIES, load
 from tests.conftest import METRIC, wait_for
 
@@ -75,5 +77,7 @@ def test_a_search_that_has_tried_everything_ends_and_says_so(bench):
     bench.assert_complete(3)
     assert sorted(row.settings["x"] for row in bench.rows()) == [0.1, 0.2, 0.3]
     status = bench.finish(bench.start("-m", "foldertune", "status", "--logs", bench.logs))
-    assert "3 of 3 trials" in status and "exhausted" in status
+    assert f"3 of {TRIALS} trials" in status and "complete: the search is exhausted" in status
+    told = progress(read_results(bench.logs))
+    assert told == "All 3 trials have ended: the search is exhausted: nothing is left to try."
     assert "the search is exhausted" in bench.search(file)  # it knows at once
