@@ -93,7 +93,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Study:
-    """One search. The fields after `constraints` only describe it: they never change what is searched."""
+    """One search. The fields from `quantities` to `program` only describe it: they never change what is searched."""
 
     name: str
     strategy: str
