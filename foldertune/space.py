@@ -28,6 +28,7 @@ class _Conditional:
     """A hyperparameter that is there only if other settings have one of the values in `when`."""
 
     when: Conditions = field(default_factory=dict)
+    guess: tuple[Any, ...] = ()  # the value that a person would try first, or nothing
 
     def is_active(self, settings: Mapping[str, Any]) -> bool:
         """Does the condition hold in these settings? It does not if a setting that it names is absent."""
@@ -144,7 +145,7 @@ def _near(place: float, steps: Steps) -> list[int]:
 Dimension = Float | Int | Categorical
 Space = Mapping[str, Dimension]
 TYPES = ("float", "int", "categorical")  # as a study's file names them
-_CATEGORICAL = {"choices", "ordered", "when"}
+_CATEGORICAL = {"choices", "ordered", "when", "guess"}
 
 
 def active(space: Space, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,3 +175,25 @@ def is_table_of_dimensions(value: Any) -> bool:
         return False
     told = (value.get(part, []) for part in ("type", "low", "high", "log", "step"))
     return all(isinstance(part, list | dict) for part in told)
+
+
+def dimension_record(dimension: Dimension) -> Any:
+    """A dimension as a study's file has it."""
+    more: dict[str, Any] = (
+        {"when": {name: list(values) for name, values in dimension.when.items()}} if dimension.when else {}
+    )
+    if dimension.guess:
+        more["guess"] = dimension.guess[0]
+    if isinstance(dimension, Categorical):
+        choices = list(dimension.choices)
+        ordered = {"ordered": True} if dimension.ordered else {}
+        return {"type": "categorical", "choices": choices, **ordered, **more} if ordered or more else choices
+    step = {} if dimension.step is None else {"step": dimension.step}
+    return {
+        "type": type(dimension).__name__.lower(),
+        "low": dimension.low,
+        "high": dimension.high,
+        "log": dimension.log,
+        **step,
+        **more,
+    }

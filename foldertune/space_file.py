@@ -18,9 +18,9 @@ DEEPEST = 20  # lists and tables inside of each other, in a choice
 MOST_STEPS = 10**9  # of a range
 NULL = {"null": True}  # how TOML, which has no null, writes it as a choice
 _DIMENSION_KEYS = {
-    "float": ("type", "low", "high", "log", "step", "when"),
-    "int": ("type", "low", "high", "log", "step", "when"),
-    "categorical": ("type", "choices", "ordered", "when"),
+    "float": ("type", "low", "high", "log", "step", "when", "guess"),
+    "int": ("type", "low", "high", "log", "step", "when", "guess"),
+    "categorical": ("type", "choices", "ordered", "when", "guess"),
 }
 _Scalar = int | float | str | bool
 
@@ -69,7 +69,16 @@ class SpaceReader:
         if not isinstance(kind, str) or kind not in _DIMENSION_KEYS:
             self.fail(key, f'its type must be "float", "int" or "categorical", not {kind!r}; write {example}')
         self.parts(key, value, _DIMENSION_KEYS[kind], kind)
-        return self._categorical(key, value) if kind == "categorical" else self._range(key, kind, value)
+        read = self._categorical(key, value) if kind == "categorical" else self._range(key, kind, value)
+        return replace(read, guess=self._guess(key, value["guess"], read)) if "guess" in value else read
+
+    def _guess(self, key: str, value: Any, dimension: Dimension) -> tuple[Any]:
+        guess = self.choice_of(key, value)
+        if not dimension.contains(guess):
+            of = "choices" if isinstance(dimension, Categorical) else f"values from {dimension.low} to {dimension.high}"
+            step = "" if isinstance(dimension, Categorical) or not dimension.step else f" in steps of {dimension.step}"
+            self.fail(key, f"guess must be one of its {of}{step}, not {guess!r}")
+        return (float(guess) if isinstance(dimension, Float) else guess,)
 
     def _categorical(self, key: str, value: dict[str, Any]) -> Categorical:
         choices = value.get("choices")

@@ -13,6 +13,7 @@ from foldertune.text import counted
 
 HOUR = 3600.0
 PAUSE = 10.0  # seconds; while nobody trains for longer, the study is not at work
+USED_UP = "the search is exhausted: nothing is left to try"  # why a study ends whose strategy proposes no more
 Spans = list[tuple[float, float]]
 
 

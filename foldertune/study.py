@@ -15,7 +15,7 @@ from foldertune.budget import Budget
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
 from foldertune.nesting import nest
 from foldertune.shipped import DEFAULT_OBJECTIVE
-from foldertune.space import Categorical, Dimension, active, identity
+from foldertune.space import Dimension, active, dimension_record, identity
 
 SEED = "seed"  # every trial has this setting, with a value of its own unless the study fixes it
 PERCENT = "%"
@@ -84,8 +84,16 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
+class Known:
+    """A result of another study in the same search space: its settings, and its value of the metric."""
+
+    settings: dict[str, Any]
+    value: float
+
+
+@dataclass(frozen=True)
 class Study:
-    """One search. The fields after `constraints` only describe it: they never change what is searched."""
+    """One search. The fields from `quantities` to `program` only describe it: they never change what is searched."""
 
     name: str
     strategy: str
@@ -105,11 +113,18 @@ class Study:
     program: str | None = None  # a command that trains once, with the settings as options
     fidelity: Fidelity | None = None
     budget: Budget = field(default_factory=Budget)  # the limits besides `trials`
+    first: tuple[dict[str, Any], ...] = ()  # settings to try first, by dotted names; those that lack are drawn
+    known: tuple[Known, ...] = ()  # results of another study
 
     @property
     def most_trials(self) -> float:
         """The trials of the study have numbers below this one: `trials`, or infinity if that is no limit."""
         return self.trials or math.inf
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Does a schedule say how long each trial trains, and which trials go on?"""
+        return self.fidelity is not None and self.fidelity.highest is not None
 
     @property
     def searched(self) -> list[str]:
@@ -121,6 +136,11 @@ class Study:
     def most_checkpoints(self) -> float:
         """Bytes of checkpoints that are kept for trials that may go on."""
         return self.fidelity.disk_gb * 1e9 if self.fidelity else math.inf
+
+    @property
+    def guesses(self) -> dict[str, Any]:
+        """What a person would try first, of the hyperparameters that have a guess."""
+        return {name: dimension.guess[0] for name, dimension in self.space.items() if dimension.guess}
 
     @cached_property
     def is_free(self) -> bool:
@@ -225,6 +245,8 @@ class Study:
             "fidelity": self.fidelity.to_record() if self.fidelity else {},
             "metrics": metrics,
             "derived": expressions,
+            "first": [nest(settings) for settings in self.first],
+            "known": [{"settings": nest(each.settings), "value": each.value} for each in self.known],
         }
         return record | {key: table for key, table in tables.items() if table}
 
@@ -270,26 +292,9 @@ def _flat(study: Study) -> dict[str, Any]:
 
 
 def _space_record(study: Study) -> dict[str, Any]:
-    return {name: _dimension_record(dimension) for name, dimension in study.space.items()}
+    return {name: dimension_record(dimension) for name, dimension in study.space.items()}
 
 
 def _quantity_record(name: str, quantity: Quantity) -> dict[str, str]:
     plain = asdict(Quantity(label_of(name)))
     return {key: value for key, value in asdict(quantity).items() if value != plain[key]}
-
-
-def _dimension_record(dimension: Dimension) -> Any:
-    when = {"when": {name: list(values) for name, values in dimension.when.items()}} if dimension.when else {}
-    if isinstance(dimension, Categorical):
-        choices = list(dimension.choices)
-        ordered = {"ordered": True} if dimension.ordered else {}
-        return {"type": "categorical", "choices": choices, **ordered, **when} if ordered or when else choices
-    step = {} if dimension.step is None else {"step": dimension.step}
-    return {
-        "type": type(dimension).__name__.lower(),
-        "low": dimension.low,
-        "high": dimension.high,
-        "log": dimension.log,
-        **step,
-        **when,
-    }

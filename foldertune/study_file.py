@@ -18,10 +18,12 @@ from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, STUDIES, sh
 from foldertune.space import is_table_of_dimensions, is_table_of_values
 from foldertune.space_file import SpaceReader
 from foldertune.study import SCALES, SCHEDULES, SEED, Fidelity, Quantity, Study, label_of
+from foldertune.warm_start import read_first, read_known
 
 _KEYS = (
     "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
     "budget", "fixed", "space", "constraints", "fidelity", "metrics", "derived",
+    "first",
 )  # fmt: skip
 _FIDELITY_KEYS = ("setting", "lowest", "highest", "factor", "schedule", "disk_gb")
 _QUANTITY_KEYS = ("label", "unit", "scale")
@@ -60,7 +62,7 @@ def load_study(name_or_path: str, objective: str = DEFAULT_OBJECTIVE) -> Study:
 def study_from_record(record: dict[str, Any], source: str) -> Study:
     """The study that a TOML file or study.json describes. Raises StudyError, naming `source` and the key."""
     reader = _Reader(record, source)
-    reader.refuse_unknown(record, ("name", *_KEYS))
+    reader.refuse_unknown({key: value for key, value in record.items() if key != "known"}, ("name", *_KEYS))
     told = reader.settings("space", is_table_of_dimensions)
     space = {key: reader.dimension(f"space.{key}", value) for key, value in told.items()}
     if not space:
@@ -105,6 +107,8 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         collapsed=collapsed,
         program=reader.text("program") if "program" in record else None,
         fidelity=reader.fidelity((*space, *fixed)) if "fidelity" in record else None,
+        first=read_first(reader, record.get("first", []), space, fixed),
+        known=read_known(reader, record.get("known", []), space),
     )
 
 

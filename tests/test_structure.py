@@ -31,7 +31,7 @@ PROGRAMS = [
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
 STUDY = {
     "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "study", "space_file",
-    "study_file",
+    "study_file", "warm_start",
 }  # fmt: skip
 TABLES = {*STUDY, "spending", "tables", "formats", "rows"}
 FACTS = {*TABLES, "trouble", "reading"}
@@ -48,7 +48,19 @@ ARROWS = {
     "budget": {"errors", "text"},
     "study": {"budget", "space", "derived", "nesting", "shipped", "errors", "text"},
     "space_file": {"space", "derived", "nesting", "errors"},
-    "study_file": {"study", "budget", "space_file", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "warm_start": {"study", "space_file", "space", "nesting", "errors"},
+    "study_file": {
+        "study",
+        "warm_start",
+        "budget",
+        "space_file",
+        "space",
+        "derived",
+        "nesting",
+        "shipped",
+        "errors",
+        "text",
+    },
     "spending": {"study", "protocol", "text"},
     "tables": {"errors", "text", "protocol"},
     "formats": {"tables", "errors", "text", "protocol"},

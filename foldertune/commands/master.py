@@ -29,6 +29,7 @@ from functools import partial
 from typing import TypeVar
 
 from foldertune.budget import Budget
+from foldertune.commands.first import add_first, with_first
 from foldertune.commands.options import (
     add_budget,
     add_checkpoint_every,
@@ -53,7 +54,7 @@ from foldertune.running.command import CommandTrainer
 from foldertune.running.fault import Fault
 from foldertune.running.first_try import try_trial
 from foldertune.running.master import Master
-from foldertune.running.mastership import only_master, open_folder
+from foldertune.running.mastership import continued, only_master, open_folder
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer
 from foldertune.running.waiting import Interrupted, once_reachable, outlast
@@ -81,12 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_logs(group)
     group.add_argument("--strategy", metavar="NAME", help=f"how to search: {', '.join(STRATEGIES)}; or FILE:FUNCTION")
-    group.add_argument(
-        "--repeats", type=whole_number(1), metavar="N", help="try each combination of a grid N times, with new seeds"
-    )
-    group.add_argument(
-        "--seed", type=whole_number(), metavar="N", help="another search in the same space (default: the study's)"
-    )
+    group.add_argument("--repeats", type=whole_number(1), metavar="N", help="try a grid (or the same settings) N times")
+    group.add_argument("--seed", type=whole_number(), metavar="N", help="another search (default: the study's)")
+    add_first(parser)
     add_budget(parser.add_argument_group("the budget: the first limit ends the study (default: what its file says)"))
     group = parser.add_argument_group("workers on this machine")
     add_objective_command(group)
@@ -130,11 +128,11 @@ def main(arguments: argparse.Namespace) -> int:
     Returns the exit code: 0; 1 if no worker can be kept alive; 3 if all trials have failed; 128 + the signal that
     stopped it.
     """
-    study = load(
+    study = with_first(arguments, load(
         arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats,
         budget=Budget(arguments.epochs, arguments.hours, arguments.target, arguments.patience),
         strategy=arguments.strategy, objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
-    )  # fmt: skip
+    ))  # fmt: skip
     check_command(study, arguments)
     check_settings(study, arguments.study)
     if study.objective == DEFAULT_OBJECTIVE and (arguments.workers != 0 or arguments.try_trial is not None):
@@ -148,7 +146,8 @@ def main(arguments: argparse.Namespace) -> int:
             return stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say))
 
         folder = once_reachable(logs, lead, say)
-        return search(once_reachable(logs, lambda: open_folder(folder, study, lease, say), say), study, arguments)
+        opened = once_reachable(logs, lambda: open_folder(folder, study, lease, say), say)
+        return search(opened, continued(opened, study, say), arguments)
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:

@@ -262,6 +262,7 @@ class LedFolder(Folder):
     stir = _if_leading(Folder.stir)
     remove_temporary = _if_leading(Folder.remove_temporary)
     remove_checkpoints = _if_leading(Folder.remove_checkpoints)
+    checkpoint_sizes = _if_leading(Folder.checkpoint_sizes)
 
 
 def _write_new(path: str, data: bytes) -> None:

@@ -34,7 +34,7 @@ from foldertune.reading.importance import Importance, measure_importance
 from foldertune.reading.samples import Sample
 from foldertune.reading.spans import Work
 from foldertune.space import Categorical, identity
-from foldertune.spending import hours_of, spans_at_work, spent, why_over
+from foldertune.spending import USED_UP, hours_of, spans_at_work, spent, why_over
 from foldertune.study import Quantity, Study
 from foldertune.tables import as_cell, cell_of, finite
 from foldertune.text import counted
@@ -168,7 +168,9 @@ class Results:
         """Why the study has ended before all trials that it might have had; empty if it hasn't."""
         hours = self.study.budget.hours
         is_late = hours is not None and hours_of(spans_at_work(self.trials)) >= hours
-        return why_over(self.study, self.trials, is_late=is_late)
+        why = why_over(self.study, self.trials, is_late=is_late)
+        is_early = self.complete and not self.study.budget and len(self.trials) < self.study.trials
+        return why or (USED_UP if is_early else "")
 
     @cached_property
     def ended(self) -> list[Trial]:

@@ -17,6 +17,7 @@ from foldertune.running.ledger import Ledger
 from foldertune.running.results_file import ResultsFile
 from foldertune.running.supply import Supply
 from foldertune.running.watch import Watch
+from foldertune.spending import USED_UP
 from foldertune.strategies import Answer
 from foldertune.study import Study
 from foldertune.text import counted
@@ -60,13 +61,14 @@ class Master:
 
         It is the budget and the trials queued by hand; or, if no more is to begin, the trials that there are.
         """
-        if self.supply.exhausted or self.why_over():
+        if self.why_over():
             return len(self.ledger.counted) + len(self.ledger.open)
         return self.study.most_trials + self.ledger.beyond(self.study.most_trials) + len(self.supply.missing)
 
     def why_over(self) -> str:
-        """Why no more trial is to begin, although the strategy and the number of trials allow it; empty if one may."""
-        return self.supply.spending.why_over() or self.supply.spending.shortage
+        """Why no more trial is to begin, although the number of trials allows it; empty if one may."""
+        spending = self.supply.spending
+        return spending.why_over() or spending.shortage or (USED_UP if self.supply.exhausted else "")
 
     def is_done(self) -> bool:
         """Are all trials counted, and is no trial's file left to handle?"""

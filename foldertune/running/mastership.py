@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from foldertune.errors import StudyError, UserError
@@ -193,6 +194,26 @@ def open_folder(folder: Folder, study: Study, patience: float = 0.0, say: Callab
             f"continue with --trials {there.trials or beyond + 1}, or use another --logs"
         )
     return folder
+
+
+def continued(folder: Folder, study: Study, say: Callable[[str], None] = print) -> Study:
+    """The study with what its folder says that it began with: settings to try first, and known results.
+
+    Raises StudyError if it began without what we were told to begin with.
+    """
+    record = folder.read_study()
+    if record is None:
+        return study
+    there = study_from_record(record, str(folder.study_file()))
+    for told, began, what in (
+        (study.first, there.first, "settings to try first"),
+        (study.known, there.known, "--from"),
+    ):
+        if told and not began:
+            raise StudyError(f"{folder.path}: has begun without {what}; leave them out, or use another --logs")
+        if told and told != began:
+            say(f"{folder.path}: goes on as it began, with the {what} of that time")
+    return replace(study, first=there.first, known=there.known)
 
 
 def wait_for_definition(folder: Folder, patience: float, say: Callable[[str], None]) -> Record | None:

@@ -13,6 +13,8 @@ from foldertune.budget import Budget
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.protocol import Proposal
 from foldertune.shipped import DEFAULT_OBJECTIVE
+from foldertune.strategies.first import FirstSearch, check_guesses
+from foldertune.strategies.guesses import GuidedSearch
 from foldertune.strategies.interface import Answer, History, NamedStrategy, Strategy
 from foldertune.strategies.model import GPSearch, TPESearch
 from foldertune.strategies.own import OwnSearch
@@ -22,7 +24,18 @@ from foldertune.strategies.sequences import HaltonSearch, SobolSearch
 from foldertune.study import Study
 from foldertune.study_file import load_study
 
-__all__ = ["STRATEGIES", "Answer", "History", "Proposal", "Strategy", "load", "new_strategy", "plan"]
+__all__ = [
+    "STRATEGIES",
+    "Answer",
+    "History",
+    "Proposal",
+    "Strategy",
+    "check_first",
+    "check_known",
+    "load",
+    "new_strategy",
+    "plan",
+]
 
 OWN = ":"  # in the name of a person's own strategy, FILE:FUNCTION
 STRATEGIES: dict[str, type[NamedStrategy]] = {
@@ -37,7 +50,9 @@ STRATEGIES: dict[str, type[NamedStrategy]] = {
 
 def new_strategy(study: Study) -> Strategy:
     """The strategy for this study, with its schedule. Raises StudyError if there is no strategy of that name."""
-    strategy = _kind(study, study.name)(study)
+    strategy: Strategy = _kind(study, study.name)(study)
+    if (study.first or study.guesses) and not getattr(strategy, "is_exhaustive", False):
+        strategy = FirstSearch(study, strategy)
     if study.fidelity is None or study.fidelity.highest is None:
         return strategy
     return SCHEDULES[study.fidelity.schedule](study, strategy)
@@ -90,7 +105,24 @@ def plan(
     kind = _kind(study, source)
     if kind is GridSearch and study.fidelity and study.fidelity.highest is not None:
         raise StudyError(f'{source}: fidelity.highest: a grid tries everything in full; remove it, or take "random"')
+    check_guesses(study, source)
+    check_first(study, source)
     return kind.plan(study if seed is None else replace(study, seed=seed), source, trials, repeats)
+
+
+def check_first(study: Study, source: str) -> None:
+    """Raise StudyError, naming `source`, if the study's strategy can't begin with settings from a list."""
+    if study.first and getattr(_kind(study, source), "is_exhaustive", False):
+        raise StudyError(f"{source}: settings to try first: a {study.strategy} tries all of its own; remove them")
+
+
+def check_known(study: Study, source: str) -> None:
+    """Raise StudyError, naming `source`, if the study's strategy can't learn from the results of another study."""
+    if not getattr(_kind(study, source), "learns", False):
+        names = " or ".join(f'"{name}"' for name, kind in STRATEGIES.items() if getattr(kind, "learns", False))
+        raise StudyError(f"{source}: {study.strategy} search does not learn from results; take strategy {names}")
+    if study.is_scheduled:
+        raise StudyError(f"{source}: a study with fidelity.highest compares trials of one rung; leave this option out")
 
 
 def _check_epochs(study: Study, source: str) -> None:
@@ -116,4 +148,4 @@ def _kind(study: Study, source: str) -> type[NamedStrategy]:
         known = f"{', '.join(names)} or {last}"
         hint = did_you_mean(study.strategy, STRATEGIES)
         raise StudyError(f"{source}: strategy: must be {known}, not {study.strategy!r}{hint}")
-    return kind
+    return GuidedSearch if kind is RandomSearch and study.guesses else kind

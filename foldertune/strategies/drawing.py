@@ -30,6 +30,12 @@ def draw(study: Study, rng: random.Random) -> dict[str, Any]:
     raise StudyError(f"{study.name}: constraints: none of {MOST_DRAWS:,} random settings met them; {_REMEDY}")
 
 
+def generator(study: Study, number: int | str) -> tuple[int, random.Random]:
+    """The seed of a trial's training, and the generator from which its settings are drawn."""
+    rng = random.Random(f"{study.seed}/{number}")
+    return rng.randrange(2**31), rng
+
+
 def permitted(study: Study, values: Mapping[str, Any]) -> dict[str, Any] | None:
     """Of a value for each hyperparameter, those of the active ones; None if they don't meet the constraints."""
     if study.is_free:
@@ -90,6 +96,15 @@ def combinations(study: Study, source: str) -> Sequence[dict[str, Any]]:
     return allowed
 
 
+def place_of(values: Mapping[str, Any], among: Sequence[dict[str, Any]]) -> int:
+    """The place of the first combination that has these values, as far as it has the hyperparameters at all."""
+    if isinstance(among, _Product):
+        return among.place_of(values)
+    wanted = {name: identity(value) for name, value in values.items()}
+    fits = (all(identity(each[name]) == wanted[name] for name in wanted if name in each) for each in among)
+    return next((place for place, does in enumerate(fits) if does), 0)
+
+
 @dataclass(frozen=True)
 class _Product(Sequence[dict[str, Any]]):
     """Every combination of values. It may be much larger than memory."""
@@ -107,6 +122,15 @@ class _Product(Sequence[dict[str, Any]]):
             number, place = divmod(number, len(self.values[name]))
             chosen[name] = self.values[name][place]
         return {name: chosen[name] for name in self.values}
+
+    def place_of(self, chosen: Mapping[str, Any]) -> int:
+        """The place of the first combination with these values."""
+        place = 0
+        for name, values in self.values.items():
+            wanted = identity(chosen[name]) if name in chosen else None
+            digit = next((k for k, value in enumerate(values) if wanted is not None and identity(value) == wanted), 0)
+            place = place * len(values) + digit
+        return place
 
 
 def _values(study: Study, source: str, name: str) -> Sequence[Any]:

@@ -24,6 +24,12 @@ class History:
 
     counted: Mapping[int, Trial] = field(default_factory=dict)
     open: Mapping[int, Proposal | None] = field(default_factory=dict)  # None: not read
+    others: History | None = None  # all trials, if these are only those that can be compared
+
+    @property
+    def whole(self) -> History:
+        """All trials."""
+        return self.others or self
 
 
 class Strategy(Protocol):

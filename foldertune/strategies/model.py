@@ -7,16 +7,18 @@ goes on as if nothing had happened. Nothing is kept anywhere but in the trials' 
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from foldertune.errors import UserError, missing_extra
 from foldertune.protocol import Proposal, Trial
 from foldertune.space import Categorical, Dimension, Float, Int, identity, values_of
+from foldertune.strategies.distinct import Unused, is_discrete
 from foldertune.strategies.drawing import draw, permitted
 from foldertune.strategies.interface import Answer, History
 from foldertune.strategies.plain import RandomSearch
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 MOST_ASKED = 100  # times for one trial, until its settings meet the constraints
+MOST_REPEATED = 3  # times of these, that it may ask for what other trials have
 MOST_BEST = 25  # TPE sets no more than this many best trials apart from the others
 MOST_SEEN = 250  # trials that a sampler is shown: from this number on, TPE has so many best ones
 
@@ -38,18 +41,28 @@ class ModelSearch(RandomSearch):
 
     is_reproducible = False
     is_adaptive = True
+    learns = True
 
     def __init__(self, study: Study) -> None:
         super().__init__(study)
         import_optuna()
         self._distributions = {name: self._distribution(dimension) for name, dimension in study.space.items()}
+        self._unused = Unused(study) if is_discrete(study) else None
 
     def sampler(self, seed: int) -> BaseSampler:
         """A new sampler."""
         raise NotImplementedError
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
-        """The settings that the sampler asks for, now that the results are these."""
+        """The settings that the sampler asks for, now that the results are these. In a discrete space, unused ones."""
+        rng, asked = random.Random(self._seed(number)), self._asked(number, history)
+        if self._unused is None:
+            return Proposal(self.complete(number, next(asked, {}) or draw(self.study, rng)))
+        unused = self._unused.choose(itertools.islice(asked, MOST_REPEATED), rng, history)
+        return Proposal(self.complete(number, unused)) if unused else Answer.EXHAUSTED
+
+    def _asked(self, number: int, history: History) -> Iterator[dict[str, Any]]:
+        """The settings that the sampler asks for, one after another, as far as they meet the study's constraints."""
         import optuna
 
         study = optuna.create_study(sampler=self.sampler(self._seed(number)))
@@ -59,8 +72,7 @@ class ModelSearch(RandomSearch):
             asked = study.ask(self._distributions).params
             values = {name: _value(dimension, asked[name]) for name, dimension in self.study.space.items()}
             if (chosen := permitted(self.study, values)) is not None:
-                return Proposal({**self.settings(number), **chosen})
-        return Proposal({**self.settings(number), **draw(self.study, random.Random(self._seed(number)))})
+                yield chosen
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
         """Nothing: the sampler chooses."""
@@ -74,18 +86,25 @@ class ModelSearch(RandomSearch):
     def _shown(self, history: History) -> list[FrozenTrial]:
         """The most useful results, and then the trials that have none yet, each by number."""
         losses = {number: self._loss(trial) for number, trial in history.counted.items()}
+        settings = {number: trial.settings for number, trial in history.counted.items()}
+        for place, each in enumerate(self.study.known, start=1):  # numbers that no trial has
+            losses[-place], settings[-place] = self._sign * each.value, each.settings
         values = [loss for loss in losses.values() if loss is not None] or [0.0]
         best, worst = min(values), max(values)
         failed = worst + ((worst - best) or 1.0)
         known = {number: failed if loss is None else loss for number, loss in losses.items()}
-        shown = [self._frozen(history.counted[number].settings, known[number]) for number in most_useful(known)]
+        shown = [self._frozen(settings[number], known[number]) for number in most_useful(known)]
         shown += [self._frozen(proposal.settings) for _, proposal in sorted(history.open.items()) if proposal]
         return [trial for trial in shown if trial]
 
     def _loss(self, trial: Trial) -> float | None:
         """The value of the metric, the less the better. None if there is none: that is worse than all others."""
         value = finite((trial.result or {}).get(self.study.metric))
-        return value if value is None or self.study.direction == "minimize" else -value
+        return None if value is None else self._sign * value
+
+    @property
+    def _sign(self) -> int:
+        return 1 if self.study.direction == "minimize" else -1
 
     def _frozen(self, settings: Mapping[str, Any], loss: float | None = None) -> FrozenTrial | None:
         """A trial of Optuna's, with its value or running; None if a person chose settings outside of the space."""

@@ -12,29 +12,36 @@ from typing import Any
 
 from foldertune.errors import StudyError
 from foldertune.protocol import Proposal
-from foldertune.strategies.drawing import check_constraints, combinations, draw
+from foldertune.strategies.distinct import Draws, Unused, is_discrete
+from foldertune.strategies.drawing import check_constraints, combinations, draw, generator, place_of
 from foldertune.strategies.interface import Answer, History
 from foldertune.study import SEED, Study
 
 
 class RandomSearch:
-    """Draws each hyperparameter anew, independent of the others (Bergstra and Bengio, JMLR 2012)."""
+    """Draws each hyperparameter anew, independent of the others (Bergstra and Bengio, JMLR 2012).
+
+    In a discrete space the settings of lower numbers are not drawn again, unless the study has repeats.
+    """
 
     is_reproducible: bool = True
     is_adaptive: bool = False
 
     def __init__(self, study: Study) -> None:
         self.study = study
+        self._draws = Draws(study, self.draw) if is_discrete(study) and not study.is_scheduled else None
+        self._unused = Unused(study) if is_discrete(study) and self._draws is None else None
 
     @classmethod
     def plan(cls, study: Study, source: str, trials: int | None, repeats: int | None) -> Study:
-        """The study with its number of trials. Raises StudyError if the number is missing, or if there are repeats."""
-        if study.repeats != 1:
+        """The study with its number of trials. Raises StudyError if the number is missing, or repeats can't be."""
+        told = f"{source}: repeats" if repeats is None else f"--repeats {repeats}"
+        study = replace(study, repeats=repeats or study.repeats)
+        if study.repeats != 1 and not is_discrete(study):
             raise StudyError(
-                f"{source}: repeats: belongs to strategy \"grid\"; for more {study.strategy} trials raise 'trials'"
+                f"{told}: only for a space of lists and steps, and this one has ranges, in which {study.strategy} "
+                f"search tries no settings twice; raise 'trials' for more"
             )
-        if repeats is not None:
-            raise StudyError(f"--repeats {repeats}: only for a grid, and {source} is not a grid; use --trials for more")
         if not (trials or study.trials or study.budget):
             raise StudyError(f"{source}: trials: is missing; add, for example, trials = 40, or a table [budget]")
         check_constraints(study, source)
@@ -42,18 +49,31 @@ class RandomSearch:
 
     def settings(self, number: int) -> dict[str, Any]:
         """The settings of a trial: the chosen ones, a seed for its training, and the fixed ones."""
-        rng = random.Random(f"{self.study.seed}/{number}")
-        seed = rng.randrange(2**31)
-        chosen = self.choose(number, rng)
+        _, rng = generator(self.study, number)
+        return self.complete(number, self.choose(number, rng))
+
+    def complete(self, number: int, chosen: dict[str, Any]) -> dict[str, Any]:
+        """Chosen settings with a seed for the training, and the fixed ones."""
+        seed, _ = generator(self.study, number)
         return {**chosen, SEED: chosen.get(SEED, seed), **self.study.fixed}
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
+        """The value of each active hyperparameter: those drawn, or others if lower numbers have them."""
+        return self.draw(number, rng) if self._draws is None else self._draws.get(number) or {}
+
+    def draw(self, number: int, rng: random.Random) -> dict[str, Any]:
         """The value of each active hyperparameter, drawn from the trial's own random generator."""
         return draw(self.study, rng)
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
-        """The settings of a trial. A random search is never exhausted."""
-        return Proposal(self.settings(number))
+        """The settings of a trial; EXHAUSTED if others have all that the space has."""
+        if self._draws is not None and self._draws.get(number) is None:
+            return Answer.EXHAUSTED
+        if self._unused is None:
+            return Proposal(self.settings(number))
+        _, rng = generator(self.study, number)
+        unused = self._unused.choose([self.draw(number, rng)], rng, history)
+        return Proposal(self.complete(number, unused)) if unused else Answer.EXHAUSTED
 
     def needs(self, history: History) -> Collection[int]:
         """An empty set: no trial resumes from the checkpoint of another."""
@@ -69,6 +89,7 @@ class GridSearch(RandomSearch):
         super().__init__(study)
         self.combinations = combinations(study, study.name)
         self.size = len(self.combinations)
+        self._guessed = place_of(study.guesses, self.combinations)
 
     @classmethod
     def plan(cls, study: Study, source: str, trials: int | None, repeats: int | None) -> Study:
@@ -90,8 +111,14 @@ class GridSearch(RandomSearch):
         return replace(study, trials=trials or most)
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
-        """The combination with this number. After the last combination, the first follows again."""
-        return dict(self.combinations[number % self.size])
+        """The combination with this number. After the last combination, the first follows again.
+
+        The one that a person guesses comes before all others.
+        """
+        place = number % self.size
+        if place <= self._guessed:
+            place = place - 1 if place else self._guessed
+        return dict(self.combinations[place])
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """The settings of a trial; EXHAUSTED when each combination has had all its repeats."""

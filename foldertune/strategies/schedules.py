@@ -98,7 +98,7 @@ class Schedule:
         results, enough = by_rung(self, history), ENOUGH * (len(self.study.space) + 1)
         rung = max((rung for rung, trials in results.items() if rung and len(trials) >= enough), default=0)
         begun = {number: each for number, each in history.open.items() if each and not each.parent}
-        return History({trial.name.number: trial for trial in results[rung]}, begun)
+        return History({trial.name.number: trial for trial in results[rung]}, begun, others=history)
 
 
 class AshaSchedule(Schedule):

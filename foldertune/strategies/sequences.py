@@ -29,7 +29,7 @@ class SobolSearch(RandomSearch):
         self._points = self._new_engine()
         self._number = 0  # of the point that comes next
 
-    def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
+    def draw(self, number: int, rng: random.Random) -> dict[str, Any]:
         """The values at the point with this number; drawn at random, if they don't meet the study's constraints."""
         point = zip(self.study.space.items(), self._point(number), strict=True)
         chosen = permitted(self.study, {name: dimension.at(u) for (name, dimension), u in point})

@@ -6,6 +6,8 @@ import random
 
 import pytest
 
+from foldertune.reading.page.sections import progress
+from foldertune.reading.reader import read_results
 from foldertune.strategies import STRATEGIES, load
 from tests.conftest import METRIC, wait_for
 
@@ -63,3 +65,19 @@ def test_a_strategy_on_the_command_line_is_checked(bench):
     assert said.startswith("error: ") and "--strategy grid: space.x: a grid needs the values themselves" in said
     said = bench.finish(bench.master(write_study(bench, ""), "--strategy", "tpf"), code=2)
     assert "did you mean 'tpe'?" in said
+
+
+def test_a_search_that_has_tried_everything_ends_and_says_so(bench):
+    file = bench.path / "toy.toml"
+    file.write_text(
+        f'objective = "tests.objectives:quick"\nstrategy = "random"\ntrials = {TRIALS}\n{METRIC}[space]\nx = [0.1, 0.2, 0.3]\n'
+    )
+    said = bench.search(file, "--workers", 1)
+    assert "no more trials begin: the search is exhausted: nothing is left to try" in said
+    bench.assert_complete(3)
+    assert sorted(row.settings["x"] for row in bench.rows()) == [0.1, 0.2, 0.3]
+    status = bench.finish(bench.start("-m", "foldertune", "status", "--logs", bench.logs))
+    assert f"3 of {TRIALS} trials" in status and "complete: the search is exhausted" in status
+    told = progress(read_results(bench.logs))
+    assert told == "All 3 trials have ended: the search is exhausted: nothing is left to try."
+    assert "the search is exhausted" in bench.search(file)  # it knows at once

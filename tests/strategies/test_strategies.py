@@ -118,7 +118,7 @@ def test_grid_and_random_search_need_no_result(name):
     assert not any(k in strategy.needs(history) for k in range(6))
 
 
-def test_a_grid_ends_with_its_last_repeat_and_random_search_never():
+def test_a_grid_ends_with_its_last_repeat():
     study = new_study("grid", repeats=2, trials=12)
     grid = new_strategy(study)
     assert study.trials == 12
@@ -127,7 +127,6 @@ def test_a_grid_ends_with_its_last_repeat_and_random_search_never():
     assert pairs == 2 * [(1, "x"), (1, "y"), (2, "x"), (2, "y"), (3, "x"), (3, "y")]
     assert len({p.settings[SEED] for p in proposed}) == 12
     assert {grid.propose(k, History()) for k in (12, 13, 10**9)} == {Answer.EXHAUSTED}
-    assert isinstance(new_strategy(new_study("random")).propose(10**9, History()), Proposal)
 
 
 def test_a_grid_has_as_many_trials_as_combinations():
@@ -140,10 +139,14 @@ def test_a_grid_has_as_many_trials_as_combinations():
         plan(study, "toy", trials=7)
 
 
-def test_random_search_has_a_number_of_trials_and_no_repeats():
+def test_random_search_has_a_number_of_trials_and_repeats_only_what_could_come_again():
     record = {**RECORD, "strategy": "random"}
-    with pytest.raises(StudyError, match=r"--repeats 2: only for a grid, and toy is not a grid"):
-        plan(study_from_record(record, "toy"), "toy", repeats=2)
+    assert plan(study_from_record(record, "toy"), "toy", repeats=2).repeats == 2
+    ranges = {**record, "space": {"x": {"type": "float", "low": 0, "high": 1}}}
+    with pytest.raises(StudyError, match=r"--repeats 2: only for a space of lists and steps, and this one has ranges"):
+        plan(study_from_record(ranges, "toy"), "toy", repeats=2)
+    with pytest.raises(StudyError, match=r"toy: repeats: only for a space of lists and steps"):
+        plan(study_from_record({**ranges, "repeats": 2}, "toy"), "toy")
     del record["trials"]
     with pytest.raises(StudyError, match=r"toy: trials: is missing; add, for example, trials = 40"):
         plan(study_from_record(record, "toy"), "toy")

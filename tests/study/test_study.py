@@ -43,7 +43,7 @@ BAD = [
     ('strategy = "random"\ntrails = 3\n' + SPACE, "unknown key 'trails' (did you mean 'trials'?)"),
     ('strategy = "random"\ntrials = 3\nname = "x"\n' + SPACE, "a study's name is its file's"),
     ('strategy = "random"\ntrials = 3\ndirection = "up"\n' + SPACE, 'direction: must be "minimize" or "maximize"'),
-    ('strategy = "random"\ntrials = 3\nrepeats = 2\n' + SPACE, "repeats: belongs to strategy"),
+    ('strategy = "random"\ntrials = 3\nrepeats = 2\n' + SPACE, "repeats: only for a space of lists and steps"),
     ('strategy = "random"\ntrials = 3\nmetric = 4\n' + SPACE, "metric: must be text in quotes, not 4"),
     ('strategy = "random"\ntrials = 3\nobjective = "mine"\n' + SPACE, 'objective: must be "MODULE:FUNCTION"'),
     ('strategy = "random"\ntrials = 3\n', "space: is empty"),

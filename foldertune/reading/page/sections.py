@@ -84,7 +84,7 @@ def progress(results: Results) -> str:
     ended = len(results.trials)
     asked = max(results.asked, ended)
     if results.complete and results.why_over:
-        return f"All {asked:,} trials have ended: {results.why_over}."
+        return f"All {ended:,} trials have ended: {results.why_over}."
     if ended == asked and not results.in_hand and (results.complete or not results.is_open_ended):
         return f"All {asked:,} trials have ended."
     in_hand = f"; {len(results.in_hand)} in hand" if results.in_hand else ""

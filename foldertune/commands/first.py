@@ -1,0 +1,115 @@
+"""What the master's command line can give a new search to begin with."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from foldertune.commands.options import path, whole_number
+from foldertune.errors import StudyError, UserError
+from foldertune.protocol import Trial
+from foldertune.reading.archive import is_study
+from foldertune.reading.reader import read_results
+from foldertune.rows import SUCCEEDED
+from foldertune.space_file import SpaceReader
+from foldertune.strategies import check_first, check_known
+from foldertune.strategies.model import most_useful
+from foldertune.study import Known, Study
+from foldertune.tables import finite
+from foldertune.text import counted
+from foldertune.warm_start import is_results, read_first, read_list
+
+BEST = 5  # of other results, if nobody says how many
+
+
+def add_first(parser: argparse.ArgumentParser) -> None:
+    """Add the options --first, --first-best and --from."""
+    group = parser.add_argument_group("what is known already (it is kept in the folder; say it once)")
+    group.add_argument(
+        "--first", type=path, metavar="FILE",
+        help="try these settings first: a CSV, a JSON list, one JSON object a line; or the best of a results.csv or of "
+        "another study's folder",
+    )  # fmt: skip
+    group.add_argument(
+        "--first-best", type=whole_number(1), metavar="N", help=f"how many of those results (default: {BEST})"
+    )
+    group.add_argument(
+        "--from", dest="known", type=path, metavar="DIR",
+        help="show the results in another study's folder to a strategy that learns; they are not trained again",
+    )  # fmt: skip
+
+
+def with_first(arguments: argparse.Namespace, study: Study, say: Callable[[str], None] = print) -> Study:
+    """The study with what the options tell it to begin with. Raises UserError."""
+    if arguments.first_best and not arguments.first:
+        raise UserError("--first-best: of what? add --first with a results.csv or the folder of a study")
+    if arguments.first:
+        source = f"--first {arguments.first}"
+        listed = _best(arguments.first, source, study, arguments.first_best)
+        first = read_first(SpaceReader({}, source), listed, study.space, study.fixed)
+        study = replace(study, first=(*study.first, *first))
+        check_first(study, source)
+        outside = sum(not _lies_in(study, each) for each in first)
+        say(f"{source}: {counted(len(first), 'trial')} to begin with" + _outside(outside, "tried all the same"))
+    if arguments.known:
+        source = f"--from {arguments.known}"
+        check_known(study, source)
+        trials = _trials(arguments.known, study, source)
+        there = [Known(_of_the_space(study, trial), value) for trial, value in trials]
+        there = [each for each in there if study.contains({**each.settings, **study.fixed})]
+        shown = most_useful({place: float(place) for place in range(len(there))})  # they come best first
+        study = replace(study, known=tuple(there[place] for place in shown))
+        say(f"{source}: {counted(len(shown), 'result')} known" + _outside(len(trials) - len(there), "left out"))
+    return study
+
+
+def _outside(number: int, then: str) -> str:
+    are = "lies" if number == 1 else "lie"
+    return (
+        f"; {number} {are} outside of the search space, and {'is' if number == 1 else 'are'} {then}" if number else ""
+    )
+
+
+def _lies_in(study: Study, settings: dict[str, Any]) -> bool:
+    """Do the values of all hyperparameters that are there lie in the search space?"""
+    return all(name not in settings or each.contains(settings[name]) for name, each in study.space.items())
+
+
+def _of_the_space(study: Study, trial: Trial) -> dict[str, Any]:
+    return {name: value for name, value in trial.settings.items() if name in study.space}
+
+
+def _best(place: Path, source: str, study: Study, most: int | None) -> list[dict[str, Any]]:
+    """The settings in a list; of results, the best."""
+    if place.is_dir():
+        trials = _trials(place, study, source)
+        return [_of_the_space(study, trial) for trial, _ in trials[: most or BEST]]
+    if is_study(place.parent) and place.name == "results.csv":  # the trials' files know the values exactly
+        return _best(place.parent, source, study, most)
+    listed = read_list(place, source, study.space)
+    if not is_results(listed):
+        if most:
+            raise UserError(f"--first-best {most}: {place} is no table of results; all its settings are tried")
+        return listed
+    values = [(finite(row.get(study.metric)), row) for row in listed if row["status"] == SUCCEEDED]
+    known = [(value, row) for value, row in values if value is not None]
+    if not known:
+        raise StudyError(f"{source}: has no trial with '{study.metric}', the metric of this study")
+    known.sort(key=lambda pair: pair[0] if study.direction == "minimize" else -pair[0])
+    return [{name: row[name] for name in study.space if name in row} for _, row in known[: most or BEST]]
+
+
+def _trials(place: Path, study: Study, source: str) -> list[tuple[Trial, float]]:
+    """The trials of another study that have a value of this study's metric, best first."""
+    try:
+        found = read_results(place, epochs=False).trials
+    except OSError as error:
+        raise StudyError(f"{source}: can't be read: {error.strerror}") from None
+    values = [(trial, finite((trial.result or {}).get(study.metric))) for trial in found]
+    known = [(trial, value) for trial, value in values if value is not None]
+    if not known:
+        raise StudyError(f"{source}: has no trial with '{study.metric}', the metric of this study")
+    return sorted(known, key=lambda pair: pair[1] if study.direction == "minimize" else -pair[1])
