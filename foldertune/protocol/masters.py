@@ -215,11 +215,13 @@ class Mastership:
                 append_lines(self.path, to_line({"ended": utc_now()}))
 
     def _explain(self, holder: Holder | None) -> str:
-        leader: Holder | None = None
+        leader: object = holder.last_word.get("followed") if holder else None  # by its token, if we can't read more
         with contextlib.suppress(OSError):
-            leader = self.masters.holder(self.masters.newest())
-        if leader is None or leader.claim.get("claimed") == self.owner:
-            return f"{self.path}: is {'gone' if holder is None else 'changed'}, so this master ends; start it again"
+            newest = self.masters.holder(self.masters.newest())
+            if newest and newest.claim.get("claimed") != self.owner:
+                leader = newest
+        if not leader:
+            return f"{self.path}: is {'changed' if holder else 'gone'}, so this master ends; start it again"
         return (
             f"{self.masters.folder.path}: this master gave no sign of life for its lease of {self.lease:g} s; "
             f"{leader} has followed it, and leads now"

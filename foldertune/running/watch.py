@@ -17,7 +17,7 @@ from foldertune.protocol import (
     owner_has_died,
 )
 
-DOUBTS_PER_LEASE = 4  # if the lease is short, files in doubt are opened again for a part of it
+DOUBTS_PER_LEASE = 2  # if the lease is short, files in doubt are opened again for half of it: caches are younger
 
 
 class Watch:

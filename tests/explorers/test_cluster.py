@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from foldertune.protocol import TrialName
 from tests.conftest import wait_for
 from tests.explorers.cluster import Cluster, Host, cluster_of
 from tests.running.test_search import running
@@ -102,8 +104,9 @@ def test_the_master_is_cut_off_for_longer_than_the_lease(hosts, cluster):
 
 
 def test_the_file_server_restarts(hosts, cluster):
+    """Then a line may wait for longer than the lease, until the server takes it. Its worker still gives signs of life."""
     first, second, third = hosts
-    first.master(first.study(trials=8, objective="slow"))
+    first.master(first.study(trials=8, objective="slow"), "--lease", LEASE)
     for worker in second.worker("slow"), third.worker("slow"):
         wait_for(lambda worker=worker: running(first, worker), "both workers to train")
     cluster("restart")
@@ -112,18 +115,28 @@ def test_the_file_server_restarts(hosts, cluster):
 
 
 def test_the_file_server_is_away_for_longer_than_the_lease(hosts, cluster):
-    """Nobody can give a sign of life, and each of the twelve workers comes back at another time."""
+    """Nobody can give a sign of life, and half of the twelve workers come back later than the master."""
     first, second, third = hosts
     first.master(first.study(trials=60, objective="slow"), "--lease", LEASE)
     met = set()
     for number in range(12):
         (second, third)[number % 2].worker("slow")
     wait_for(lambda: met.update(n.owner for n in first.names("taken")) or len(met) == 12, "all workers to train")
+    counted = wait_for(lambda: first.names("seen"), "a result")[0]
+    for late in third.processes:
+        late.send_signal(signal.SIGSTOP)
     cluster("stop")
     time.sleep(2 * LEASE)
     cluster("start")
+    surplus = Path(first.folder.locate(TrialName(counted.number, 99, "done")))
+    surplus.touch()
+    wait_for(lambda: not surplus.exists(), "the master to look again")
+    time.sleep(1)  # also for signs of life
+    for late in third.processes:
+        late.send_signal(signal.SIGCONT)
     said = finish_all(hosts, 60)
-    assert not first.names("lost") and not any("no longer ours" in text for text in said)
+    assert [name.attempt for name in first.names("lost")] == [99]
+    assert not any("no longer ours" in text for text in said)
 
 
 def test_nothing_is_left_when_its_owner_is_killed(tmp_path, cluster):

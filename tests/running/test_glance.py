@@ -7,11 +7,13 @@ import os
 import re
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from foldertune.protocol import Claim, LeaseLost, Trial, read_bytes, to_line
+from foldertune.protocol import Claim, LeaseLost, Trial, TrialName, read_bytes, to_line
 from foldertune.protocol.files import append_lines, is_there, rename
+from foldertune.running import watch
 from foldertune.running.master import Master
 from foldertune.study_file import load_study
 from tests.conftest import ROOT, wait_for
@@ -61,6 +63,19 @@ def test_a_result_that_a_cache_hides_for_a_moment_counts(bench, master):
     append_lines(str(bench.logs / "trial-00000-1.jsonl.done"), to_line({"result": {"validation_error": 0.25}}))
     master.step()
     assert master.ledger.counted[0].result == {"validation_error": 0.25} and master.said == []
+
+
+@pytest.mark.parametrize(("lease", "seconds"), [(8.0, 4.0), (180.0, 5.0)])
+def test_a_file_is_in_doubt_for_longer_than_a_cache_may_be_old(folder, monkeypatch, lease, seconds):
+    """A lease is right if a cache is no older than a third of it."""
+    now = [100.0]
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    master, name = watch.Watch(folder, lease), TrialName(0, 1, "done")
+    assert master.is_in_doubt(name)
+    now[0] += seconds - 0.1
+    assert master.is_in_doubt(name)
+    now[0] += 0.2
+    assert not master.is_in_doubt(name)
 
 
 def test_a_result_that_is_not_there_is_not_waited_for_for_ever(bench, master):

@@ -249,6 +249,26 @@ def test_before_each_change_a_master_makes_sure_that_it_leads(folder):
     assert ast.parse(code)
 
 
+def test_a_master_that_can_not_read_the_file_of_its_follower_still_names_it(folder, monkeypatch):
+    """The follower has written its token into the file of the master before it, which another server may keep."""
+    masters, follower = Masters(folder), new_owner()
+    first = masters.follow(0, new_owner(), 1.0)
+    masters.follow(1, follower, 1.0)
+    masters.tell(1, follower)
+    read = masters.holder
+
+    def holder(number):
+        if number == 2:
+            raise OSError(errno.ENOTCONN, "not connected")
+        return read(number)
+
+    monkeypatch.setattr(masters, "holder", holder)
+    with pytest.raises(LeaseLost):
+        first.beat()
+    with pytest.raises(MastershipLost, match=f"{follower} has followed it, and leads now"):
+        first.check()
+
+
 def test_the_last_deed_of_a_master_that_comes_late_does_no_harm(bench):
     """Each deed is one that it may have begun when it was followed; a newer master is at work, or comes later."""
     study = bench.study(trials=3)
