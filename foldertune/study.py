@@ -16,6 +16,7 @@ from foldertune.derived import evaluate, library_is_there, names_in, needs_libra
 from foldertune.nesting import nest
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.space import Categorical, Dimension, active, identity
+from foldertune.stopping import Stopping
 
 SEED = "seed"  # every trial has this setting, with a value of its own unless the study fixes it
 PERCENT = "%"
@@ -87,6 +88,7 @@ class Study:
     program: str | None = None  # a command that trains once, with the settings as options
     fidelity: Fidelity | None = None
     budget: Budget = field(default_factory=Budget)  # the limits besides `trials`
+    stopping: Stopping | None = None  # the rule by which running trials are stopped early
 
     @property
     def most_trials(self) -> float:
@@ -194,6 +196,7 @@ class Study:
         tables = {
             "budget": self.budget.to_record(),
             "fidelity": asdict(self.fidelity) if self.fidelity else {},
+            "stopping": self.stopping.to_record() if self.stopping else {},
             "metrics": metrics,
             "derived": expressions,
         }
@@ -224,6 +227,7 @@ def compare(studies: Sequence[Study]) -> dict[str, list[Any]]:
     flat = [
         {**_flat(study), "trials": study.trials, "repeats": study.repeats}
         | {f"budget.{key}": value for key, value in study.budget.to_record().items()}
+        | {f"stopping.{key}": value for key, value in (study.stopping.to_record() if study.stopping else {}).items()}
         for study in studies
     ]
     keys = dict.fromkeys(key for each in flat for key in each)

@@ -16,11 +16,12 @@ from foldertune.nesting import DOT, clash, flatten, nest
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, STUDIES, shipped_studies
 from foldertune.space import is_table_of_dimensions, is_table_of_values
 from foldertune.space_file import SpaceReader
+from foldertune.stopping import read_stopping
 from foldertune.study import SCALES, SEED, Fidelity, Quantity, Study, label_of
 
 _KEYS = (
     "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
-    "budget", "fixed", "space", "constraints", "fidelity", "metrics", "derived",
+    "budget", "fixed", "space", "constraints", "fidelity", "metrics", "derived", "stopping",
 )  # fmt: skip
 _FIDELITY_KEYS = ("setting", "lowest")
 _QUANTITY_KEYS = ("label", "unit", "scale")
@@ -104,6 +105,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         collapsed=collapsed,
         program=reader.text("program") if "program" in record else None,
         fidelity=reader.fidelity() if "fidelity" in record else None,
+        stopping=read_stopping(record.get("stopping", {}), reader.fail),
     )
 
 

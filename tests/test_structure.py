@@ -30,7 +30,7 @@ PROGRAMS = [
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
 STUDY = {
-    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "study", "space_file",
+    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "study", "space_file",
     "study_file",
 }  # fmt: skip
 TABLES = {*STUDY, "spending", "tables", "formats", "rows"}
@@ -46,10 +46,22 @@ ARROWS = {
     "derived": {"errors"},
     "protocol": {"errors", "text", "nesting"},
     "budget": {"errors", "text"},
-    "study": {"budget", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "stopping": {"errors", "text"},
+    "study": {"budget", "stopping", "space", "derived", "nesting", "shipped", "errors", "text"},
     "space_file": {"space", "derived", "nesting", "errors"},
-    "study_file": {"study", "budget", "space_file", "space", "derived", "nesting", "shipped", "errors", "text"},
-    "spending": {"study", "protocol", "text"},
+    "study_file": {
+        "study",
+        "budget",
+        "stopping",
+        "space_file",
+        "space",
+        "derived",
+        "nesting",
+        "shipped",
+        "errors",
+        "text",
+    },
+    "spending": {"study", "stopping", "protocol", "text"},
     "tables": {"errors", "text", "protocol"},
     "formats": {"tables", "errors", "text", "protocol"},
     "rows": {"tables", "formats", "study", "space", "protocol", "text"},

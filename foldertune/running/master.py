@@ -15,6 +15,7 @@ from foldertune.running.ending import Ending, forgive_failed, meet_withdrawn
 from foldertune.running.housekeeping import Housekeeping
 from foldertune.running.ledger import Ledger
 from foldertune.running.results_file import ResultsFile
+from foldertune.running.stopper import Stopper
 from foldertune.running.supply import Supply
 from foldertune.running.watch import Watch
 from foldertune.strategies import Answer
@@ -47,6 +48,7 @@ class Master:
         self.lease, self.max_attempts, self.timeout = lease, max_attempts, timeout
         self.ledger, self.watch = Ledger(), Watch(folder, lease)
         self.supply, self.ending = Supply(study, self.ledger), Ending(folder, say)
+        self.stopper = Stopper(folder, study, say)
         self.results_file, self.housekeeping = ResultsFile(folder), Housekeeping(folder, lease, say)
         self.in_hand: list[TrialName] = []  # the last listing
         self._told: int | None = None  # the last error of a single file
@@ -205,6 +207,7 @@ class Master:
 
     def count(self, trial: Trial) -> None:
         """Note that this trial is one of the results: its file is `.seen`."""
+        self.stopper.note(trial)
         trial.epochs = []  # they are checked, and not needed any more
         self.ledger.count(trial)
         self.supply.note(trial.name.number, trial.settings)
@@ -217,10 +220,11 @@ class Master:
             self.ledger.lose(name, reason, settings)
 
     def check_claims(self) -> None:
-        """Take back the trials of workers that died or fell silent."""
+        """Take back the trials of workers that died or fell silent. Ask those of hopeless trials to stop."""
         taken = [name for name in self.in_hand if name.state == "taken" and name.number not in self.ledger.counted]
         for name, reason in self.watch.gone(taken):
             self.judge(name, reason)
+        self.stopper.look(taken)
 
     def check_absent(self) -> None:
         """Try a trial again if no listing has shown it for a whole lease: its file was removed, or got lost.
@@ -287,6 +291,7 @@ class Master:
         """Write the results, tidy up, and tell the workers. May be called again after an OSError."""
         self.ending.tell(self.why_over())
         self.write_results()
+        self.stopper.end()
         self.housekeeping.end(self.ledger.counted)
         self.folder.complete_study(self.study.to_record())
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from foldertune.budget import Budget
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.shipped import DEFAULT_OBJECTIVE
+from foldertune.stopping import chosen
 from foldertune.strategies.interface import Answer, History, Proposal, Strategy
 from foldertune.strategies.model import GPSearch, TPESearch
 from foldertune.strategies.own import OwnSearch
@@ -46,6 +47,7 @@ def load(
     repeats: int | None = None,
     strategy: str | None = None,
     budget: Budget | None = None,
+    stopping: str | None = None,
     objective: str = DEFAULT_OBJECTIVE,
 ) -> Study:
     """The study with this name in studies/, or in this TOML file, checked by its strategy. Raises StudyError.
@@ -53,6 +55,7 @@ def load(
     Args:
         strategy: instead of the study's.
         budget: the limits to change, besides `trials`.
+        stopping: the rule by which trials are stopped early, instead of the study's.
         objective: for a study that names none.
     """
     study, source = load_study(name_or_path, objective), name_or_path
@@ -60,6 +63,8 @@ def load(
         raise StudyError(f"{source}: strategy: your own stands on the command line: --strategy {study.strategy}")
     if strategy is not None:
         study, source = replace(study, strategy=strategy), f"{name_or_path}, --strategy {strategy}"
+    if stopping is not None:
+        study = replace(study, stopping=chosen(stopping, study.stopping))
     return plan(study, source, trials=trials, seed=seed, repeats=repeats, budget=budget)
 
 
