@@ -80,25 +80,49 @@ def start_master(bench: Bench, objective: str) -> list[str]:
     ]
 
 
+STOPPING = '[stopping]\nrule = "plateau"\npatience = 3\n'
+
+
+def start_stopping_master(bench: Bench, objective: str) -> list[str]:
+    """The command of a master that asks its worker to stop trials early: some would never end."""
+    study = bench.study(trials=TRIALS, objective="lingering", extra=STOPPING)
+    return ["master.py", study, "--logs", str(bench.logs), "--workers", "1", "--lease", str(LEASE)]
+
+
+def start_stopped_worker(bench: Bench, objective: str) -> list[str]:
+    """The command of a worker that finds its trials there, each with a request to stop."""
+    study = load_study(bench.study(trials=TRIALS, objective="lingering", extra=STOPPING))
+    folder = open_folder(bench.folder, study)
+    folder.write_study(study.to_record())
+    Master(folder, study, lease=LEASE, max_attempts=3).step()
+    for name in folder.names():
+        folder.ask_to_stop(name.to("stop"), "plateau: …")
+    own = ["--objective", "tests.objectives:lingering", "--idle-timeout", "0"]
+    return ["worker.py", "--logs", str(bench.logs), *own]
+
+
 PROGRAMS = {"worker": start_worker, "master": start_master}
+STOPPERS = {"stopping master": start_stopping_master, "stopped worker": start_stopped_worker}
 
 
 def trace(bench: Bench, program: str, *options: str, objective: str = "quick") -> str:
     """Run a program to its end, of whatever kind, and return strace's lines about its main thread."""
     log = bench.path / "strace.txt"
     command = ["strace", "-y", "-qq", "-o", str(log), "-e", f"trace={CALLS}", *options, sys.executable]
-    subprocess.run([*command, *PROGRAMS[program](bench, objective)], cwd=ROOT, capture_output=True, timeout=60)
+    subprocess.run(
+        [*command, *(PROGRAMS | STOPPERS)[program](bench, objective)], cwd=ROOT, capture_output=True, timeout=60
+    )
     return log.read_text()
 
 
-def kill_points(program: str, objective: str = "quick") -> list[KillPoint]:
-    """Every call that touches the folder in one undisturbed run."""
+def kill_points(program: str, objective: str = "quick", about: str = "") -> list[KillPoint]:
+    """Every call that touches the folder in one undisturbed run; of them, those on files with this in their names."""
     with tempfile.TemporaryDirectory() as path:
         bench, seen, points = Bench(Path(path)), Counter[str](), []
         for line in trace(bench, program, objective=objective).splitlines():
             call = line.partition("(")[0]
             seen[call] += 1
-            if str(bench.logs) in line:
+            if str(bench.logs) in line and about in line:
                 points.append(KillPoint(program, call, seen[call]))
         bench.close()
     return points
@@ -109,8 +133,14 @@ def survive(bench: Bench, point: KillPoint) -> str:
     log = trace(bench, point.program, "-e", f"inject={point.call}:signal=KILL:when={point.number}")
     last = log.splitlines()[-2:]
     killed = last[-1].endswith("killed by SIGKILL +++") or "+++ killed" in last[-1]
-    bench.search(bench.study(trials=TRIALS), "--workers", "1", "--lease", LEASE)
-    check(bench, TRIALS)
+    if point.program in STOPPERS:
+        bench.search(
+            bench.study(trials=TRIALS, objective="lingering", extra=STOPPING), "--workers", 1, "--lease", LEASE
+        )
+        check_stopped(bench, TRIALS)
+    else:
+        bench.search(bench.study(trials=TRIALS), "--workers", "1", "--lease", LEASE)
+        check(bench, TRIALS)
     return re.sub(r"\d{3,}", "…", last[0].replace(str(bench.logs), "logs")) if killed else ""
 
 
@@ -120,6 +150,18 @@ def check(bench: Bench, trials: int) -> None:
     for row in bench.rows():
         assert row.status == "succeeded" and row.metrics["validation_error"] == row.settings["x"], row
     assert not list(bench.folder.checkpoints.iterdir()) and not bench.folder.aside.exists()
+
+
+def check_stopped(bench: Bench, trials: int) -> None:
+    """The same, for trials that are stopped early if they get no better; no request is left over."""
+    bench.assert_complete(trials)
+    rows = bench.rows()
+    for row in rows:
+        status, value = (
+            ("stopped", row.settings["x"]) if row.settings["x"] > 0.5 else ("succeeded", row.settings["x"] / 4)
+        )
+        assert (row.status, row.metrics["validation_error"]) == (status, value), row
+    assert {row.status for row in rows} == {"stopped", "succeeded"} and not list(bench.logs.glob("*.stop"))
 
 
 def survive_at_random(bench: Bench, seed: int, trials: int = 60, workers: int = 8, kills: int = 10) -> None:
@@ -162,7 +204,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="try each N-th kill point (default: 1)")
     parser.add_argument("--seeds", type=int, default=100, metavar="N", help="searches with random kills (default: 100)")
     arguments = parser.parse_args()
-    for program in PROGRAMS:
+    for program in PROGRAMS | STOPPERS:
         points = kill_points(program)[:: arguments.every]
         where = Counter()
         for point in points:

@@ -13,7 +13,7 @@ import pytest
 
 from foldertune.protocol import TrialName, files, new_owner, owner_has_died
 from tests.conftest import ROOT, Bench, token_of, wait_for
-from tests.explorers.crashes import PROGRAMS, TRIALS, check, kill_points, survive, survive_at_random
+from tests.explorers.crashes import PROGRAMS, STOPPERS, TRIALS, check, kill_points, survive, survive_at_random
 
 needs_strace = pytest.mark.skipif(
     not shutil.which("strace"), reason="strace is missing: apt-get install strace (it kills at a chosen system call)"
@@ -34,6 +34,19 @@ def test_kill_9_at_a_system_call(tmp_path, program, seed):
         killed += bool(survive(bench, point))
         bench.close()
     assert killed >= 5, "the kill points were hardly ever reached"
+
+
+@needs_strace
+@pytest.mark.parametrize("program", STOPPERS)
+def test_kill_9_around_a_request_to_stop(tmp_path, program):
+    points = kill_points(program, about=".jsonl.stop")
+    assert {"openat", "rename" if "master" in program else "read"} <= {point.call for point in points}
+    for number, point in enumerate(random.Random(0).sample(points, 3)):
+        print(point)
+        (tmp_path / str(number)).mkdir()
+        bench = Bench(tmp_path / str(number))
+        survive(bench, point)
+        bench.close()
 
 
 @pytest.mark.parametrize("seed", range(2))

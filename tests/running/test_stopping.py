@@ -6,7 +6,6 @@ import itertools
 import math
 import os
 import signal
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -193,8 +192,9 @@ def test_what_becomes_of_a_training_that_is_asked_to_stop_and_of_its_trainer(ben
     for count in range(4):
         [name] = wait_for(lambda count=count: len(bench.names("seen")) >= count and bench.names("taken"))
         wait_for(lambda name=name: bench.folder.read(name).epochs and not requests(bench), "a report")
-        (bench.logs / f"wait-{bench.folder.read(name).settings['x']}").touch()
-        time.sleep(0.1)  # by then, it waits; if not, it may be stopped before
+        x = bench.folder.read(name).settings["x"]
+        (bench.logs / f"wait-{x}").touch()
+        wait_for(lambda x=x: x < 1 or (bench.logs / f"waits-{x}").exists())
         (bench.logs / str(name.to("stop"))).touch()
         wait_for(lambda name=name: name not in bench.names("taken"), "its end")
     bench.finish(master)
