@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,8 @@ from foldertune.tables import Cells, as_cell
 SUCCEEDED, STOPPED, FAILED = "succeeded", "stopped", "failed"
 _BEFORE = ("trial", "status")
 _AFTER = ("worker", "host", "attempt", "claimed", "finished", "error")
-_OTHERS = (*_BEFORE, *_AFTER)
+_PARENT = "parent"  # a column only if a trial has one
+_OTHERS = (*_BEFORE, *_AFTER, _PARENT)
 _others_of = operator.attrgetter(*_OTHERS)
 
 
@@ -35,6 +36,7 @@ class Row:
     claimed: str | None = None
     finished: str | None = None
     error: str | None = None
+    parent: int | None = None  # the trial whose training this one went on with
 
     @classmethod
     def from_trial(cls, trial: Trial) -> Row:
@@ -51,6 +53,7 @@ class Row:
             claimed=trial.claim.get("time"),
             finished=trial.finished,
             error=None if succeeded else trial.error,
+            parent=trial.parent.number if trial.parent else None,
         )
 
     def cells(self) -> Cells:
@@ -82,14 +85,15 @@ def _unlike(others: tuple[str, ...], names: tuple[str, ...], prefix: str) -> tup
     return tuple(columns)
 
 
-def columns(rows: Iterable[Row]) -> list[str]:
-    """All columns of these rows: trial and status, the settings, the metrics, then worker, host and times."""
+def columns(rows: Sequence[Row]) -> list[str]:
+    """All columns of these rows: trial and status, the settings, the metrics, then worker, host, times and parent."""
     settings: dict[str, None] = {}
     metrics: dict[str, None] = {}
     for names in dict.fromkeys((tuple(row.settings), tuple(row.metrics)) for row in rows):  # usually only one
         for known, mine in zip((settings, metrics), column_names(*names), strict=True):
             known.update(dict.fromkeys(mine))
-    return [*_BEFORE, *dict.fromkeys([*settings, *metrics]), *_AFTER]
+    promoted = [_PARENT] if any(row.parent is not None for row in rows) else []
+    return [*_BEFORE, *dict.fromkeys([*settings, *metrics]), *_AFTER, *promoted]
 
 
 def results_csv(rows: Sequence[Row]) -> str:
@@ -98,9 +102,9 @@ def results_csv(rows: Sequence[Row]) -> str:
 
 
 def searched_and_metric(study: Study) -> tuple[list[str], str]:
-    """The columns of the search space, and the column of the metric."""
-    settings, metrics = column_names((*study.space, *study.fixed, SEED), (study.metric,))
-    return list(settings[: len(study.space)]), metrics[0]
+    """The columns of the settings that differ, and the column of the metric."""
+    settings, metrics = column_names((*study.searched, *study.fixed, SEED), (study.metric,))
+    return list(settings[: len(study.searched)]), metrics[0]
 
 
 def with_derived(study: Study, rows: Sequence[Row]) -> list[Row]:

@@ -5,10 +5,9 @@ So a master that is killed and started again decides as before, and readers know
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from foldertune.protocol import Trial, parse_time
+from foldertune.protocol import Proposal, Trial, parse_time
 from foldertune.stopping import is_cut_short
 from foldertune.study import Study
 from foldertune.text import counted
@@ -18,18 +17,19 @@ PAUSE = 10.0  # seconds; while nobody trains for longer, the study is not at wor
 Spans = list[tuple[float, float]]
 
 
-def cost(study: Study, settings: Mapping[str, Any], parent: Mapping[str, Any] | None = None) -> float:
+def cost(study: Study, proposal: Proposal) -> float:
     """What a trial adds to the epochs: its fidelity, less that of the trial whose training it goes on with."""
     if study.fidelity is None:
         return 0.0
-    value, before = (of.get(study.fidelity.setting) for of in (settings, parent or {}))
+    parent = proposal.parent.settings if proposal.parent else {}
+    value, before = (of.get(study.fidelity.setting) for of in (proposal.settings, parent))
     begun = before if isinstance(before, int | float) else 0.0
     return max(value - begun, 0.0) if isinstance(value, int | float) else 0.0
 
 
 def spent(study: Study, trials: Iterable[Trial]) -> float:
     """The epochs of these trials."""
-    return sum(cost(study, trial.settings) for trial in trials)
+    return sum(cost(study, trial.proposal) for trial in trials)
 
 
 def spans_at_work(trials: Iterable[Trial]) -> Spans:

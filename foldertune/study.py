@@ -21,6 +21,7 @@ from foldertune.stopping import Stopping
 SEED = "seed"  # every trial has this setting, with a value of its own unless the study fixes it
 PERCENT = "%"
 SCALES = ("auto", "linear", "log")
+SCHEDULES = ("asha", "one-epoch", "halving", "hyperband")  # see strategies/schedules.py
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,27 @@ def label_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """The setting that says how long a trial trains, such as its number of epochs."""
+    """The setting that says how long a trial trains, such as its number of epochs.
+
+    Attributes:
+        lowest: its least useful value; a first try trains no longer.
+        highest: that of a whole training; None: the settings say how long each trial trains.
+        factor: one of so many trials goes on from one rung to the next, which is so many times as high.
+        schedule: which trials go on, and when; one of `SCHEDULES`.
+        disk_gb: gigabytes of checkpoints that are kept for trials that may go on; the least promising are given up.
+    """
 
     setting: str
-    lowest: int = 2  # its least useful value; a first try trains no longer
+    lowest: float = 2
+    highest: float | None = None
+    factor: int = 3
+    schedule: str = "asha"
+    disk_gb: float = 10.0
+
+    def to_record(self) -> dict[str, Any]:
+        """As in a study's file."""
+        record = {key: value for key, value in asdict(self).items() if value is not None}
+        return record if self.highest is not None else {key: record[key] for key in ("setting", "lowest")}
 
     def shorten(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of a training that is as short as possible."""
@@ -94,6 +112,17 @@ class Study:
     def most_trials(self) -> float:
         """The trials of the study have numbers below this one: `trials`, or infinity if that is no limit."""
         return self.trials or math.inf
+
+    @property
+    def searched(self) -> list[str]:
+        """The settings that differ between trials: those of the space, and the fidelity that a schedule chooses."""
+        chosen = [self.fidelity.setting] if self.fidelity and self.fidelity.highest is not None else []
+        return [*self.space, *chosen]
+
+    @property
+    def most_checkpoints(self) -> float:
+        """Bytes of checkpoints that are kept for trials that may go on."""
+        return self.fidelity.disk_gb * 1e9 if self.fidelity else math.inf
 
     @cached_property
     def is_free(self) -> bool:
@@ -195,7 +224,7 @@ class Study:
             record["constraints"] = list(self.constraints)
         tables = {
             "budget": self.budget.to_record(),
-            "fidelity": asdict(self.fidelity) if self.fidelity else {},
+            "fidelity": self.fidelity.to_record() if self.fidelity else {},
             "stopping": self.stopping.to_record() if self.stopping else {},
             "metrics": metrics,
             "derived": expressions,
@@ -239,6 +268,8 @@ def _flat(study: Study) -> dict[str, Any]:
     record = study.to_record()
     flat = {key: record[key] for key in _SEARCHED if key in record}
     flat |= {f"fixed.{key}": value for key, value in study.fixed.items()}
+    if study.fidelity and study.fidelity.highest is not None:
+        flat |= {f"fidelity.{k}": value for k, value in study.fidelity.to_record().items() if k != "disk_gb"}
     return flat | {f"space.{key}": value for key, value in _space_record(study).items()}
 
 

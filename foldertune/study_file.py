@@ -5,6 +5,7 @@ This file does not check what depends on the strategy: `strategies.load` reads a
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,13 +18,13 @@ from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, STUDIES, sh
 from foldertune.space import is_table_of_dimensions, is_table_of_values
 from foldertune.space_file import SpaceReader
 from foldertune.stopping import read_stopping
-from foldertune.study import SCALES, SEED, Fidelity, Quantity, Study, label_of
+from foldertune.study import SCALES, SCHEDULES, SEED, Fidelity, Quantity, Study, label_of
 
 _KEYS = (
     "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
     "budget", "fixed", "space", "constraints", "fidelity", "metrics", "derived", "stopping",
 )  # fmt: skip
-_FIDELITY_KEYS = ("setting", "lowest")
+_FIDELITY_KEYS = ("setting", "lowest", "highest", "factor", "schedule", "disk_gb")
 _QUANTITY_KEYS = ("label", "unit", "scale")
 
 
@@ -104,7 +105,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         derived=derived,
         collapsed=collapsed,
         program=reader.text("program") if "program" in record else None,
-        fidelity=reader.fidelity() if "fidelity" in record else None,
+        fidelity=reader.fidelity((*space, *fixed)) if "fidelity" in record else None,
         stopping=read_stopping(record.get("stopping", {}), reader.fail),
     )
 
@@ -163,16 +164,39 @@ class _Reader(SpaceReader):
             self.fail(key, f"must be at least {low}, not {value}")
         return int(value)
 
-    def fidelity(self) -> Fidelity:
-        """The setting that says how long a trial trains."""
+    def fidelity(self, settings: tuple[str, ...]) -> Fidelity:
+        """The setting that says how long a trial trains, and which trials go on to train longer."""
         table = self.table("fidelity")
         self.parts("fidelity", table, _FIDELITY_KEYS, "a fidelity")
-        setting, lowest = table.get("setting"), table.get("lowest", 2)
+        setting = table.get("setting")
         if not isinstance(setting, str):
             self.fail("fidelity.setting", f'must be the name of a setting in quotes, such as "epochs", not {setting!r}')
-        if not isinstance(lowest, int) or isinstance(lowest, bool) or lowest < 1:
-            self.fail("fidelity.lowest", f"must be a whole number of at least 1, not {lowest!r}")
-        return Fidelity(setting, lowest)
+        if "highest" not in table:
+            for key in ("factor", "schedule", "disk_gb"):
+                if key in table:
+                    self.fail(f"fidelity.{key}", "needs 'highest', the value of a whole training; add it")
+            lowest = table.get("lowest", 2)
+            if not isinstance(lowest, int) or isinstance(lowest, bool) or lowest < 1:
+                self.fail("fidelity.lowest", f"must be a whole number of at least 1, not {lowest!r}")
+            return Fidelity(setting, lowest)
+        if setting in settings:
+            where = "[space] or [fixed]"
+            self.fail("fidelity.highest", f"says how long '{setting}' is at most, so remove '{setting}' from {where}")
+        lowest, highest = (self.positive(f"fidelity.{key}", table.get(key, 2)) for key in ("lowest", "highest"))
+        if highest <= lowest:
+            self.fail("fidelity.highest", f"must be above lowest, which is {lowest}, not {highest}")
+        factor = table.get("factor", 3)
+        if not isinstance(factor, int) or isinstance(factor, bool) or factor < 2:
+            self.fail("fidelity.factor", f"must be a whole number of at least 2, not {factor!r}")
+        schedule = self.choice("fidelity.schedule", table.get("schedule", "asha"), SCHEDULES)
+        disk_gb = self.positive("fidelity.disk_gb", table.get("disk_gb", Fidelity.disk_gb))
+        return Fidelity(setting, lowest, highest, factor, schedule, disk_gb)
+
+    def positive(self, key: str, value: Any) -> float:
+        """A finite number above 0."""
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+            self.fail(key, f"must be a number above 0, not {value!r}")
+        return value
 
     # ------------------------------------------------------------ metrics and derived quantities
 

@@ -146,7 +146,6 @@ class Training:
         """Train on the next minibatch, or on the next few at once. False if the epoch has none left."""
         if self._position == 0:
             self._order.copy_(draw_order(len(self.data.training), self.values["batch_size"], self.device))
-            self._row.zero_()
             self._total.zero_()
         if self._position == self._steps:
             return False
@@ -185,6 +184,7 @@ class Training:
         }
         self.history.append(epoch)
         self._position = 0
+        self._row.zero_()
         return epoch
 
     def save(self) -> bytes:
@@ -287,6 +287,8 @@ def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
             if report.checkpoint_due:
                 report.checkpoint(training.save())
         report(**training.end_epoch())
+        if report.checkpoint_due:
+            report.checkpoint(training.save())
 
     last = training.history[-1]
     best = max(training.history, key=lambda epoch: epoch["validation_accuracy"])  # the first, if several are equal

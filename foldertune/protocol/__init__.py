@@ -8,7 +8,8 @@
     logs/seen/trial-00007-1.jsonl.lost               an attempt that ended without a result; -2 is its next (one that
                                                      no worker claimed: the trial had failed, and is tried anew)
     logs/seen/trial-00007-1.jsonl.withdrawn          never begun: the budget is spent
-    logs/checkpoints/trial-00007-1.checkpoint        what attempt 1 had learnt; a later attempt continues from it
+    logs/checkpoints/trial-00007-1.checkpoint        what attempt 1 had learnt; a later attempt continues from it,
+                                                     or the trial that goes on with this one
     logs/output/trial-00007-1.txt                    what the training printed in that attempt, for people
     logs/out/trial-00007/                            what a command keeps for its later attempts at the trial
     logs/aside/…                                     what stood in the way of a name, moved, never deleted
@@ -19,8 +20,11 @@
 `00007` is the trial, `-1` the attempt. Each line is one JSON object:
 
     {"settings": {"rate": 0.1, …}, "lease": 180}               the master: what to train
-                                                               (with "values": […] if a setting is itself a table)
+                                                               (with "values": […] if a setting is itself a table,
+                                                               "parent": {…} if it goes on with another trial, and
+                                                               "why": {…}, from the strategy, for people)
     {"claimed": "gpu07-4711-k3f9", "host": "gpu07", …}         the worker: who trains it
+    {"resumed": "trial-00003-1.checkpoint", …}                 the worker, if the training goes on from there
     {"epoch": 1, "loss": 0.91, …}                              the worker, after every epoch
     {"result": {"loss": 0.031, …}, "time": …}                  the worker, last; or {"error": …, "traceback": …}
                                                                (with "stopped": … if it was stopped early)
@@ -92,6 +96,8 @@ from foldertune.protocol.rights import is_anothers, lack_of_access, lack_of_righ
 from foldertune.protocol.trial import (
     SECONDS,
     YEAR,
+    Parent,
+    Proposal,
     Record,
     Trial,
     parse_time,
@@ -130,6 +136,8 @@ __all__ = [
     "Mastership",
     "MastershipLost",
     "NotOurs",
+    "Parent",
+    "Proposal",
     "Record",
     "Trial",
     "TrialName",

@@ -18,7 +18,7 @@ import re
 from collections.abc import Container, Iterator
 from pathlib import Path
 
-from foldertune.protocol.files import BrokenFile, opened, read_bytes, remove, write_whole
+from foldertune.protocol.files import BrokenFile, opened, read_bytes, remove, status_of, write_whole
 from foldertune.protocol.names import TrialName, written_name
 from foldertune.protocol.trial import Record, to_line
 
@@ -67,6 +67,18 @@ def remove_checkpoints(directory: Path, numbers: Container[int]) -> None:
             match = _NAME.fullmatch(written_name(text) or text)
             if match and int(match[1]) in numbers:
                 remove(f"{directory}/{text}", inside)
+
+
+def checkpoint_sizes(directory: Path) -> dict[int, int]:
+    """Bytes of the checkpoints of each trial, by its number."""
+    sizes: dict[int, int] = {}
+    with contextlib.suppress(FileNotFoundError), opened(directory) as inside:
+        for text in os.listdir(inside):
+            if match := _NAME.fullmatch(text):
+                with contextlib.suppress(FileNotFoundError):
+                    size = status_of(f"{directory}/{text}", inside).st_size
+                    sizes[int(match[1])] = sizes.get(int(match[1]), 0) + size
+    return sizes
 
 
 def _seal(data: bytes) -> Record:

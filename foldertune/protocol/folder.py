@@ -55,7 +55,16 @@ from foldertune.protocol.files import (
 )
 from foldertune.protocol.names import LAST_ATTEMPT, TrialName, writer_of
 from foldertune.protocol.rights import lack_of_access, make_directory, share_directory
-from foldertune.protocol.trial import Record, Trial, read_object, read_records, settings_record, to_line, utc_now
+from foldertune.protocol.trial import (
+    Proposal,
+    Record,
+    Trial,
+    read_object,
+    read_records,
+    settings_record,
+    to_line,
+    utc_now,
+)
 
 LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file that has moved: a cache may hide it
 A_TICK = 0.05  # seconds: longer than a tick of the clock by which a file server stamps changes
@@ -260,7 +269,7 @@ class Folder:
     def publish(
         self,
         name: TrialName,
-        settings: Record,
+        proposal: Proposal | Record,
         *,
         lease: float,
         timeout: float | None = None,
@@ -273,7 +282,7 @@ class Folder:
         """
         if self.has(name):
             return False
-        first: Record = {**settings_record(settings), "lease": lease}
+        first: Record = {**_told(proposal), "lease": lease}
         if timeout is not None:
             first["timeout"] = timeout
         if lost:
@@ -307,10 +316,10 @@ class Folder:
         """Remove a request to stop: that attempt has ended."""
         remove(self.locate(name))
 
-    def record_failure(self, name: TrialName, settings: Record, lost: Sequence[str]) -> TrialName:
+    def record_failure(self, name: TrialName, proposal: Proposal | Record, lost: Sequence[str]) -> TrialName:
         """Count a trial that has used up its attempts: a file of its own, beside the lost ones, says why."""
         seen = name.to("seen")
-        lines = to_line({**settings_record(settings), "lost": list(lost)})
+        lines = to_line({**_told(proposal), "lost": list(lost)})
         lines += to_line({"error": lost[-1] if lost else "lost", "time": utc_now()})
         with self._inside(seen) as inside:
             write_whole(self.locate(seen), lines, sync=True, inside=inside)
@@ -387,6 +396,10 @@ class Folder:
         """Remove the checkpoints of these trials, whole or half written: they are counted and need none."""
         checkpoints.remove_checkpoints(self.checkpoints, numbers)
 
+    def checkpoint_sizes(self) -> dict[int, int]:
+        """Bytes of the checkpoints of each trial, by its number."""
+        return checkpoints.checkpoint_sizes(self.checkpoints)
+
     # ---- the worker
 
     def candidates(self, owner: str) -> Iterator[TrialName]:
@@ -425,6 +438,7 @@ class Claim:
         self.written = NOTHING  # the file, when we wrote to it last
         self._unwritten = b""  # lines that wait for the next one
         self._said_last_word = self._is_safe = False
+        self._first = name.number  # the trial with which this training has begun
 
     def read(self) -> Trial:
         """The trial to train. Raises BrokenFile, also if what we append would be in another person's file, too.
@@ -432,7 +446,9 @@ class Claim:
         Raises NotOurs if the file is another user's, who does not let us write it.
         """
         try:
-            return Trial.from_records(self.name, read_records(self.path, is_ours=True), self.path)
+            trial = Trial.from_records(self.name, read_records(self.path, is_ours=True), self.path)
+            self._first = trial.parent.first if trial.parent else self.name.number
+            return trial
         except NotOurs:
             self.folder.is_wary = True
             raise
@@ -542,8 +558,11 @@ class Claim:
 
     @property
     def out(self) -> str:
-        """The directory in which a command may keep files of its own. All attempts at this trial share it."""
-        return f"{self.folder.out}/trial-{self.name.number:05d}"
+        """The directory in which a command may keep files of its own.
+
+        All attempts at this trial share it, and all trials that go on with it.
+        """
+        return f"{self.folder.out}/trial-{self._first:05d}"
 
     def make_out(self) -> None:
         """Make that directory. Raises BrokenFile if something else stands there."""
@@ -561,9 +580,16 @@ class Claim:
         with opened(self.folder.output) as inside:
             append_data(str(self.folder.output_of(self.name)), data, inside)
 
-    def load_checkpoints(self, settings: Record, study: Record | None = None) -> Iterator[tuple[str, bytes]]:
-        """Path and contents of this trial's checkpoints with the same settings and study, the latest first."""
-        return checkpoints.load_checkpoints(self.folder.checkpoints, self.name, _origin(settings, study))
+    def load_checkpoints(self, trial: Trial, study: Record | None = None) -> Iterator[tuple[str, bytes]]:
+        """Path and contents of the checkpoints from which this trial can go on, the latest first.
+
+        They are its own, with the same settings and study, and then its parent's, with whose training it goes on.
+        """
+        directory, parent = self.folder.checkpoints, trial.parent
+        yield from checkpoints.load_checkpoints(directory, self.name, _origin(trial.settings, study))
+        if parent:
+            name, settings = TrialName(parent.number, parent.attempt), {**trial.settings, **parent.settings}
+            yield from checkpoints.load_checkpoints(directory, name, _origin(settings, study))
 
     def _gone(self) -> NoReturn:
         """Our name is not there. Raises LeaseLost if the folder shows why; if not, a file server may be away."""
@@ -578,6 +604,11 @@ def _origin(settings: Record, study: Record | None) -> Record:
     """Where a checkpoint comes from: only trainings with the same settings, of the same study, may resume from it."""
     of = {"study": {key: study.get(key) for key in ("name", "objective", "metric")}} if study else {}
     return {"settings": settings, **of}
+
+
+def _told(proposal: Proposal | Record) -> Record:
+    """What the first line of a trial's file says of a proposal, or of mere settings."""
+    return proposal.to_record() if isinstance(proposal, Proposal) else settings_record(proposal)
 
 
 def signature_of(path: str, inside: int | None = None) -> tuple[int, ...]:

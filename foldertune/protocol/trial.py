@@ -21,6 +21,44 @@ YEAR = 365 * 86400.0  # if a trial seems to take longer, someone has set the clo
 LAST_WORDS = (b'{"result"', b'{"error"')  # the beginnings of a story's last line
 
 
+@dataclass(frozen=True)
+class Parent:
+    """The trial whose training another one goes on with."""
+
+    number: int
+    attempt: int
+    settings: Record  # its values of those settings in which it differs, such as {"epochs": 3}
+    first: int  # the trial with which this training has begun
+
+    def to_record(self) -> Record:
+        """As a trial's file has it."""
+        return {"trial": self.number, "attempt": self.attempt, "settings": self.settings, "first": self.first}
+
+    @classmethod
+    def from_record(cls, record: Any) -> Parent | None:
+        """The parent that a trial's file names; None if it names none."""
+        if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+            return None
+        numbers = [number for key in ("trial", "attempt", "first") if type(number := record.get(key)) is int]
+        if len(numbers) < 3 or min(numbers) < 0:
+            return None
+        return cls(numbers[0], numbers[1], record["settings"], numbers[2])
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial to publish: its settings, the trial that it goes on with, and why it is tried, for people."""
+
+    settings: Record
+    parent: Parent | None = None  # None: training starts from the beginning
+    why: Record = field(default_factory=dict)
+
+    def to_record(self) -> Record:
+        """As the first line of a trial's file begins."""
+        parent = {"parent": self.parent.to_record()} if self.parent else {}
+        return {**settings_record(self.settings), **parent, **({"why": self.why} if self.why else {})}
+
+
 @dataclass
 class Trial:
     """One trial's file, read. `epochs` are those of the last claim; `result` is None unless training succeeded."""
@@ -29,6 +67,9 @@ class Trial:
     settings: Record  # by dotted names: those of a table `model` are `model.width`, `model.depth`, …
     lease: float | None = None  # seconds of silence after which the master gives the trial to another worker
     timeout: float | None = None  # seconds an attempt may take
+    parent: Parent | None = None  # the trial that this one goes on with
+    why: Record = field(default_factory=dict)  # it is tried, as its strategy says
+    resumed: str | None = None  # the checkpoint from which the last claim's training went on
     lost: list[str] = field(default_factory=list)  # why each earlier attempt was lost
     claim: Record = field(default_factory=dict)  # of the last worker; `until`: when it gave the trial back
     earlier: list[Record] = field(default_factory=list)  # the claims of workers that gave it back before
@@ -53,6 +94,9 @@ class Trial:
         except (ValueError, RecursionError) as error:
             raise BrokenFile(f"{path}: its settings: {error}") from None
         trial = cls(name, settings, _seconds(first.get("lease")), _seconds(first.get("timeout")))
+        trial.parent = Parent.from_record(first.get("parent"))
+        if isinstance(first.get("why"), dict):
+            trial.why = first["why"]
         if isinstance(first.get("lost"), list):
             trial.lost = [str(reason) for reason in first["lost"]]
         for record in records[1:]:
@@ -61,13 +105,15 @@ class Trial:
                 if trial.claim:
                     trial.earlier.append(trial.claim)
                 trial.claim, trial.epochs, trial.result = record, [], None
-                trial.error = trial.traceback = trial.finished = trial.stopped = None
+                trial.error = trial.traceback = trial.finished = trial.stopped = trial.resumed = None
             elif "given_back" in record and not is_epoch and trial.claim:
                 trial.claim = {**trial.claim, "until": record.get("time")}
             elif trial.is_over:
                 continue  # lines after the last word do not count either
             elif "epoch" in record:
                 trial.epochs.append(record)
+            elif "resumed" in record:
+                trial.resumed = _text(record["resumed"])
             elif "result" in record:
                 if not isinstance(record["result"], dict):
                     raise BrokenFile(f"{path}: its result is not a JSON object")
@@ -82,6 +128,11 @@ class Trial:
         if trial.result is not None and SECONDS not in trial.result and (seconds := trial.seconds_at_work) is not None:
             trial.result[SECONDS] = seconds
         return trial
+
+    @property
+    def proposal(self) -> Proposal:
+        """What the master has published."""
+        return Proposal(self.settings, self.parent, self.why)
 
     @property
     def is_over(self) -> bool:

@@ -23,7 +23,6 @@ from foldertune.protocol import (
     TrialName,
     read_records,
     read_tail,
-    settings_record,
     to_line,
     write_whole,
 )
@@ -37,6 +36,7 @@ from foldertune.study_file import study_from_record
 FILES = {"study.json", "results.csv", "trials.jsonl", "report"}  # `report` is the folder of a report
 LIMIT = 2**31  # bytes of trials.jsonl: some hundred thousand trials
 MOST_BELOW = 5  # studies that an error names
+_FIRST = ("settings", "values", "parent", "why", "lease", "timeout", "lost")  # what stands in a file's first line
 DIGITS = 5  # significant digits of an epoch's metrics
 
 
@@ -85,7 +85,7 @@ def _seems_complete(results: Results) -> bool:
     study, trials = results.study, results.trials
     if results.why_over or not results.is_open_ended:
         return bool(results.why_over) or len(trials) >= results.asked
-    dearest = max((cost(study, trial.settings) for trial in trials), default=0.0)
+    dearest = max((cost(study, trial.proposal) for trial in trials), default=0.0)
     return study.budget.epochs is not None and spent(study, trials) + dearest > study.budget.epochs
 
 
@@ -148,12 +148,13 @@ def _read_trials(path: Path) -> Iterator[Trial]:
 def _pack(trial: Trial) -> Record:
     """A trial as one line. Missing values are left out."""
     story: Record = {
-        **settings_record(trial.settings),
+        **trial.proposal.to_record(),
         "lease": trial.lease,
         "timeout": trial.timeout,
         "lost": trial.lost or None,
         "earlier": trial.earlier or None,
         "claim": trial.claim or None,
+        "resumed": trial.resumed,
         "epochs": _pack_epochs(trial.epochs) or None,
         "result": trial.result,
         "error": trial.error,
@@ -178,12 +179,14 @@ def _rounded(value: Any) -> Any:
 
 def _unpack(record: Record) -> Iterable[Record]:
     """The lines of a trial's file, from its packed line."""
-    yield {key: record[key] for key in ("settings", "values", "lease", "timeout", "lost") if key in record}
+    yield {key: record[key] for key in _FIRST if key in record}
     for claim in record.get("earlier", ()):
         yield {"claimed": None, **claim}
         yield {"given_back": None, "time": claim.get("until")}
     if record.get("claim"):
         yield {"claimed": None, **record["claim"]}
+    if record.get("resumed"):
+        yield {"resumed": record["resumed"]}
     for block in record.get("epochs", []):
         for values in zip(*block.values(), strict=True):
             yield dict(zip(block, values, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ from foldertune.protocol import Claim, Heartbeat, LeaseLost, Record, Trial, utc_
 from foldertune.running.process import PATIENCE
 from foldertune.running.reports import Reports
 from foldertune.running.signals import LONG_SETTLE, SETTLE, StopSignals
-from foldertune.running.trainer import LAST_WORDS, ROUND, Trainer, show
+from foldertune.running.trainer import LAST_WORDS, ROUND, Saving, Trainer, show
 from foldertune.text import clipped
 from foldertune.trainer.channel import Message
 from foldertune.trainer.report import Stopped
@@ -52,7 +53,7 @@ class Attempt:
         self._metric, self._study, self._trainer, self._say = metric, study, trainer, say
         self._patiently = patiently
         self._reports = Reports(claim, patiently, say)
-        self._checkpoints = claim.load_checkpoints(trial.settings, study)
+        self._checkpoints = claim.load_checkpoints(trial, study)
         self._latest: Record = {}  # the last value of each metric that was reported
         self._next_look = time.monotonic() + LOOK_EVERY if study.get("stopping") else math.inf
 
@@ -60,7 +61,8 @@ class Attempt:
         """Have the trainer begin. Raises BrokenFile if it needs a directory, and something else stands there."""
         if self._trainer.wants_out:
             self._patiently(self.claim.make_out)
-        self._trainer.begin(self.claim.name, nest(self.trial.settings), checkpoint_every, self.claim.out)
+        saving = Saving(checkpoint_every, end_of(self.trial.settings, self._study))
+        self._trainer.begin(self.claim.name, nest(self.trial.settings), saving, self.claim.out)
 
     def sign(self, owner: Record) -> None:
         """Write down who trains. Raises LeaseLost."""
@@ -156,6 +158,10 @@ class Attempt:
             self.saves_state = True
         elif "checkpoint" in message:
             self._keep(self._trainer.data)
+        elif "resumed" in message:
+            self._say(f"resumes from {message['resumed']}")
+            name = os.path.basename(message["resumed"])
+            self._patiently(lambda: self.claim.append({"resumed": name, "time": utc_now()}))
         elif "say" in message:
             self._say(message["say"])
         elif "error" in message:
@@ -186,6 +192,19 @@ class Attempt:
             self.claim.save_checkpoint(self.trial.settings, data, self._study)
         except OSError as error:  # a checkpoint is not a result: train on without it
             self._say(f"no checkpoint: {error}")
+
+
+def end_of(settings: Record, study: Record) -> float | None:
+    """The epoch after which a later trial may go on with this training; None if none ever does.
+
+    If the fidelity is not a number of epochs, that may be after any report.
+    """
+    fidelity = study.get("fidelity") or {}
+    setting, highest = str(fidelity.get("setting")), fidelity.get("highest")
+    value = settings.get(setting)
+    if not isinstance(value, int | float) or not isinstance(highest, int | float) or value >= highest:
+        return None
+    return value if setting.endswith("epochs") else 0
 
 
 def is_effect_of_signal(failure: Message, signals: StopSignals) -> bool:

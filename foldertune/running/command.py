@@ -18,7 +18,7 @@ from foldertune.nesting import DOT, flatten
 from foldertune.protocol import BrokenFile, Record, TrialName, read_bytes
 from foldertune.running.process import Process
 from foldertune.running.signals import SETTLE, StopSignals
-from foldertune.running.trainer import Trainer
+from foldertune.running.trainer import Saving, Trainer
 from foldertune.space import is_table_of_dimensions
 from foldertune.trainer.channel import Message
 from foldertune.trainer.metrics import as_metrics
@@ -72,7 +72,7 @@ class CommandTrainer(Trainer):
                         f"there are {', '.join([*known, *OWN])}; write {{{{ and }}}} for braces"
                     )
 
-    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: str) -> None:
+    def begin(self, name: TrialName, settings: Record, saving: Saving, out: str) -> None:
         """Start the command."""
         self._tail = self._line = b""
         self._messages, self._values, self._is_stopping = deque(), {}, False

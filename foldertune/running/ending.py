@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from foldertune.protocol import BrokenFile, Folder, Record, TrialName, parse_time
+from foldertune.protocol import BrokenFile, Folder, Proposal, TrialName, parse_time
 from foldertune.running.ledger import Ledger
 from foldertune.spending import Spans, cost, hours_of, joined, spans_at_work, why_over
 from foldertune.study import Study
@@ -58,14 +58,14 @@ class Spending:
         running = [(since, now) for since in self._since.values()]
         return hours_of(joined([*self._spans[1], *running])) >= self.study.budget.hours
 
-    def allows(self, settings: Record) -> bool:
-        """Is enough left for a trial with these settings? Not while we don't know what those in hand will cost."""
+    def allows(self, proposal: Proposal) -> bool:
+        """Is enough left for this trial? Not while we don't know what those in hand will cost."""
         limit = self.study.budget.epochs
         if limit is None:
             return True
-        known = [*(trial.settings for trial in self.ledger.counted.values()), *self.ledger.open.values()]
+        known = [*(trial.proposal for trial in self.ledger.counted.values()), *self.ledger.open.values()]
         begun = sum(cost(self.study, each) for each in known if each is not None)
-        wanted = cost(self.study, settings)
+        wanted = cost(self.study, proposal)
         self.shortage = ""
         if begun + wanted > limit:
             unit = self.study.fidelity.setting if self.study.fidelity else ""
@@ -103,10 +103,10 @@ def meet_withdrawn(folder: Folder, ledger: Ledger) -> None:
     """Learn from the folder which trials are withdrawn, when the ledger knows all others."""
     for name in sorted(folder.withdrawn(), key=lambda name: name.attempt):
         if name.number not in ledger.counted and name.attempt >= ledger.attempts.get(name.number, 0):
-            settings = None
+            proposal = None
             with contextlib.suppress(BrokenFile):
-                settings = folder.read(name).settings
-            ledger.withdraw(name, settings, skipped=1)  # its successor may be hidden by a cache
+                proposal = folder.read(name).proposal
+            ledger.withdraw(name, proposal, skipped=1)  # its successor may be hidden by a cache
 
 
 def forgive_failed(folder: Folder, ledger: Ledger) -> int:

@@ -10,7 +10,7 @@ from foldertune.errors import StudyError, UserError
 from foldertune.nesting import nest
 from foldertune.protocol import Record, Trial, TrialName, printable
 from foldertune.running.signals import StopSignals
-from foldertune.running.trainer import ROUND, Trainer
+from foldertune.running.trainer import ROUND, Saving, Trainer
 from foldertune.strategies import History, Proposal, new_strategy
 from foldertune.study import Study
 from foldertune.tables import finite
@@ -62,7 +62,7 @@ def train(
     """Train, and say what is reported. Returns the last message. Raises Stopped when a signal comes."""
     trainer.prepare()
     with tempfile.TemporaryDirectory() as out:
-        trainer.begin(name, nest(settings), 0, out)
+        trainer.begin(name, nest(settings), Saving(), out)
         while not signals.number:
             message = trainer.next(time.monotonic() + ROUND) or {}
             if "report" in message:

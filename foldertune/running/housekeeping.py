@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+import time
+from collections.abc import Callable, Collection, Container, Mapping
 
 from foldertune.protocol import Folder, Leftovers, Trial, TrialName
+
+SUM_EVERY = 10.0  # seconds between two looks at the sizes of all checkpoints
 
 
 class Housekeeping:
@@ -18,6 +21,7 @@ class Housekeeping:
     def __init__(self, folder: Folder, lease: float, say: Callable[[str], None]) -> None:
         self._folder, self._leftovers, self._say = folder, Leftovers(folder, lease), say
         self._told: set[str] = set()
+        self._next_sum = 0.0  # of the sizes of checkpoints, by our clock
 
     def begin(self) -> None:
         """Remove what an earlier master has left."""
@@ -27,6 +31,20 @@ class Housekeeping:
         """Remove the checkpoints of these trials, and temporary files whose writers have died."""
         self._remove_checkpoints(finished)
         self._leftovers.look()
+
+    def limit_checkpoints(self, needed: Collection[int], most: float) -> None:
+        """Give up checkpoints of counted trials beyond so many bytes. `needed` has the most promising first."""
+        if not needed or time.monotonic() < self._next_sum:
+            return
+        self._next_sum = time.monotonic() + SUM_EVERY
+        sizes, kept = self._folder.checkpoint_sizes(), 0
+        given_up = set()
+        for number in needed:
+            kept += sizes.get(number, 0)
+            if kept > most:
+                given_up.add(number)
+        if given_up & sizes.keys():
+            self._remove_checkpoints(given_up)
 
     def drop_double(self, name: TrialName) -> None:
         """Set aside a second file of a counted trial. As a .lost file, a failure would give the trial new attempts."""
@@ -38,6 +56,8 @@ class Housekeeping:
         for name in self._folder.settled():
             if name.state == "seen" and name.number in counted and counted[name.number].name != name:
                 self.drop_double(name)
+        for request in self._folder.requests:
+            self._folder.drop_request(request)
         self._remove_checkpoints(counted)
         self._leftovers.remove()  # also ours, if trouble with the folder interrupted a write
 
@@ -48,3 +68,13 @@ class Housekeeping:
             if str(error) not in self._told:
                 self._told.add(str(error))
                 self._say(f"no checkpoint is removed: {error}")
+
+
+class Finished(Container[int]):
+    """The counted trials whose checkpoints nobody needs."""
+
+    def __init__(self, counted: Container[int], needed: Collection[int]) -> None:
+        self._counted, self._needed = counted, frozenset(needed)
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._counted and number not in self._needed

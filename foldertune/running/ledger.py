@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from foldertune.protocol import Record, Trial, TrialName
+from foldertune.protocol import Proposal, Trial, TrialName
 from foldertune.strategies import History
 
 
@@ -13,7 +13,7 @@ class Loss:
     """An attempt that ended without a result and has no successor yet."""
 
     attempt: int
-    settings: Record | None  # None: its file could not be read
+    proposal: Proposal | None  # None: its file could not be read
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Ledger:
     """
 
     counted: dict[int, Trial] = field(default_factory=dict)  # without epochs
-    open: dict[int, Record | None] = field(default_factory=dict)  # settings; None: not known
+    open: dict[int, Proposal | None] = field(default_factory=dict)  # None: not known
     attempts: dict[int, int] = field(default_factory=dict)  # the latest attempt of each open trial
     losses: dict[int, Loss] = field(default_factory=dict)  # open trials that need a next attempt, or have failed
     withdrawn: dict[int, Loss] = field(default_factory=dict)  # neither counted nor open, until the budget is raised
@@ -76,23 +76,23 @@ class Ledger:
         """Is this an attempt that we don't know? A worker gave its trial back, or a person queued it."""
         return name.number not in self.counted and name.attempt > self.attempts.get(name.number, -1)
 
-    def note(self, name: TrialName, settings: Record | None = None) -> None:
+    def note(self, name: TrialName, proposal: Proposal | None = None) -> None:
         """Note that this attempt is in the folder, and is the trial's latest."""
         number = name.number
         self.attempts[number] = name.attempt
-        self.open[number] = self.open.get(number) if settings is None else settings
+        self.open[number] = self.open.get(number) if proposal is None else proposal
         self.losses.pop(number, None)
         self.withdrawn.pop(number, None)
 
-    def withdraw(self, name: TrialName, settings: Record | None, *, skipped: int = 0) -> None:
+    def withdraw(self, name: TrialName, proposal: Proposal | None, *, skipped: int = 0) -> None:
         """Note that nobody is to begin this trial, of which this is the latest attempt."""
         number = name.number
         self.open.pop(number, None)
         self.losses.pop(number, None)
         self.attempts[number] = name.attempt
-        self.withdrawn[number] = Loss(name.attempt + skipped, settings)
+        self.withdrawn[number] = Loss(name.attempt + skipped, proposal)
 
-    def lose(self, name: TrialName, reason: str, settings: Record | None, *, skipped: int = 0) -> None:
+    def lose(self, name: TrialName, reason: str, proposal: Proposal | None, *, skipped: int = 0) -> None:
         """Note that this attempt has ended without a result. If it is the latest, the trial must be followed up.
 
         Args:
@@ -103,7 +103,7 @@ class Ledger:
             return
         self.reasons.setdefault(number, []).append(reason)
         if name.attempt >= self.attempts.get(number, 0):
-            self.reopen(name, settings, skipped=skipped)
+            self.reopen(name, proposal, skipped=skipped)
 
     def forgive(self, name: TrialName, failed: Trial, *, skipped: int = 0) -> None:
         """Note that this trial was counted as failed, and has its attempts back. The file now has this name."""
@@ -111,7 +111,7 @@ class Ledger:
         self.counted.pop(number, None)
         self.forgiven[number] = len(self.reasons.setdefault(number, list(failed.lost)))
         if name.attempt >= self.attempts.get(number, 0):
-            self.reopen(name, failed.settings, skipped=skipped)
+            self.reopen(name, failed.proposal, skipped=skipped)
 
     def failures(self, number: int) -> int:
         """The number of lost attempts that count against this trial."""
@@ -121,7 +121,7 @@ class Ledger:
         """Are there counted trials, and none that has succeeded?"""
         return bool(self.counted) and all(trial.result is None for trial in self.counted.values())
 
-    def reopen(self, name: TrialName, settings: Record | None, *, skipped: int = 0) -> None:
+    def reopen(self, name: TrialName, proposal: Proposal | None, *, skipped: int = 0) -> None:
         """Note that this attempt is the latest, and that its trial must be followed up."""
-        self.note(name, settings)
-        self.losses[name.number] = Loss(name.attempt + skipped, settings)
+        self.note(name, proposal)
+        self.losses[name.number] = Loss(name.attempt + skipped, proposal)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from foldertune.protocol import LAST_ATTEMPT, BrokenFile, Folder, Record, Trial, TrialName
+from foldertune.protocol import LAST_ATTEMPT, BrokenFile, Folder, Proposal, Trial, TrialName
 from foldertune.running.ending import Ending, forgive_failed, meet_withdrawn
-from foldertune.running.housekeeping import Housekeeping
+from foldertune.running.housekeeping import Finished, Housekeeping
 from foldertune.running.ledger import Ledger
 from foldertune.running.results_file import ResultsFile
 from foldertune.running.stopper import Stopper
@@ -108,7 +108,7 @@ class Master:
                 if trial and trial.is_verdict:
                     self.ledger.forgive(name, trial, skipped=1)
                 else:
-                    self.ledger.lose(name, reason, trial.settings if trial else None, skipped=1)
+                    self.ledger.lose(name, reason, trial.proposal if trial else None, skipped=1)
         if retry_failed:
             failed = forgive_failed(self.folder, self.ledger)
             self.say(f"{counted(failed, 'failed trial')} get{'s' * (failed == 1)} new attempts")
@@ -146,7 +146,9 @@ class Master:
             self._next_check = time.monotonic() + min(LONGEST_CHECK, self.lease / CHECKS_PER_LEASE)
             self.check_claims()
             self.check_absent()
-            self.housekeeping.look(self.supply.finished)
+            needed = self.supply.needed
+            self.housekeeping.look(Finished(self.ledger.counted, needed))
+            self.housekeeping.limit_checkpoints(needed, self.study.most_checkpoints)
             if self.folder.is_complete and not self.is_done():  # a master that we have followed has said so, late
                 self.folder.write_study(self.study.to_record())
         self.follow_up()
@@ -162,9 +164,9 @@ class Master:
     def meet(self, name: TrialName) -> None:
         """Note an attempt that we don't know yet."""
         if self.ledger.is_news(name):
-            settings = self.supply.chosen_settings(self.folder, name)
-            self.ledger.note(name, settings)
-            self.supply.note(name.number, settings)
+            proposal = self.supply.proposal_in(self.folder, name)
+            self.ledger.note(name, proposal)
+            self.supply.note(name.number, proposal)
 
     def collect(self) -> None:
         """Count the results that were handed in. Set aside files of trials that are counted already."""
@@ -190,7 +192,7 @@ class Master:
         if name.state == "done" and (trial is None or not trial.is_over) and self.watch.is_in_doubt(name):
             return
         if trial is None or reason:
-            self.lose(name, reason, trial.settings if trial else None)
+            self.lose(name, reason, trial.proposal if trial else None)
         elif seen := self.folder.collect(name):
             trial.name = seen
             self.count(trial)
@@ -210,14 +212,14 @@ class Master:
         self.stopper.note(trial)
         trial.epochs = []  # they are checked, and not needed any more
         self.ledger.count(trial)
-        self.supply.note(trial.name.number, trial.settings)
+        self.supply.note(trial.name.number, trial.proposal)
         self.results_file.is_old = True
 
-    def lose(self, name: TrialName, reason: str, settings: Record | None = None) -> None:
+    def lose(self, name: TrialName, reason: str, proposal: Proposal | None = None) -> None:
         """Set aside an attempt that does not count."""
         if self.folder.lose(name):  # if not, it was renamed meanwhile: we will meet it under its new name
             self.say(f"trial {name.label}: {reason}")
-            self.ledger.lose(name, reason, settings)
+            self.ledger.lose(name, reason, proposal)
 
     def check_claims(self) -> None:
         """Take back the trials of workers that died or fell silent. Ask those of hopeless trials to stop."""
@@ -247,16 +249,16 @@ class Master:
         for number, loss in list(self.ledger.losses.items()):
             reasons = self.ledger.reasons.get(number, [])
             name = TrialName(number, min(loss.attempt, LAST_ATTEMPT))
-            settings = loss.settings or self.supply.again(number)
+            proposal = loss.proposal or self.supply.again(number)
             is_last = self.ledger.failures(number) >= self.max_attempts or loss.attempt >= LAST_ATTEMPT
-            if is_last or settings is Answer.EXHAUSTED:
-                known = settings if isinstance(settings, dict) else {}
+            if is_last or proposal is Answer.EXHAUSTED:
+                known = proposal if isinstance(proposal, Proposal) else Proposal({})
                 self.count(self.folder.read(self.folder.record_failure(name, known, reasons)))
                 self.say(f"trial {number}: failed for good after {counted(len(reasons), 'attempt')}")
             elif self.supply.spending.why_over():
-                self.ledger.withdraw(name, loss.settings)
-            elif isinstance(settings, dict):
-                self.publish(name.next_attempt(), settings, lost=reasons)
+                self.ledger.withdraw(name, loss.proposal)
+            elif isinstance(proposal, Proposal):
+                self.publish(name.next_attempt(), proposal, lost=reasons)
 
     def publish_ahead(self, collected: int) -> None:
         """Keep enough pending trials ready for the workers until the next step; or none, if the budget is spent."""
@@ -264,8 +266,7 @@ class Master:
             return self.ending.withdraw(self.ledger, self.in_hand, why)
         if self.supply.reinstate():  # the next step publishes them
             return
-        pending = sum(name.state == "pending" for name in self.in_hand)
-        running = sum(name.state == "taken" for name in self.in_hand)
+        pending, running = (sum(name.state == state for name in self.in_hand) for state in ("pending", "taken"))
         for _ in range(self.supply.ahead(running, collected) - pending):
             trial = self.supply.next()
             if trial is None or not self.publish(*trial):
@@ -273,16 +274,16 @@ class Master:
             if trial[0].number >= self.study.most_trials:
                 self.say(f"trial {trial[0].number}: has settings whose number a person has used; they are tried, too")
 
-    def publish(self, name: TrialName, settings: Record, lost: Sequence[str] = ()) -> bool:
+    def publish(self, name: TrialName, proposal: Proposal, lost: Sequence[str] = ()) -> bool:
         """Offer an attempt to the workers. Settings that can't be computed again are synced.
 
         False if a person has just queued a trial of this name: the next listing shows it.
         """
         sync, lease = not self.supply.is_reproducible, self.lease
-        if not self.folder.publish(name, settings, lease=lease, timeout=self.timeout, lost=lost, sync=sync):
+        if not self.folder.publish(name, proposal, lease=lease, timeout=self.timeout, lost=lost, sync=sync):
             return False
-        self.ledger.note(name, settings)
-        self.supply.note(name.number, settings)
+        self.ledger.note(name, proposal)
+        self.supply.note(name.number, proposal)
         return True
 
     # ---- the end
@@ -291,7 +292,6 @@ class Master:
         """Write the results, tidy up, and tell the workers. May be called again after an OSError."""
         self.ending.tell(self.why_over())
         self.write_results()
-        self.stopper.end()
         self.housekeeping.end(self.ledger.counted)
         self.folder.complete_study(self.study.to_record())
 

@@ -34,7 +34,7 @@ class Stopper:
     def look(self, taken: Sequence[TrialName]) -> None:
         """Ask the workers of hopeless trials to stop, and remove the requests to those that run no more."""
         if not self.study.stopping:
-            return self.end()
+            return self._tidy(())  # nobody is to stop any more
         if time.monotonic() < self._next_look:
             return
         start = time.monotonic()
@@ -47,10 +47,6 @@ class Stopper:
                 self._asked.add(request)
                 self.say(f"trial {name.label}: asked to stop: {why}")
         self._next_look = time.monotonic() + PAUSE_PER_LOOK * (time.monotonic() - start)
-
-    def end(self) -> None:
-        """Remove all requests: nobody is to stop any more."""
-        self._tidy(())
 
     def _tidy(self, taken: Sequence[TrialName]) -> None:
         """Remove the requests to attempts that don't run. If the listing only lacked one, it will be asked again."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable
 
 from foldertune.protocol import BrokenFile, Folder, Record, TrialName
 from foldertune.running.ending import Spending
@@ -42,10 +41,10 @@ class Supply:
         if not self.ledger.open:
             self.next()
 
-    def next(self) -> tuple[TrialName, Record] | None:
-        """Name and settings of the next trial; None if the budget is spent, or the strategy waits or is exhausted."""
+    def next(self) -> tuple[TrialName, Proposal] | None:
+        """Name and proposal of the next trial; None if the budget is spent, or the strategy waits or is exhausted."""
         if self.ledger.withdrawn:  # they come first: see `reinstate`
-            self.spending.allows(min(self.ledger.withdrawn.items())[1].settings or {})
+            self.spending.allows(min(self.ledger.withdrawn.items())[1].proposal or Proposal({}))
             return None
         trial = self._propose()
         return trial if trial and self.spending.allows(trial[1]) else None
@@ -54,12 +53,12 @@ class Supply:
         """Take up withdrawn trials again, as far as the budget allows it: each gets its next attempt. True if any."""
         before = len(self.ledger.withdrawn)
         for number, loss in sorted(self.ledger.withdrawn.items()):
-            if not self.spending.allows(loss.settings or {}):
+            if not self.spending.allows(loss.proposal or Proposal({})):
                 break
-            self.ledger.reopen(TrialName(number, loss.attempt), loss.settings)
+            self.ledger.reopen(TrialName(number, loss.attempt), loss.proposal)
         return len(self.ledger.withdrawn) < before
 
-    def _propose(self) -> tuple[TrialName, Record] | None:
+    def _propose(self) -> tuple[TrialName, Proposal] | None:
         while self.ledger.knows(self._next):
             self._next += 1
         if self._next >= self.study.most_trials:
@@ -68,7 +67,7 @@ class Supply:
         self.exhausted = answer is Answer.EXHAUSTED
         if not isinstance(answer, Proposal):
             return None
-        return TrialName(self._next, 2 if self._next < self._unseen else 1), answer.settings
+        return TrialName(self._next, 2 if self._next < self._unseen else 1), answer
 
     def ahead(self, running: int, collected: int) -> int:
         """How many trials should be pending, so that no worker waits until the next step.
@@ -82,14 +81,14 @@ class Supply:
             return max(1, AHEAD_PER_CLAIM * claimed)
         return min(max(FEWEST_AHEAD, AHEAD_PER_RUNNING * running, AHEAD_PER_COLLECTED * collected), MOST_AHEAD)
 
-    def note(self, number: int, settings: Record | None) -> None:
+    def note(self, number: int, proposal: Proposal | None) -> None:
         """Note the settings of a trial: a person may have queued it under a number of the grid's."""
-        if not self._is_exhaustive or not settings:
+        if not self._is_exhaustive or not proposal or not proposal.settings:
             return
         own = self.strategy.propose(number, self.ledger.history) if number < self.study.most_trials else None
-        if isinstance(own, Proposal) and identity(own.settings) == identity(settings):
+        if isinstance(own, Proposal) and identity(own.settings) == identity(proposal.settings):
             return
-        self._others.add(identity(settings))
+        self._others.add(identity(proposal.settings))
         if isinstance(own, Proposal):
             self._replaced[number] = own.settings
 
@@ -98,15 +97,15 @@ class Supply:
         """The settings of an exhaustive search that no trial has, because a person has used their numbers."""
         return [settings for _, settings in sorted(self._replaced.items()) if identity(settings) not in self._others]
 
-    def _replacement(self) -> tuple[TrialName, Record] | None:
+    def _replacement(self) -> tuple[TrialName, Proposal] | None:
         """Missing settings, under the first number that nobody uses."""
         number = int(self.study.most_trials)  # a grid always has so many
         while self.ledger.knows(number):
             number += 1
-        return next(((TrialName(number, 1), settings) for settings in self.missing), None)
+        return next(((TrialName(number, 1), Proposal(settings)) for settings in self.missing), None)
 
-    def again(self, number: int) -> Record | Answer:
-        """The settings of a trial with a file that could not be read: from the ledger, or proposed once more.
+    def again(self, number: int) -> Proposal | Answer:
+        """The proposal of a trial with a file that could not be read: from the ledger, or proposed once more.
 
         EXHAUSTED if they are unknown, because a person chose them.
         """
@@ -115,20 +114,19 @@ class Supply:
             return known
         if number >= self.study.most_trials:
             return Answer.EXHAUSTED  # a person chose them
-        answer = self.strategy.propose(number, self.ledger.history)
-        return answer.settings if isinstance(answer, Proposal) else answer
+        return self.strategy.propose(number, self.ledger.history)
 
     @property
     def needs_settings(self) -> bool:
         """Must the settings of trials that we meet be read?"""
         return self._is_exhaustive or not self.is_reproducible or self.study.budget.epochs is not None
 
-    def chosen_settings(self, folder: Folder, name: TrialName) -> Record | None:
-        """The settings in a file, if we need them; None if we don't, or if the file can't be read."""
+    def proposal_in(self, folder: Folder, name: TrialName) -> Proposal | None:
+        """The proposal in a file, if we need it; None if we don't, or if the file can't be read."""
         if not self.needs_settings:
             return None
         try:
-            return folder.read(name, epochs=False).settings
+            return folder.read(name, epochs=False).proposal
         except (OSError, BrokenFile):
             return None
 
@@ -138,15 +136,6 @@ class Supply:
         return self.strategy.is_reproducible
 
     @property
-    def finished(self) -> Container[int]:
-        """The counted trials with checkpoints that no later trial resumes from."""
-        return _Finished(self.ledger.counted, self.strategy.needs(self.ledger.history))
-
-
-@dataclass(frozen=True)
-class _Finished(Container[int]):
-    counted: Container[int]
-    needed: Container[int]
-
-    def __contains__(self, number: object) -> bool:
-        return number in self.counted and number not in self.needed
+    def needed(self) -> Collection[int]:
+        """The counted trials with checkpoints from which a later trial may go on, the most promising first."""
+        return self.strategy.needs(self.ledger.history)

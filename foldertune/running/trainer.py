@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import foldertune
 from foldertune.errors import UserError
@@ -25,6 +26,13 @@ ROUND = 1.0  # seconds: the longest wait for a message
 LOADS = 3  # times that a process may die while it loads the objective: one may have been killed by chance
 TAIL = 4096  # bytes of output, kept to explain how a trainer ended
 HERE = str(Path(foldertune.__file__).resolve().parents[1])  # the directory that holds the package
+
+
+class Saving(NamedTuple):
+    """When a training saves its state, if it can."""
+
+    every: float = 0.0  # seconds between two checkpoints; 0: only when stopped
+    since: float | None = None  # also after each epoch from this one on; None: not for that
 
 
 class Trainer:
@@ -56,7 +64,7 @@ class Trainer:
     def prepare(self) -> None:
         """Get ready for a trial. Raises UserError if this machine can't train, Stopped when a signal comes."""
 
-    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: str) -> None:
+    def begin(self, name: TrialName, settings: Record, saving: Saving, out: str) -> None:
         """Start training with these settings. `out` is a directory that all attempts at this trial share."""
         raise NotImplementedError
 
@@ -164,10 +172,10 @@ class ObjectiveTrainer(Trainer):
         finally:
             theirs.close()
 
-    def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: str) -> None:
+    def begin(self, name: TrialName, settings: Record, saving: Saving, out: str) -> None:
         """Have the function train."""
         self._tail = b""
-        order = {"train": settings, "checkpoint_every": checkpoint_every}
+        order = {"train": settings, "checkpoint_every": saving.every, "save_from": saving.since}
         try:
             self._channel.send(order)
         except OSError:  # something that an earlier training left behind has ended the process

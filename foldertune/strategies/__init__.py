@@ -11,12 +11,14 @@ from dataclasses import replace
 
 from foldertune.budget import Budget
 from foldertune.errors import StudyError, did_you_mean
+from foldertune.protocol import Proposal
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.stopping import chosen
-from foldertune.strategies.interface import Answer, History, Proposal, Strategy
+from foldertune.strategies.interface import Answer, History, NamedStrategy, Strategy
 from foldertune.strategies.model import GPSearch, TPESearch
 from foldertune.strategies.own import OwnSearch
 from foldertune.strategies.plain import GridSearch, RandomSearch
+from foldertune.strategies.schedules import SCHEDULES
 from foldertune.strategies.sequences import HaltonSearch, SobolSearch
 from foldertune.study import Study
 from foldertune.study_file import load_study
@@ -24,7 +26,7 @@ from foldertune.study_file import load_study
 __all__ = ["STRATEGIES", "Answer", "History", "Proposal", "Strategy", "load", "new_strategy", "plan"]
 
 OWN = ":"  # in the name of a person's own strategy, FILE:FUNCTION
-STRATEGIES: dict[str, type[Strategy]] = {
+STRATEGIES: dict[str, type[NamedStrategy]] = {
     "grid": GridSearch,
     "random": RandomSearch,
     "sobol": SobolSearch,
@@ -35,8 +37,11 @@ STRATEGIES: dict[str, type[Strategy]] = {
 
 
 def new_strategy(study: Study) -> Strategy:
-    """The strategy for this study. Raises StudyError if there is no strategy of that name."""
-    return _kind(study, study.name)(study)
+    """The strategy for this study, with its schedule. Raises StudyError if there is no strategy of that name."""
+    strategy = _kind(study, study.name)(study)
+    if study.fidelity is None or study.fidelity.highest is None:
+        return strategy
+    return SCHEDULES[study.fidelity.schedule](study, strategy)
 
 
 def load(
@@ -87,7 +92,13 @@ def plan(
     if budget:
         study = replace(study, budget=study.budget.changed(budget))
     _check_epochs(study, source)
+    if study.stopping and study.fidelity and study.fidelity.highest is not None:
+        raise StudyError(
+            f"{source}: stopping: the schedule in [fidelity] ends trials early; remove 'highest', or the rule"
+        )
     kind = _kind(study, source)
+    if kind is GridSearch and study.fidelity and study.fidelity.highest is not None:
+        raise StudyError(f'{source}: fidelity.highest: a grid tries everything in full; remove it, or take "random"')
     return kind.plan(study if seed is None else replace(study, seed=seed), source, trials, repeats)
 
 
@@ -98,14 +109,14 @@ def _check_epochs(study: Study, source: str) -> None:
     if study.fidelity is None:
         example = 'add a table [fidelity] with setting = "epochs", the setting that says how long a trial trains'
         raise StudyError(f"{source}: epochs in the budget: of which setting? {example}")
-    if study.fidelity.setting not in {*study.space, *study.fixed}:
+    if study.fidelity.highest is None and study.fidelity.setting not in {*study.space, *study.fixed}:
         raise StudyError(
             f"{source}: fidelity.setting: with epochs in the budget, "
             f"'{study.fidelity.setting}' must be in [fixed] or [space]; add it there"
         )
 
 
-def _kind(study: Study, source: str) -> type[Strategy]:
+def _kind(study: Study, source: str) -> type[NamedStrategy]:
     if OWN in study.strategy:
         return OwnSearch
     kind = STRATEGIES.get(study.strategy)

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from foldertune.protocol import Trial
+from foldertune.protocol import Proposal, Trial
 from foldertune.study import Study
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A trial to publish: its settings, how far to train, and the trial from whose checkpoint it resumes."""
-
-    settings: dict[str, Any]
-    fidelity: float | None = None  # None: to the end
-    parent: int | None = None  # a trial's number; None: training starts from the beginning
 
 
 class Answer(enum.Enum):
@@ -32,7 +23,7 @@ class History:
     """What the master knows when it asks a strategy: counted and open trials, by number."""
 
     counted: Mapping[int, Trial] = field(default_factory=dict)
-    open: Mapping[int, dict[str, Any] | None] = field(default_factory=dict)  # their settings; None: not read
+    open: Mapping[int, Proposal | None] = field(default_factory=dict)  # None: not read
 
 
 class Strategy(Protocol):
@@ -50,6 +41,18 @@ class Strategy(Protocol):
     is_reproducible: bool
     is_adaptive: bool
 
+    def propose(self, number: int, history: History) -> Proposal | Answer:
+        """The proposal for the trial with this number, or an answer. If the trial's file is lost, it is asked again."""
+        ...
+
+    def needs(self, history: History) -> Collection[int]:
+        """The counted trials with whose training a later proposal may go on, the most promising first."""
+        ...
+
+
+class NamedStrategy(Strategy, Protocol):
+    """A strategy that a study's file names. A schedule has such a one inside."""
+
     def __init__(self, study: Study) -> None: ...
 
     @classmethod
@@ -58,12 +61,4 @@ class Strategy(Protocol):
 
         Raises StudyError, naming `source` or the option, if this strategy can't search the study.
         """
-        ...
-
-    def propose(self, number: int, history: History) -> Proposal | Answer:
-        """The proposal for the trial with this number, or an answer. If the trial's file is lost, it is asked again."""
-        ...
-
-    def needs(self, history: History) -> Container[int]:
-        """The counted trials from whose checkpoints a later proposal may still resume."""
         ...

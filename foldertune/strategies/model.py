@@ -15,10 +15,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from foldertune.errors import UserError, missing_extra
-from foldertune.protocol import Trial
+from foldertune.protocol import Proposal, Trial
 from foldertune.space import Categorical, Dimension, Float, Int, identity, values_of
 from foldertune.strategies.drawing import draw, permitted
-from foldertune.strategies.interface import Answer, History, Proposal
+from foldertune.strategies.interface import Answer, History
 from foldertune.strategies.plain import RandomSearch
 from foldertune.study import Study
 from foldertune.tables import finite
@@ -79,7 +79,7 @@ class ModelSearch(RandomSearch):
         failed = worst + ((worst - best) or 1.0)
         known = {number: failed if loss is None else loss for number, loss in losses.items()}
         shown = [self._frozen(history.counted[number].settings, known[number]) for number in most_useful(known)]
-        shown += [self._frozen(settings) for _, settings in sorted(history.open.items()) if settings]
+        shown += [self._frozen(proposal.settings) for _, proposal in sorted(history.open.items()) if proposal]
         return [trial for trial in shown if trial]
 
     def _loss(self, trial: Trial) -> float | None:

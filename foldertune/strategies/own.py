@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.errors import UserError
-from foldertune.strategies.interface import Answer, History, Proposal
+from foldertune.protocol import Proposal
+from foldertune.strategies.interface import Answer, History
 from foldertune.strategies.plain import RandomSearch
 from foldertune.study import Study
 from foldertune.text import in_a_line

@@ -6,13 +6,14 @@ So the settings of trial 7 are always the same: at any time, after any restart, 
 from __future__ import annotations
 
 import random
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
 from foldertune.errors import StudyError
+from foldertune.protocol import Proposal
 from foldertune.strategies.drawing import check_constraints, combinations, draw
-from foldertune.strategies.interface import Answer, History, Proposal
+from foldertune.strategies.interface import Answer, History
 from foldertune.study import SEED, Study
 
 
@@ -54,7 +55,7 @@ class RandomSearch:
         """The settings of a trial. A random search is never exhausted."""
         return Proposal(self.settings(number))
 
-    def needs(self, history: History) -> Container[int]:
+    def needs(self, history: History) -> Collection[int]:
         """An empty set: no trial resumes from the checkpoint of another."""
         return frozenset()
 

@@ -1,8 +1,9 @@
 """The line between a worker and its trainer: each message is one line of JSON, which bytes may follow.
 
 The worker says                                     The trainer says
-    {"train": settings, "checkpoint_every": 300}        {"ready": true}, or {"unable": reason} if it can't train at all
-    {"checkpoint": path or null} + bytes                {"report": {"epoch": 1, …}}
+    {"train": settings, "checkpoint_every": 300,        {"ready": true}, or {"unable": reason} if it can't train at all
+     "save_from": the last epoch, or null}              {"report": {"epoch": 1, …}}
+    {"checkpoint": path or null} + bytes                {"resumed": path}: goes on from that checkpoint
     {"stop": "save" or "now"}                           {"resume": true}: asks for the next older checkpoint
     {"leave": true}                                     {"saves_state": true}: stop me with "save"
                                                         {"checkpoint": true} + bytes

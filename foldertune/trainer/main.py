@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
 import gc
 import math
 import os
@@ -15,7 +13,6 @@ import traceback
 from collections import deque
 from collections.abc import Iterator
 from types import FrameType
-from typing import TextIO
 
 from foldertune.errors import UserError
 from foldertune.text import in_a_line
@@ -24,6 +21,7 @@ from foldertune.trainer.guardian import STOPPING
 from foldertune.trainer.metrics import as_metrics
 from foldertune.trainer.objective import Objective, load_objective
 from foldertune.trainer.report import Listener, Report, Stopped
+from foldertune.trainer.surroundings import Surroundings, flush
 
 LONGEST_TEXT = 2**16  # characters of an error, and of its traceback
 
@@ -52,43 +50,7 @@ def main(descriptor: int, name: str, device: str) -> None:
         order = line.wait_for("train", "leave")
         if order is None or "leave" in order:
             break
-        answer = Training(line, order["checkpoint_every"]).train(objective, order["train"], device)
-
-
-def flush() -> None:
-    """Let what the training has printed reach the worker before its result does."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # the training may have closed or replaced it
-            stream.flush()
-
-
-class Surroundings:
-    """What a training may change in its process, and the next training expects as it was."""
-
-    def __init__(self) -> None:
-        self._directory = os.getcwd()
-        self._streams = sys.stdin, open_output(1), open_output(2)
-        self._outputs = os.dup(1), os.dup(2)  # `dup` keeps them from the processes that the training starts
-        faulthandler.enable(self._outputs[1])
-        self.restore()
-
-    def restore(self) -> None:
-        """Go back to the first directory, with the first output."""
-        signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that is left would end the next training
-        with contextlib.suppress(OSError):  # the directory may be gone
-            os.chdir(self._directory)
-        for number, output in enumerate(self._outputs, start=1):
-            os.dup2(output, number)
-        sys.stdin, sys.stdout, sys.stderr = self._streams
-        if sys.stdout.closed:
-            sys.stdout = open_output(1)
-        if sys.stderr.closed:
-            sys.stderr = open_output(2)
-
-
-def open_output(descriptor: int) -> TextIO:
-    """A stream to our output. It is a pipe: line by line, so that a training that is killed keeps nothing back."""
-    return open(descriptor, "w", buffering=1, errors="backslashreplace", closefd=False)
+        answer = Training(line, order["checkpoint_every"], order["save_from"]).train(objective, order["train"], device)
 
 
 class Line:
@@ -218,8 +180,9 @@ class Training(Listener):
     When it is over, whoever still reports (a thread that was left behind, a report that was kept) gets Stopped.
     """
 
-    def __init__(self, line: Line, checkpoint_every: float) -> None:
+    def __init__(self, line: Line, checkpoint_every: float, save_from: float | None) -> None:
         self._line, self._is_over, self._saves_state = line, False, False
+        self._save_from = math.inf if save_from is None else save_from  # the epoch after which a checkpoint is due
         self._checkpoint_every = checkpoint_every or math.inf
         self._plan_checkpoint()
 
@@ -247,6 +210,8 @@ class Training(Listener):
     def epoch(self, record: Message) -> None:
         """Pass on the metrics of an epoch. Raises Stopped."""
         self._send({"report": record})
+        if isinstance(epoch := record["epoch"], int | float) and epoch >= self._save_from:
+            self._next_checkpoint = -math.inf
         self._line.obey()
 
     def checkpoints(self) -> Iterator[tuple[str, bytes]]:
@@ -259,6 +224,10 @@ class Training(Listener):
             if answer is None or answer["checkpoint"] is None:
                 return
             yield answer["checkpoint"], data
+
+    def resumed(self, path: str) -> None:
+        """Pass on that the training goes on from this checkpoint."""
+        self._send({"resumed": path})
 
     def checkpoint_is_due(self) -> bool:
         """Is it time to save the state, or must the training stop? Raises Stopped if even that takes too long."""

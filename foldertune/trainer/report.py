@@ -28,6 +28,10 @@ class Listener:
         """Path and contents of earlier checkpoints of the same training, the latest first."""
         return iter(())
 
+    def resumed(self, path: str) -> None:
+        """Hear that the training goes on from this checkpoint."""
+        self.say(f"resumes from {path}")
+
     def checkpoint_is_due(self) -> bool:
         """Should the training save its state now?"""
         return False
@@ -80,13 +84,16 @@ class Report:
             except Exception as error:  # a user's own code may raise anything for unexpected bytes
                 self._listener.say(f"{path}: can't resume from it: {in_a_line(error)}")
                 continue
-            self._listener.say(f"resumes from {path}")
+            self._listener.resumed(path)
             return state
         return None
 
     @property
     def checkpoint_due(self) -> bool:
-        """Should `checkpoint` be called now? This is cheap enough to ask after every step. Raises Stopped."""
+        """Should `checkpoint` be called now? This is cheap enough to ask after every step. Raises Stopped.
+
+        Ask also after each report: a later trial may go on where this one ends.
+        """
         return self._listener.checkpoint_is_due()
 
     def checkpoint(self, data: bytes) -> None:

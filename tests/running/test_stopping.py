@@ -65,6 +65,10 @@ def test_a_rule_that_does_not_exist_is_an_error_in_words(bench, table, said):
     with pytest.raises(StudyError, match=r"stopping\.toml: ") as error:
         load(write_study(bench, [0.1], f"[stopping]\n{table}\n"))
     assert said in str(error.value) and "\n" not in str(error.value)
+    if 'rule = "plateau"' in table:
+        schedule = '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 9\n'
+        with pytest.raises(StudyError, match="stopping: the schedule in"):
+            load(write_study(bench, [0.1], f"{schedule}[budget]\ntrials = 3\n"), stopping="plateau", strategy="random")
     with pytest.raises(StudyError, match=r"--stopping: must be median, halving, plateau or none, not 'medain'"):
         load(write_study(bench, [0.1]), stopping="medain")
 

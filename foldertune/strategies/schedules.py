@@ -1,0 +1,229 @@
+"""Schedules: train many settings for a short time, and go on with the best of them. The strategy chooses the settings.
+
+A rung is a level of the fidelity, such as 1, 3, 9 and 27 epochs. A promotion is a trial of its own with the settings
+and the seed of its parent, and a higher fidelity; it goes on with the parent's checkpoint. What has been promoted, and
+what may be, is read from the trials: a master that is killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+from foldertune.protocol import Parent, Proposal, Trial
+from foldertune.strategies.interface import Answer, History, Strategy
+from foldertune.study import Study
+from foldertune.tables import finite
+
+BRACKET = "bracket"  # in a proposal's `why`: the number of the bracket to which the trial belongs
+ENOUGH = 4  # times as many results as there are hyperparameters: then the strategy looks at a higher rung
+
+
+class Schedule:
+    """What all schedules have in common.
+
+    Args:
+        strategy: chooses the settings of each trial that does not go on with another.
+    """
+
+    is_reproducible: bool = False
+    is_adaptive: bool = True
+
+    def __init__(self, study: Study, strategy: Strategy) -> None:
+        assert study.fidelity is not None and study.fidelity.highest is not None
+        self.study, self.strategy, self.fidelity = study, strategy, study.fidelity
+        self.rungs = self.levels()
+
+    def levels(self) -> list[float]:
+        """The fidelities at which trials are compared, the highest last."""
+        return rungs(self.fidelity.lowest, self.fidelity.highest or 0, self.fidelity.factor)
+
+    def propose(self, number: int, history: History) -> Proposal | Answer:
+        """A promotion, or settings that were not tried yet."""
+        raise NotImplementedError
+
+    def needs(self, history: History) -> Collection[int]:
+        """The trials below the highest rung with which no counted trial has gone on, the best of each rung first."""
+        gone_on = {trial.parent.number for trial in history.counted.values() if trial.parent}
+        shares = dict[int, float]()
+        for rung, trials in by_rung(self, history).items():
+            if rung is not None and rung < len(self.rungs) - 1:
+                ranked = self.ranked(trials)
+                shares |= {trial.name.number: place / len(ranked) for place, trial in enumerate(ranked) if trial.result}
+        return sorted(shares.keys() - gone_on, key=lambda number: (shares[number], number))
+
+    def rung_of(self, trial: Trial | Proposal) -> int | None:
+        """The rung to which a trial was trained; None if a person has queued it with another fidelity."""
+        value = trial.settings.get(self.fidelity.setting)
+        return self.rungs.index(value) if value in self.rungs else None
+
+    def begin(self, number: int, history: History, rung: int, why: dict[str, Any]) -> Proposal | Answer:
+        """A trial with new settings, which the strategy chooses by the results of one rung."""
+        answer = self.strategy.propose(number, self._comparable(history))
+        if not isinstance(answer, Proposal):
+            waits = answer is Answer.EXHAUSTED and any(history.open)  # their results may be promoted
+            return Answer.WAIT if waits else answer
+        settings = {**answer.settings, self.fidelity.setting: self.rungs[rung]}
+        return Proposal(settings, why={**answer.why, "rung": rung, **why})
+
+    def promote(self, trial: Trial, place: int, among: int, why: dict[str, Any]) -> Proposal:
+        """The trial that goes on with this one, which has this place (from 1) among so many."""
+        name, setting = trial.name, self.fidelity.setting
+        rung = (self.rung_of(trial) or 0) + 1
+        first = trial.parent.first if trial.parent else name.number
+        return Proposal(
+            {**trial.settings, setting: self.rungs[rung]},
+            Parent(name.number, name.attempt, {setting: trial.settings[setting]}, first),
+            {"rung": rung, "place": place, "among": among, **why},
+        )
+
+    def ranked(self, trials: Iterable[Trial]) -> list[Trial]:
+        """These trials, the best first; those without a value last."""
+        sign = 1 if self.study.direction == "minimize" else -1
+
+        def loss(trial: Trial) -> tuple[float, int]:
+            value = finite((trial.result or {}).get(self.study.metric))
+            return math.inf if value is None else sign * value, trial.name.number
+
+        return sorted(trials, key=loss)
+
+    def _comparable(self, history: History) -> History:
+        """The results of one rung, and what has begun without a parent.
+
+        It is the lowest rung, where results come first, until a higher one has enough of them. BOHB (Falkner et al.,
+        ICML 2018) takes the highest with enough.
+        """
+        results, enough = by_rung(self, history), ENOUGH * (len(self.study.space) + 1)
+        rung = max((rung for rung, trials in results.items() if rung and len(trials) >= enough), default=0)
+        begun = {number: each for number, each in history.open.items() if each and not each.parent}
+        return History({trial.name.number: trial for trial in results[rung]}, begun)
+
+
+class AshaSchedule(Schedule):
+    """Promotes a trial as soon as it is among the best of its rung (ASHA; Li et al., MLSys 2020). It never waits."""
+
+    @property
+    def factor(self) -> int:
+        """One of so many trials is promoted."""
+        return self.fidelity.factor
+
+    def propose(self, number: int, history: History) -> Proposal | Answer:
+        """The promotion to the highest rung that is possible; if there is none, new settings."""
+        promoted = parents(history)
+        results = by_rung(self, history)
+        for rung in reversed(range(len(self.rungs) - 1)):
+            done = self.ranked(results[rung])
+            for place, trial in enumerate(done[: len(done) // self.factor], start=1):
+                if trial.name.number not in promoted and trial.result:
+                    return self.promote(trial, place, len(done), {})
+        return self.begin(number, history, 0, {})
+
+
+class OneEpochSchedule(AshaSchedule):
+    """The lowest fidelity for all, and the best in full (Egele et al., AutoML 2023): half of the epochs for each."""
+
+    def levels(self) -> list[float]:
+        """The lowest and the highest."""
+        return [self.fidelity.lowest, self.fidelity.highest or 0]
+
+    @property
+    def factor(self) -> int:
+        """So many trials at the lowest fidelity cost as much as one that goes on to the highest."""
+        return max(2, math.ceil(self.rungs[-1] / self.rungs[0]))
+
+
+class HyperbandSchedule(Schedule):
+    """Synchronous brackets (Li et al., JMLR 2018): few settings that begin at a high rung, or many at a low one.
+
+    When a bracket waits for results, the next one begins, so no worker waits.
+    """
+
+    def propose(self, number: int, history: History) -> Proposal | Answer:
+        """The next trial of the first bracket that waits for no result."""
+        members = defaultdict[int, list[Trial | Proposal]](list)
+        for each in all_of(history):
+            if isinstance(bracket := each.why.get(BRACKET), int):
+                members[bracket].append(each)
+        promoted = parents(history)
+        for bracket in range(max(members, default=-1) + 2):
+            answer = self._next_of(bracket, members[bracket], promoted, number, history)
+            if answer is not None:
+                return answer
+        return Answer.WAIT
+
+    def start_of(self, bracket: int) -> int:
+        """The rung at which this bracket begins: each in turn, the lowest first."""
+        return bracket % len(self.rungs)
+
+    def size_of(self, bracket: int) -> int:
+        """The number of settings in this bracket, so that all cost about the same."""
+        steps, highest = len(self.rungs) - 1 - self.start_of(bracket), len(self.rungs)
+        lowest_of_all: int = self.fidelity.factor**steps
+        return math.ceil(highest * lowest_of_all / (steps + 1))
+
+    def _next_of(
+        self, bracket: int, members: list[Trial | Proposal], promoted: set[int], number: int, history: History
+    ) -> Proposal | Answer | None:
+        """The next trial of a bracket; None if it waits for results, or is complete."""
+        rung, size = self.start_of(bracket), self.size_of(bracket)
+        if sum(not each.parent for each in members) < size:
+            answer = self.begin(number, history, rung, {BRACKET: bracket})
+            if isinstance(answer, Proposal) or not members:
+                return answer
+            size = sum(not each.parent for each in members)  # the strategy is exhausted: no more will come
+        for level in range(rung, len(self.rungs) - 1):
+            done = self.ranked(each for each in members if isinstance(each, Trial) and self.rung_of(each) == level)
+            if len(done) < size:
+                return None
+            size = max(size // self.fidelity.factor, 1)
+            for place, trial in enumerate(done[:size], start=1):
+                if trial.name.number not in promoted and trial.result:
+                    return self.promote(trial, place, len(done), {BRACKET: bracket})
+            size = min(size, sum(trial.result is not None for trial in done[:size]))
+        return None
+
+
+class HalvingSchedule(HyperbandSchedule):
+    """Successive halving (Jamieson and Talwalkar, AISTATS 2016): Hyperband's bracket that begins at the lowest rung."""
+
+    def start_of(self, bracket: int) -> int:
+        """The lowest rung."""
+        return 0
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "asha": AshaSchedule,
+    "one-epoch": OneEpochSchedule,
+    "halving": HalvingSchedule,
+    "hyperband": HyperbandSchedule,
+}
+
+
+def rungs(lowest: float, highest: float, factor: int) -> list[float]:
+    """The highest fidelity, a factor less of it, and so on down to the lowest: 2 to 20 by 3 gives 2, 7 and 20."""
+    steps = int(math.log(highest / lowest) / math.log(factor) + 1e-9)
+    values = [highest / factor**k for k in range(steps, -1, -1)]
+    if isinstance(lowest, int) and isinstance(highest, int):
+        return [max(lowest, round(value)) for value in values]
+    return values
+
+
+def by_rung(schedule: Schedule, history: History) -> dict[int | None, list[Trial]]:
+    """The counted trials of each rung; those of no rung under None."""
+    found = defaultdict[int | None, list[Trial]](list)
+    for trial in history.counted.values():
+        found[schedule.rung_of(trial)].append(trial)
+    return found
+
+
+def all_of(history: History) -> Iterator[Trial | Proposal]:
+    """The trials that have a result, and those that have none yet."""
+    yield from history.counted.values()
+    yield from (proposal for proposal in history.open.values() if proposal)
+
+
+def parents(history: History) -> set[int]:
+    """The numbers of the trials with which others have gone on, or will."""
+    return {each.parent.number for each in all_of(history) if each.parent}

@@ -1,0 +1,181 @@
+"""Promotions by real masters and workers: a training goes on where its parent ended, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+
+import pytest
+
+from foldertune.protocol import Trial
+from foldertune.reading.reader import read_results
+from foldertune.running.housekeeping import Housekeeping
+from foldertune.study import SCHEDULES
+from tests.conftest import wait_for
+
+BUDGET = 150
+
+
+def study_of(bench, schedule, epochs=BUDGET, extra=""):
+    file = bench.path / "rungs.toml"
+    file.write_text(
+        'objective = "tests.objectives:climbing"\nstrategy = "random"\nmetric = "loss"\n'
+        f'[budget]\nepochs = {epochs}\n[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 9\nschedule = "{schedule}"\n'
+        f'{extra}[space]\nx = {{ type = "float", low = 0.0, high = 1.0 }}\n'
+    )
+    return file
+
+
+def trials(bench) -> dict[int, Trial]:
+    return {trial.name.number: trial for trial in read_results(bench.logs).trials}
+
+
+def loss_after(epochs, x):
+    loss = 1.0
+    for _ in range(epochs):
+        loss = loss / 2 + x / 2
+    return loss
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_no_epoch_is_trained_twice(bench, schedule):
+    said = bench.search(study_of(bench, schedule), "--workers", 2)
+    assert f"of {BUDGET} epochs are spent" in said
+    found = trials(bench)
+    bench.assert_complete(len(found))
+    promoted = [trial for trial in found.values() if trial.parent]
+    assert promoted and any(trial.settings["epochs"] == 9 for trial in promoted)
+    for trial in found.values():
+        epochs, result = trial.settings["epochs"], trial.result
+        begun = found[trial.parent.number].settings["epochs"] if trial.parent else 0
+        assert result["trained"] == epochs - begun, "only what is new"
+        assert result["loss"] == loss_after(epochs, trial.settings["x"]) and result["seed"] == trial.settings["seed"]
+        assert trial.resumed == (f"trial-{trial.parent.number:05d}-1.checkpoint" if trial.parent else None)
+    spent = sum(trial.result["trained"] for trial in found.values())
+    assert BUDGET - 9 < spent <= BUDGET
+    assert not list(bench.folder.checkpoints.iterdir())
+
+
+def test_everybody_is_killed_and_every_promotion_is_made_once(bench):
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance, file = random.Random(seed), study_of(bench, "asha", 300)
+    command = (file, "--max-attempts", 100)
+    master, workers = bench.master(*command), [bench.worker("climbing", "--checkpoint-every", 0.001) for _ in range(3)]
+    for _ in range(4):
+        goal = len(bench.names("seen")) + chance.randrange(2, 20)
+        wait_for(
+            lambda goal=goal, master=master: len(bench.names("seen")) >= goal or master.poll() is not None, "results"
+        )
+        for victim in (master, workers.pop(chance.randrange(3))):
+            victim.kill()
+            victim.wait()
+        master = bench.master(*command)
+        workers.append(bench.worker("climbing", "--checkpoint-every", 0.001))
+    bench.finish(master)
+    for worker in workers:
+        bench.finish(worker)
+    found = trials(bench)
+    bench.assert_complete(len(found))
+    parents = [trial.parent.number for trial in found.values() if trial.parent]
+    assert parents and len(set(parents)) == len(parents)
+    for trial in found.values():
+        assert trial.result["loss"] == loss_after(trial.settings["epochs"], trial.settings["x"])
+    begun = {number: found[number].settings["epochs"] for number in parents}
+    cost = sum(t.settings["epochs"] - (begun[t.parent.number] if t.parent else 0) for t in found.values())
+    assert 300 - 9 < cost <= 300
+
+
+def test_a_checkpoint_that_is_missing_costs_time_only(bench):
+    file = study_of(bench, "asha", 20)
+    master = bench.master(file)
+    worker = bench.worker("climbing", "--idle-timeout", 600)
+    wait_for(lambda: len(bench.names("seen")) >= 2 and list(bench.folder.checkpoints.iterdir()), "checkpoints")
+    while master.poll() is None:
+        for path in bench.folder.checkpoints.iterdir():
+            path.unlink(missing_ok=True)
+    bench.finish(master)
+    bench.finish(worker)
+    found = trials(bench)
+    assert any(trial.parent and trial.result["trained"] == trial.settings["epochs"] for trial in found.values())
+    for trial in found.values():
+        assert trial.result["loss"] == loss_after(trial.settings["epochs"], trial.settings["x"])
+
+
+def test_the_checkpoints_of_the_least_promising_are_given_up(folder):
+    folder.prepare()
+    for number in range(4):
+        (folder.checkpoints / f"trial-{number:05d}-1.checkpoint").write_bytes(bytes(10))
+    housekeeping = Housekeeping(folder, 60.0, print)
+    housekeeping.limit_checkpoints([2, 0, 1], 25)
+    left = sorted(path.name for path in folder.checkpoints.iterdir())
+    assert left == [f"trial-0000{number}-1.checkpoint" for number in (0, 2, 3)], "3 is nobody's business here: it runs"
+
+
+def test_a_lost_promotion_is_tried_again_with_its_parent(bench):
+    study = study_of(bench, "asha", 30)
+    master = bench.master(study)
+    worker = bench.worker("climbing")
+    first = wait_for(lambda: next((n for n in bench.names("seen") if bench.folder.read(n).parent), None), "a promotion")
+    worker.kill()
+    worker.wait()
+    told = bench.folder.read(first).parent
+    path = bench.logs / str(first.to("taken", f"elsewhere-1-{'a' * 8}"))
+    bench.finish_early = shutil.copy(bench.folder.locate(first), bench.path / "copy")
+    master.kill()
+    master.wait()
+    lines = (bench.path / "copy").read_text().splitlines(keepends=True)
+    (bench.folder.seen / str(first)).unlink()
+    bench.folder.results.unlink()
+    path.write_text(lines[0])  # its worker died before it had said a word
+    master = bench.master(study, "--lease", 1)
+    wait_for(lambda: [name for name in bench.names("pending") if name.number == first.number], "the next attempt")
+    worker = bench.worker("climbing")
+    bench.finish(master)
+    bench.finish(worker)
+    again = trials(bench)[first.number]
+    assert again.name.attempt == 2 and again.parent == told and again.why == json.loads(lines[0])["why"]
+
+
+def test_networks_of_two_workers_go_on_to_the_bits_of_a_training_without_a_break(bench):
+    file = bench.path / "mnist.toml"
+    file.write_text(
+        'strategy = "random"\nmetric = "validation_error"\ntrials = 6\n'
+        '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 3\nfactor = 2\n'
+        "[fixed]\nfilters = 4\nbatch_size = 250\n"
+        '[space]\nlearning_rate = { type = "float", low = 0.01, high = 0.3, log = true }\n'
+    )
+    bench.search(file, "--workers", 2)
+    found = trials(bench)
+    promoted = [trial for trial in found.values() if trial.parent]
+    assert promoted and all(trial.resumed for trial in promoted)
+    for trial in promoted:
+        straight = bench.finish(bench.start("-c", STRAIGHT, json.dumps(trial.settings)))
+        result, epochs = json.loads(straight.splitlines()[-1])
+        for mine, theirs in ((trial.result, result), *zip(trial.epochs, epochs, strict=True)):
+            assert {key: mine[key] for key in theirs if key in DETERMINED} == {
+                key: value for key, value in theirs.items() if key in DETERMINED
+            }
+        parent = found[trial.parent.number]
+        assert trial.epochs[: len(parent.epochs)] == parent.epochs, "the curve of the parent, also its seconds"
+
+
+DETERMINED = (
+    "validation_error",
+    "test_loss",
+    "test_accuracy",
+    "training_loss",
+    "validation_loss",
+    "epoch",
+    "best_epoch",
+)
+STRAIGHT = """
+import json, sys, torch
+from tests.conftest import Curve
+from foldertune.trainer.report import Report
+from training.cnn import train
+torch.set_num_threads(1)
+curve = Curve()
+print(json.dumps([train(json.loads(sys.argv[1]), Report(curve)), curve.epochs]))
+"""

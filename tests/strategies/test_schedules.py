@@ -1,0 +1,224 @@
+"""Schedules: which trials go on, in what order, and which checkpoints they may still need. No process is started."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from foldertune.errors import StudyError
+from foldertune.protocol import Proposal, Trial, TrialName
+from foldertune.space import Float
+from foldertune.spending import cost, spent
+from foldertune.strategies import Answer, History, new_strategy
+from foldertune.strategies.schedules import rungs
+from foldertune.study import SCHEDULES, Fidelity, Study
+from foldertune.study_file import study_from_record
+
+EPOCHS = Fidelity("epochs", 1, 27)
+
+
+def study_of(schedule, **changes):
+    fidelity = replace(EPOCHS, schedule=schedule)
+    return Study("toy", "random", 0, "loss", space={"x": Float(0.0, 1.0)}, fidelity=replace(fidelity, **changes))
+
+
+def loss_of(settings):
+    """The more epochs, the better; x decides what remains."""
+    return settings["x"] + 1 / settings["epochs"]
+
+
+class Search:
+    """A search in memory: some workers, which end in any order."""
+
+    def __init__(self, study, workers=1, seed=0, loss=loss_of):
+        self.study, self.workers, self.loss = study, workers, loss
+        self.strategy, self.chance = new_strategy(study), random.Random(seed)
+        self.counted: dict[int, Trial] = {}
+        self.open: dict[int, Proposal] = {}
+        self.log: list[tuple[int, Proposal]] = []
+
+    @property
+    def history(self):
+        return History(self.counted, self.open)
+
+    def step(self):
+        """Start as many trials as there are workers, and end one. False if there is nothing left to do."""
+        while len(self.open) < self.workers:
+            number = len(self.log)
+            answer = new_strategy(self.study).propose(number, self.history)  # as a master that has just started
+            if not isinstance(answer, Proposal):
+                break
+            self.open[number] = answer
+            self.log.append((number, answer))
+        if not self.open:
+            return False
+        number = self.chance.choice(sorted(self.open))
+        proposal = self.open.pop(number)
+        value = self.loss(proposal.settings)
+        result = None if value is None else {"loss": value}
+        self.counted[number] = Trial(
+            TrialName(number, 1, "seen"), proposal.settings, parent=proposal.parent, why=proposal.why, result=result,
+            error=None if result else "failed",
+        )  # fmt: skip
+        return True
+
+    def run(self, epochs):
+        while spent(self.study, self.counted.values()) < epochs and self.step():
+            pass
+        return self
+
+    def at(self, epochs):
+        return [trial for trial in self.counted.values() if trial.settings["epochs"] == epochs]
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "factor", "levels"),
+    [
+        (1, 27, 3, [1, 3, 9, 27]),
+        (2, 20, 3, [2, 7, 20]),
+        (1, 100, 4, [2, 6, 25, 100]),
+        (1, 2, 3, [2]),
+        (0.5, 4.5, 3, [0.5, 1.5, 4.5]),
+    ],
+)
+def test_the_rungs_end_at_the_highest_fidelity(lowest, highest, factor, levels):
+    assert rungs(lowest, highest, factor) == levels
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("workers", [1, 5])
+def test_a_promotion_goes_on_with_its_parent_and_costs_only_what_is_new(schedule, workers):
+    search = Search(study_of(schedule), workers, seed=workers).run(600)
+    trials = search.counted
+    promoted = [trial for trial in trials.values() if trial.parent]
+    assert len(promoted) > 5
+    for trial in promoted:
+        parent = trials[trial.parent.number]
+        assert parent.settings | {"epochs": trial.settings["epochs"]} == trial.settings
+        assert list(parent.settings) == list(trial.settings), "in the same order: a checkpoint is told by them"
+        assert trial.parent.settings == {"epochs": parent.settings["epochs"]} and trial.parent.attempt == 1
+        assert trial.parent.first == (parent.parent.first if parent.parent else parent.name.number)
+        assert cost(search.study, trial.proposal) == trial.settings["epochs"] - parent.settings["epochs"] > 0
+        assert trial.why["place"] <= max(1, trial.why["among"] // 2) and trial.why["rung"] > parent.why["rung"]
+    assert max(Counter(trial.parent.number for trial in promoted).values()) == 1, "each goes on once"
+    assert {trial.settings["epochs"] for trial in trials.values()} <= {1, 3, 9, 27}
+    assert search.at(27), "some are trained in full"
+    if workers == 1:
+        best = min(trials.values(), key=lambda trial: trial.settings["x"])
+        assert min(search.at(27), key=lambda trial: trial.settings["x"]).settings["x"] <= best.settings["x"] + 0.1
+
+
+def counted(losses, epochs=1, start=0):
+    """Trials with these losses, after so many epochs."""
+    names = [TrialName(number, 1, "seen") for number in range(start, start + len(losses))]
+    return {
+        name.number: Trial(name, {"x": 0.5, "epochs": epochs}, result={"loss": loss})
+        for name, loss in zip(names, losses, strict=True)
+    }
+
+
+def test_asha_promotes_whenever_it_can():
+    strategy, lowest = new_strategy(study_of("asha")), counted([0.5, 0.4, 0.3, 0.2, 0.1])
+    assert strategy.propose(9, History(counted([0.5, 0.4]))).parent is None, (
+        "one of three is promoted, and there are two"
+    )
+    first = strategy.propose(9, History(lowest))
+    assert (first.parent.number, first.settings["epochs"], first.why) == (4, 3, {"rung": 1, "place": 1, "among": 5})
+    assert strategy.propose(10, History(lowest, {9: first})).parent is None, "it has gone on already"
+    six = {**lowest, **counted([0.6], start=5)}
+    assert strategy.propose(10, History(six, {9: first})).parent.number == 3, "the second of six"
+    higher = {**six, **counted([0.3, 0.2, 0.4], 3, start=10)}
+    assert strategy.propose(13, History(higher)).settings["epochs"] == 9, "the highest promotion comes first"
+    queued = {**counted([0.5, 0.4]), **counted([0.1], 2, start=7)}
+    assert strategy.propose(9, History(queued)).parent is None, "a person's own number of epochs is no rung"
+
+
+def test_a_failed_trial_is_never_promoted_and_counts_as_the_worst():
+    search = Search(study_of("asha"), loss=lambda settings: None).run(30)
+    assert len(search.counted) == 30 and not any(trial.parent for trial in search.counted.values())
+    for schedule in SCHEDULES:
+        search = Search(study_of(schedule), 3, loss=lambda settings: None if settings["x"] < 0.3 else loss_of(settings))
+        for _ in range(300):
+            search.step()
+        parents = [search.counted[trial.parent.number] for trial in search.counted.values() if trial.parent]
+        assert parents and all(parent.result for parent in parents)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_hyperband_goes_through_its_brackets(workers):
+    search = Search(study_of("hyperband"), workers).run(1500)
+    first = [trial for trial in search.counted.values() if trial.why["bracket"] < 4]
+    begun = Counter((trial.why["bracket"], trial.settings["epochs"]) for trial in first if not trial.parent)
+    assert begun == {(0, 1): 27, (1, 3): 12, (2, 9): 6, (3, 27): 4}, "as many as Li et al. give for 27 and 3"
+    sizes = Counter((trial.why["bracket"], trial.settings["epochs"]) for trial in first)
+    assert sizes == begun | {(0, 3): 9, (0, 9): 3, (0, 27): 1, (1, 9): 4, (1, 27): 1, (2, 27): 2}
+
+
+def test_halving_promotes_the_best_third_when_all_have_ended():
+    search = Search(study_of("halving"), 3).run(81)
+    bracket = [trial for trial in search.at(3) if trial.why["bracket"] == 0]
+    whole = [trial for trial in search.at(1) if trial.why["bracket"] == 0]
+    assert len(whole) == 27 and len(bracket) == 9
+    best = sorted(whole, key=lambda trial: trial.settings["x"])[:9]
+    assert {trial.name.number for trial in best} == {trial.parent.number for trial in bracket}
+
+
+def test_one_epoch_for_all_and_then_the_best_in_full_share_the_epochs():
+    search = Search(study_of("one-epoch")).run(540)
+    assert {trial.settings["epochs"] for trial in search.counted.values()} == {1, 27}
+    short, whole = len(search.at(1)), 26 * len(search.at(27))
+    assert abs(short - whole) <= 54
+
+
+def test_only_checkpoints_of_what_may_go_on_are_needed():
+    search = Search(study_of("asha")).run(200)
+    needed = search.strategy.needs(search.history)
+    gone_on = {trial.parent.number for trial in search.counted.values() if trial.parent}
+    for number, trial in search.counted.items():
+        assert (number in needed) == (trial.settings["epochs"] < 27 and number not in gone_on)
+
+
+def test_a_strategy_that_is_exhausted_still_has_its_best_promoted(monkeypatch):
+    from foldertune.strategies.plain import RandomSearch
+
+    propose = RandomSearch.propose
+    monkeypatch.setattr(
+        RandomSearch,
+        "propose",
+        lambda self, number, history: Answer.EXHAUSTED if number >= 9 else propose(self, number, history),
+    )
+    for schedule in SCHEDULES:
+        search = Search(study_of(schedule, highest=9), 2)
+        while search.step():
+            pass
+        assert search.at(9), schedule
+        assert search.strategy.propose(len(search.log), search.history) is Answer.EXHAUSTED, schedule
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"factor": 3}, "fidelity.factor: needs 'highest'"),
+        ({"highest": 2}, "fidelity.highest: must be above lowest, which is 2, not 2"),
+        ({"highest": "9"}, "fidelity.highest: must be a number above 0, not '9'"),
+        ({"highest": 9, "factor": 1}, "fidelity.factor: must be a whole number of at least 2"),
+        ({"highest": 9, "schedule": "hyper"}, "fidelity.schedule: must be"),
+        ({"highest": 9, "setting": "x"}, "remove 'x' from [space] or [fixed]"),
+    ],
+)
+def test_what_is_wrong_with_a_schedule_is_one_line(table, said):
+    record = {
+        "strategy": "random", "trials": 9, "metric": "loss", "space": {"x": [1, 2]},
+        "fidelity": {"setting": "epochs", **table},
+    }  # fmt: skip
+    with pytest.raises(StudyError, match=r"^mine\.toml: ") as error:
+        study_from_record(record, "mine.toml")
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_study_with_a_schedule_is_read_again_as_it_was():
+    study = study_of("hyperband", factor=4)
+    assert study_from_record({**study.to_record(), "trials": 9}, "it").fidelity == study.fidelity
