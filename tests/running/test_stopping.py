@@ -6,16 +6,21 @@ import itertools
 import math
 import os
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from foldertune.budget import Budget
 from foldertune.errors import StudyError
 from foldertune.protocol import Claim, Folder, Trial, TrialName, new_owner, utc_now
 from foldertune.reading.best import best
 from foldertune.reading.reader import read_results
+from foldertune.reading.results import Results
 from foldertune.running.attempt import Attempt
+from foldertune.running.command import CommandTrainer
 from foldertune.running.master import Master
+from foldertune.running.signals import StopSignals
 from foldertune.spending import why_over
 from foldertune.stopping import RULES, Curve, Stopping, is_cut_short, why_stop
 from foldertune.strategies import load
@@ -94,7 +99,10 @@ def test_median():
     assert not why(rule, curve(9, 7), ended[:2]) and not why(rule, curve(9, 7), ended[:2], [curve(1)])
     assert why(rule, curve(9, 7), ended[:2], [curve(9, 1)]), "a running trial that has come as far"
     assert not why(rule, curve(), ended) and not why(rule, curve(None, math.nan, "7"), ended)
-    assert not why(rule, curve(9, 9, 9), [curve(9), curve(9), curve(1)]), "what was stopped keeps its last value"
+    whole = [curve(1, 1, 1)] * 3
+    assert why(rule, curve(5, 5, 5), whole) and not why(rule, curve(5, 5, 5), [*whole, *[curve(9)] * 4]), (
+        "all trials count"
+    )
     up = [curve(1, 5, sign=-1), curve(1, 6, sign=-1), curve(1, 7, sign=-1)]
     assert why(rule, curve(1, 4, sign=-1), up) and not why(rule, curve(1, 8, sign=-1), up)
     assert not why(rule, Curve([(True, 9), ("2", 9), (math.inf, 9)]), ended), "these are no epochs"
@@ -177,6 +185,17 @@ def test_a_command_is_stopped_and_what_it_has_printed_counts(bench):
     assert (whole.status, whole.metrics["loss"], whole.metrics["more"]) == ("succeeded", 0.1, 3)
     assert (stopped.status, stopped.metrics["loss"]) == ("stopped", 0.5) and stopped.metrics["more"] > 5
     assert stopped.attempt == 1 and requests(bench) == []
+
+
+def test_a_command_that_has_just_ended_by_itself_has_its_own_result(tmp_path):
+    trainer = CommandTrainer(StopSignals(), "echo loss=0.5", "cpu", "name=value")
+    trainer.begin(TrialName(1, 1), {}, 0.0, str(tmp_path))
+    wait_for(trainer._process.has_ended)
+    trainer.stop("report", 5.0)
+    message = {}
+    while "result" not in message and "stopped" not in message:
+        message = trainer.next(math.inf) or message
+    assert message["result"] == {"loss": 0.5}
 
 
 def test_without_a_rule_nobody_looks_and_requests_are_removed(bench, monkeypatch):
@@ -299,7 +318,7 @@ def test_a_master_reads_only_what_has_grown_and_asks_once(tmp_path, monkeypatch)
     assert not request.exists() and master.ledger.counted[1].stopped == "by hand"
 
 
-def attempt_of(reports, study, monkeypatch):
+def attempt_of(reports, study, monkeypatch, answer="median: …"):
     """An attempt whose training says this. Returns its last line, and how often it looked for a request."""
     now, looks, said = [0.0], [], [*({"report": report} for report in reports), {"result": {"loss": 7.0}}]
     monkeypatch.setattr("foldertune.running.attempt.time", SimpleNamespace(monotonic=lambda: now[0]))
@@ -313,7 +332,7 @@ def attempt_of(reports, study, monkeypatch):
 
     def why_stop():
         looks.append(now[0])
-        return "median: …"
+        return answer
 
     claim = SimpleNamespace(
         written=SimpleNamespace(size=0), why_stop=why_stop, path="", load_checkpoints=lambda *a: iter(()),
@@ -334,6 +353,8 @@ def test_a_worker_looks_once_a_second_at_most_and_never_without_a_rule_or_a_valu
     rule = {"stopping": {"rule": "median"}}
     last_word, looks = attempt_of(reports, rule, monkeypatch)
     assert last_word["stopped"] == "median: …" and looks == 1 and last_word["result"]["loss"] >= 99.0
+    last_word, looks = attempt_of(reports, rule, monkeypatch, answer=None)
+    assert last_word["result"] == {"loss": 7.0} and 8 <= looks <= 10, "in ten seconds"
     for lack in ({"other": 1.0}, {"loss": "low"}, {"loss": None}):
         last_word, looks = attempt_of([{"epoch": n, **lack} for n in range(1000)], rule, monkeypatch)
         assert last_word["result"] == {"loss": 7.0} and looks == 0, lack
@@ -347,13 +368,11 @@ def test_a_worker_looks_once_a_second_at_most_and_never_without_a_rule_or_a_valu
 
 
 def test_what_was_cut_short_is_no_best_value():
-    study = Study("s", "random", 0, "loss", budget=load("quickstart").budget.changed(load("quickstart").budget))
+    study = Study("s", "random", 0, "loss", budget=Budget(patience=9))
     trials = [Trial(TrialName(n, 1, "seen"), {}, result={"loss": value}) for n, value in enumerate((0.5, 0.1, 0.3))]
     trials[1].stopped, trials[2].stopped = "median: …", "plateau: …"
-    results = read_results.__globals__["Results"].of(study, trials)
+    results = Results.of(study, trials)
     assert [trial.name.number for trial in results.ranking] == [2, 0, 1]
     assert results.best[0][0].name.number == 2 and results.course.best[-1] == 0.3
-    from dataclasses import replace
-
-    target = replace(study, budget=replace(study.budget, target=0.2))
-    assert not why_over(target, trials) and why_over(replace(target, budget=replace(study.budget, target=0.3)), trials)
+    target = replace(study, budget=Budget(target=0.2))
+    assert not why_over(target, trials) and why_over(replace(target, budget=Budget(target=0.3)), trials)
