@@ -56,6 +56,7 @@ from foldertune.protocol.files import (
 from foldertune.protocol.names import LAST_ATTEMPT, TrialName, writer_of
 from foldertune.protocol.rights import lack_of_access, make_directory, share_directory
 from foldertune.protocol.trial import (
+    Parent,
     Proposal,
     Record,
     Trial,
@@ -580,16 +581,18 @@ class Claim:
         with opened(self.folder.output) as inside:
             append_data(str(self.folder.output_of(self.name)), data, inside)
 
-    def load_checkpoints(self, trial: Trial, study: Record | None = None) -> Iterator[tuple[str, bytes]]:
+    def load_checkpoints(
+        self, settings: Record, study: Record | None = None, parent: Parent | None = None
+    ) -> Iterator[tuple[str, bytes]]:
         """Path and contents of the checkpoints from which this trial can go on, the latest first.
 
         They are its own, with the same settings and study, and then its parent's, with whose training it goes on.
         """
-        directory, parent = self.folder.checkpoints, trial.parent
-        yield from checkpoints.load_checkpoints(directory, self.name, _origin(trial.settings, study))
+        directory = self.folder.checkpoints
+        yield from checkpoints.load_checkpoints(directory, self.name, _origin(settings, study))
         if parent:
-            name, settings = TrialName(parent.number, parent.attempt), {**trial.settings, **parent.settings}
-            yield from checkpoints.load_checkpoints(directory, name, _origin(settings, study))
+            name, before = TrialName(parent.number, parent.attempt), {**settings, **parent.settings}
+            yield from checkpoints.load_checkpoints(directory, name, _origin(before, study))
 
     def _gone(self) -> NoReturn:
         """Our name is not there. Raises LeaseLost if the folder shows why; if not, a file server may be away."""

@@ -53,7 +53,7 @@ class Attempt:
         self._metric, self._study, self._trainer, self._say = metric, study, trainer, say
         self._patiently = patiently
         self._reports = Reports(claim, patiently, say)
-        self._checkpoints = claim.load_checkpoints(trial, study)
+        self._checkpoints = claim.load_checkpoints(trial.settings, study, trial.parent)
         self._latest: Record = {}  # the last value of each metric that was reported
         self._next_look = time.monotonic() + LOOK_EVERY if study.get("stopping") else math.inf
 

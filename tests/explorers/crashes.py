@@ -2,6 +2,8 @@
 
     python -m tests.explorers.crashes                       every kill point, 100 seeds
     python -m tests.explorers.crashes --every 10 --seeds 3  a tenth of it
+    python -m tests.explorers.crashes --kind rungs          trials that go on with others
+    python -m tests.explorers.crashes --kind stopping       trials that are stopped early
 
 A program runs once under strace to list its calls. Then it runs again for each call, and is killed at that call (`strace
 -e inject=rename:signal=KILL:when=7`). Then fresh programs are started, which know nothing of the kill. Each time
@@ -38,6 +40,26 @@ LEASE = 600  # seconds: whoever waited for one to expire would be too late
 
 
 @dataclass(frozen=True)
+class Kind:
+    """A kind of search."""
+
+    objective: str
+    extra: str = ""  # in the study's file
+
+    def study(self, bench: Bench, trials: int = TRIALS, seed: int = 0) -> str:
+        """The study's file."""
+        return str(bench.study(trials=trials, objective=self.objective, seed=seed, extra=self.extra))
+
+
+PLAIN = Kind("quick")
+RUNGS = Kind(
+    "stepping", '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\n'
+)  # it promotes one of two
+STOPPING = Kind("lingering", '[stopping]\nrule = "plateau"\npatience = 3\n')  # some would never end
+KINDS = {"plain": PLAIN, "rungs": RUNGS, "stopping": STOPPING}
+
+
+@dataclass(frozen=True)
 class KillPoint:
     """The `number`-th call with this name in the program's main thread."""
 
@@ -49,77 +71,44 @@ class KillPoint:
         return f"{self.program}: {self.call} {self.number}"
 
 
-def start_worker(bench: Bench, objective: str) -> list[str]:
-    """The command of a worker that finds its trials there."""
-    study = load_study(bench.study(trials=TRIALS, objective=objective))
+def start_worker(bench: Bench, kind: Kind) -> list[str]:
+    """The command of a worker that finds the last trials there: promotions or requests to stop among them, if any."""
+    study = load_study(kind.study(bench))
     folder = open_folder(bench.folder, study)
     folder.write_study(study.to_record())
-    Master(folder, study, lease=LEASE, max_attempts=3).step()
-    return [
-        "worker.py",
-        "--logs",
-        str(bench.logs),
-        "--objective",
-        f"tests.objectives:{objective}",
-        "--idle-timeout",
-        "0",
-    ]
-
-
-def start_master(bench: Bench, objective: str) -> list[str]:
-    """The command of a master with a worker of its own."""
-    return [
-        "master.py",
-        bench.study(trials=TRIALS, objective=objective),
-        "--logs",
-        str(bench.logs),
-        "--workers",
-        "1",
-        "--lease",
-        str(LEASE),
-    ]
-
-
-STOPPING = '[stopping]\nrule = "plateau"\npatience = 3\n'
-
-
-def start_stopping_master(bench: Bench, objective: str) -> list[str]:
-    """The command of a master that asks its worker to stop trials early: some would never end."""
-    study = bench.study(trials=TRIALS, objective="lingering", extra=STOPPING)
-    return ["master.py", study, "--logs", str(bench.logs), "--workers", "1", "--lease", str(LEASE)]
-
-
-def start_stopped_worker(bench: Bench, objective: str) -> list[str]:
-    """The command of a worker that finds its trials there, each with a request to stop."""
-    study = load_study(bench.study(trials=TRIALS, objective="lingering", extra=STOPPING))
-    folder = open_folder(bench.folder, study)
-    folder.write_study(study.to_record())
-    Master(folder, study, lease=LEASE, max_attempts=3).step()
-    for name in folder.names():
+    objective = f"tests.objectives:{kind.objective}"
+    command = ["worker.py", "--logs", str(bench.logs), "--objective", objective, "--idle-timeout", "0"]
+    master = Master(folder, study, lease=LEASE, max_attempts=3)
+    master.step()
+    while study.fidelity and not any(each and each.parent for each in master.ledger.open.values()):
+        subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, timeout=60, check=True)
+        master.step()
+    for name in folder.names() if study.stopping else ():
         folder.ask_to_stop(name.to("stop"), "plateau: …")
-    own = ["--objective", "tests.objectives:lingering", "--idle-timeout", "0"]
-    return ["worker.py", "--logs", str(bench.logs), *own]
+    return command
+
+
+def start_master(bench: Bench, kind: Kind) -> list[str]:
+    """The command of a master with a worker of its own."""
+    return ["master.py", kind.study(bench), "--logs", str(bench.logs), "--workers", "1", "--lease", str(LEASE)]
 
 
 PROGRAMS = {"worker": start_worker, "master": start_master}
-STOPPERS = {"stopping master": start_stopping_master, "stopped worker": start_stopped_worker}
 
 
-def trace(bench: Bench, program: str, *options: str, objective: str = "quick") -> str:
+def trace(bench: Bench, program: str, *options: str, kind: Kind = PLAIN) -> str:
     """Run a program to its end, of whatever kind, and return strace's lines about its main thread."""
     log = bench.path / "strace.txt"
     command = ["strace", "-y", "-qq", "-o", str(log), "-e", f"trace={CALLS}", *options, sys.executable]
-    subprocess.run(
-        [*command, *(PROGRAMS | STOPPERS)[program](bench, objective)], cwd=ROOT, capture_output=True, timeout=60
-    )
+    subprocess.run([*command, *PROGRAMS[program](bench, kind)], cwd=ROOT, capture_output=True, timeout=60)
     return log.read_text()
 
 
-def kill_points(program: str, objective: str = "quick", about: str = "") -> list[KillPoint]:
-    """Every call that touches the folder in one undisturbed run; of them, those on files with this in their names."""
+def kill_points(program: str, kind: Kind = PLAIN, about: str = "") -> list[KillPoint]:
+    """Every call that touches the folder in one undisturbed run; of them, those with this in the names of files."""
     with tempfile.TemporaryDirectory() as path:
         bench, seen, points = Bench(Path(path)), Counter[str](), []
-        for line in trace(bench, program, objective=objective).splitlines():
+        for line in trace(bench, program, kind=kind).splitlines():
             call = line.partition("(")[0]
             seen[call] += 1
             if str(bench.logs) in line and about in line:
@@ -128,47 +117,35 @@ def kill_points(program: str, objective: str = "quick", about: str = "") -> list
     return points
 
 
-def survive(bench: Bench, point: KillPoint) -> str:
+def survive(bench: Bench, point: KillPoint, kind: Kind = PLAIN) -> str:
     """Kill the program at this call, start fresh programs, and check the outcome. Returns the exact place of the kill."""
-    log = trace(bench, point.program, "-e", f"inject={point.call}:signal=KILL:when={point.number}")
+    log = trace(bench, point.program, "-e", f"inject={point.call}:signal=KILL:when={point.number}", kind=kind)
     last = log.splitlines()[-2:]
     killed = last[-1].endswith("killed by SIGKILL +++") or "+++ killed" in last[-1]
-    if point.program in STOPPERS:
-        bench.search(
-            bench.study(trials=TRIALS, objective="lingering", extra=STOPPING), "--workers", 1, "--lease", LEASE
-        )
-        check_stopped(bench, TRIALS)
-    else:
-        bench.search(bench.study(trials=TRIALS), "--workers", "1", "--lease", LEASE)
-        check(bench, TRIALS)
+    bench.search(kind.study(bench), "--workers", "1", "--lease", LEASE)
+    check(bench, TRIALS, kind)
     return re.sub(r"\d{3,}", "…", last[0].replace(str(bench.logs), "logs")) if killed else ""
 
 
-def check(bench: Bench, trials: int) -> None:
+def check(bench: Bench, trials: int, kind: Kind = PLAIN) -> None:
     """Each trial is counted once, with the result of its own settings; results.csv agrees; nothing is left over."""
     bench.assert_complete(trials)
     for row in bench.rows():
-        assert row.status == "succeeded" and row.metrics["validation_error"] == row.settings["x"], row
+        assert row.status == ("stopped" if kind is STOPPING and row.settings["x"] > 0.5 else "succeeded"), row
+        assert row.metrics["validation_error"] == row.settings["x"], row
+    assert not list(bench.logs.glob("*.stop"))
     assert not list(bench.folder.checkpoints.iterdir()) and not bench.folder.aside.exists()
+    parents = [row.parent for row in bench.rows() if row.parent is not None]
+    assert len(set(parents)) == len(parents), f"promoted twice: {parents}"
 
 
-def check_stopped(bench: Bench, trials: int) -> None:
-    """The same, for trials that are stopped early if they get no better; no request is left over."""
-    bench.assert_complete(trials)
-    rows = bench.rows()
-    for row in rows:
-        status, value = (
-            ("stopped", row.settings["x"]) if row.settings["x"] > 0.5 else ("succeeded", row.settings["x"] / 4)
-        )
-        assert (row.status, row.metrics["validation_error"]) == (status, value), row
-    assert {row.status for row in rows} == {"stopped", "succeeded"} and not list(bench.logs.glob("*.stop"))
-
-
-def survive_at_random(bench: Bench, seed: int, trials: int = 60, workers: int = 8, kills: int = 10) -> None:
+def survive_at_random(
+    bench: Bench, seed: int, trials: int = 60, workers: int = 8, kills: int = 10, kind: Kind = PLAIN
+) -> None:
     """Kill a worker, its trainer or the master at a random moment, several times. Then check the outcome."""
     chance = random.Random(seed)
-    study, options = bench.study(trials=trials, seed=seed), ("--lease", LEASE, "--max-attempts", 1000)
-    crowd = [bench.worker() for _ in range(workers)]
+    study, options = kind.study(bench, trials, seed), ("--lease", LEASE, "--max-attempts", 1000)
+    crowd = [bench.worker(kind.objective) for _ in range(workers)]
     master = bench.master(study, *options)
     for _ in range(kills):
         goal = len(bench.names("seen")) + chance.randrange(4)
@@ -184,11 +161,11 @@ def survive_at_random(bench: Bench, seed: int, trials: int = 60, workers: int = 
             victim = crowd.pop(chance.randrange(len(crowd)))
             victim.kill()
             victim.wait()
-            crowd.append(bench.worker())
+            crowd.append(bench.worker(kind.objective))
     bench.finish(master)
     for process in crowd:
         bench.finish(process)
-    check(bench, trials)
+    check(bench, trials, kind)
 
 
 def kill_trainer(worker: int) -> None:
@@ -203,14 +180,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1, metavar="N", help="try each N-th kill point (default: 1)")
     parser.add_argument("--seeds", type=int, default=100, metavar="N", help="searches with random kills (default: 100)")
+    parser.add_argument("--kind", choices=KINDS, default="plain", help="of the search (default: plain)")
     arguments = parser.parse_args()
-    for program in PROGRAMS | STOPPERS:
-        points = kill_points(program)[:: arguments.every]
+    kind = KINDS[arguments.kind]
+    for program in PROGRAMS:
+        points = kill_points(program, kind)[:: arguments.every]
         where = Counter()
         for point in points:
             with tempfile.TemporaryDirectory() as path:
                 bench = Bench(Path(path))
-                place = survive(bench, point)
+                place = survive(bench, point, kind)
                 bench.close()
             where[place.partition("(")[0] or "not reached"] += 1
             print(f"{point}: {place or 'not reached'}", file=sys.stderr)
@@ -218,7 +197,7 @@ def main() -> int:
     for seed in range(arguments.seeds):
         with tempfile.TemporaryDirectory() as path:
             bench = Bench(Path(path))
-            survive_at_random(bench, seed)
+            survive_at_random(bench, seed, kind=kind)
             bench.close()
     print(f"random moments: {arguments.seeds} seeds, 10 kills each among 8 workers and a master: nothing lost")
     return 0

@@ -33,6 +33,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -62,7 +63,7 @@ from foldertune.running import watch as watch_module
 from foldertune.running import worker as worker_module
 from foldertune.space import Float
 from foldertune.stopping import Stopping
-from foldertune.study import Study
+from foldertune.study import Fidelity, Study
 
 LOGS = "logs"
 ON_DISK = (names, files, folder_module)  # modules of the protocol whose `os` is the explorer's
@@ -873,6 +874,24 @@ INVARIANTS: tuple[Callable[[Disk, Beliefs, int], str | None], ...] = (
     what_is_handed_in_is_counted,
     who_was_stopped_was_asked,
 )
+
+
+def each_trial_goes_on_once(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
+    """No two trials go on with the same one, and what one goes on with is counted."""
+    counted_ones = {name.number for name, _ in seen_files(disk)}
+    children: dict[int, int] = {}
+    for path, inode in disk.names:
+        name, story = TrialName.parse(posixpath.basename(path)), story_of(disk.files[inode].data)
+        parent = (story[0].get("parent") or {}).get("trial") if name and story else None
+        if name and parent is not None:
+            if parent not in counted_ones:
+                return f"trial {name.number} goes on with trial {parent}, which is not counted"
+            if children.setdefault(parent, name.number) != name.number:
+                return f"trials {children[parent]} and {name.number} both go on with trial {parent}"
+    return None
+
+
+WITH_PROMOTIONS = (*INVARIANTS, each_trial_goes_on_once)
 WITH_TARGET = (the_target_ends_the_search, *INVARIANTS[1:])  # for a budget whose target each result reaches
 
 
@@ -980,6 +999,7 @@ class Explorer:
         masters: 1: the one master has led from the beginning; 2: two want to lead.
         budget: limits besides the number of trials.
         stopping: may the master ask, at any time, that a running trial be stopped early?
+        fidelity: with a schedule, by which trials go on with others.
     """
 
     def __init__(
@@ -996,9 +1016,11 @@ class Explorer:
         masters: int = 1,
         budget: Budget = Budget(),  # noqa: B008 (it never changes)
         stopping: bool = False,
+        fidelity: Fidelity | None = None,
     ) -> None:
-        space, rule = {"x": Float(0.0, 1.0, False)}, Stopping("plateau") if stopping else None
-        study = Study("model", "random", trials, "loss", objective="model", space=space, budget=budget, stopping=rule)
+        space = {"x": Float(0.0, 1.0, False)}
+        study = Study("model", "random", trials, "loss", "minimize", "", "model", space=space, budget=budget)
+        study = replace(study, fidelity=fidelity, stopping=Stopping("plateau") if stopping else None)
         self.trials, self.faults, self.kinds, self.most = trials, faults, frozenset(kinds), most
         self.names = ("master", *("ann", "bob", "cyd", "dan")[:workers], *MASTERS[1:masters])
         self.invariants, self.forbidden = (*invariants, *[one_master_changes_the_folder] * (masters - 1)), forbidden

@@ -13,8 +13,9 @@ import pytest
 
 from foldertune.protocol import TrialName, files, new_owner, owner_has_died
 from tests.conftest import ROOT, Bench, token_of, wait_for
-from tests.explorers.crashes import PROGRAMS, STOPPERS, TRIALS, check, kill_points, survive, survive_at_random
+from tests.explorers.crashes import KINDS, PROGRAMS, TRIALS, Kind, check, kill_points, survive, survive_at_random
 
+SWEPT = ("plain", "rungs")
 needs_strace = pytest.mark.skipif(
     not shutil.which("strace"), reason="strace is missing: apt-get install strace (it kills at a chosen system call)"
 )
@@ -22,37 +23,39 @@ needs_strace = pytest.mark.skipif(
 
 @needs_strace
 @pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("kind", SWEPT)
 @pytest.mark.parametrize("seed", range(2))
-def test_kill_9_at_a_system_call(tmp_path, program, seed):
-    points = kill_points(program)
+def test_kill_9_at_a_system_call(tmp_path, program, seed, kind):
+    points = kill_points(program, KINDS[kind])
     assert len(points) > 50 and {"rename", "write", "fsync"} <= {point.call for point in points}
     killed = 0
     for number, point in enumerate(random.Random(seed).sample(points, 10)):
         print(point)
         (tmp_path / str(number)).mkdir()
         bench = Bench(tmp_path / str(number))
-        killed += bool(survive(bench, point))
+        killed += bool(survive(bench, point, KINDS[kind]))
         bench.close()
     assert killed >= 5, "the kill points were hardly ever reached"
 
 
 @needs_strace
-@pytest.mark.parametrize("program", STOPPERS)
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_kill_9_around_a_request_to_stop(tmp_path, program):
-    points = kill_points(program, about=".jsonl.stop")
-    assert {"openat", "rename" if "master" in program else "read"} <= {point.call for point in points}
+    points = kill_points(program, KINDS["stopping"], about=".jsonl.stop")
+    assert {"openat", "rename" if program == "master" else "read"} <= {point.call for point in points}
     for number, point in enumerate(random.Random(0).sample(points, 3)):
         print(point)
         (tmp_path / str(number)).mkdir()
         bench = Bench(tmp_path / str(number))
-        survive(bench, point)
+        survive(bench, point, KINDS["stopping"])
         bench.close()
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_kill_9_at_random_moments_among_eight_workers(bench, seed):
+@pytest.mark.parametrize("kind", SWEPT)
+def test_kill_9_at_random_moments_among_eight_workers(bench, seed, kind):
     print("seed", seed)
-    survive_at_random(bench, seed)
+    survive_at_random(bench, seed, kind=KINDS[kind])
 
 
 def test_a_claim_without_a_word_is_known_dead_by_its_name(bench):
@@ -90,7 +93,7 @@ def test_a_claim_without_a_word_is_known_dead_by_its_name(bench):
 )
 def test_a_worker_stopped_past_its_lease_is_counted_or_dropped(bench, call, which, outcome):
     """SIGSTOP stops the worker in a system call, which is still done. It wakes up when everything is over."""
-    number = [point.number for point in kill_points("worker", "thoughtful") if point.call == call][which]
+    number = [point.number for point in kill_points("worker", Kind("thoughtful")) if point.call == call][which]
     study, log = bench.study(trials=TRIALS, objective="thoughtful"), bench.path / "strace.txt"
     master = bench.master(study, "--lease", 1)
     wait_for(lambda: len(bench.names("pending")) == TRIALS, "the trials")

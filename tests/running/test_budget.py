@@ -8,7 +8,7 @@ import pytest
 
 from foldertune.budget import Budget
 from foldertune.errors import StudyError
-from foldertune.protocol import Folder, Trial, TrialName, utc_now
+from foldertune.protocol import Folder, Parent, Proposal, Trial, TrialName, utc_now
 from foldertune.reading.reader import read_results
 from foldertune.running.master import Master
 from foldertune.space import Float
@@ -121,7 +121,8 @@ def test_what_a_person_queues_is_tried_and_counts_among_the_epochs(bench):
 
 def test_the_cost_of_a_trial_is_what_it_adds():
     study = Study("s", "random", 1, "loss", fidelity=Fidelity("epochs"))
-    assert [cost(study, {"epochs": 27}), cost(study, {"epochs": 27}, {"epochs": 9}), cost(study, {})] == [27, 18, 0]
+    settings, parent = {"epochs": 27}, Parent(3, 1, {"epochs": 9}, 3)
+    assert [cost(study, each) for each in (Proposal(settings), Proposal(settings, parent), Proposal({}))] == [27, 18, 0]
 
 
 # ---------------------------------------------------------------- target, patience

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from foldertune import strategies
-from foldertune.protocol import TrialName
+from foldertune.protocol import Proposal, TrialName
 from foldertune.running.master import Master
 from foldertune.running.mastership import open_folder
 from foldertune.space import Float
-from foldertune.strategies import Answer, Proposal
+from foldertune.strategies import Answer
 from foldertune.study import Study
 
 
@@ -104,7 +104,7 @@ def test_a_master_that_is_killed_and_started_again_goes_on_from_the_same_history
     begin(bench, study)
     assert pending(bench) == [(0, 0.5)]
     master = begin(bench, study)  # the trial is open: no other is chosen
-    assert pending(bench) == [(0, 0.5)] and master.ledger.open == {0: {"x": 0.5}}, (
+    assert pending(bench) == [(0, 0.5)] and master.ledger.open == {0: Proposal({"x": 0.5})}, (
         "settings are facts: read, not chosen"
     )
     train(bench)

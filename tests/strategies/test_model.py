@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from foldertune.errors import UserError
-from foldertune.protocol import Trial, TrialName
+from foldertune.protocol import Proposal, Trial, TrialName
 from foldertune.space import Categorical, Float, Int
 from foldertune.strategies import History, new_strategy
 from foldertune.strategies.model import MOST_BEST, MOST_SEEN, most_useful
@@ -80,7 +80,7 @@ def test_what_still_runs_is_not_proposed_again():
         proposed = [strategy.propose(k, History(results, open_trials)).settings["x"] for k in range(30, 50)]
         return sum(abs(x - 0.5) < 0.08 for x in proposed)
 
-    assert middle({k: {"x": 0.5 + (k - 25) / 200} for k in range(21, 30)}) < middle({})
+    assert middle({k: Proposal({"x": 0.5 + (k - 25) / 200}) for k in range(21, 30)}) < middle({})
 
 
 def test_settings_from_elsewhere_do_no_harm():
@@ -89,7 +89,7 @@ def test_settings_from_elsewhere_do_no_harm():
     results = search(study, 12)
     results[12] = counted(12, {"rate": 7.0, "width": 4, "kind": 1}, 0.0)
     results[13] = counted(13, {"other": 1}, 0.0)
-    opened = {14: None, 15: {"rate": "fast"}}
+    opened = {14: None, 15: Proposal({"rate": "fast"})}
     assert study.contains(new_strategy(study).propose(16, History(results, opened)).settings)
 
 
