@@ -59,7 +59,7 @@ def read_stopping(table: Any, fail: Callable[[str, str], NoReturn]) -> Stopping 
     if not table:
         return None
     rule = table.get("rule")
-    if rule not in RULES:
+    if not isinstance(rule, str) or rule not in RULES:
         known = " or ".join(f'"{name}"' for name in RULES)
         fail(f"{TABLE}.rule", "is missing; add rule = " + known if rule is None else f"must be {known}, not {rule!r}")
     known_keys = ("rule", *RULES[rule])

@@ -60,6 +60,7 @@ def test_the_rule_is_read_written_and_named_on_the_command_line(bench):
     [
         ('rule = "medain"', "stopping.rule: must be"),
         ("warmup = 3", "stopping.rule: is missing"),
+        ('rule = ["median"]', "stopping.rule: must be"),
         ('rule = "median"\nstartpu = 3', "stopping.startpu: unknown key of the rule median (did you mean 'startup'?)"),
         ('rule = "median"\npatience = 3', "stopping.patience: unknown key of the rule median"),
         ('rule = "halving"\nfactor = 1', "stopping.factor: must be at least 2"),
