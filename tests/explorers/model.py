@@ -2,6 +2,7 @@
 
     python -m tests.explorers.model            one trial with any one fault, two trials with none
     python -m tests.explorers.model --long     and one trial with any two faults (six minutes)
+    python -m tests.explorers.model --promotions  a trial, and one that goes on with it
     python -m tests.explorers.model --masters  two masters, of which one is suspended and comes back
     python -m tests.explorers.model --stopping a master that asks workers to stop early, or does not
 
@@ -63,6 +64,7 @@ from foldertune.running import watch as watch_module
 from foldertune.running import worker as worker_module
 from foldertune.space import Float
 from foldertune.stopping import Stopping
+from foldertune.strategies.schedules import SCHEDULES, AshaSchedule
 from foldertune.study import Fidelity, Study
 
 LOGS = "logs"
@@ -560,12 +562,19 @@ def stand_ins() -> Iterator[None]:
             (attempt_module, "utc_now", lambda: "now"),
         ):
             stack.enter_context(mock.patch.object(module, name, value))
+        stack.enter_context(mock.patch.dict(SCHEDULES, {EachGoesOn.__name__: EachGoesOn}))
         yield
 
 
 HEARTBEAT: Any = SimpleNamespace(
     hold=lambda claim, lease: None, release=lambda: None, lost=SimpleNamespace(is_set=lambda: False)
 )
+
+
+class EachGoesOn(AshaSchedule):
+    """Promotes each trial as soon as it is counted: so two trials are enough for a promotion."""
+
+    factor = 1
 
 
 class Node(NamedTuple):
@@ -999,7 +1008,7 @@ class Explorer:
         masters: 1: the one master has led from the beginning; 2: two want to lead.
         budget: limits besides the number of trials.
         stopping: may the master ask, at any time, that a running trial be stopped early?
-        fidelity: with a schedule, by which trials go on with others.
+        promotes: does each trial go on with the one before?
     """
 
     def __init__(
@@ -1016,11 +1025,13 @@ class Explorer:
         masters: int = 1,
         budget: Budget = Budget(),  # noqa: B008 (it never changes)
         stopping: bool = False,
-        fidelity: Fidelity | None = None,
+        promotes: bool = False,
     ) -> None:
         space = {"x": Float(0.0, 1.0, False)}
         study = Study("model", "random", trials, "loss", "minimize", "", "model", space=space, budget=budget)
-        study = replace(study, fidelity=fidelity, stopping=Stopping("plateau") if stopping else None)
+        if promotes:
+            study = replace(study, fidelity=Fidelity("epochs", 1, 2**trials, 2, EachGoesOn.__name__))
+        study = replace(study, stopping=Stopping("plateau") if stopping else None)
         self.trials, self.faults, self.kinds, self.most = trials, faults, frozenset(kinds), most
         self.names = ("master", *("ann", "bob", "cyd", "dan")[:workers], *MASTERS[1:masters])
         self.invariants, self.forbidden = (*invariants, *[one_master_changes_the_folder] * (masters - 1)), forbidden
@@ -1271,6 +1282,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--long", action="store_true", help="explore more (three minutes)")
     parser.add_argument("--masters", action="store_true", help="explore two masters instead (two minutes)")
+    parser.add_argument("--promotions", action="store_true", help="explore trials that go on with others instead")
     parser.add_argument("--target", action="store_true", help="explore a budget's target instead (one minute)")
     parser.add_argument("--stopping", action="store_true", help="explore requests to stop instead (three minutes)")
     parser.add_argument("--trials", type=int, help="explore this instead: the number of trials")
@@ -1281,13 +1293,18 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=10_000_000, help="states after which to give up")
     arguments = parser.parse_args()
     sizes = [(1, 1), (2, 0)] + ([(1, 2)] if arguments.long else [])
-    sizes = [] if arguments.masters or arguments.target or arguments.stopping else sizes
+    others = arguments.masters or arguments.target or arguments.promotions or arguments.stopping
+    sizes = [] if others else sizes
     if arguments.trials:
         sizes = [(arguments.trials, arguments.faults)]
     code = 0
     for faults in (0, 1) if arguments.masters else ():
         finding = Explorer(1, 1, faults, ["usurp"], epochs=0, masters=2).explore()
         print(f"1 trial, 1 worker, 2 masters, {faults} faults: {finding}", flush=True)
+        code |= finding.violation is not None
+    for workers, faults in ((1, 1), (2, 0)) if arguments.promotions else ():
+        finding = Explorer(2, workers, faults, epochs=0, invariants=WITH_PROMOTIONS, promotes=True).explore()
+        print(f"a trial and its promotion, {workers} workers, {faults} faults: {finding}", flush=True)
         code |= finding.violation is not None
     for workers, faults in ((1, 1), (2, 0)) if arguments.target else ():
         finding = Explorer(2, workers, faults, epochs=0, invariants=WITH_TARGET, budget=Budget(target=0.5)).explore()

@@ -6,8 +6,9 @@ import pytest
 
 from foldertune.budget import Budget
 from foldertune.protocol import Claim, Folder, Masters, TrialName
+from foldertune.strategies import schedules
 from tests.explorers import model
-from tests.explorers.model import FAULTS, WITH_TARGET, Explorer, what_is_handed_in_is_counted
+from tests.explorers.model import FAULTS, WITH_PROMOTIONS, WITH_TARGET, Explorer, what_is_handed_in_is_counted
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -35,6 +36,17 @@ def test_a_target_that_is_reached_while_trials_wait():
         return "withdrawn" if any(path.endswith(".withdrawn") for path, _ in disk.names) else None
 
     assert Explorer(**study, invariants=[none_is_withdrawn]).explore().violation == "withdrawn"
+
+
+def test_a_trial_and_one_that_goes_on_with_it(monkeypatch):
+    """A part of what `python -m tests.explorers.model --promotions` explores."""
+    study = {"trials": 2, "workers": 1, "faults": 1, "kinds": ["kill"], "epochs": 0, "promotes": True}
+    finding = Explorer(**study, invariants=WITH_PROMOTIONS).explore()
+    print(finding)
+    assert finding.violation is None and finding.complete, finding
+    monkeypatch.setattr(schedules, "parents", lambda history: set())
+    finding = Explorer(**study | {"trials": 3, "faults": 0}, invariants=WITH_PROMOTIONS).explore()
+    assert "both go on with trial 0" in finding.violation
 
 
 def test_two_masters():
