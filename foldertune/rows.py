@@ -14,7 +14,7 @@ from foldertune.protocol import Trial
 from foldertune.study import SEED, Study
 from foldertune.tables import Cells, as_cell
 
-SUCCEEDED, FAILED = "succeeded", "failed"
+SUCCEEDED, STOPPED, FAILED = "succeeded", "stopped", "failed"
 _BEFORE = ("trial", "status")
 _AFTER = ("worker", "host", "attempt", "claimed", "finished", "error")
 _PARENT = "parent"  # a column only if a trial has one
@@ -27,7 +27,7 @@ class Row:
     """One counted trial. Times are UTC in ISO 8601, by the clock of the worker's host."""
 
     trial: int
-    status: str  # succeeded; or failed, if no attempt had a result
+    status: str  # succeeded; stopped, if it was stopped early; or failed, if no attempt had a result
     settings: dict[str, Any]
     metrics: dict[str, Any] = field(default_factory=dict)
     worker: str | None = None
@@ -44,7 +44,7 @@ class Row:
         succeeded = trial.result is not None
         return cls(
             trial=trial.name.number,
-            status=SUCCEEDED if succeeded else FAILED,
+            status=FAILED if not succeeded else SUCCEEDED if trial.stopped is None else STOPPED,
             settings=trial.settings,
             metrics=trial.result or {},
             worker=trial.claim.get("claimed"),

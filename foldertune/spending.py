@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from foldertune.protocol import Proposal, Trial, parse_time
+from foldertune.stopping import is_cut_short
 from foldertune.study import Study
 from foldertune.text import counted
 
@@ -69,7 +70,7 @@ def why_over(study: Study, trials: Iterable[Trial], *, is_late: bool = False) ->
     best: tuple[Trial, float] | None = None
     since = 0  # the number of trials that have ended since the best one
     for trial in ended:
-        value = (trial.result or {}).get(study.metric)
+        value = None if is_cut_short(trial.stopped) else (trial.result or {}).get(study.metric)
         since += 1
         if isinstance(value, int | float) and (best is None or study.is_better(value, best[1])):
             best, since = (trial, value), 0

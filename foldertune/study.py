@@ -13,14 +13,15 @@ from typing import Any
 
 from foldertune.budget import Budget
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
+from foldertune.fidelity import Fidelity
 from foldertune.nesting import nest
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.space import Dimension, active, dimension_record, identity
+from foldertune.stopping import Stopping
 
 SEED = "seed"  # every trial has this setting, with a value of its own unless the study fixes it
 PERCENT = "%"
 SCALES = ("auto", "linear", "log")
-SCHEDULES = ("asha", "one-epoch", "halving", "hyperband")  # see strategies/schedules.py
 
 
 @dataclass(frozen=True)
@@ -51,36 +52,6 @@ class Quantity:
 def label_of(name: str) -> str:
     """The label of a quantity to which the study gives none: `training loss` for `training_loss`."""
     return name.replace("_", " ")
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """The setting that says how long a trial trains, such as its number of epochs.
-
-    Attributes:
-        lowest: its least useful value; a first try trains no longer.
-        highest: that of a whole training; None: the settings say how long each trial trains.
-        factor: one of so many trials goes on from one rung to the next, which is so many times as high.
-        schedule: which trials go on, and when; one of `SCHEDULES`.
-        disk_gb: gigabytes of checkpoints that are kept for trials that may go on; the least promising are given up.
-    """
-
-    setting: str
-    lowest: float = 2
-    highest: float | None = None
-    factor: int = 3
-    schedule: str = "asha"
-    disk_gb: float = 10.0
-
-    def to_record(self) -> dict[str, Any]:
-        """As in a study's file."""
-        record = {key: value for key, value in asdict(self).items() if value is not None}
-        return record if self.highest is not None else {key: record[key] for key in ("setting", "lowest")}
-
-    def shorten(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings of a training that is as short as possible."""
-        value = settings.get(self.setting)
-        return {**settings, self.setting: min(value, self.lowest) if isinstance(value, int | float) else self.lowest}
 
 
 @dataclass(frozen=True)
@@ -115,6 +86,7 @@ class Study:
     budget: Budget = field(default_factory=Budget)  # the limits besides `trials`
     first: tuple[dict[str, Any], ...] = ()  # settings to try first, by dotted names; those that lack are drawn
     known: tuple[Known, ...] = ()  # results of another study
+    stopping: Stopping | None = None  # the rule by which running trials are stopped early
 
     @property
     def most_trials(self) -> float:
@@ -243,6 +215,7 @@ class Study:
         tables = {
             "budget": self.budget.to_record(),
             "fidelity": self.fidelity.to_record() if self.fidelity else {},
+            "stopping": self.stopping.to_record() if self.stopping else {},
             "metrics": metrics,
             "derived": expressions,
             "first": [nest(settings) for settings in self.first],
@@ -275,6 +248,7 @@ def compare(studies: Sequence[Study]) -> dict[str, list[Any]]:
     flat = [
         {**_flat(study), "trials": study.trials, "repeats": study.repeats}
         | {f"budget.{key}": value for key, value in study.budget.to_record().items()}
+        | {f"stopping.{key}": value for key, value in (study.stopping.to_record() if study.stopping else {}).items()}
         for study in studies
     ]
     keys = dict.fromkeys(key for each in flat for key in each)

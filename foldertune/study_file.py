@@ -13,16 +13,18 @@ from typing import Any
 
 from foldertune.budget import read_budget
 from foldertune.errors import StudyError, did_you_mean
+from foldertune.fidelity import SCHEDULES, Fidelity
 from foldertune.nesting import DOT, clash, flatten, nest
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, STUDIES, shipped_studies
 from foldertune.space import is_table_of_dimensions, is_table_of_values
 from foldertune.space_file import SpaceReader
-from foldertune.study import SCALES, SCHEDULES, SEED, Fidelity, Quantity, Study, label_of
+from foldertune.stopping import read_stopping
+from foldertune.study import SCALES, SEED, Quantity, Study, label_of
 from foldertune.warm_start import read_first, read_known
 
 _KEYS = (
     "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
-    "budget", "fixed", "space", "constraints", "fidelity", "metrics", "derived",
+    "budget", "fixed", "space", "constraints", "fidelity", "metrics", "derived", "stopping",
     "first",
 )  # fmt: skip
 _FIDELITY_KEYS = ("setting", "lowest", "highest", "factor", "schedule", "disk_gb")
@@ -109,6 +111,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         fidelity=reader.fidelity((*space, *fixed)) if "fidelity" in record else None,
         first=read_first(reader, record.get("first", []), space, fixed),
         known=read_known(reader, record.get("known", []), space),
+        stopping=read_stopping(record.get("stopping", {}), reader.fail),
     )
 
 

@@ -54,6 +54,32 @@ def late(settings, report):
     return held(settings, report)
 
 
+def lingering(settings, report):
+    """Four epochs, each better than the one before. On the upper half of x it gets no better, and its sixth never ends."""
+    x, epoch = settings["x"], 0
+    while epoch < 4 or x > 0.5:
+        epoch += 1
+        time.sleep(0.05)
+        report(epoch=min(epoch, 6), validation_error=x if x > 0.5 else x / epoch)
+    return {"validation_error": x}
+
+
+def asked(settings, report):
+    """Reports until it is told to wait for a request. When that is there, it goes on, hangs (x = 1) or ends (x = 2)."""
+    x, epoch, logs = settings["x"], 0, os.environ["LOGS"]
+    while x < 1 or not os.path.exists(f"{logs}/wait-{x}"):
+        epoch += 1
+        report(epoch=epoch, validation_error=x, pid=os.getpid())
+        time.sleep(0.02)
+    open(f"{logs}/waits-{x}", "w").close()
+    while not any(name.endswith(".stop") for name in os.listdir(logs)):
+        time.sleep(0.02)
+    time.sleep(1.2)  # by then, the worker will look again
+    report(epoch=epoch + 1, validation_error=x)
+    time.sleep(600 if x == 1 else 0.2)
+    return {"validation_error": x, "pid": os.getpid()}
+
+
 def stuck(settings, report):
     """One endless epoch."""
     report(epoch=1, validation_error=1.0)

@@ -30,8 +30,8 @@ PROGRAMS = [
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
 STUDY = {
-    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "study", "space_file",
-    "study_file", "warm_start",
+    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "study",
+    "space_file", "study_file", "warm_start",
 }  # fmt: skip
 TABLES = {*STUDY, "spending", "tables", "formats", "rows"}
 FACTS = {*TABLES, "trouble", "reading"}
@@ -46,13 +46,17 @@ ARROWS = {
     "derived": {"errors"},
     "protocol": {"errors", "text", "nesting"},
     "budget": {"errors", "text"},
-    "study": {"budget", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "stopping": {"errors", "text"},
+    "fidelity": set(),
+    "study": {"budget", "stopping", "fidelity", "space", "derived", "nesting", "shipped", "errors", "text"},
     "space_file": {"space", "derived", "nesting", "errors"},
     "warm_start": {"study", "space_file", "space", "nesting", "errors"},
     "study_file": {
         "study",
         "warm_start",
         "budget",
+        "stopping",
+        "fidelity",
         "space_file",
         "space",
         "derived",
@@ -61,7 +65,7 @@ ARROWS = {
         "errors",
         "text",
     },
-    "spending": {"study", "protocol", "text"},
+    "spending": {"study", "stopping", "protocol", "text"},
     "tables": {"errors", "text", "protocol"},
     "formats": {"tables", "errors", "text", "protocol"},
     "rows": {"tables", "formats", "study", "space", "protocol", "text"},

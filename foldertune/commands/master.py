@@ -30,21 +30,22 @@ from typing import TypeVar
 
 from foldertune.budget import Budget
 from foldertune.commands.first import add_first, with_first
+from foldertune.commands.first_look import check_settings
 from foldertune.commands.options import (
     add_budget,
     add_checkpoint_every,
     add_logs,
     add_objective_command,
+    add_stopping,
     number_after_study,
     seconds,
     whole_number,
 )
-from foldertune.errors import StudyError, UserError, require
+from foldertune.errors import UserError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices, limit_threads
 from foldertune.launch.search import ALL_FAILED, run
-from foldertune.nesting import nest
 from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, LedFolder, printable
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
@@ -59,10 +60,8 @@ from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer
 from foldertune.running.waiting import Interrupted, once_reachable, outlast
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, shipped_studies
-from foldertune.space import Categorical
 from foldertune.strategies import STRATEGIES, load
 from foldertune.study import Study
-from foldertune.trainer.objective import shipped_check
 
 LINES_OF_TRACEBACK = 8
 T = TypeVar("T")
@@ -85,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--repeats", type=whole_number(1), metavar="N", help="try a grid (or the same settings) N times")
     group.add_argument("--seed", type=whole_number(), metavar="N", help="another search (default: the study's)")
     add_first(parser)
+    add_stopping(group)
     add_budget(parser.add_argument_group("the budget: the first limit ends the study (default: what its file says)"))
     group = parser.add_argument_group("workers on this machine")
     add_objective_command(group)
@@ -131,7 +131,8 @@ def main(arguments: argparse.Namespace) -> int:
     study = with_first(arguments, load(
         arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats,
         budget=Budget(arguments.epochs, arguments.hours, arguments.target, arguments.patience),
-        strategy=arguments.strategy, objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
+        strategy=arguments.strategy, stopping=arguments.stopping,
+        objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
     ))  # fmt: skip
     check_command(study, arguments)
     check_settings(study, arguments.study)
@@ -180,25 +181,6 @@ def check_command(study: Study, arguments: argparse.Namespace) -> None:
         )
     if arguments.command:
         CommandTrainer(StopSignals(), arguments.command, arguments.device, arguments.pattern).check(study.to_record())
-
-
-def check_settings(study: Study, source: str) -> None:
-    """Raise StudyError if the shipped objective can't train with the study's settings, before a worker fails."""
-    if study.objective != DEFAULT_OBJECTIVE:
-        return
-    check = shipped_check()
-    values = {
-        key: dimension.choices if isinstance(dimension, Categorical) else (dimension.low, dimension.high)
-        for key, dimension in study.space.items()
-    }
-    first = {**study.fixed, **{key: options[0] for key, options in values.items()}}
-    for key, options in values.items():
-        for option in options:
-            try:
-                check(nest({**first, key: option}))
-            except ValueError as error:
-                own = f'; for training code of your own add objective = "MODULE:FUNCTION", or "{COMMAND_OBJECTIVE}"'
-                raise StudyError(f"{source}: {error}{'' if source in shipped_studies() else own}") from None
 
 
 def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:

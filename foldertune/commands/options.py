@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from foldertune.stopping import NONE, RULES
+
 
 class Once(argparse.Action):
     """Keeps the option's value. Given twice, it is an error: the second would silently replace the first."""
@@ -64,6 +66,15 @@ def add_budget(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--patience", type=whole_number(1), metavar="N",
         help="begin no trial after N results in a row that are no better than the best before them",
+    )  # fmt: skip
+
+
+def add_stopping(parser: argparse._ActionsContainer) -> None:
+    """Add the option --stopping, the rule by which running trials are stopped early."""
+    parser.add_argument(
+        "--stopping", metavar="RULE",
+        help=f"stop running trials early, by the epochs they report: {', '.join(RULES)} or {NONE} "
+        "(default: as [stopping] in its file says; otherwise none)",
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
     logs/trial-00007-1.jsonl                         pending   written whole by the master
     logs/trial-00007-1.jsonl.gpu07-4711-k3f9.taken   running   claimed by one worker (host-pid-random)
+    logs/trial-00007-1.jsonl.stop                    the master asks that worker to stop early; says why
     logs/trial-00007-1.jsonl.done                    finished  result inside
     logs/seen/trial-00007-1.jsonl.seen               collected by the master, in the results table
     logs/seen/trial-00007-1.jsonl.lost               an attempt that ended without a result; -2 is its next (one that
@@ -26,6 +27,7 @@
     {"resumed": "trial-00003-1.checkpoint", …}                 the worker, if the training goes on from there
     {"epoch": 1, "loss": 0.91, …}                              the worker, after every epoch
     {"result": {"loss": 0.031, …}, "time": …}                  the worker, last; or {"error": …, "traceback": …}
+                                                               (with "stopped": … if it was stopped early)
 
 **Why a rename suffices.** A rename within a folder is atomic: only one of several competing renames of a name
 succeeds, and a reader sees the file under its old name or under its new one, whole. Every change of state is one

@@ -16,6 +16,8 @@
                    Folder.retry              (retry: only a trial that has failed for good)
 
     pending ──► withdrawn  by Folder.withdraw: the master, when the budget is spent. If it is raised, the next attempt
+
+    trial-N-A.jsonl.stop   beside a taken trial: the master asks its owner to end the training, see Folder.ask_to_stop
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from foldertune.protocol.files import (
     is_there,
     list_if_there,
     opened,
+    read_bytes,
     remove,
     rename,
     status_of,
@@ -69,6 +72,8 @@ A_TICK = 0.05  # seconds: longer than a tick of the clock by which a file server
 A_MOMENT = 1.0  # seconds: nobody can have put a file by hand beside a trial that was claimed so shortly ago
 IN_HAND = ("pending", "taken", "done")  # the states of trials that are in the folder itself, and not in `seen/`
 SETTLED = ("seen", "lost", "withdrawn")  # those of the others
+MAX_REQUEST = 2**14  # bytes of a request to stop that are read
+BY_HAND = "by hand"  # why a trial is stopped, if the request does not say
 
 
 class LeaseLost(Exception):
@@ -84,6 +89,7 @@ class Folder:
     Attributes:
         is_complete: had the study ended, by the last listing? Nobody asks for study.json by its name: it has become
             study.json.done, and a client's cache may go on to answer the old name for as long as it is asked for.
+        requests: the requests to stop that the last `names` has found.
         is_wary: was a claimed file another user's, and closed to us? From then on we look before we claim.
     """
 
@@ -92,6 +98,7 @@ class Folder:
         self.seen = self.path / "seen"
         self._path, self._seen = str(self.path), str(self.seen)  # every call needs one of them
         self.is_complete = self.is_wary = False
+        self.requests: list[TrialName] = []
         self._seen_descriptor: int | None = None
         self.checkpoints = self.path / "checkpoints"
         self.output = self.path / "output"
@@ -118,8 +125,9 @@ class Folder:
 
     def names(self) -> list[TrialName]:
         """The work in hand: pending, taken and done. This is one listing: a name missing from it may still exist."""
-        names = map(TrialName.parse, self._list())
-        return [name for name in names if name is not None and name.state in IN_HAND]
+        names = [name for text in self._list() if (name := TrialName.parse(text)) is not None]
+        self.requests = [name for name in names if name.state == "stop"]
+        return [name for name in names if name.state in IN_HAND]
 
     def settled(self) -> list[TrialName]:
         """The attempts that the master has dealt with: seen and lost."""
@@ -297,6 +305,18 @@ class Folder:
         """Take back a pending trial: the budget is spent. None if a worker has claimed it, or its file is gone."""
         return self._settle(name, name.to("withdrawn"))
 
+    def ask_to_stop(self, name: TrialName, why: str) -> None:
+        """Make a request of this name: the owner of the taken trial is to end it; what it has reported is its result.
+
+        The request names the attempt, so it never stops a later one. It changes no state: if it is lost, hidden by a
+        cache or comes too late, the training goes on to its end.
+        """
+        write_whole(self.locate(name), to_line({"stop": why, "time": utc_now()}))
+
+    def drop_request(self, name: TrialName) -> None:
+        """Remove a request to stop: that attempt has ended."""
+        remove(self.locate(name))
+
     def record_failure(self, name: TrialName, proposal: Proposal | Record, lost: Sequence[str]) -> TrialName:
         """Count a trial that has used up its attempts: a file of its own, beside the lost ones, says why."""
         seen = name.to("seen")
@@ -451,6 +471,17 @@ class Claim:
     def append_with_next(self, record: Record) -> None:
         """Add a line to the story together with the next one, which comes at once. One write costs less than two."""
         self._unwritten += to_line(record)
+
+    def why_stop(self) -> str | None:
+        """Why we are asked to end this training; None if we are not. A person may have made that file with `touch`."""
+        try:
+            data = read_bytes(self.folder.locate(self.name.to("stop")), MAX_REQUEST)
+        except (OSError, BrokenFile):
+            return None  # also if something else stands there, or we may not read it: to look is not essential
+        with contextlib.suppress(ValueError, RecursionError, AttributeError):
+            if isinstance(why := json.loads(data).get("stop"), str):
+                return why
+        return BY_HAND
 
     def beat(self) -> None:
         """Give a heartbeat: change the file's time."""

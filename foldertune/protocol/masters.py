@@ -255,6 +255,8 @@ class LedFolder(Folder):
     collect = _if_leading(Folder.collect)
     lose = _if_leading(Folder.lose)
     withdraw = _if_leading(Folder.withdraw)
+    ask_to_stop = _if_leading(Folder.ask_to_stop)
+    drop_request = _if_leading(Folder.drop_request)
     record_failure = _if_leading(Folder.record_failure)
     retry = _if_leading(Folder.retry)
     set_aside = _if_leading(Folder.set_aside)

@@ -14,7 +14,7 @@ LAST_MASTER = 999_999_999  # the highest number of a master
 MAX_STEM = 120  # bytes of a file's name that go into its temporary name
 
 _TRIAL = re.compile(
-    r"trial-(\d{5,12})-(\d{1,9})\.jsonl(?:\.([A-Za-z0-9_-]+)\.(taken)|\.(done|seen|lost|withdrawn))?", re.ASCII
+    r"trial-(\d{5,12})-(\d{1,9})\.jsonl(?:\.([A-Za-z0-9_-]+)\.(taken)|\.(done|seen|lost|withdrawn|stop))?", re.ASCII
 )
 _MASTER = re.compile(r"\.master-(\d{5,9})\.jsonl", re.ASCII)
 _TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.tmp", re.ASCII)
@@ -28,7 +28,7 @@ class TrialName:
 
     number: int
     attempt: int
-    state: str = "pending"  # pending, taken, done, seen, lost or withdrawn
+    state: str = "pending"  # pending, taken, done, seen, lost or withdrawn; or "stop", which is a request, see Folder
     owner: str = ""  # of a taken trial: host-pid-random
 
     def __str__(self) -> str:

@@ -78,6 +78,9 @@ class Trial:
     error: str | None = None
     traceback: str | None = None  # of the error, if the training code raised it
     finished: str | None = None  # UTC, ISO 8601
+    stopped: str | None = (
+        None  # by which rule and why, if the result is what it had reported until it was stopped early
+    )
     is_verdict: bool = False  # written by the master, because the trial had used up its attempts: nobody claimed it
 
     @classmethod
@@ -102,7 +105,7 @@ class Trial:
                 if trial.claim:
                     trial.earlier.append(trial.claim)
                 trial.claim, trial.epochs, trial.result = record, [], None
-                trial.error = trial.traceback = trial.finished = trial.resumed = None
+                trial.error = trial.traceback = trial.finished = trial.stopped = trial.resumed = None
             elif "given_back" in record and not is_epoch and trial.claim:
                 trial.claim = {**trial.claim, "until": record.get("time")}
             elif trial.is_over:
@@ -115,6 +118,7 @@ class Trial:
                 if not isinstance(record["result"], dict):
                     raise BrokenFile(f"{path}: its result is not a JSON object")
                 trial.result, trial.finished = record["result"], _text(record.get("time"))
+                trial.stopped = _text(record.get("stopped"))
             elif "error" in record:
                 trial.error, trial.finished = str(record["error"]), _text(record.get("time"))
                 trial.traceback = _text(record.get("traceback"))

@@ -159,6 +159,7 @@ def _pack(trial: Trial) -> Record:
         "result": trial.result,
         "error": trial.error,
         "finished": trial.finished,
+        "stopped": trial.stopped,
     }
     return {"name": str(trial.name), **{key: value for key, value in story.items() if value is not None}}
 
@@ -191,4 +192,5 @@ def _unpack(record: Record) -> Iterable[Record]:
             yield dict(zip(block, values, strict=True))
     for word in ("result", "error"):
         if word in record:
-            yield {word: record[word], "time": record.get("finished")}
+            stopped = {"stopped": record["stopped"]} if "stopped" in record else {}
+            yield {word: record[word], **stopped, "time": record.get("finished")}

@@ -143,12 +143,18 @@ def say_course(results: Results) -> list[str]:
 
 
 def say_losses(results: Results, *, collapsed: bool = True) -> list[str]:
-    """Tell which trials collapsed, failed, were lost, or could not be read.
+    """Tell which trials were stopped early, collapsed, failed, were lost, or could not be read.
 
     Args:
         collapsed: whether to tell the trials that collapsed; other sentences may have done so already.
     """
     answers = []
+    if results.stopped:
+        answers.append(
+            f"{len(results.stopped):,} of {counted(len(results.trials), 'trial')} "
+            f"{'was' if len(results.stopped) == 1 else 'were'} stopped early; the last values they reported count, but "
+            f"those of trials that were cut short rank after whole trainings."
+        )
     if collapsed and results.collapsed:
         share = 100 * len(results.collapsed) / len(results.trials)
         answers.append(

@@ -35,6 +35,7 @@ from foldertune.reading.samples import Sample
 from foldertune.reading.spans import Work
 from foldertune.space import Categorical, identity
 from foldertune.spending import USED_UP, hours_of, spans_at_work, spent, why_over
+from foldertune.stopping import is_cut_short
 from foldertune.study import Quantity, Study
 from foldertune.tables import as_cell, cell_of, finite
 from foldertune.text import counted
@@ -188,6 +189,11 @@ class Results:
         return [trial for trial in self.ended if self.has_collapsed(trial)]
 
     @cached_property
+    def stopped(self) -> list[Trial]:
+        """The counted trials that were stopped early."""
+        return [trial for trial in self.trials if trial.stopped is not None]
+
+    @cached_property
     def surplus_numbers(self) -> list[int]:
         """The numbers of the trials that have another attempt than the counted one."""
         return sorted({trial.name.number for trial in self.surplus})
@@ -247,13 +253,16 @@ class Results:
 
     @cached_property
     def ranking(self) -> list[Trial]:
-        """The counted trials, best first: those that trained, then collapsed ones, then those without a value."""
+        """The counted trials, best first: whole trainings, those cut short, collapsed ones, those without a value.
+
+        A value after three epochs is no better than one after thirty, although it may be lower: see `is_cut_short`.
+        """
         sign, collapsed = 1 if self.study.direction == "minimize" else -1, {t.name for t in self.collapsed}
 
-        def key(trial: Trial) -> tuple[bool, bool, float, int]:
+        def key(trial: Trial) -> tuple[bool, bool, bool, float, int]:
             value = self.value(trial)
             known = 0.0 if value is None else sign * value
-            return value is None, trial.name in collapsed, known, trial.name.number
+            return value is None, trial.name in collapsed, is_cut_short(trial.stopped), known, trial.name.number
 
         return sorted(self.trials, key=key)
 
@@ -294,7 +303,7 @@ class Results:
     def best(self) -> tuple[list[Trial], Sample] | None:
         """The trials of the best settings, best first, and the sample of their metric: several values for repeats.
 
-        Settings with a collapsed trial rank after settings without one. None if no trial has a value.
+        Settings with a trial that collapsed or was cut short rank after those without. None if no trial has a value.
         """
         groups: Iterable[list[Trial]] = [[trial] for trial in self.ended]
         if self.study.repeats > 1:
@@ -303,7 +312,12 @@ class Results:
         values = {t.name: None if self.has_collapsed(t) else self.value(t) for t in self.ended}
         samples = [(sorted(ts, key=lambda t: place[t.name]), Sample.of(values[t.name] for t in ts)) for ts in groups]
         known = [(trials, sample) for trials, sample in samples if sample.values]
-        return min(known, key=lambda pair: (pair[1].left_out > 0, sign * pair[1].mean), default=None)
+
+        def key(pair: tuple[list[Trial], Sample]) -> tuple[bool, bool, float]:
+            trials, sample = pair
+            return sample.left_out > 0, any(is_cut_short(trial.stopped) for trial in trials), sign * sample.mean
+
+        return min(known, key=key, default=None)
 
     @cached_property
     def course(self) -> Course:

@@ -13,7 +13,7 @@ from foldertune.protocol import Claim, Heartbeat, LeaseLost, Record, Trial, utc_
 from foldertune.running.process import PATIENCE
 from foldertune.running.reports import Reports
 from foldertune.running.signals import LONG_SETTLE, SETTLE, StopSignals
-from foldertune.running.trainer import ROUND, Saving, Trainer, show
+from foldertune.running.trainer import LAST_WORDS, ROUND, Saving, Trainer, show
 from foldertune.text import clipped
 from foldertune.trainer.channel import Message
 from foldertune.trainer.report import Stopped
@@ -22,6 +22,7 @@ MAX_OUTPUT = 2**20  # bytes of what a training prints that are kept; of more, th
 END_OF_OUTPUT = 2**14
 OUTPUT_EVERY = 1.0  # seconds between two writes of it
 LONGEST_TEXT = 2**14  # characters of an error, and of its traceback
+LOOK_EVERY = 1.0  # seconds between two looks whether the master asks us to stop
 
 
 class Attempt:
@@ -29,7 +30,7 @@ class Attempt:
 
     Args:
         metric: the study's metric, which a result must have.
-        study: its definition: only checkpoints of the same study are resumed.
+        study: its definition: only checkpoints of the same study are resumed; it says if trials may be stopped early.
         patiently: performs an action, and repeats it while the filesystem is in trouble.
         say: called with each line for the worker's output.
 
@@ -53,6 +54,8 @@ class Attempt:
         self._patiently = patiently
         self._reports = Reports(claim, patiently, say)
         self._checkpoints = claim.load_checkpoints(trial.settings, study, trial.parent)
+        self._latest: Record = {}  # the last value of each metric that was reported
+        self._next_look = time.monotonic() + LOOK_EVERY if study.get("stopping") else math.inf
 
     def begin(self, checkpoint_every: float) -> None:
         """Have the trainer begin. Raises BrokenFile if it needs a directory, and something else stands there."""
@@ -97,11 +100,56 @@ class Attempt:
                 raise Stopped
             elif last_word := self.receive(message):
                 return last_word
+            elif "report" in message and (why := self.why_stop()):
+                return self.stop(why, signals, heartbeat, grace)
+
+    def why_stop(self) -> str | None:
+        """Why the master asks us to end the training; None if it does not, or if there would be no result."""
+        if time.monotonic() < self._next_look or not isinstance(self._latest.get(self._metric), int | float):
+            return None
+        self._next_look = time.monotonic() + LOOK_EVERY
+        return self.claim.why_stop()
+
+    def stop(self, why: str, signals: StopSignals, heartbeat: Heartbeat, grace: float) -> Record:
+        """End the training early. Returns the trial's last line: its result is what it has reported. Raises LeaseLost.
+
+        At first it has a moment to come to its next report: so its trainer can be used again. Then it is interrupted.
+        One that comes to its own end meanwhile has its own result.
+        """
+        self._say(f"is stopped early: {why}")
+        for how, seconds in (("report", PATIENCE), ("now", grace)):
+            self._trainer.stop(how, seconds)
+            if last := self._last_message(how, seconds, signals, heartbeat):
+                break
+        if "result" in last:
+            return self._judge(last["result"])
+        if how == "now" or "stopped" not in last:
+            self._trainer.end(0)
+        result = {name: value for name, value in self._latest.items() if name != "epoch"}
+        return {"result": result, "stopped": clipped(why, LONGEST_TEXT), "time": utc_now()}
+
+    def _last_message(self, how: str, seconds: float, signals: StopSignals, heartbeat: Heartbeat) -> Message:
+        """The last message of a training that was told to stop; empty if it does not come in time. Raises LeaseLost."""
+        until, last = time.monotonic() + seconds, Message()
+        while not last and time.monotonic() < until and not (signals.number if how == "report" else signals.impatient):
+            message = self._trainer.next(min(until, time.monotonic() + ROUND))
+            if heartbeat.lost.is_set():
+                raise LeaseLost(self.claim.path)
+            if message is None:
+                self.output.write()
+            elif not message.keys().isdisjoint(LAST_WORDS):
+                last = message
+            else:
+                self.receive(message)
+        self._reports.close()
+        return last
 
     def receive(self, message: Message) -> Record | None:
         """Do what a message asks for. Returns the trial's last line, if this is the last message. Raises LeaseLost."""
         if "report" in message:
             self._reports.add(message["report"], self._trainer.has_more_lines())
+            if self._next_look < math.inf:
+                self._latest |= {name: value for name, value in message["report"].items() if value is not None}
         elif "resume" in message:
             self.saves_state = True
             path, data = next(self._checkpoints, (None, b""))

@@ -95,7 +95,9 @@ class CommandTrainer(Trainer):
             self._messages.append({"error": "--command: these settings make it too long"})
 
     def stop(self, how: str, grace: float) -> None:
-        """Send SIGTERM to the command and to all that it has started."""
+        """Send SIGTERM to the command and to all that it has started. It may have ended by itself before a "report"."""
+        if how == "report" and self._process and self._process.has_ended():
+            return
         self._is_stopping = True
         if self._process:
             self._process.end_group(grace)

@@ -56,6 +56,8 @@ class Housekeeping:
         for name in self._folder.settled():
             if name.state == "seen" and name.number in counted and counted[name.number].name != name:
                 self.drop_double(name)
+        for request in self._folder.requests:
+            self._folder.drop_request(request)
         self._remove_checkpoints(counted)
         self._leftovers.remove()  # also ours, if trouble with the folder interrupted a write
 

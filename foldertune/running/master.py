@@ -15,6 +15,7 @@ from foldertune.running.ending import Ending, forgive_failed, meet_withdrawn
 from foldertune.running.housekeeping import Finished, Housekeeping
 from foldertune.running.ledger import Ledger
 from foldertune.running.results_file import ResultsFile
+from foldertune.running.stopper import Stopper
 from foldertune.running.supply import Supply
 from foldertune.running.watch import Watch
 from foldertune.spending import USED_UP
@@ -47,8 +48,9 @@ class Master:
         self.folder, self.study, self.say = folder, study, say
         self.lease, self.max_attempts, self.timeout = lease, max_attempts, timeout
         self.ledger, self.watch = Ledger(), Watch(folder, lease)
-        self.supply, self.ending = Supply(study, self.ledger), Ending(folder, say)
-        self.results_file, self.housekeeping = ResultsFile(folder), Housekeeping(folder, lease, say)
+        self.supply, self.stopper = Supply(study, self.ledger), Stopper(folder, study, say)
+        self.ending, self.results_file = Ending(folder, say), ResultsFile(folder)
+        self.housekeeping = Housekeeping(folder, lease, say)
         self.in_hand: list[TrialName] = []  # the last listing
         self._told: int | None = None  # the last error of a single file
         self._next_check = 0.0  # of claims and absent trials, by our clock
@@ -91,8 +93,7 @@ class Master:
         self.ledger = Ledger()
         self.supply = Supply(self.study, self.ledger)
         self.housekeeping.begin()
-        first = self.folder.names()
-        found = self.results_file.complete(self.folder.settled())
+        first, found = self.folder.names(), self.results_file.complete(self.folder.settled())
         settled = sorted(found, key=lambda name: (name.number, name.attempt))
         self.in_hand = list({*first, *self.folder.names()})  # a file that was moved meanwhile is in one of the listings
         for name in settled:
@@ -146,8 +147,7 @@ class Master:
             self._next_check = time.monotonic() + min(LONGEST_CHECK, self.lease / CHECKS_PER_LEASE)
             self.check_claims()
             self.check_absent()
-            needed = self.supply.needed
-            self.housekeeping.look(Finished(self.ledger.counted, needed))
+            self.housekeeping.look(Finished(self.ledger.counted, needed := self.supply.needed))
             self.housekeeping.limit_checkpoints(needed, self.study.most_checkpoints)
             if self.folder.is_complete and not self.is_done():  # a master that we have followed has said so, late
                 self.folder.write_study(self.study.to_record())
@@ -209,6 +209,7 @@ class Master:
 
     def count(self, trial: Trial) -> None:
         """Note that this trial is one of the results: its file is `.seen`."""
+        self.stopper.note(trial)
         trial.epochs = []  # they are checked, and not needed any more
         self.ledger.count(trial)
         self.supply.note(trial.name.number, trial.proposal)
@@ -221,10 +222,11 @@ class Master:
             self.ledger.lose(name, reason, proposal)
 
     def check_claims(self) -> None:
-        """Take back the trials of workers that died or fell silent."""
+        """Take back the trials of workers that died or fell silent. Ask those of hopeless trials to stop."""
         taken = [name for name in self.in_hand if name.state == "taken" and name.number not in self.ledger.counted]
         for name, reason in self.watch.gone(taken):
             self.judge(name, reason)
+        self.stopper.look(taken)
 
     def check_absent(self) -> None:
         """Try a trial again if no listing has shown it for a whole lease: its file was removed, or got lost.
@@ -264,8 +266,7 @@ class Master:
             return self.ending.withdraw(self.ledger, self.in_hand, why)
         if self.supply.reinstate():  # the next step publishes them
             return
-        pending = sum(name.state == "pending" for name in self.in_hand)
-        running = sum(name.state == "taken" for name in self.in_hand)
+        pending, running = (sum(name.state == state for name in self.in_hand) for state in ("pending", "taken"))
         for _ in range(self.supply.ahead(running, collected) - pending):
             trial = self.supply.next()
             if trial is None or not self.publish(*trial):

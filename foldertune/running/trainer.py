@@ -72,7 +72,10 @@ class Trainer:
         """Answer a message of the training's."""
 
     def stop(self, how: str, grace: float) -> None:
-        """Ask the training to end within the grace, in seconds: "save" after its next checkpoint, or "now"."""
+        """Ask the training to end within the grace, in seconds: "save" after its next checkpoint, or "now".
+
+        Or "report": at its next report, where nothing is interrupted, so that the trainer can be used again.
+        """
         raise NotImplementedError
 
     def next(self, until: float) -> Message | None:
@@ -187,7 +190,7 @@ class ObjectiveTrainer(Trainer):
 
     def stop(self, how: str, grace: float) -> None:
         """Ask the training to end. To end now, a signal interrupts it."""
-        self.send({"stop": how})
+        self.send({"stop": "now" if how == "report" else how})
         if how == "now" and self._process:
             self._process.signal(signal.SIGTERM)
 

@@ -249,7 +249,7 @@ class Worker:
         claim, last_word, seconds = self._trained
         outcome = "result" in last_word
         what = f"{self.metric} {last_word['result'].get(self.metric)}," if outcome else "failed after"
-        why = "" if outcome else f": {last_word['error']}"
+        why = "" if outcome and "stopped" not in last_word else f": {last_word.get('error', 'stopped early')}"
         try:
             claim.finish(last_word)
             self.say(f"trial {claim.name.label}: {what} {seconds:.1f} s{why}")

@@ -13,6 +13,7 @@ from foldertune.budget import Budget
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.protocol import Proposal
 from foldertune.shipped import DEFAULT_OBJECTIVE
+from foldertune.stopping import chosen
 from foldertune.strategies.first import FirstSearch, check_guesses
 from foldertune.strategies.guesses import GuidedSearch
 from foldertune.strategies.interface import Answer, History, NamedStrategy, Strategy
@@ -66,6 +67,7 @@ def load(
     repeats: int | None = None,
     strategy: str | None = None,
     budget: Budget | None = None,
+    stopping: str | None = None,
     objective: str = DEFAULT_OBJECTIVE,
 ) -> Study:
     """The study with this name in studies/, or in this TOML file, checked by its strategy. Raises StudyError.
@@ -73,6 +75,7 @@ def load(
     Args:
         strategy: instead of the study's.
         budget: the limits to change, besides `trials`.
+        stopping: the rule by which trials are stopped early, instead of the study's.
         objective: for a study that names none.
     """
     study, source = load_study(name_or_path, objective), name_or_path
@@ -80,6 +83,8 @@ def load(
         raise StudyError(f"{source}: strategy: your own stands on the command line: --strategy {study.strategy}")
     if strategy is not None:
         study, source = replace(study, strategy=strategy), f"{name_or_path}, --strategy {strategy}"
+    if stopping is not None:
+        study = replace(study, stopping=chosen(stopping, study.stopping))
     return plan(study, source, trials=trials, seed=seed, repeats=repeats, budget=budget)
 
 
@@ -102,6 +107,10 @@ def plan(
     if budget:
         study = replace(study, budget=study.budget.changed(budget))
     _check_epochs(study, source)
+    if study.stopping and study.fidelity and study.fidelity.highest is not None:
+        raise StudyError(
+            f"{source}: stopping: the schedule in [fidelity] ends trials early; remove 'highest', or the rule"
+        )
     kind = _kind(study, source)
     if kind is GridSearch and study.fidelity and study.fidelity.highest is not None:
         raise StudyError(f'{source}: fidelity.highest: a grid tries everything in full; remove it, or take "random"')

@@ -124,6 +124,8 @@ class Line:
             if "stop" in message:
                 self.stop = message["stop"]
             else:
+                if "train" in message:  # an order to stop that came before it was for an earlier training
+                    self.stop = ""
                 self._orders.append(message)
 
     def uninterrupted(self) -> Uninterrupted:

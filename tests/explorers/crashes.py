@@ -3,6 +3,7 @@
     python -m tests.explorers.crashes                       every kill point, 100 seeds
     python -m tests.explorers.crashes --every 10 --seeds 3  a tenth of it
     python -m tests.explorers.crashes --kind rungs          trials that go on with others
+    python -m tests.explorers.crashes --kind stopping       trials that are stopped early
 
 A program runs once under strace to list its calls. Then it runs again for each call, and is killed at that call (`strace
 -e inject=rename:signal=KILL:when=7`). Then fresh programs are started, which know nothing of the kill. Each time
@@ -54,7 +55,8 @@ PLAIN = Kind("quick")
 RUNGS = Kind(
     "stepping", '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\n'
 )  # it promotes one of two
-KINDS = {"plain": PLAIN, "rungs": RUNGS}
+STOPPING = Kind("lingering", '[stopping]\nrule = "plateau"\npatience = 3\n')  # some would never end
+KINDS = {"plain": PLAIN, "rungs": RUNGS, "stopping": STOPPING}
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class KillPoint:
 
 
 def start_worker(bench: Bench, kind: Kind) -> list[str]:
-    """The command of a worker that finds the last trials there; if there are promotions, one of them."""
+    """The command of a worker that finds the last trials there: promotions or requests to stop among them, if any."""
     study = load_study(kind.study(bench))
     folder = open_folder(bench.folder, study)
     folder.write_study(study.to_record())
@@ -81,6 +83,8 @@ def start_worker(bench: Bench, kind: Kind) -> list[str]:
     while study.fidelity and not any(each and each.parent for each in master.ledger.open.values()):
         subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, timeout=60, check=True)
         master.step()
+    for name in folder.names() if study.stopping else ():
+        folder.ask_to_stop(name.to("stop"), "plateau: …")
     return command
 
 
@@ -100,14 +104,14 @@ def trace(bench: Bench, program: str, *options: str, kind: Kind = PLAIN) -> str:
     return log.read_text()
 
 
-def kill_points(program: str, kind: Kind = PLAIN) -> list[KillPoint]:
-    """Every call that touches the folder in one undisturbed run."""
+def kill_points(program: str, kind: Kind = PLAIN, about: str = "") -> list[KillPoint]:
+    """Every call that touches the folder in one undisturbed run; of them, those with this in the names of files."""
     with tempfile.TemporaryDirectory() as path:
         bench, seen, points = Bench(Path(path)), Counter[str](), []
         for line in trace(bench, program, kind=kind).splitlines():
             call = line.partition("(")[0]
             seen[call] += 1
-            if str(bench.logs) in line:
+            if str(bench.logs) in line and about in line:
                 points.append(KillPoint(program, call, seen[call]))
         bench.close()
     return points
@@ -119,15 +123,17 @@ def survive(bench: Bench, point: KillPoint, kind: Kind = PLAIN) -> str:
     last = log.splitlines()[-2:]
     killed = last[-1].endswith("killed by SIGKILL +++") or "+++ killed" in last[-1]
     bench.search(kind.study(bench), "--workers", "1", "--lease", LEASE)
-    check(bench, TRIALS)
+    check(bench, TRIALS, kind)
     return re.sub(r"\d{3,}", "…", last[0].replace(str(bench.logs), "logs")) if killed else ""
 
 
-def check(bench: Bench, trials: int) -> None:
+def check(bench: Bench, trials: int, kind: Kind = PLAIN) -> None:
     """Each trial is counted once, with the result of its own settings; results.csv agrees; nothing is left over."""
     bench.assert_complete(trials)
     for row in bench.rows():
-        assert row.status == "succeeded" and row.metrics["validation_error"] == row.settings["x"], row
+        assert row.status == ("stopped" if kind is STOPPING and row.settings["x"] > 0.5 else "succeeded"), row
+        assert row.metrics["validation_error"] == row.settings["x"], row
+    assert not list(bench.logs.glob("*.stop"))
     assert not list(bench.folder.checkpoints.iterdir()) and not bench.folder.aside.exists()
     parents = [row.parent for row in bench.rows() if row.parent is not None]
     assert len(set(parents)) == len(parents), f"promoted twice: {parents}"
@@ -159,7 +165,7 @@ def survive_at_random(
     bench.finish(master)
     for process in crowd:
         bench.finish(process)
-    check(bench, trials)
+    check(bench, trials, kind)
 
 
 def kill_trainer(worker: int) -> None:

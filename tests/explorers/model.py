@@ -4,6 +4,7 @@
     python -m tests.explorers.model --long     and one trial with any two faults (six minutes)
     python -m tests.explorers.model --promotions  a trial, and one that goes on with it
     python -m tests.explorers.model --masters  two masters, of which one is suspended and comes back
+    python -m tests.explorers.model --stopping a master that asks workers to stop early, or does not
 
 It explores the real code: `Worker.try_to_claim`, `Worker.train` and `Master.step` over foldertune/protocol/, with
 an `os` that asks the explorer at every call. A process is a function of the answers to its system calls. To find out
@@ -40,6 +41,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from foldertune.budget import Budget
+from foldertune.fidelity import Fidelity
 from foldertune.protocol import (
     Claim,
     Folder,
@@ -57,12 +59,14 @@ from foldertune.protocol import masters as masters_module
 from foldertune.running import attempt as attempt_module
 from foldertune.running import ending as ending_module
 from foldertune.running import master as master_module
+from foldertune.running import stopper as stopper_module
 from foldertune.running import trainer as trainer_module
 from foldertune.running import watch as watch_module
 from foldertune.running import worker as worker_module
 from foldertune.space import Float
+from foldertune.stopping import Stopping
 from foldertune.strategies.schedules import SCHEDULES, AshaSchedule
-from foldertune.study import Fidelity, Study
+from foldertune.study import Study
 
 LOGS = "logs"
 ON_DISK = (names, files, folder_module)  # modules of the protocol whose `os` is the explorer's
@@ -381,7 +385,7 @@ class ModelTrainer(trainer_module.Trainer):
         self.said: list[Record] = []
 
     def begin(self, name: TrialName, settings: Record, checkpoint_every: float, out: Any) -> None:
-        reports = [{"report": {"epoch": epoch + 1, "by": self.owner}} for epoch in range(self.epochs)]
+        reports = [{"report": {"epoch": epoch + 1, "by": self.owner, "loss": 0.5}} for epoch in range(self.epochs)]
         self.said = [*reports, {"result": {"loss": 0.5, "by": self.owner}}]
         if system().choose("preempt"):
             self._signals.number = 15
@@ -389,7 +393,11 @@ class ModelTrainer(trainer_module.Trainer):
             self.said = [{"error": "the training process was killed"}]
 
     def stop(self, how: str, grace: float) -> None:
-        self.said = [{"stopped": True}]
+        if how != "report" or not system().choose("whole"):  # or it comes to its end before it hears of it
+            self.said = [{"stopped": True}]
+
+    def end(self, seconds: float = 0.0) -> None:
+        pass
 
     def next(self, until: float) -> Record | None:
         return self.said.pop(0)
@@ -405,10 +413,10 @@ class ModelSignals(SimpleNamespace):
 class ModelWorker(worker_module.Worker):
     """The real worker, with a trainer that takes no time."""
 
-    def __init__(self, owner: str, epochs: int) -> None:
+    def __init__(self, owner: str, epochs: int, study: Study) -> None:
         signals: Any = ModelSignals(number=0, impatient=False)
         super().__init__(Folder(LOGS), "model", ModelTrainer(signals, owner, epochs), signals)
-        self.owner, self.metric = owner, "loss"
+        self.owner, self.metric, self.study = owner, "loss", {"stopping": study.stopping} if study.stopping else {}
 
     def _finish(self) -> None:
         before, claim = self._results, self._trained and self._trained[0]
@@ -447,9 +455,27 @@ class ModelMaster(master_module.Master):
         self.watch = ModelWatch(self.folder, 0.0)
         self.watch.glances = glances
         self.housekeeping._leftovers = ModelLeftovers(self.folder, 0.0)
+        self.stopper = ModelStopper(self.folder, study, self.say)
 
     def write_results(self) -> None:
         self.results_file.is_old = False
+
+
+class ModelStopper(stopper_module.Stopper):
+    """The real stopper, with the explorer as its rule. It names the attempt that it wants to stop."""
+
+    def note(self, trial: Any) -> None:
+        pass
+
+    def _read(self, taken: Iterable[TrialName]) -> None:
+        self._running = {name: ((), stopper_module.Curve(())) for name in taken}
+
+    def _why_stop(self, rule: Any, name: TrialName, curve: Any) -> str:
+        return f"{name.number}-{name.attempt}" if system().choose("hopeless", name.number, name.attempt) else ""
+
+    def remembered(self) -> str:
+        """What it knows, in words."""
+        return " ".join(sorted(map(str, self._asked)))
 
 
 class ModelWatch(watch_module.Watch):
@@ -530,6 +556,8 @@ def stand_ins() -> Iterator[None]:
             (masters_module, "describe_owner", lambda owner: {"claimed": owner}),
             (leases, "owner_has_died", lambda owner: True),
             *((module, "time", no_time) for module in (master_module, watch_module, worker_module, attempt_module)),
+            (stopper_module, "time", no_time),
+            (attempt_module, "LOOK_EVERY", 0.0),
             (worker_module, "describe_owner", lambda owner: {"claimed": owner, "by": owner}),
             (worker_module, "new_owner", lambda: ""),
             (attempt_module, "utc_now", lambda: "now"),
@@ -614,7 +642,7 @@ class Processes:
 
     def _worker_turn(self, system: System, rest: Rest, memory: Any) -> tuple[Rest | None, Any]:
         """One turn of Worker.run: claim, train, and hand in what was trained before."""
-        worker = ModelWorker(owner_token(rest.who, rest.life), self._epochs)
+        worker = ModelWorker(owner_token(rest.who, rest.life), self._epochs, self._study)
         worker.remember(memory)
         with contextlib.suppress(OSError):  # then it looks again
             claim = worker.try_to_claim()
@@ -695,6 +723,8 @@ def remembered(thing: Any) -> dict[str, Any]:
     )
     fixed = ("folder", "_folder", "study", "say", "_say", "strategy")
     known = {key: value for key, value in sorted(vars(thing).items()) if key not in fixed}
+    if "stopper" in known:
+        known["stopper"] = thing.stopper.remembered()
     if isinstance(getattr(thing, "folder", None), LedFolder):
         known["leads"] = thing.folder.mastership.number
     return {key: remembered(value) if isinstance(value, parts) else value for key, value in known.items()}
@@ -837,11 +867,22 @@ def one_master_changes_the_folder(disk: Disk, beliefs: Beliefs, trials_asked: in
     return "a master changes the folder without a look whether it still leads" if beliefs.unsure else None
 
 
+def who_was_stopped_was_asked(disk: Disk, beliefs: Beliefs, trials_asked: int) -> str | None:
+    """A request stops the attempt that it names, and no other."""
+    for path, inode in disk.names:
+        name = TrialName.parse(posixpath.basename(path))
+        for record in story_of(disk.files[inode].data) if name else ():
+            if record.get("stopped", f"{name.number}-{name.attempt}") != f"{name.number}-{name.attempt}":
+                return f"{_short(path)}: was stopped by the request to another attempt"
+    return None
+
+
 INVARIANTS: tuple[Callable[[Disk, Beliefs, int], str | None], ...] = (
     each_trial_is_counted_once,
     each_attempt_has_one_worker,
     each_file_tells_one_story,
     what_is_handed_in_is_counted,
+    who_was_stopped_was_asked,
 )
 
 
@@ -967,6 +1008,7 @@ class Explorer:
         most: the number of states after which to give up.
         masters: 1: the one master has led from the beginning; 2: two want to lead.
         budget: limits besides the number of trials.
+        stopping: may the master ask, at any time, that a running trial be stopped early?
         promotes: does each trial go on with the one before?
     """
 
@@ -983,12 +1025,14 @@ class Explorer:
         most: int = 10_000_000,
         masters: int = 1,
         budget: Budget = Budget(),  # noqa: B008 (it never changes)
+        stopping: bool = False,
         promotes: bool = False,
     ) -> None:
         space = {"x": Float(0.0, 1.0, False)}
         study = Study("model", "random", trials, "loss", "minimize", "", "model", space=space, budget=budget)
         if promotes:
             study = replace(study, fidelity=Fidelity("epochs", 1, 2**trials, 2, EachGoesOn.__name__))
+        study = replace(study, stopping=Stopping("plateau") if stopping else None)
         self.trials, self.faults, self.kinds, self.most = trials, faults, frozenset(kinds), most
         self.names = ("master", *("ann", "bob", "cyd", "dan")[:workers], *MASTERS[1:masters])
         self.invariants, self.forbidden = (*invariants, *[one_master_changes_the_folder] * (masters - 1)), forbidden
@@ -1126,6 +1170,8 @@ class Explorer:
     def _is_allowed(self, fault: str, state: State, operation: Operation) -> bool:
         if not fault:
             return True
+        if operation[:2] in (("choose", "hopeless"), ("choose", "whole")):
+            return True  # either answer is no fault
         if operation[:2] == ("choose", "vanished"):  # a lease is long: by then all that is there has been listed
             return not any(name.number == operation[2] for name in names_in_hand(self.disks.values[state.disk]))
         if operation[:2] == ("choose", "follow"):
@@ -1148,6 +1194,8 @@ class Explorer:
                 "expired": ("expire", "dead"),
                 "vanished": ("dead",),
                 "follow": ("usurp", "dead"),
+                "hopeless": ("dead",),
+                "whole": ("dead",),
             }[arguments[0]]
             return (Outcome(disk, False), *(Outcome(disk, True, fault) for fault in faults))
         after, answer = self._perform(disk, operation)
@@ -1208,6 +1256,8 @@ def _describe(operation: Operation, answer: Any, notes: tuple[Operation, ...]) -
             "expired": f"has the lease of {arguments[-1]} expired?",
             "vanished": f"has trial {arguments[-1]} been absent for a lease?",
             "follow": f"has master {arguments[-1]} ended, died or fallen silent?",
+            "hopeless": f"is trial {arguments[1:]} to be stopped early?",
+            "whole": "has it ended by itself meanwhile?",
         }[arguments[0]]
         text += " yes" if answer else " no"
     elif kind == "rename":
@@ -1235,6 +1285,7 @@ def main() -> int:
     parser.add_argument("--masters", action="store_true", help="explore two masters instead (two minutes)")
     parser.add_argument("--promotions", action="store_true", help="explore trials that go on with others instead")
     parser.add_argument("--target", action="store_true", help="explore a budget's target instead (one minute)")
+    parser.add_argument("--stopping", action="store_true", help="explore requests to stop instead (three minutes)")
     parser.add_argument("--trials", type=int, help="explore this instead: the number of trials")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--faults", type=int, default=1, help="the largest number of faults (default: 1)")
@@ -1243,7 +1294,8 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=10_000_000, help="states after which to give up")
     arguments = parser.parse_args()
     sizes = [(1, 1), (2, 0)] + ([(1, 2)] if arguments.long else [])
-    sizes = [] if arguments.masters or arguments.target or arguments.promotions else sizes
+    others = arguments.masters or arguments.target or arguments.promotions or arguments.stopping
+    sizes = [] if others else sizes
     if arguments.trials:
         sizes = [(arguments.trials, arguments.faults)]
     code = 0
@@ -1258,6 +1310,10 @@ def main() -> int:
     for workers, faults in ((1, 1), (2, 0)) if arguments.target else ():
         finding = Explorer(2, workers, faults, epochs=0, invariants=WITH_TARGET, budget=Budget(target=0.5)).explore()
         print(f"2 trials, {workers} workers, a target, {faults} faults: {finding}", flush=True)
+        code |= finding.violation is not None
+    for workers, faults in ((2, 0), (1, 1)) if arguments.stopping else ():
+        finding = Explorer(1, workers, faults, stopping=True, most=arguments.most).explore()
+        print(f"1 trial, {workers} workers, requests to stop, {faults} faults: {finding}", flush=True)
         code |= finding.violation is not None
     for trials_asked, faults in sizes:
         kinds = re.split(r"\W+", arguments.kinds)

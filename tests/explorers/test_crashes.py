@@ -15,6 +15,7 @@ from foldertune.protocol import TrialName, files, new_owner, owner_has_died
 from tests.conftest import ROOT, Bench, token_of, wait_for
 from tests.explorers.crashes import KINDS, PROGRAMS, TRIALS, Kind, check, kill_points, survive, survive_at_random
 
+SWEPT = ("plain", "rungs")
 needs_strace = pytest.mark.skipif(
     not shutil.which("strace"), reason="strace is missing: apt-get install strace (it kills at a chosen system call)"
 )
@@ -22,7 +23,7 @@ needs_strace = pytest.mark.skipif(
 
 @needs_strace
 @pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SWEPT)
 @pytest.mark.parametrize("seed", range(2))
 def test_kill_9_at_a_system_call(tmp_path, program, seed, kind):
     points = kill_points(program, KINDS[kind])
@@ -37,8 +38,21 @@ def test_kill_9_at_a_system_call(tmp_path, program, seed, kind):
     assert killed >= 5, "the kill points were hardly ever reached"
 
 
+@needs_strace
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_kill_9_around_a_request_to_stop(tmp_path, program):
+    points = kill_points(program, KINDS["stopping"], about=".jsonl.stop")
+    assert {"openat", "rename" if program == "master" else "read"} <= {point.call for point in points}
+    for number, point in enumerate(random.Random(0).sample(points, 3)):
+        print(point)
+        (tmp_path / str(number)).mkdir()
+        bench = Bench(tmp_path / str(number))
+        survive(bench, point, KINDS["stopping"])
+        bench.close()
+
+
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SWEPT)
 def test_kill_9_at_random_moments_among_eight_workers(bench, seed, kind):
     print("seed", seed)
     survive_at_random(bench, seed, kind=KINDS[kind])

@@ -128,3 +128,31 @@ def test_a_call_that_the_model_does_not_know_is_no_success(monkeypatch):
 def test_the_explorer_finds_a_result_that_is_not_believed_in_because_of_one_glance(monkeypatch):
     monkeypatch.setattr(model.ModelWatch, "is_in_doubt", lambda watch, name: False)
     assert "handed in" in Explorer(faults=1, kinds=["short"]).explore().violation
+
+
+STOPPING = {"workers": 1, "faults": 1, "kinds": ["kill"], "stopping": True}
+
+
+def test_requests_to_stop_whoever_is_killed():
+    """A part of what `python -m tests.explorers.model --stopping` explores."""
+    stopped = set()
+
+    def note_who_is_stopped(disk, beliefs, trials_asked):
+        seen = model.seen_files(disk)
+        stopped.update(name.attempt for name, story in seen if any("stopped" in record for record in story))
+
+    finding = Explorer(**STOPPING, invariants=[*model.INVARIANTS, note_who_is_stopped]).explore()
+    print(finding)
+    assert finding.violation is None and finding.complete, finding
+    assert stopped == {1, 2}, "so few are stopped: has the model come apart from the code?"
+
+
+def test_the_explorer_finds_a_request_that_stops_a_later_attempt(monkeypatch):
+    to = TrialName.to
+
+    def without_the_attempt(name, state, owner=""):
+        return TrialName(name.number, 1, "stop") if state == "stop" else to(name, state, owner)
+
+    monkeypatch.setattr(TrialName, "to", without_the_attempt)
+    monkeypatch.setattr(model.ModelStopper, "_tidy", lambda stopper, taken: None)
+    assert "another attempt" in Explorer(**STOPPING).explore().violation

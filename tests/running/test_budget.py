@@ -8,13 +8,14 @@ import pytest
 
 from foldertune.budget import Budget
 from foldertune.errors import StudyError
+from foldertune.fidelity import Fidelity
 from foldertune.protocol import Folder, Parent, Proposal, Trial, TrialName, utc_now
 from foldertune.reading.reader import read_results
 from foldertune.running.master import Master
 from foldertune.space import Float
 from foldertune.spending import cost, hours_of, spans_at_work, why_over
 from foldertune.strategies import load, plan
-from foldertune.study import Fidelity, Study
+from foldertune.study import Study
 from foldertune.study_file import study_from_record
 from tests.conftest import settings_of, wait_for
 

@@ -8,10 +8,10 @@ import shutil
 
 import pytest
 
+from foldertune.fidelity import SCHEDULES
 from foldertune.protocol import Trial
 from foldertune.reading.reader import read_results
 from foldertune.running.housekeeping import Housekeeping
-from foldertune.study import SCHEDULES
 from tests.conftest import wait_for
 
 BUDGET = 150

@@ -10,11 +10,12 @@ import pytest
 
 from foldertune.commands.first import with_first
 from foldertune.errors import UserError
+from foldertune.fidelity import Fidelity
 from foldertune.protocol import Trial, TrialName
 from foldertune.reading.archive import open_study
 from foldertune.space import Categorical, Float, Int
 from foldertune.strategies import History, load, new_strategy
-from foldertune.study import Fidelity, Known, Study
+from foldertune.study import Known, Study
 from foldertune.study_file import study_from_record
 from tests.conftest import wait_for
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from foldertune.fidelity import Fidelity
 from foldertune.protocol import Proposal, Trial, TrialName
 from foldertune.space import Categorical, Float, Int
 from foldertune.strategies import Answer, History, new_strategy
 from foldertune.strategies.distinct import MOST_LISTED
-from foldertune.study import Fidelity, Study
+from foldertune.study import Study
 
 SMALL = {
     "optimizer": Categorical(("sgd", "adam", "lion")),

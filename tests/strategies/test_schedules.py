@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 
 from foldertune.errors import StudyError
+from foldertune.fidelity import SCHEDULES, Fidelity
 from foldertune.protocol import Proposal, Trial, TrialName
 from foldertune.space import Float
 from foldertune.spending import cost, spent
 from foldertune.strategies import Answer, History, new_strategy
 from foldertune.strategies.schedules import rungs
-from foldertune.study import SCHEDULES, Fidelity, Study
+from foldertune.study import Study
 from foldertune.study_file import study_from_record
 
 EPOCHS = Fidelity("epochs", 1, 27)

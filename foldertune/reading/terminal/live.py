@@ -36,8 +36,10 @@ def summary(results: Results) -> str:
     lost, failed = len(results.lost), len(results.failed)
     parts = [] if results.kept else [f"{len(results.pending)} pending", f"{len(results.running)} running"]
     parts.append(f"{len(results.ended)} succeeded")
-    if results.collapsed:
-        parts[-1] += f" ({len(results.collapsed)} of them collapsed)"
+    of_them = [f"{len(results.stopped)} of them stopped early"] if results.stopped else []
+    of_them += [f"{len(results.collapsed)}{' of them' * (not of_them)} collapsed"] if results.collapsed else []
+    if of_them:
+        parts[-1] += f" ({', '.join(of_them)})"
     if failed:
         parts.append(f"{failed} failed")
     if lost:

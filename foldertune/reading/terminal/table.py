@@ -10,7 +10,7 @@ from foldertune.reading.comparison import Comparison
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import WIDEST
 from foldertune.reading.words import best_first, waiting
-from foldertune.rows import FAILED, Row, columns, searched_and_metric
+from foldertune.rows import FAILED, STOPPED, Row, columns, searched_and_metric
 from foldertune.study import Study
 from foldertune.tables import Cells, is_number, short
 from foldertune.text import counted, short_names
@@ -27,7 +27,7 @@ def main_columns(study: Study, rows: Sequence[Row], chosen: Sequence[Cells]) -> 
     searched, metric = searched_and_metric(study)
     derived = [name for name in study.derived if study.parts(name) <= study.space.keys()]
     wanted = ["trial", metric, *searched, *derived, "seconds", "host"]
-    if any(row["status"] == FAILED for row in chosen):
+    if any(row["status"] in (FAILED, STOPPED) for row in chosen):
         wanted.append("status")
     there = set(columns(rows))
     return [key for key in dict.fromkeys(wanted) if key in there]
@@ -133,8 +133,9 @@ def _print_fitting(
 
 def outcomes(results: Results) -> str:
     """The numbers of trials that ended well, collapsed and failed: `12 trials: 9 succeeded, 3 failed`."""
-    collapsed, failed = len(results.collapsed), len(results.failed)
-    parts = [f"{len(results.ended)} succeeded"] if collapsed or failed else []
+    stopped, collapsed, failed = len(results.stopped), len(results.collapsed), len(results.failed)
+    parts = [f"{len(results.ended)} succeeded"] if stopped or collapsed or failed else []
+    parts += [f"{stopped} of them stopped early"] if stopped else []
     parts += [f"{collapsed} of them collapsed ({results.study.collapsed})"] if collapsed else []
     parts += [f"{failed} failed"] if failed else []
     return printable(": ".join([counted(len(results.trials), "trial"), *[", ".join(parts)] * bool(parts)]))

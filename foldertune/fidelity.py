@@ -1,0 +1,39 @@
+"""The fidelity: how long a trial trains, and the schedule by which some train longer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SCHEDULES = ("asha", "one-epoch", "halving", "hyperband")  # see strategies/schedules.py
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """The setting that says how long a trial trains, such as its number of epochs.
+
+    Attributes:
+        lowest: its least useful value; a first try trains no longer.
+        highest: that of a whole training; None: the settings say how long each trial trains.
+        factor: one of so many trials goes on from one rung to the next, which is so many times as high.
+        schedule: which trials go on, and when; one of `SCHEDULES`.
+        disk_gb: gigabytes of checkpoints that are kept for trials that may go on; the least promising are given up.
+    """
+
+    setting: str
+    lowest: float = 2
+    highest: float | None = None
+    factor: int = 3
+    schedule: str = "asha"
+    disk_gb: float = 10.0
+
+    def to_record(self) -> dict[str, Any]:
+        """As in a study's file."""
+        record = {key: value for key, value in asdict(self).items() if value is not None}
+        return record if self.highest is not None else {key: record[key] for key in ("setting", "lowest")}
+
+    def shorten(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of a training that is as short as possible."""
+        value = settings.get(self.setting)
+        return {**settings, self.setting: min(value, self.lowest) if isinstance(value, int | float) else self.lowest}
