@@ -180,7 +180,7 @@ class Training(Listener):
     When it is over, whoever still reports (a thread that was left behind, a report that was kept) gets Stopped.
     """
 
-    def __init__(self, line: Line, checkpoint_every: float, save_from: float | None) -> None:
+    def __init__(self, line: Line, checkpoint_every: float, save_from: float | None = None) -> None:
         self._line, self._is_over, self._saves_state = line, False, False
         self._save_from = math.inf if save_from is None else save_from  # the epoch after which a checkpoint is due
         self._checkpoint_every = checkpoint_every or math.inf
