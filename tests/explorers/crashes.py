@@ -45,16 +45,15 @@ class Kind:
 
     objective: str
     extra: str = ""  # in the study's file
+    trials: int = TRIALS
 
-    def study(self, bench: Bench, trials: int = TRIALS, seed: int = 0) -> str:
+    def study(self, bench: Bench, trials: int = 0, seed: int = 0) -> str:
         """The study's file."""
-        return str(bench.study(trials=trials, objective=self.objective, seed=seed, extra=self.extra))
+        return str(bench.study(trials=trials or self.trials, objective=self.objective, seed=seed, extra=self.extra))
 
 
 PLAIN = Kind("quick")
-RUNGS = Kind(
-    "stepping", '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\n'
-)  # it promotes one of two
+RUNGS = Kind("stepping", '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\n', 4)  # one is promoted
 STOPPING = Kind("lingering", '[stopping]\nrule = "plateau"\npatience = 3\n')  # some would never end
 KINDS = {"plain": PLAIN, "rungs": RUNGS, "stopping": STOPPING}
 
@@ -81,6 +80,7 @@ def start_worker(bench: Bench, kind: Kind) -> list[str]:
     master = Master(folder, study, lease=LEASE, max_attempts=3)
     master.step()
     while study.fidelity and not any(each and each.parent for each in master.ledger.open.values()):
+        assert not master.is_done(), "no trial was promoted"
         subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, timeout=60, check=True)
         master.step()
     for name in folder.names() if study.stopping else ():
@@ -123,7 +123,7 @@ def survive(bench: Bench, point: KillPoint, kind: Kind = PLAIN) -> str:
     last = log.splitlines()[-2:]
     killed = last[-1].endswith("killed by SIGKILL +++") or "+++ killed" in last[-1]
     bench.search(kind.study(bench), "--workers", "1", "--lease", LEASE)
-    check(bench, TRIALS, kind)
+    check(bench, kind.trials, kind)
     return re.sub(r"\d{3,}", "…", last[0].replace(str(bench.logs), "logs")) if killed else ""
 
 
