@@ -20,7 +20,8 @@ def valley(settings, report):
 
 
 def thoughtful(settings, report):
-    """Its result comes a while after its report, so the two are written apart."""
+    """Its report comes a while after its claim, and its result after that, so that each is written apart."""
+    time.sleep(0.3)
     report(epoch=1, validation_error=settings["x"])
     time.sleep(0.3)
     return {"validation_error": settings["x"]}
