@@ -101,7 +101,7 @@ class Study:
     @property
     def searched(self) -> list[str]:
         """The settings that differ between trials: those of the space, and the fidelity that a schedule chooses."""
-        chosen = [self.fidelity.setting] if self.fidelity and self.fidelity.highest is not None else []
+        chosen = [self.fidelity.setting] if self.fidelity and self.is_scheduled else []
         return [*self.space, *chosen]
 
     @property
@@ -260,7 +260,7 @@ def _flat(study: Study) -> dict[str, Any]:
     record = study.to_record()
     flat = {key: record[key] for key in _SEARCHED if key in record}
     flat |= {f"fixed.{key}": value for key, value in study.fixed.items()}
-    if study.fidelity and study.fidelity.highest is not None:
+    if study.fidelity and study.is_scheduled:
         flat |= {f"fidelity.{k}": value for k, value in study.fidelity.to_record().items() if k != "disk_gb"}
     return flat | {f"space.{key}": value for key, value in _space_record(study).items()}
 

@@ -62,7 +62,6 @@ from foldertune.protocol.trial import (
     Trial,
     read_object,
     read_records,
-    settings_record,
     to_line,
     utc_now,
 )
@@ -611,7 +610,7 @@ def _origin(settings: Record, study: Record | None) -> Record:
 
 def _told(proposal: Proposal | Record) -> Record:
     """What the first line of a trial's file says of a proposal, or of mere settings."""
-    return proposal.to_record() if isinstance(proposal, Proposal) else settings_record(proposal)
+    return (proposal if isinstance(proposal, Proposal) else Proposal(proposal)).to_record()
 
 
 def signature_of(path: str, inside: int | None = None) -> tuple[int, ...]:

@@ -161,11 +161,14 @@ class Process:
 
 
 def let_others_finish() -> None:
-    """When a message wakes us, don't interrupt the process that has sent it. The trainer is not bound by that."""
+    """When a message wakes us, don't interrupt the process that has sent it. Our trainers inherit that.
+
+    Whoever has started us with a policy of their own, such as `chrt --idle 0`, keeps it.
+    """
     gc.freeze()  # nor take long over a collection: what is loaded stays
-    if hasattr(os, "SCHED_BATCH"):
+    if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER:
         with contextlib.suppress(OSError):  # a container may forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def reap_orphans(ours: Collection[int]) -> None:

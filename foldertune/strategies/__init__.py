@@ -54,7 +54,7 @@ def new_strategy(study: Study) -> Strategy:
     strategy: Strategy = _kind(study, study.name)(study)
     if (study.first or study.guesses) and not getattr(strategy, "is_exhaustive", False):
         strategy = FirstSearch(study, strategy)
-    if study.fidelity is None or study.fidelity.highest is None:
+    if study.fidelity is None or not study.is_scheduled:
         return strategy
     return SCHEDULES[study.fidelity.schedule](study, strategy)
 
@@ -107,12 +107,12 @@ def plan(
     if budget:
         study = replace(study, budget=study.budget.changed(budget))
     _check_epochs(study, source)
-    if study.stopping and study.fidelity and study.fidelity.highest is not None:
+    if study.stopping and study.is_scheduled:
         raise StudyError(
             f"{source}: stopping: the schedule in [fidelity] ends trials early; remove 'highest', or the rule"
         )
     kind = _kind(study, source)
-    if kind is GridSearch and study.fidelity and study.fidelity.highest is not None:
+    if kind is GridSearch and study.is_scheduled:
         raise StudyError(f'{source}: fidelity.highest: a grid tries everything in full; remove it, or take "random"')
     check_guesses(study, source)
     check_first(study, source)
@@ -141,7 +141,7 @@ def _check_epochs(study: Study, source: str) -> None:
     if study.fidelity is None:
         example = 'add a table [fidelity] with setting = "epochs", the setting that says how long a trial trains'
         raise StudyError(f"{source}: epochs in the budget: of which setting? {example}")
-    if study.fidelity.highest is None and study.fidelity.setting not in {*study.space, *study.fixed}:
+    if not study.is_scheduled and study.fidelity.setting not in {*study.space, *study.fixed}:
         raise StudyError(
             f"{source}: fidelity.setting: with epochs in the budget, "
             f"'{study.fidelity.setting}' must be in [fixed] or [space]; add it there"

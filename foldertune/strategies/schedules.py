@@ -63,7 +63,7 @@ class Schedule:
         """A trial with new settings, which the strategy chooses by the results of one rung."""
         answer = self.strategy.propose(number, self._comparable(history))
         if not isinstance(answer, Proposal):
-            waits = answer is Answer.EXHAUSTED and any(history.open)  # their results may be promoted
+            waits = answer is Answer.EXHAUSTED and bool(history.open)  # their results may be promoted
             return Answer.WAIT if waits else answer
         settings = {**answer.settings, self.fidelity.setting: self.rungs[rung]}
         return Proposal(settings, why={**answer.why, "rung": rung, **why})

@@ -199,6 +199,16 @@ def test_a_strategy_that_is_exhausted_still_has_its_best_promoted(monkeypatch):
         assert search.strategy.propose(len(search.log), search.history) is Answer.EXHAUSTED, schedule
 
 
+def test_while_the_first_trial_runs_an_exhausted_strategy_waits_for_its_result(monkeypatch):
+    from foldertune.strategies.plain import RandomSearch
+
+    strategy = new_strategy(study_of("asha"))
+    first = strategy.propose(0, History())
+    monkeypatch.setattr(RandomSearch, "propose", lambda self, number, history: Answer.EXHAUSTED)
+    assert strategy.propose(1, History({}, {0: first})) is Answer.WAIT
+    assert strategy.propose(1, History({})) is Answer.EXHAUSTED
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [
