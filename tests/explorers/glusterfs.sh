@@ -38,6 +38,7 @@ start_servers() {
     done
     gluster_says volume create spread $(bricks spread server1 server2) force
     gluster_says volume create copied replica 3 arbiter 1 $(bricks copied $SERVERS) force
+    gluster_says volume set spread cluster.min-free-disk 0%
     gluster_says volume start spread
     gluster_says volume start copied
 }
