@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from foldertune.budget import Budget
+from foldertune.changes import CHANGES, Change
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
 from foldertune.fidelity import Fidelity
 from foldertune.nesting import nest
@@ -87,6 +88,8 @@ class Study:
     first: tuple[dict[str, Any], ...] = ()  # settings to try first, by dotted names; those that lack are drawn
     known: tuple[Known, ...] = ()  # results of another study
     stopping: Stopping | None = None  # the rule by which running trials are stopped early
+    before: dict[str, Any] = field(default_factory=dict)  # what trials have that were made before a setting was there
+    changes: tuple[Change, ...] = ()  # of this definition while the study ran, the first one first
 
     @property
     def most_trials(self) -> float:
@@ -133,6 +136,14 @@ class Study:
             for key, d in self.space.items()
         )
         return fixed and searched and self.allowed(settings)
+
+    def filled(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings with what [before] says of those that they lack, unless their conditions do not hold."""
+        lacking = {name: value for name, value in self.before.items() if name not in settings}
+        if not lacking:
+            return settings
+        there = self.active({**settings, **lacking})
+        return {**settings, **{name: value for name, value in lacking.items() if name in there}}
 
     def active(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings without those hyperparameters whose condition does not hold."""
@@ -220,6 +231,8 @@ class Study:
             "derived": expressions,
             "first": [nest(settings) for settings in self.first],
             "known": [{"settings": nest(each.settings), "value": each.value} for each in self.known],
+            "before": nest(self.before),
+            CHANGES: [change.to_record() for change in self.changes],
         }
         return record | {key: table for key, table in tables.items() if table}
 
@@ -234,7 +247,10 @@ _SEARCHED = ("objective", "strategy", "seed", "metric", "direction", "constraint
 
 def differences(old: Study, new: Study) -> list[str]:
     """The differences that make these two different searches, one phrase each. Budget and descriptions don't count."""
-    a, b = _flat(old), _flat(new)
+    a, b = (
+        {**definition(each), **{f"before.{name}": value for name, value in each.before.items()}} for each in (old, new)
+    )
+    b = {**{key: value for key, value in a.items() if key.startswith("before.")}, **b}  # it may be left out later
     missing = "not there"
     return [
         f"{key} ({a.get(key, missing)} in the folder, now {b.get(key, missing)})"
@@ -246,7 +262,7 @@ def differences(old: Study, new: Study) -> list[str]:
 def compare(studies: Sequence[Study]) -> dict[str, list[Any]]:
     """The parts of their definitions in which these studies differ, with the value in each study; None: not there."""
     flat = [
-        {**_flat(study), "trials": study.trials, "repeats": study.repeats}
+        {**definition(study), "trials": study.trials, "repeats": study.repeats}
         | {f"budget.{key}": value for key, value in study.budget.to_record().items()}
         | {f"stopping.{key}": value for key, value in (study.stopping.to_record() if study.stopping else {}).items()}
         for study in studies
@@ -256,7 +272,8 @@ def compare(studies: Sequence[Study]) -> dict[str, list[Any]]:
     return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
 
 
-def _flat(study: Study) -> dict[str, Any]:
+def definition(study: Study) -> dict[str, Any]:
+    """What makes it this search and no other, by dotted keys."""
     record = study.to_record()
     flat = {key: record[key] for key in _SEARCHED if key in record}
     flat |= {f"fixed.{key}": value for key, value in study.fixed.items()}

@@ -31,7 +31,7 @@ PROGRAMS = [
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
 STUDY = {
     "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "study",
-    "space_file", "study_file", "warm_start",
+    "space_file", "study_file", "warm_start", "changes", "changing",
 }  # fmt: skip
 TABLES = {*STUDY, "spending", "tables", "formats", "rows"}
 FACTS = {*TABLES, "trouble", "reading"}
@@ -48,11 +48,14 @@ ARROWS = {
     "budget": {"errors", "text"},
     "stopping": {"errors", "text"},
     "fidelity": set(),
-    "study": {"budget", "stopping", "fidelity", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "changes": set(),
+    "changing": {"study_file", "study", "changes", "space", "errors"},
+    "study": {"changes", "budget", "stopping", "fidelity", "space", "derived", "nesting", "shipped", "errors", "text"},
     "space_file": {"space", "derived", "nesting", "errors"},
     "warm_start": {"study", "space_file", "space", "nesting", "errors"},
     "study_file": {
         "study",
+        "changes",
         "warm_start",
         "budget",
         "stopping",
@@ -78,7 +81,7 @@ ARROWS = {
     "terminal": FACTS,
     "findings": {*FACTS, "figures"},
     "page": {*FACTS, "figures", "findings"},
-    "doctor": {"errors", "text", "shipped", "protocol", "tables"},
+    "doctor": {"changes", "errors", "text", "shipped", "protocol", "tables"},
     "commands": COMMANDS,
     "cli": {"commands", "errors", "text", "shipped"},
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from foldertune.errors import StudyError, UserError
@@ -23,6 +22,7 @@ from foldertune.protocol import (
     make_directory,
     new_owner,
 )
+from foldertune.running.change import changed, renew_pending, successor
 from foldertune.study import Study, differences
 from foldertune.study_file import study_from_record
 from foldertune.trouble import Trouble
@@ -168,11 +168,19 @@ class Vigil:
             self._say(f"{self.masters.folder.path}: {message}")
 
 
-def open_folder(folder: Folder, study: Study, patience: float = 0.0, say: Callable[[str], None] = print) -> Folder:
+def open_folder(
+    folder: Folder,
+    study: Study,
+    patience: float = 0.0,
+    say: Callable[[str], None] = print,
+    *,
+    change: bool = False,
+) -> Folder:
     """Make the folder ready for this study. Raises StudyError, naming the differences, if another has begun in it.
 
     Args:
         patience: seconds to wait for the definition of a study that has begun; its file server may be away.
+        change: make the study there what this one is, if it may become that.
     """
     logs = folder.path
     folder.prepare()
@@ -181,11 +189,13 @@ def open_folder(folder: Folder, study: Study, patience: float = 0.0, say: Callab
         return folder
     names = [*folder.names(), *folder.settled(), *folder.withdrawn()]
     there = study_from_record(record, str(folder.study_file()))
-    if differing := differences(there, study):
+    differing = differences(there, study)
+    if differing and not change:
         raise StudyError(
             f"{logs}: another study has begun here; it differs in {', '.join(differing)}; "
-            f"use another --logs, or change it back"
+            f"use another --logs, change it back, or change the study here with --change"
         )
+    study = changed(folder, there, study, say) if differing else successor(there, study)
     beyond = max((name.number for name in names if name.number < there.most_trials), default=-1)
     if beyond >= study.most_trials:
         of = f" of {there.trials}" if there.trials else ""
@@ -193,6 +203,9 @@ def open_folder(folder: Folder, study: Study, patience: float = 0.0, say: Callab
             f"{logs}: has begun with trial {beyond}{of} already, more than the {study.trials} asked for now; "
             f"continue with --trials {there.trials or beyond + 1}, or use another --logs"
         )
+    if differing:
+        folder.write_study(study.to_record())
+    renew_pending(folder, study)
     return folder
 
 
@@ -213,7 +226,7 @@ def continued(folder: Folder, study: Study, say: Callable[[str], None] = print) 
             raise StudyError(f"{folder.path}: has begun without {what}; leave them out, or use another --logs")
         if told and told != began:
             say(f"{folder.path}: goes on as it began, with the {what} of that time")
-    return replace(study, first=there.first, known=there.known)
+    return successor(there, study)
 
 
 def wait_for_definition(folder: Folder, patience: float, say: Callable[[str], None]) -> Record | None:

@@ -88,7 +88,7 @@ class ModelSearch(RandomSearch):
         losses = {number: self._loss(trial) for number, trial in history.counted.items()}
         settings = {number: trial.settings for number, trial in history.counted.items()}
         for place, each in enumerate(self.study.known, start=1):  # numbers that no trial has
-            losses[-place], settings[-place] = self._sign * each.value, each.settings
+            losses[-place], settings[-place] = self._sign * each.value, self.study.filled(each.settings)
         values = [loss for loss in losses.values() if loss is not None] or [0.0]
         best, worst = min(values), max(values)
         failed = worst + ((worst - best) or 1.0)

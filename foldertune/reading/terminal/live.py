@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from foldertune.protocol import Trial, printable
 from foldertune.reading.facts import Setback
 from foldertune.reading.results import Results
-from foldertune.reading.words import clock, moment, waiting
+from foldertune.reading.words import changes_of, clock, moment, waiting
 from foldertune.tables import cell_of, finite, short
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def render(results: Results, *, setbacks: bool = True, expand: bool = True) -> G
     parts: list[RenderableType] = [progress(results, expand=expand), Text(summary(results))]
     if best := best_line(results):
         parts.append(Text(best, style="green"))
+    parts += [cell(line) for line in changes_of(results.study)]
     if results.running:
         parts.append(_running_table(results, expand))
     parts += output_lines(results.latest_setbacks(RECENT if setbacks else 0))

@@ -9,7 +9,7 @@ from foldertune.protocol import Folder, printable
 from foldertune.reading.comparison import Comparison
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import WIDEST
-from foldertune.reading.words import best_first, waiting
+from foldertune.reading.words import best_first, changes_of, waiting
 from foldertune.rows import FAILED, STOPPED, Row, columns, searched_and_metric
 from foldertune.study import Study
 from foldertune.tables import Cells, is_number, short
@@ -98,6 +98,8 @@ def print_table(
         print(printable(study.name) + (": no such trial" if rows else ": no trial is counted yet"))
     which = "All" if results.has_all else "So far"
     print(f"{which} {outcomes(results)}; with every column: {folder.results}")
+    for line in changes_of(study):
+        print(printable(line))
     if results.handed_in:
         print(f"{waiting(len(results.handed_in))}; if no master runs, start it again")
     if results.failed:
