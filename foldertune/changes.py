@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 CHANGES = "changes"  # their list in study.json
-PARTS = ("strategy", "repeats", "fixed", "space", "constraints", "fidelity")  # what a change may change
+PARTS = ("strategy", "repeats", "fixed", "space", "constraints", "fidelity", "before")  # what a change may change
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=whole_number(), metavar="N", help="another search (default: the study's)")
     group.add_argument(
         "--change", action="store_true",
-        help="the folder's study becomes what its file says now, such as a wider space: see docs/changes.md",
+        help="the folder's study becomes what its file says now, such as a wider space: see docs/objectives.md",
     )  # fmt: skip
     add_first(parser)
     add_stopping(group)
@@ -152,7 +152,7 @@ def main(arguments: argparse.Namespace) -> int:
 
         folder = once_reachable(logs, lead, say)
         opened = once_reachable(logs, lambda: open_folder(folder, study, lease, say, change=arguments.change), say)
-        return search(opened, continued(opened, study, say), arguments)
+        return search(opened, continued(opened, study), arguments)
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:

@@ -195,6 +195,7 @@ def open_folder(
             f"{logs}: another study has begun here; it differs in {', '.join(differing)}; "
             f"use another --logs, change it back, or change the study here with --change"
         )
+    check_beginning(folder, there, study, say)
     study = changed(folder, there, study, say) if differing else successor(there, study)
     beyond = max((name.number for name in names if name.number < there.most_trials), default=-1)
     if beyond >= study.most_trials:
@@ -209,15 +210,14 @@ def open_folder(
     return folder
 
 
-def continued(folder: Folder, study: Study, say: Callable[[str], None] = print) -> Study:
-    """The study with what its folder says that it began with: settings to try first, and known results.
-
-    Raises StudyError if it began without what we were told to begin with.
-    """
+def continued(folder: Folder, study: Study) -> Study:
+    """The study with what its folder says besides: what it began with, and its changes."""
     record = folder.read_study()
-    if record is None:
-        return study
-    there = study_from_record(record, str(folder.study_file()))
+    return successor(study_from_record(record, str(folder.study_file())), study) if record else study
+
+
+def check_beginning(folder: Folder, there: Study, study: Study, say: Callable[[str], None]) -> None:
+    """Raise StudyError if we were told what to begin with, and the study there began without it."""
     for told, began, what in (
         (study.first, there.first, "settings to try first"),
         (study.known, there.known, "--from"),
@@ -226,7 +226,6 @@ def continued(folder: Folder, study: Study, say: Callable[[str], None] = print) 
             raise StudyError(f"{folder.path}: has begun without {what}; leave them out, or use another --logs")
         if told and told != began:
             say(f"{folder.path}: goes on as it began, with the {what} of that time")
-    return successor(there, study)
 
 
 def wait_for_definition(folder: Folder, patience: float, say: Callable[[str], None]) -> Record | None:
