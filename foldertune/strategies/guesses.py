@@ -19,7 +19,6 @@ from foldertune.strategies.drawing import draw, generator, permitted
 from foldertune.strategies.interface import Answer, History
 from foldertune.strategies.plain import RandomSearch
 from foldertune.study import Study
-from foldertune.tables import finite
 
 SPREAD = 0.25  # of what is drawn near a guess, as a share of the range (a standard deviation)
 SURE = 0.5  # the share of draws near a guess that take it itself, if it is one of several values in no order
@@ -63,9 +62,12 @@ class GuidedSearch(RandomSearch):
         """A trial's loss, with its number, and how near it is to the guesses."""
         number, known = trial.name.number, self._judged.get(trial.name.number)
         if known is None or known[0] is not trial:
-            value = finite((trial.result or {}).get(self.study.metric))
-            loss = math.inf if value is None else value if self.study.direction == "minimize" else -value
-            known = self._judged[number] = trial, (loss, number), nearness(self.study, trial.settings)
+            losses = self.study.losses(trial.result)
+            known = self._judged[number] = (
+                trial,
+                (losses[0] if losses else math.inf, number),
+                nearness(self.study, trial.settings),
+            )
         return known[1:]
 
 

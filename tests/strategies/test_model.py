@@ -11,10 +11,11 @@ from dataclasses import replace
 import pytest
 
 from foldertune.errors import UserError
+from foldertune.metrics import Metric, layers
 from foldertune.protocol import Proposal, Trial, TrialName
 from foldertune.space import Categorical, Float, Int
 from foldertune.strategies import History, new_strategy
-from foldertune.strategies.model import MOST_BEST, MOST_SEEN, most_useful
+from foldertune.strategies.model import MOST_BEST, MOST_SEEN, most_useful, worse_than
 from foldertune.study import Study
 
 SPACE = {"rate": Float(1e-4, 1.0, log=True), "width": Int(4, 99), "kind": Categorical((None, [1, 2], "1", 1))}
@@ -129,12 +130,12 @@ def test_a_restarted_master_does_not_propose_the_same_again(name):
 
 
 def test_the_sampler_sees_the_best_and_an_even_sample_of_the_others():
-    few = dict.fromkeys(range(MOST_SEEN), 0.0)
+    few = dict.fromkeys(range(MOST_SEEN), (0.0,))
     assert most_useful(few) == list(few)
-    many = {number: float((number * 7919) % 10_000) for number in range(10_000)}
+    many = {number: (float((number * 7919) % 10_000),) for number in range(10_000)}
     seen = most_useful(many)
     assert len(seen) == MOST_SEEN and seen == sorted(seen)
-    assert {number for number, loss in many.items() if loss < MOST_BEST} <= set(seen)
+    assert {number for number, loss in many.items() if loss[0] < MOST_BEST} <= set(seen)
     assert max(b - a for a, b in itertools.pairwise(seen)) < 3 * 10_000 / MOST_SEEN
 
 
@@ -154,3 +155,40 @@ def test_a_missing_library_is_named_with_its_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match=r"optuna is not installed; .*pip install 'foldertune\[model\]'"):
         new_strategy(new_study("tpe"))
+
+
+# ---------------------------------------------------------------- several metrics
+
+TWO = {"metric": "loss", "others": (Metric("size", "maximize"),), "space": {"x": Float(0.0, 1.0), "y": Float(0.0, 1.0)}}
+
+
+def search_two(name, trials, seed=0):
+    """Two metrics that pull x apart, and that are both best where y is 0.8."""
+    study = new_study(name, seed=seed, **TWO)
+    strategy, history = new_strategy(study), {}
+    for number in range(trials):
+        settings = strategy.propose(number, History(history)).settings
+        x, lack = settings["x"], abs(settings["y"] - 0.8)
+        history[number] = Trial(TrialName(number, 1, "seen"), settings, result={"loss": x + lack, "size": x - lack})
+    return [trial.settings for trial in history.values()]
+
+
+@pytest.mark.parametrize("name", ["tpe"])
+def test_with_two_metrics_the_whole_front_is_found(name):
+    late = [settings for seed in range(3) for settings in search_two(name, 60, seed)[30:]]
+    assert statistics.median(abs(settings["y"] - 0.8) for settings in late) < 0.12, "random search: 0.3"
+    assert min(each["x"] for each in late) < 0.3 and max(each["x"] for each in late) > 0.7
+
+
+def test_a_gaussian_process_models_two_metrics():
+    late = search_two("gp", 14)[10:]
+    assert statistics.median(abs(settings["y"] - 0.8) for settings in late) < 0.12
+
+
+def test_with_two_metrics_the_front_is_seen_and_what_fails_is_worst_in_both():
+    lost = {k: (float(k % 100), float(k * 7919 % 10_007)) for k in range(10_000)}
+    seen = most_useful(lost)
+    assert len(seen) == MOST_SEEN and set(layers(lost)[0]) <= set(seen)
+    assert worse_than([(1.0, 5.0), (3.0, 5.0)]) == (5.0, 6.0)
+    line = {k: (float(k), float(-k)) for k in range(10_000)}  # a front that is much too long
+    assert {0, 400, 9600} <= set(most_useful(line)) and len(most_useful(line)) == MOST_SEEN
