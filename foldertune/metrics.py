@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from foldertune.nesting import nest
@@ -90,20 +91,23 @@ def layers(losses: Mapping[int, Losses], enough: float = math.inf) -> list[list[
     Each begins with the best in the first metric. When they hold enough, what lies behind all of them is left out.
     """
     fronts: list[list[int]] = []
+    held = 0
     for number in sorted(losses, key=lambda number: (losses[number], number)):  # whoever dominates others comes first
-        own = losses[number]
-
-        def is_free(front: list[int], own: Losses = own) -> bool:
-            rivals = front[-1:] if len(own) <= 2 else front  # of two metrics the last one is the best in the second
-            return not any(dominates(losses[other], own) for other in rivals)
-
-        if fronts and sum(map(len, fronts)) >= enough and not is_free(fronts[-1]):
+        is_free = partial(_is_free, losses, losses[number])
+        if held >= enough and not is_free(fronts[-1]):
             continue
         place = bisect.bisect_left(fronts, True, key=is_free)  # whom one front dominates, those before it do, too
         if place == len(fronts):
             fronts.append([])
         fronts[place].append(number)
+        held += 1
     return fronts
+
+
+def _is_free(losses: Mapping[int, Losses], own: Losses, front: list[int]) -> bool:
+    """Does nobody on this front dominate what comes after it? Of two metrics its last one is best in the second."""
+    rivals = front[-1:] if len(own) <= 2 else front
+    return not any(dominates(losses[other], own) for other in rivals)
 
 
 def front_of(losses: Mapping[int, Losses]) -> list[int]:

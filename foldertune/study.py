@@ -82,7 +82,7 @@ class Study:
     stopping: Stopping | None = None  # the rule by which running trials are stopped early
     others: tuple[Metric, ...] = ()  # the metrics after the first one
 
-    @property
+    @cached_property
     def metrics(self) -> tuple[Metric, ...]:
         """All metrics. The first gives the order where one is needed."""
         return Metric(self.metric, self.direction), *self.others

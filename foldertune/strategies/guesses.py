@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from foldertune.protocol import Proposal, Trial
-from foldertune.space import Categorical, Dimension, Int, identity
+from foldertune.space import Categorical, Dimension, identity, share_of
 from foldertune.strategies.distinct import Unused, is_discrete
 from foldertune.strategies.drawing import draw, generator, permitted
 from foldertune.strategies.interface import Answer, History
@@ -98,7 +98,7 @@ def _near(dimension: Dimension, rng: random.Random) -> Any:
         return dimension.at(rng.random())
     if _has_no_order(dimension):
         return dimension.guess[0] if rng.random() < SURE else dimension.at(rng.random())
-    middle = _place(dimension, dimension.guess[0])
+    middle = share_of(dimension, dimension.guess[0])
     while not 0 <= (u := rng.gauss(middle, SPREAD)) < 1:
         pass
     return dimension.at(u)
@@ -109,24 +109,11 @@ def _density(dimension: Dimension, value: Any) -> float:
     if isinstance(dimension, Categorical) and _has_no_order(dimension):
         is_guess = identity(value) == identity(dimension.guess[0])
         return 1 - SURE + (SURE * len(dimension.choices) if is_guess else 0.0)
-    middle = _place(dimension, dimension.guess[0])
+    middle = share_of(dimension, dimension.guess[0])
     inside = (math.erf((1 - middle) / SPREAD / math.sqrt(2)) + math.erf(middle / SPREAD / math.sqrt(2))) / 2
-    distance = (_place(dimension, value) - middle) / SPREAD
+    distance = (share_of(dimension, value) - middle) / SPREAD
     return math.exp(-distance * distance / 2) / (SPREAD * math.sqrt(2 * math.pi) * inside)
 
 
 def _has_no_order(dimension: Dimension) -> bool:
     return isinstance(dimension, Categorical) and not dimension.ordered
-
-
-def _place(dimension: Dimension, value: Any) -> float:
-    """Where in the range a value lies, from 0 to 1: the inverse of `dimension.at`."""
-    if isinstance(dimension, Categorical):
-        choices = [identity(choice) for choice in dimension.choices]
-        return (choices.index(identity(value)) + 0.5) / len(choices)
-    low, high = dimension.low, dimension.high
-    if dimension.step is not None:
-        return float((round((value - low) / dimension.step) + 0.5) / len(dimension.steps))
-    if isinstance(dimension, Int):  # the middle of what is rounded down to it
-        high, value = high + 1, value + 0.5
-    return float(math.log(value / low, high / low) if dimension.log else (value - low) / (high - low))

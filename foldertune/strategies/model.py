@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 MOST_ASKED = 100  # times for one trial, until its settings meet the constraints
-MOST_REPEATED = 3  # times of these, that it may ask for what other trials have
 MOST_BEST = 25  # TPE sets no more than this many best trials apart from the others
 MOST_SEEN = 250  # trials that a sampler is shown: from this number on, TPE has so many best ones
 
@@ -42,6 +41,7 @@ class ModelSearch(RandomSearch):
     is_reproducible = False
     is_adaptive = True
     learns = True
+    tries = 3  # for one trial, that may bring what other trials have
 
     def __init__(self, study: Study) -> None:
         super().__init__(study)
@@ -58,7 +58,7 @@ class ModelSearch(RandomSearch):
         rng, asked = random.Random(self._seed(number)), self._asked(number, history)
         if self._unused is None:
             return Proposal(self.complete(number, next(asked, {}) or draw(self.study, rng)))
-        unused = self._unused.choose(itertools.islice(asked, MOST_REPEATED), rng, history)
+        unused = self._unused.choose(itertools.islice(asked, self.tries), rng, history)
         return Proposal(self.complete(number, unused)) if unused else Answer.EXHAUSTED
 
     def _asked(self, number: int, history: History) -> Iterator[dict[str, Any]]:

@@ -19,7 +19,7 @@ from foldertune.strategies.model import MOST_BEST, MOST_SEEN, most_useful, worse
 from foldertune.study import Study
 
 SPACE = {"rate": Float(1e-4, 1.0, log=True), "width": Int(4, 99), "kind": Categorical((None, [1, 2], "1", 1))}
-ADAPTIVE = ["tpe", "gp"]
+ADAPTIVE = ["tpe", "gp", "nsga-ii", "cma-es"]
 
 
 def new_study(strategy, **changes):
@@ -40,9 +40,10 @@ def search(study, trials, loss=loss_of):
     """The trials of a search, one after another."""
     strategy, history = new_strategy(study), {}
     for number in range(trials):
-        settings = strategy.propose(number, History(history)).settings
-        assert study.contains(settings)
-        history[number] = counted(number, settings, loss(settings))
+        proposal = strategy.propose(number, History(history))
+        assert study.contains(proposal.settings)
+        history[number] = counted(number, proposal.settings, loss(proposal.settings))
+        history[number].why = proposal.why
     return history
 
 
@@ -60,7 +61,7 @@ def test_tpe_finds_better_settings_than_random_search(direction):
     assert best["tpe"] < best["random"] / 3
 
 
-@pytest.mark.parametrize("name", ADAPTIVE)
+@pytest.mark.parametrize("name", ["tpe", "gp"])
 def test_trials_that_fail_count_as_the_worst(name):
     """A model that left them out would go on to propose what fails."""
     study = new_study(name)
@@ -84,9 +85,10 @@ def test_what_still_runs_is_not_proposed_again():
     assert middle({k: Proposal({"x": 0.5 + (k - 25) / 200}) for k in range(21, 30)}) < middle({})
 
 
-def test_settings_from_elsewhere_do_no_harm():
+@pytest.mark.parametrize("name", ["tpe", "nsga-ii", "cma-es"])
+def test_settings_from_elsewhere_do_no_harm(name):
     """A person may have queued a trial outside of the space, or with other settings."""
-    study = new_study("tpe")
+    study = new_study(name)
     results = search(study, 12)
     results[12] = counted(12, {"rate": 7.0, "width": 4, "kind": 1}, 0.0)
     results[13] = counted(13, {"other": 1}, 0.0)
@@ -107,7 +109,7 @@ SPACE_OF_ALL_TYPES = {
 }
 
 
-@pytest.mark.parametrize("name", ["random", "sobol", "halton", "tpe", "gp"])
+@pytest.mark.parametrize("name", ["random", "sobol", "halton", *ADAPTIVE])
 def test_every_type_of_hyperparameter_condition_and_constraint(name):
     """All settings lie in the space and meet the constraints; conditional ones are there only when they should be."""
     study = new_study(name, space=SPACE_OF_ALL_TYPES, constraints=("width * depth <= 100", "batch > 20"))
