@@ -30,7 +30,7 @@ PROGRAMS = [
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
 STUDY = {
-    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "study",
+    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "metrics", "study",
     "space_file", "study_file", "warm_start",
 }  # fmt: skip
 TABLES = {*STUDY, "spending", "tables", "formats", "rows"}
@@ -48,15 +48,17 @@ ARROWS = {
     "budget": {"errors", "text"},
     "stopping": {"errors", "text"},
     "fidelity": set(),
-    "study": {"budget", "stopping", "fidelity", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "metrics": {"nesting"},
+    "study": {"budget", "stopping", "fidelity", "metrics", "space", "derived", "nesting", "shipped", "errors", "text"},
     "space_file": {"space", "derived", "nesting", "errors"},
-    "warm_start": {"study", "space_file", "space", "nesting", "errors"},
+    "warm_start": {"study", "metrics", "space_file", "space", "nesting", "errors"},
     "study_file": {
         "study",
         "warm_start",
         "budget",
         "stopping",
         "fidelity",
+        "metrics",
         "space_file",
         "space",
         "derived",

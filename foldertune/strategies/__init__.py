@@ -14,6 +14,7 @@ from foldertune.errors import StudyError, did_you_mean
 from foldertune.protocol import Proposal
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.stopping import chosen
+from foldertune.strategies.evolution import CMASearch, NSGA2Search
 from foldertune.strategies.first import FirstSearch, check_guesses
 from foldertune.strategies.guesses import GuidedSearch
 from foldertune.strategies.interface import Answer, History, NamedStrategy, Strategy
@@ -46,6 +47,8 @@ STRATEGIES: dict[str, type[NamedStrategy]] = {
     "halton": HaltonSearch,
     "tpe": TPESearch,
     "gp": GPSearch,
+    "nsga-ii": NSGA2Search,
+    "cma-es": CMASearch,
 }
 
 
