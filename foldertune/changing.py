@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from foldertune.changes import PARTS
+from foldertune.definitions import definition
 from foldertune.errors import StudyError
 from foldertune.space import Categorical, Dimension, dimension_record, identity
-from foldertune.study import Study, definition
+from foldertune.study import Study
 from foldertune.study_file import study_from_record
 
 _KEPT = ("name", "objective", "metric", "direction", "seed", "trials")  # with `PARTS`, all that a strategy looks at

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from foldertune.budget import Budget
 from foldertune.changes import CHANGES, Change
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
 from foldertune.fidelity import Fidelity
+from foldertune.metrics import Known, Losses, Metric, losses_of
 from foldertune.nesting import nest
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.space import Dimension, active, dimension_record, identity
@@ -56,14 +57,6 @@ def label_of(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Known:
-    """A result of another study in the same search space: its settings, and its value of the metric."""
-
-    settings: dict[str, Any]
-    value: float
-
-
-@dataclass(frozen=True)
 class Study:
     """One search. The fields from `quantities` to `program` only describe it: they never change what is searched."""
 
@@ -90,6 +83,21 @@ class Study:
     stopping: Stopping | None = None  # the rule by which running trials are stopped early
     before: dict[str, Any] = field(default_factory=dict)  # what trials have that were made before a setting was there
     changes: tuple[Change, ...] = ()  # of this definition while the study ran, the first one first
+    others: tuple[Metric, ...] = ()  # the metrics after the first one
+
+    @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All metrics. The first gives the order where one is needed."""
+        return Metric(self.metric, self.direction), *self.others
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The names of all metrics."""
+        return [metric.name for metric in self.metrics]
+
+    def losses(self, result: Mapping[str, Any] | None) -> Losses | None:
+        """A result's value of each metric, the less the better; None unless all are finite numbers."""
+        return losses_of(self.metrics, result or {})
 
     @property
     def most_trials(self) -> float:
@@ -212,8 +220,11 @@ class Study:
         record: dict[str, Any] = {key: getattr(self, key) for key in _PLAIN if getattr(self, key) is not None}
         if not self.trials:
             del record["trials"]
+        if self.others:
+            record["metric"] = self.metric_names
+            record["direction"] = [metric.direction for metric in self.metrics]
         record["fixed"] = nest(self.fixed)
-        record["space"] = nest(_space_record(self))
+        record["space"] = nest({name: dimension_record(dimension) for name, dimension in self.space.items()})
         metrics = {name: _quantity_record(name, q) for name, q in self.quantities.items() if name not in self.derived}
         expressions = {
             name: {"value": expression, **_quantity_record(name, self.quantities[name])}
@@ -230,7 +241,7 @@ class Study:
             "metrics": metrics,
             "derived": expressions,
             "first": [nest(settings) for settings in self.first],
-            "known": [{"settings": nest(each.settings), "value": each.value} for each in self.known],
+            "known": [each.to_record() for each in self.known],
             "before": nest(self.before),
             CHANGES: [change.to_record() for change in self.changes],
         }
@@ -241,49 +252,6 @@ _PLAIN = (
     "name", "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction",
     "collapsed",
 )  # fmt: skip
-# These, [fixed] and [space] define the search.
-_SEARCHED = ("objective", "strategy", "seed", "metric", "direction", "constraints")
-
-
-def differences(old: Study, new: Study) -> list[str]:
-    """The differences that make these two different searches, one phrase each. Budget and descriptions don't count."""
-    a, b = (
-        {**definition(each), **{f"before.{name}": value for name, value in each.before.items()}} for each in (old, new)
-    )
-    b = {**{key: value for key, value in a.items() if key.startswith("before.")}, **b}  # it may be left out later
-    missing = "not there"
-    return [
-        f"{key} ({a.get(key, missing)} in the folder, now {b.get(key, missing)})"
-        for key in dict.fromkeys([*a, *b])
-        if identity(a.get(key, missing)) != identity(b.get(key, missing))
-    ]
-
-
-def compare(studies: Sequence[Study]) -> dict[str, list[Any]]:
-    """The parts of their definitions in which these studies differ, with the value in each study; None: not there."""
-    flat = [
-        {**definition(study), "trials": study.trials, "repeats": study.repeats}
-        | {f"budget.{key}": value for key, value in study.budget.to_record().items()}
-        | {f"stopping.{key}": value for key, value in (study.stopping.to_record() if study.stopping else {}).items()}
-        for study in studies
-    ]
-    keys = dict.fromkeys(key for each in flat for key in each)
-    values = {key: [each.get(key) for each in flat] for key in keys}
-    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
-
-
-def definition(study: Study) -> dict[str, Any]:
-    """What makes it this search and no other, by dotted keys."""
-    record = study.to_record()
-    flat = {key: record[key] for key in _SEARCHED if key in record}
-    flat |= {f"fixed.{key}": value for key, value in study.fixed.items()}
-    if study.fidelity and study.is_scheduled:
-        flat |= {f"fidelity.{k}": value for k, value in study.fidelity.to_record().items() if k != "disk_gb"}
-    return flat | {f"space.{key}": value for key, value in _space_record(study).items()}
-
-
-def _space_record(study: Study) -> dict[str, Any]:
-    return {name: dimension_record(dimension) for name, dimension in study.space.items()}
 
 
 def _quantity_record(name: str, quantity: Quantity) -> dict[str, str]:

@@ -15,6 +15,7 @@ from foldertune.budget import read_budget
 from foldertune.changes import CHANGES, read_changes
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.fidelity import SCHEDULES, Fidelity
+from foldertune.metrics import read_metrics
 from foldertune.nesting import DOT, clash, flatten, nest
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, STUDIES, shipped_studies
 from foldertune.space import is_table_of_dimensions, is_table_of_values
@@ -91,6 +92,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
     for key in metrics:
         if key in derived:
             reader.fail(f"metrics.{key}", "is in [derived] as well; label, unit and scale belong there")
+    first_metric, *others = read_metrics(record, reader.fail)
     collapsed = reader.text("collapsed") if "collapsed" in record else None
     if collapsed is not None:
         reader.expression("collapsed", collapsed, settings)
@@ -99,8 +101,8 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         strategy=reader.text("strategy", example='"random"'),
         trials=trials,
         budget=budget,
-        metric=reader.text("metric", example='"loss", a key of what the objective returns'),
-        direction=reader.choice("direction", reader.record.get("direction", "minimize"), ("minimize", "maximize")),
+        metric=first_metric.name,
+        direction=first_metric.direction,
         description=reader.text("description", "").strip(),
         objective=reader.objective(),
         repeats=reader.integer("repeats", 1, low=1),
@@ -114,10 +116,11 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         program=reader.text("program") if "program" in record else None,
         fidelity=reader.fidelity((*space, *fixed)) if "fidelity" in record else None,
         first=read_first(reader, record.get("first", []), space, fixed, has_changed=bool(changes)),
-        known=read_known(reader, record.get("known", []), space, has_changed=bool(changes)),
+        known=read_known(reader, record.get("known", []), space, 1 + len(others), has_changed=bool(changes)),
         stopping=read_stopping(record.get("stopping", {}), reader.fail),
         before=read_before(reader, reader.table("before"), space, fixed),
         changes=changes,
+        others=tuple(others),
     )
 
 

@@ -30,8 +30,8 @@ PROGRAMS = [
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
 STUDY = {
-    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "study",
-    "space_file", "study_file", "warm_start", "changes", "changing",
+    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "metrics", "study",
+    "space_file", "study_file", "warm_start", "changes", "changing", "definitions",
 }  # fmt: skip
 TABLES = {*STUDY, "spending", "tables", "formats", "rows"}
 FACTS = {*TABLES, "trouble", "reading"}
@@ -49,10 +49,24 @@ ARROWS = {
     "stopping": {"errors", "text"},
     "fidelity": set(),
     "changes": set(),
-    "changing": {"study_file", "study", "changes", "space", "errors"},
-    "study": {"changes", "budget", "stopping", "fidelity", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "definitions": {"study", "space"},
+    "changing": {"definitions", "study_file", "study", "changes", "space", "errors"},
+    "metrics": {"nesting"},
+    "study": {
+        "changes",
+        "budget",
+        "stopping",
+        "fidelity",
+        "metrics",
+        "space",
+        "derived",
+        "nesting",
+        "shipped",
+        "errors",
+        "text",
+    },
     "space_file": {"space", "derived", "nesting", "errors"},
-    "warm_start": {"study", "space_file", "space", "nesting", "errors"},
+    "warm_start": {"study", "metrics", "space_file", "space", "nesting", "errors"},
     "study_file": {
         "study",
         "changes",
@@ -60,6 +74,7 @@ ARROWS = {
         "budget",
         "stopping",
         "fidelity",
+        "metrics",
         "space_file",
         "space",
         "derived",

@@ -276,10 +276,11 @@ def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int, own
     if devices:
         crowd = f" (they want {wanted} cores, there are {cores})" if wanted > cores else ""
         local = f"workers here: {describe_devices(devices)}{crowd}; "
-    extreme = "lowest" if study.direction == "minimize" else "highest"
+    extremes = {"minimize": "lowest", "maximize": "highest"}
+    sought = " and the ".join(f"{extremes[metric.direction]} {metric.name}" for metric in study.metrics)
     more = "more workers" if devices else "workers"
     return (
-        f"{study.name}: {study.budget_in_words}, {study.strategy} search for the {extreme} {study.metric}; "
+        f"{study.name}: {study.budget_in_words}, {study.strategy} search for the {sought}; "
         f"{local}{more}, on any machine: "
         f"{command('worker', '--logs', folder.path, *(() if study.objective == DEFAULT_OBJECTIVE else own))}"
     )

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from foldertune.definitions import compare
 from foldertune.protocol import Trial, parse_time
 from foldertune.reading.results import Results
 from foldertune.reading.studies import Entry
 from foldertune.reading.words import listed
-from foldertune.study import compare
 from foldertune.tables import Cells, as_cell, cell_of, finite, short
 
 
@@ -74,6 +74,8 @@ class Comparison:
             "trial": best[0][0].name.number if best else None,
             **counts,
         }
+        if any(each.results.study.others for each in self.entries):
+            row["on the front"] = len(results.front) or None
         step = next((step for step in steps_of(results) if best and step.number == best[0][0].name.number), None)
         row["trials to best"] = step.trials if step else None
         row["time to best (s)"] = step.seconds if step else None

@@ -41,6 +41,11 @@ def changes_of(study: Study) -> list[str]:
     return [change.in_words() for change in study.changes]
 
 
+def names_of_metrics(study: Study) -> str:
+    """The metrics as `loss and seconds`."""
+    return listed(study.metric_names)
+
+
 def duration(seconds: float) -> str:
     """A duration as `40 s`, `12.5 min` or `2.4 h`."""
     if seconds < 120:

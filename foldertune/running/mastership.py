@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from foldertune.definitions import differences
 from foldertune.errors import StudyError, UserError
 from foldertune.protocol import (
     DEFAULT_LEASE,
@@ -23,7 +24,7 @@ from foldertune.protocol import (
     new_owner,
 )
 from foldertune.running.change import changed, renew_pending, successor
-from foldertune.study import Study, differences
+from foldertune.study import Study
 from foldertune.study_file import study_from_record
 from foldertune.trouble import Trouble
 

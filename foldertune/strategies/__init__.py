@@ -17,6 +17,7 @@ from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.stopping import chosen
 from foldertune.strategies.changed import ChangedSearch
 from foldertune.strategies.distinct import is_discrete
+from foldertune.strategies.evolution import CMASearch, NSGA2Search
 from foldertune.strategies.first import FirstSearch, check_guesses
 from foldertune.strategies.guesses import GuidedSearch
 from foldertune.strategies.interface import Answer, History, NamedStrategy, Strategy
@@ -50,6 +51,8 @@ STRATEGIES: dict[str, type[NamedStrategy]] = {
     "halton": HaltonSearch,
     "tpe": TPESearch,
     "gp": GPSearch,
+    "nsga-ii": NSGA2Search,
+    "cma-es": CMASearch,
 }
 
 

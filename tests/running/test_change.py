@@ -316,6 +316,19 @@ def test_what_is_fixed_otherwise_is_tried_anew(bench):
     assert new_strategy(study).propose(6, History(counted)).name == "EXHAUSTED"
 
 
+def test_the_generations_of_an_evolution_begin_anew(bench):
+    """What was drawn in another space would shrink the distribution to where it was."""
+    space = '[space]\nx = { type = "float", low = 0.0, high = 1.0 }\n'
+    begun(bench, space, 9, strategy="cma-es", trials=40)
+    study = changed(bench, space.replace("0.0, high", "-1.0, high"), strategy="cma-es", trials=40)
+    assert max(trial.why["generation"] for trial in read_history(bench).counted.values()) > 0
+    for number in range(9, 18):
+        proposal = new_strategy(study).propose(number, read_history(bench))
+        count(bench, number, proposal)
+        assert number > 9 or proposal.why == {"generation": 0}
+    assert max(trial.why["generation"] for number, trial in read_history(bench).counted.items() if number > 8) > 0
+
+
 def test_a_guess_that_is_new_is_tried_next(bench):
     guess = OLD.replace("high = 1.0", "high = 1.0, guess = 0.25")
     listed = f"{HEAD}first = [{{ x = 0.5 }}, {{ x = 0.75 }}]\n"

@@ -14,7 +14,7 @@ from foldertune.study_file import study_from_record
 
 RECORD = {
     "name": "toy", "metric": "loss", "trials": 6, "fixed": {"epochs": 3},
-    "space": {"a": [1, 2, 3], "b": ["x", "y"]},
+    "space": {"a": {"type": "categorical", "choices": [1, 2, 3], "ordered": True}, "b": ["x", "y"]},
 }  # fmt: skip
 BEFORE = [  # the release without strategies as objects proposed these, and folders exist that began with them
     ("quickstart", 7, {

@@ -11,11 +11,11 @@ import sys
 
 import pytest
 
+from foldertune.definitions import differences
 from foldertune.errors import StudyError
 from foldertune.shipped import STUDIES
 from foldertune.space import Categorical, Float, Int
 from foldertune.strategies import load, plan
-from foldertune.study import differences
 from foldertune.study_file import _KEYS, load_study, study_from_record
 from tests.conftest import METRIC, ROOT, settings_of
 
@@ -45,6 +45,17 @@ BAD = [
     ('strategy = "random"\ntrials = 3\ndirection = "up"\n' + SPACE, 'direction: must be "minimize" or "maximize"'),
     ('strategy = "random"\ntrials = 3\nrepeats = 2\n' + SPACE, "repeats: only for a space of lists and steps"),
     ('strategy = "random"\ntrials = 3\nmetric = 4\n' + SPACE, "metric: must be text in quotes, not 4"),
+    ('strategy = "random"\ntrials = 3\nmetric = []\n' + SPACE, 'metric: must be a list such as ["loss", "seconds"]'),
+    ('strategy = "random"\ntrials = 3\nmetric = ["a", 4]\n' + SPACE, 'metric: must be a list such as ["loss", "sec'),
+    ('strategy = "random"\ntrials = 3\nmetric = ["a", "a"]\n' + SPACE, "metric: names one metric twice: a, a"),
+    (
+        'strategy = "random"\ntrials = 3\nmetric = ["a", "b"]\ndirection = ["minimize"]\n' + SPACE,
+        "direction: must have one direction for each metric (a, b), not ['minimize']",
+    ),
+    (
+        'strategy = "random"\ntrials = 3\nmetric = ["a", "b"]\ndirection = ["minimize", "up"]\n' + SPACE,
+        'direction: must be "minimize" or "maximize", not \'up\'',
+    ),
     ('strategy = "random"\ntrials = 3\nobjective = "mine"\n' + SPACE, 'objective: must be "MODULE:FUNCTION"'),
     ('strategy = "random"\ntrials = 3\n', "space: is empty"),
     ('strategy = "random"\ntrials = 3\nspace = 4\n', "space: must be a table"),

@@ -14,6 +14,7 @@ from foldertune.protocol import Trial
 from foldertune.reading.content import Picture
 from foldertune.reading.figures.course import draw_best_so_far, draw_simulated_searches
 from foldertune.reading.figures.curves import Panel, draw_groups, draw_learning_curves, draw_points
+from foldertune.reading.figures.front import draw_front
 from foldertune.reading.figures.grid import draw_grid
 from foldertune.reading.figures.hyperparameters import draw_hyperparameters
 from foldertune.reading.figures.importance import draw_importance
@@ -41,6 +42,10 @@ def pictures(results: Results) -> list[Picture]:
     course = results.course
     metric = results.study.quantity(results.study.metric)
     found = []
+    if (trade := results.trade) is not None:
+        x, y = trade.x.quantity.label, trade.y.quantity.label
+        caption = f"The Pareto front: {x} and {y} of all trials; no trial beats those on the front in all metrics"
+        found.append(Picture("front", f"{caption}{_drawn(results.scored)}.", lambda: draw_front(trade)))
     if results.measures:
         found.append(learning_curves_picture(results))
     if len(course.values) > 1 and results.work.spans:

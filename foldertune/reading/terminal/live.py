@@ -24,6 +24,7 @@ WIDEST = 100_000  # characters in a line of a file or a pipe
 NAME = 24  # letters of a metric's name on a terminal: its value must have room
 BAR = 40  # characters of a progress bar there
 SHOWN = 12  # running trials in a view without a height of its own; a line counts the others
+MOST_ON_FRONT = 10  # trials of the Pareto front in a line
 RECENT = 5  # the latest setbacks that are shown
 SHARE = 10  # the pause after a drawing lasts at least this many times as long as the drawing
 
@@ -59,14 +60,26 @@ def summary(results: Results) -> str:
 
 
 def best_line(results: Results) -> str | None:
-    """The best trial so far, in one line; None if no trial has a value."""
+    """The best trial so far, in one line; None if no trial has a value. Of several metrics the first one decides."""
     study = results.study
     if not results.scored:
         return None
-    trial, value = results.scored[0]
+    trial, _ = results.scored[0]
+    values = ((name, results.value(trial, name)) for name in study.metric_names)
+    shown = ", ".join(f"{name} {study.quantity(name).show(value, 4)}" for name, value in values if value is not None)
     searched = ", ".join(f"{key} {short(cell_of(trial.settings, key))}" for key in study.space if key in trial.settings)
-    shown = study.quantity(study.metric).show(value, 4)
-    return printable(f"best: {study.metric} {shown} in trial {trial.name.number} ({searched})")
+    return printable(f"best: {shown} in trial {trial.name.number} ({searched})")
+
+
+def front_line(results: Results) -> str | None:
+    """The trials on the Pareto front, in one line; None with one metric, or if no trial has a value."""
+    if not results.front:
+        return None
+    numbers = [str(point.trials[0].name.number) for point in results.front]
+    more = f", and {len(numbers) - MOST_ON_FRONT} more" if len(numbers) > MOST_ON_FRONT else ""
+    metrics = " and ".join(results.study.metric_names)
+    are = f"trial{'s' * (len(numbers) > 1)} {', '.join(numbers[:MOST_ON_FRONT])}{more}"
+    return printable(f"front of {metrics}: {are}")
 
 
 def setback_line(setback: Setback) -> str:
@@ -117,6 +130,8 @@ def render(results: Results, *, setbacks: bool = True, expand: bool = True) -> G
     parts: list[RenderableType] = [progress(results, expand=expand), Text(summary(results))]
     if best := best_line(results):
         parts.append(Text(best, style="green"))
+    if front := front_line(results):
+        parts.append(Text(front, style="green"))
     parts += [cell(line) for line in changes_of(results.study)]
     if results.running:
         parts.append(_running_table(results, expand))
@@ -237,7 +252,7 @@ class View:
         """Print one line if trials have ended since the last line."""
         if (len(results.trials), results.complete) != self._said:
             self._said = len(results.trials), results.complete
-            parts = [results.progress, summary(results), best_line(results)]
+            parts = [results.progress, summary(results), best_line(results), front_line(results)]
             self.say("; ".join(part for part in parts if part))
 
     def wait(self, seconds: float) -> None:

@@ -23,6 +23,7 @@ from foldertune.reading.terminal.live import (
     best_line,
     cell,
     epoch_of,
+    front_line,
     last_key,
     new_table,
     progress,
@@ -90,6 +91,7 @@ class Screen:
         if self.results:
             lines += Text(summary(self.results)).wrap(console, width)
             lines += Text(best_line(self.results) or "", style="green").wrap(console, width)[:most]
+            lines += Text(front_line(self.results) or "", style="green").wrap(console, width)[:1]
         return lines
 
 
