@@ -83,6 +83,7 @@ class Study:
     stopping: Stopping | None = None  # the rule by which running trials are stopped early
     before: dict[str, Any] = field(default_factory=dict)  # what trials have that were made before a setting was there
     changes: tuple[Change, ...] = ()  # of this definition while the study ran, the first one first
+    why: str | None = None  # why "auto" chose this strategy; None: a person named it
     others: tuple[Metric, ...] = ()  # the metrics after the first one
 
     @cached_property
@@ -250,7 +251,7 @@ class Study:
 
 _PLAIN = (
     "name", "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction",
-    "collapsed",
+    "collapsed", "why",
 )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
     """The study that a TOML file or study.json describes. Raises StudyError, naming `source` and the key."""
     reader = _Reader(record, source)
     reader.refuse_unknown(
-        {key: value for key, value in record.items() if key not in ("known", CHANGES)}, ("name", *_KEYS)
+        {key: value for key, value in record.items() if key not in ("known", "why", CHANGES)}, ("name", *_KEYS)
     )
     told = reader.settings("space", is_table_of_dimensions)
     space = {key: reader.dimension(f"space.{key}", value) for key, value in told.items()}
@@ -121,6 +121,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         before=read_before(reader, reader.table("before"), space, fixed),
         changes=changes,
         others=tuple(others),
+        why=reader.text("why") if "why" in record else None,
     )
 
 

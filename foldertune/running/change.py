@@ -24,8 +24,13 @@ from foldertune.text import counted
 
 def successor(there: Study, study: Study) -> Study:
     """The study with what its folder knows besides: what it began with, and its changes."""
-    before = {**there.before, **study.before}
+    study, before = with_strategy_of(there, study), {**there.before, **study.before}
     return replanned(replace(study, first=there.first, known=there.known, before=before, changes=there.changes))
+
+
+def with_strategy_of(there: Study, study: Study) -> Study:
+    """The study, with the strategy that it began with if nobody has named another one."""
+    return replace(study, strategy=there.strategy, why=there.why) if study.why else study
 
 
 def changed(folder: Folder, there: Study, study: Study, say: Callable[[str], None]) -> Study:

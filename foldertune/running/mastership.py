@@ -23,7 +23,7 @@ from foldertune.protocol import (
     make_directory,
     new_owner,
 )
-from foldertune.running.change import changed, renew_pending, successor
+from foldertune.running.change import changed, renew_pending, successor, with_strategy_of
 from foldertune.study import Study
 from foldertune.study_file import study_from_record
 from foldertune.trouble import Trouble
@@ -190,6 +190,7 @@ def open_folder(
         return folder
     names = [*folder.names(), *folder.settled(), *folder.withdrawn()]
     there = study_from_record(record, str(folder.study_file()))
+    study = with_strategy_of(there, study)
     differing = differences(there, study)
     if differing and not change:
         raise StudyError(
