@@ -31,9 +31,9 @@ PROGRAMS = [
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
 STUDY = {
     "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "study",
-    "space_file", "study_file", "warm_start",
+    "confirm", "space_file", "study_file", "warm_start",
 }  # fmt: skip
-TABLES = {*STUDY, "spending", "tables", "formats", "rows"}
+TABLES = {*STUDY, "spending", "tables", "formats", "rows", "finalists"}
 FACTS = {*TABLES, "trouble", "reading"}
 COMMANDS = {*FACTS, "strategies", "trainer", "running", "launch", "figures", "terminal", "findings", "page", "doctor"}
 ARROWS = {
@@ -48,12 +48,14 @@ ARROWS = {
     "budget": {"errors", "text"},
     "stopping": {"errors", "text"},
     "fidelity": set(),
-    "study": {"budget", "stopping", "fidelity", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "confirm": {"errors"},
+    "study": {"confirm", "budget", "stopping", "fidelity", "space", "derived", "nesting", "shipped", "errors", "text"},
     "space_file": {"space", "derived", "nesting", "errors"},
     "warm_start": {"study", "space_file", "space", "nesting", "errors"},
     "study_file": {
         "study",
         "warm_start",
+        "confirm",
         "budget",
         "stopping",
         "fidelity",
@@ -65,10 +67,11 @@ ARROWS = {
         "errors",
         "text",
     },
-    "spending": {"study", "stopping", "protocol", "text"},
+    "spending": {"study", "stopping", "confirm", "protocol", "text"},
+    "finalists": {"study", "stopping", "confirm", "space", "protocol", "tables"},
     "tables": {"errors", "text", "protocol"},
     "formats": {"tables", "errors", "text", "protocol"},
-    "rows": {"tables", "formats", "study", "space", "protocol", "text"},
+    "rows": {"tables", "formats", "study", "confirm", "space", "protocol", "text"},
     "strategies": {*STUDY, "tables"},
     "trainer": {"errors", "text", "shipped"},
     "running": {*TABLES, "trouble", "strategies", "trainer"},

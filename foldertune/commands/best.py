@@ -4,7 +4,9 @@
     {program} --logs /shared/me/lr > best.json
 
 They are the settings as the objective got them, with [fixed] and the seed. If
-the study has repeats, the best mean counts. The study may still be running.
+the study has repeats, the best mean counts. If it confirms its best settings,
+the best mean of the confirmations does, as soon as all have ended; it is told
+beside the JSON, on stderr. The study may still be running.
 
 In Python: from foldertune import best; best("logs") is a dict.
 """
@@ -17,7 +19,7 @@ import sys
 
 from foldertune.commands.options import add_logs
 from foldertune.protocol import printable
-from foldertune.reading.best import best_of
+from foldertune.reading.best import best_of, say_confirmed
 from foldertune.reading.reader import read_results
 from foldertune.reading.words import waiting
 
@@ -37,5 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
     best = best_of(results, arguments.logs)
     if results.handed_in:
         print(f"left out: {waiting(len(results.handed_in))}", file=sys.stderr)
+    if what := say_confirmed(results):
+        print(printable(what), file=sys.stderr)
     print(json.dumps(best, indent=2))
     return 0

@@ -39,7 +39,7 @@ from foldertune.reading.reader import read_results
 from foldertune.reading.results import Results
 from foldertune.reading.samples import group_by, group_columns
 from foldertune.reading.studies import find_studies, read_all
-from foldertune.reading.terminal.table import main_columns, print_comparison, print_table, shown
+from foldertune.reading.terminal.table import main_columns, print_comparison, print_confirmed, print_table, shown
 from foldertune.reading.words import best_first
 from foldertune.rows import Row, columns, results_csv, searched_and_metric, with_derived
 from foldertune.study import Study
@@ -196,6 +196,8 @@ def print_trials(results: Results, logs: Path, arguments: argparse.Namespace) ->
     else:
         title = ", ".join([f"{len(chosen)} of {what}", *(arguments.where or ()), order])
         in_order = arguments.sort is None
+        if not any((keys, arguments.where, arguments.sort)) and arguments.group is None:
+            print_confirmed(results)
         print_table(Folder(logs), results, rows, chosen, keys, title=title, in_order=in_order)
 
 

@@ -95,7 +95,7 @@ class Comparison:
 
 def steps_of(results: Results) -> list[Step]:
     """The course of a search over trials, over time at work and over epochs."""
-    ended = sorted(results.ended, key=lambda trial: parse_time(trial.finished) or 0.0)
+    ended = sorted(results.tried, key=lambda trial: parse_time(trial.finished) or 0.0)
     epochs = list(itertools.accumulate(map(_epochs_of, ended)))
     times = results.work.times
     known = [(k, trial) for k, trial in enumerate(ended) if results.value(trial) is not None]

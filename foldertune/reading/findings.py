@@ -48,6 +48,9 @@ def say_best(results: Results) -> list[str]:
     value = sample.show(quantity)
     if len(sample.values) == 1:
         value = f"{quantity.show(sample.mean)} in trial {first.name.number}"
+    if results.confirmation.winner:
+        value = f"{sample.show(quantity)} with the settings of trial {first.name.number}"
+        return [f"Best {quantity.label}: {value}, {described(first.settings, study.space)}."]
     answers = [f"Best {quantity.label}: {value}, with {described(first.settings, study.space)}."]
     scores = [value for _, value in results.scored]
     if len(scores) >= FEW and results.median is not None:

@@ -15,7 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from foldertune.confirm import confirmed_by
 from foldertune.protocol import SECONDS, YEAR, Record, Trial, TrialName, parse_time
+from foldertune.reading.confirmed import Confirmation, confirmation_of, is_confirming
 from foldertune.reading.facts import (
     Column,
     Course,
@@ -133,10 +135,26 @@ class Results:
     @cached_property
     def asked(self) -> int:
         """The number of trials asked for, including those queued by hand; of those known so far, if none was named."""
-        numbers = {trial.name.number for trial in (*self.trials, *self.in_hand)} | self.listed
+        return self.asked_of_search + self.confirmation.asked
+
+    @cached_property
+    def asked_of_search(self) -> int:
+        """The same without confirmations."""
+        numbers = self._numbers - self._confirming
         if self.is_open_ended or (self.complete and self.study.budget):  # it may have ended early
             return len(numbers)
         return self.study.trials + sum(number >= self.study.trials for number in numbers)
+
+    @cached_property
+    def _numbers(self) -> frozenset[int]:
+        return frozenset(trial.name.number for trial in (*self.trials, *self.in_hand)) | self.listed
+
+    @cached_property
+    def _confirming(self) -> frozenset[int]:
+        """The numbers of confirmations."""
+        read = {trial.name.number: trial for trial in (*self.trials, *self.in_hand)}
+        unread = {number for number in self.listed - read.keys() if is_confirming(self.study, number)}
+        return frozenset(n for n, trial in read.items() if confirmed_by(trial.why) is not None) | unread
 
     @property
     def is_open_ended(self) -> bool:
@@ -150,19 +168,26 @@ class Results:
 
     @cached_property
     def progress(self) -> str:
-        """How much of the budget is spent: `5 of 16 trials`, `5 trials, 45 of 500 epochs`."""
-        ended, limit = len(self.trials), self.study.budget.epochs
-        text = counted(ended, "trial") if self.is_open_ended else f"{ended} of {self.asked} trials"
-        if limit is None or self.study.fidelity is None:
-            return text
-        return f"{text}, {spent(self.study, self.trials):g} of {limit:g} {self.study.fidelity.setting}"
+        """How much of the budget is spent, and of what follows: `5 of 16 trials`, `5 trials, 45 of 500 epochs`."""
+        ended, limit = len(self.search), self.study.budget.epochs
+        parts = [counted(ended, "trial") if self.is_open_ended else f"{ended} of {self.asked_of_search} trials"]
+        if limit is not None and self.study.fidelity is not None:
+            parts.append(f"{spent(self.study, self.trials):g} of {limit:g} {self.study.fidelity.setting}")
+        if self.confirmation.asked:
+            parts.append(f"{len(self.trials) - ended} of {counted(self.confirmation.asked, 'confirmation')}")
+        return ", ".join(parts)
 
     @cached_property
     def share(self) -> float:
-        """The share of the budget that is spent, from 0 to 1: of trials or of epochs, whichever is further."""
-        limit = self.study.budget.epochs
-        trials = 0.0 if self.is_open_ended else len(self.trials) / max(self.asked, 1)
-        return 1.0 if self.complete else max(trials, spent(self.study, self.trials) / limit if limit else 0.0)
+        """The share of the budget that is spent, from 0 to 1: of trials or of epochs, whichever is further.
+
+        Confirmations count, each as much as a trial of the search.
+        """
+        limit, ended, of = self.study.budget.epochs, len(self.search), self.asked_of_search
+        trials = 0.0 if self.is_open_ended else ended / max(of, 1)
+        searched = max(trials, spent(self.study, self.trials) / limit if limit else 0.0)
+        whole = max(of + self.confirmation.asked, 1)
+        return 1.0 if self.complete else (searched * of + len(self.trials) - ended) / whole
 
     @cached_property
     def why_over(self) -> str:
@@ -170,8 +195,23 @@ class Results:
         hours = self.study.budget.hours
         is_late = hours is not None and hours_of(spans_at_work(self.trials)) >= hours
         why = why_over(self.study, self.trials, is_late=is_late)
-        is_early = self.complete and not self.study.budget and len(self.trials) < self.study.trials
+        is_early = self.complete and not self.study.budget and len(self.search) < self.study.trials
         return why or (USED_UP if is_early else "")
+
+    @cached_property
+    def search(self) -> list[Trial]:
+        """The counted trials without the confirmations that follow a search."""
+        return [trial for trial in self.trials if confirmed_by(trial.why) is None]
+
+    @cached_property
+    def tried(self) -> list[Trial]:
+        """The trials of the search that have a result."""
+        return [trial for trial in self.search if trial.result is not None]
+
+    @cached_property
+    def confirmation(self) -> Confirmation:
+        """The settings that were trained again, and which of them win."""
+        return confirmation_of(self.study, self.trials, self._confirming, is_over=self.complete)
 
     @cached_property
     def ended(self) -> list[Trial]:
@@ -246,7 +286,7 @@ class Results:
         return [
             name
             for name in self.study.space
-            if len({identity(cell_of(trial.settings, name)) for trial in self.ended}) > 1
+            if len({identity(cell_of(trial.settings, name)) for trial in self.tried}) > 1
         ]
 
     # ---- the ranking
@@ -255,22 +295,28 @@ class Results:
     def ranking(self) -> list[Trial]:
         """The counted trials, best first: whole trainings, those cut short, collapsed ones, those without a value.
 
-        A value after three epochs is no better than one after thirty, although it may be lower: see `is_cut_short`.
+        A value after three epochs is no better than one after thirty, although it may be lower: see `is_cut_short`. So
+        one of a higher rung comes before all of lower ones. Confirmations follow the trials of the search.
         """
         sign, collapsed = 1 if self.study.direction == "minimize" else -1, {t.name for t in self.collapsed}
 
-        def key(trial: Trial) -> tuple[bool, bool, bool, float, int]:
-            value = self.value(trial)
-            known = 0.0 if value is None else sign * value
-            return value is None, trial.name in collapsed, is_cut_short(trial.stopped), known, trial.name.number
+        def key(trial: Trial) -> tuple[bool, bool, bool, bool, float, float, int]:
+            value, again = self.value(trial), confirmed_by(trial.why) is not None
+            known, cut = 0.0 if value is None else sign * value, is_cut_short(trial.stopped)
+            return value is None, again, trial.name in collapsed, cut, -self.level(trial), known, trial.name.number
 
         return sorted(self.trials, key=key)
 
     @cached_property
     def scored(self) -> list[tuple[Trial, float]]:
-        """The trials that have a value, each with its value, best first."""
-        pairs = ((trial, self.value(trial)) for trial in self.ranking)
+        """The trials of the search that have a value, each with its value, best first."""
+        pairs = ((trial, self.value(trial)) for trial in self.ranking if confirmed_by(trial.why) is None)
         return [(trial, value) for trial, value in pairs if value is not None]
+
+    def level(self, trial: Trial) -> float:
+        """How long a schedule let this trial train: its fidelity; 0 without a schedule."""
+        setting = self.study.fidelity.setting if self.study.fidelity and self.study.is_scheduled else None
+        return finite(trial.settings.get(setting)) or 0.0 if setting else 0.0
 
     @cached_property
     def scores(self) -> Scores:
@@ -304,25 +350,29 @@ class Results:
         """The trials of the best settings, best first, and the sample of their metric: several values for repeats.
 
         Settings with a trial that collapsed or was cut short rank after those without. None if no trial has a value.
+        If settings were confirmed, the sample is that of the winner's confirmations, and they follow its trial.
         """
-        groups: Iterable[list[Trial]] = [[trial] for trial in self.ended]
+        if winner := self.confirmation.winner:
+            return [winner.trial, *winner.confirmations], winner.sample
+        groups: Iterable[list[Trial]] = [[trial] for trial in self.tried]
         if self.study.repeats > 1:
             groups = [group.trials for group in self.groups(*self.study.space)]
         sign, place = 1 if self.study.direction == "minimize" else -1, {t.name: k for k, t in enumerate(self.ranking)}
-        values = {t.name: None if self.has_collapsed(t) else self.value(t) for t in self.ended}
+        values = {t.name: None if self.has_collapsed(t) else self.value(t) for t in self.tried}
         samples = [(sorted(ts, key=lambda t: place[t.name]), Sample.of(values[t.name] for t in ts)) for ts in groups]
         known = [(trials, sample) for trials, sample in samples if sample.values]
 
-        def key(pair: tuple[list[Trial], Sample]) -> tuple[bool, bool, float]:
+        def key(pair: tuple[list[Trial], Sample]) -> tuple[bool, bool, float, float]:
             trials, sample = pair
-            return sample.left_out > 0, any(is_cut_short(trial.stopped) for trial in trials), sign * sample.mean
+            cut = any(is_cut_short(trial.stopped) for trial in trials)
+            return sample.left_out > 0, cut, -max(map(self.level, trials)), sign * sample.mean
 
         return min(known, key=key, default=None)
 
     @cached_property
     def course(self) -> Course:
-        """The metric, and the best so far, as trials ended."""
-        ended = sorted(self.ended, key=lambda trial: parse_time(trial.finished) or 0.0)
+        """The metric, and the best so far, as trials of the search ended."""
+        ended = sorted(self.tried, key=lambda trial: parse_time(trial.finished) or 0.0)
         pairs = [(trial, value) for trial in ended if (value := self.value(trial)) is not None]
         times = [parse_time(trial.finished) for trial, _ in pairs]
         began, place = self.work.began, {trial.name: k for k, trial in enumerate(self.ranking)}
@@ -343,7 +393,7 @@ class Results:
     @cached_property
     def importance(self) -> Importance | None:
         """The importance of hyperparameters; None if the data can't tell. Needs the extra `report` and some seconds."""
-        trials = [trial for trial in self.ended if self.study.contains(trial.settings)]
+        trials = [trial for trial in self.tried if self.study.contains(trial.settings)]
         return measure_importance(
             self.study, self.varied, trials, [self.value(trial) for trial in trials], self.setting
         )
@@ -351,9 +401,9 @@ class Results:
     # ---- groups of equal settings
 
     def groups(self, *names: str) -> list[Group]:
-        """The ended trials of the study's own space, grouped by these settings, in the order of their values."""
+        """The ended trials of the search in the study's own space, by these settings, in the order of their values."""
         found: dict[tuple[Any, ...], list[Trial]] = {}
-        for trial in self.ended:
+        for trial in self.tried:
             if self.study.contains(trial.settings):
                 key = identity([cell_of(trial.settings, name) for name in names])
                 found.setdefault(key, []).append(trial)

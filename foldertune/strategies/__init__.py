@@ -14,6 +14,7 @@ from foldertune.errors import StudyError, did_you_mean
 from foldertune.protocol import Proposal
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.stopping import chosen
+from foldertune.strategies.drawing import reseeded
 from foldertune.strategies.first import FirstSearch, check_guesses
 from foldertune.strategies.guesses import GuidedSearch
 from foldertune.strategies.interface import Answer, History, NamedStrategy, Strategy
@@ -36,6 +37,7 @@ __all__ = [
     "load",
     "new_strategy",
     "plan",
+    "reseeded",
 ]
 
 OWN = ":"  # in the name of a person's own strategy, FILE:FUNCTION

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from foldertune.protocol import Trial, printable
 from foldertune.reading.facts import Setback
 from foldertune.reading.results import Results
-from foldertune.reading.words import clock, moment, waiting
+from foldertune.reading.words import clock, described, moment, waiting
 from foldertune.tables import cell_of, finite, short
 
 if TYPE_CHECKING:
@@ -59,11 +59,14 @@ def summary(results: Results) -> str:
 
 
 def best_line(results: Results) -> str | None:
-    """The best trial so far, in one line; None if no trial has a value."""
+    """The best trial so far, or the confirmed settings that win, in one line; None if no trial has a value."""
     study = results.study
     if not results.scored:
         return None
     trial, value = results.scored[0]
+    if winner := results.confirmation.winner:
+        mean, settings = winner.sample.show(study.quantity(study.metric)), described(winner.trial.settings, study.space)
+        return printable(f"best: {study.metric} {mean} with the settings of trial {winner.number} ({settings})")
     searched = ", ".join(f"{key} {short(cell_of(trial.settings, key))}" for key in study.space if key in trial.settings)
     shown = study.quantity(study.metric).show(value, 4)
     return printable(f"best: {study.metric} {shown} in trial {trial.name.number} ({searched})")
