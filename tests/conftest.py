@@ -162,6 +162,12 @@ class Curve(Listener):
         self.epochs.append(record)
 
 
+def children_of(pid):
+    """The numbers of the processes that the main thread of this process has started."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(number) for number in file.read().split()]
+
+
 def wait_for(condition, what=""):
     """Wait until `condition` returns something true, and return that."""
     deadline = time.monotonic() + PATIENCE

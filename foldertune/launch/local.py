@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from foldertune.errors import UserError
+from foldertune.launch.machine import count_cores, let_others_finish
 from foldertune.protocol import SAFE, lack_of_access, share
 from foldertune.running.process import reap_orphans
 from foldertune.shipped import HOME
@@ -63,6 +64,7 @@ class LocalWorkers:
     ) -> None:
         self._say = say
         self.devices = devices
+        self._is_crowded = len(devices) > count_cores()
         self._command = [*worker_command(), *options, "--parent", str(os.getpid())]
         names = (f"worker-{number}" for number in range(1, len(devices) + 1))
         self._slots = [
@@ -85,6 +87,8 @@ class LocalWorkers:
             slot.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment
             )
+        if self._is_crowded:
+            let_others_finish(slot.process.pid)
         slot.start_at = None
 
     @property

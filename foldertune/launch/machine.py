@@ -81,6 +81,17 @@ def limit_threads(number: int) -> None:
         os.environ[variable] = str(number)
 
 
+def let_others_finish(process: int) -> None:
+    """When a message wakes this process, or one that it starts, don't interrupt the one that has sent it.
+
+    Who has started us with a policy of their own, such as `chrt --idle 0`, keeps it.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):  # it has ended, or a container forbids it
+            if os.sched_getscheduler(process) == os.SCHED_OTHER:
+                os.sched_setscheduler(process, os.SCHED_BATCH, os.sched_param(0))
+
+
 def describe_devices(devices: Sequence[str]) -> str:
     """The numbers of workers by device: `3 on cuda:0, 3 on cuda:1`."""
     return ", ".join(f"{count} on {device}" for device, count in Counter(devices).items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import select
 import signal
@@ -158,17 +157,6 @@ class Process:
                     self._sources.discard(self._output)
                     break
                 self._on_output(data)
-
-
-def let_others_finish() -> None:
-    """When a message wakes us, don't interrupt the process that has sent it. Our trainers inherit that.
-
-    Whoever has started us with a policy of their own, such as `chrt --idle 0`, keeps it.
-    """
-    gc.freeze()  # nor take long over a collection: what is loaded stays
-    if hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        with contextlib.suppress(OSError):  # a container may forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def reap_orphans(ours: Collection[int]) -> None:

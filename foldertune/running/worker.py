@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import random
 import signal
@@ -31,7 +32,7 @@ from foldertune.protocol import (
     utc_now,
 )
 from foldertune.running.attempt import Attempt
-from foldertune.running.process import PATIENCE, let_others_finish
+from foldertune.running.process import PATIENCE
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import Trainer
 from foldertune.shipped import COMMAND_OBJECTIVE, command
@@ -86,7 +87,7 @@ class Worker:
     def run(self, heartbeat: Heartbeat) -> int:
         """Claim, train, finish, repeat. Returns the exit code."""
         heartbeat.start()
-        let_others_finish()
+        gc.freeze()  # what is loaded stays: no collection need look at it
         try:
             with contextlib.suppress(OSError):  # for another objective, say so before this one is loaded
                 self.know_study()

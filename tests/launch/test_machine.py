@@ -12,7 +12,7 @@ import pytest
 
 from foldertune.launch import local, machine
 from foldertune.launch.gpus import AMD_HIDES, list_gpus
-from tests.conftest import ROOT, wait_for
+from tests.conftest import ROOT, children_of, wait_for
 
 
 def pretend(path, name, script):
@@ -266,3 +266,20 @@ def test_by_default_a_worker_on_each_core(bench):
     assert done.returncode == 0 and "workers here: 1 on cpu; more workers" in done.stdout
     bench.assert_complete(3)
     assert {row.metrics["threads"] for row in bench.rows()} == {1}
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="scheduling policies are Linux's own")
+@pytest.mark.parametrize(
+    ("cores", "given", "then"),
+    [(1, "SCHED_OTHER", "SCHED_BATCH"), (2, "SCHED_OTHER", "SCHED_OTHER"), (1, "SCHED_IDLE", "SCHED_IDLE")],
+)
+def test_more_workers_than_cores_let_each_other_finish(bench, cores, given, then):
+    """Workers and their trainers. A policy that a person gave them stays."""
+    program = f"import os, sys; os.sched_setscheduler(0, os.{given}, os.sched_param(0)); "
+    program += "import foldertune.launch.local as local; from foldertune.cli import run; "
+    program += f"local.count_cores = lambda: {cores}; run('master')"
+    bench.start("-c", program, bench.study(trials=2, objective="stuck"), "--logs", bench.logs, "--workers", 2)
+    wait_for(lambda: len(bench.names("taken")) == 2, "both trials to be claimed")
+    workers = [bench.folder.read(name).claim["pid"] for name in bench.names("taken")]
+    trainers = [trainer for pid in workers for trainer in children_of(pid)]
+    assert {os.sched_getscheduler(pid) for pid in (*workers, *trainers)} == {getattr(os, then)} and len(trainers) > 1

@@ -210,11 +210,3 @@ def test_what_a_training_prints_is_kept_up_to_a_limit(bench):
     assert len(kept) < 1.1 * 2**20 and kept.startswith("the beginning\n") and kept.endswith(f"{49_999:099d}\n")
     assert "bytes are left out" in kept
     assert len((bench.logs / "worker-1.log").read_text()) > 5e6
-
-
-@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="scheduling policies are Linux's own")
-@pytest.mark.parametrize(("given", "then"), [("SCHED_OTHER", "SCHED_BATCH"), ("SCHED_IDLE", "SCHED_IDLE")])
-def test_a_worker_keeps_the_scheduling_policy_that_a_person_gave_it(bench, given, then):
-    program = f"import os; os.sched_setscheduler(0, os.{given}, os.sched_param(0)); "
-    program += "from foldertune.running.process import let_others_finish; let_others_finish(); "
-    assert bench.finish(bench.start("-c", f"{program}print(os.sched_getscheduler(0))")) == f"{getattr(os, then)}\n"

@@ -15,7 +15,7 @@ import pytest
 
 from foldertune.launch.machine import count_cores
 from foldertune.protocol import Folder
-from tests.conftest import PATIENCE, token_of, wait_for
+from tests.conftest import PATIENCE, children_of, token_of, wait_for
 from tests.protocol.test_hostile import respect_permissions
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk: sudo make test")
@@ -271,12 +271,6 @@ os.access = lambda path, mode: not (os.environ["LOGS"] in str(path) and exists(o
 """
 
 
-def children_of(process):
-    """The processes that this one has started."""
-    with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
-        return [int(number) for number in file.read().split()]
-
-
 def test_a_mount_that_is_not_connected_ends_nobody(bench):
     """It is so when they start, and again while they work, and just then a worker of each supervisor is killed."""
     (bench.path / "sitecustomize.py").write_text(NOT_CONNECTED)
@@ -295,14 +289,14 @@ def test_a_mount_that_is_not_connected_ends_nobody(bench):
     master = start(bench.master, bench.study(trials=30, objective="slow"), "--workers", 1, env=environment)
     worker = start(bench.worker, "slow", env=environment)
     supervisor = start(bench.worker, "slow", "--device", "all", env=environment)
-    wait_for(lambda: len(children_of(supervisor)) == count_cores(), "the supervisor's workers")
+    wait_for(lambda: len(children_of(supervisor.pid)) == count_cores(), "the supervisor's workers")
     all_say("the folder is in trouble", 1)
     away.unlink()
     wait_for(lambda: len(bench.names("seen")) > 3, "the search to be on its way")
     away.touch()
     time.sleep(0.5)
     for process in master, supervisor:
-        os.kill(children_of(process)[0], signal.SIGKILL)
+        os.kill(children_of(process.pid)[0], signal.SIGKILL)
     time.sleep(5)  # all four ways
     away.unlink()
     for process in master, worker, supervisor:
