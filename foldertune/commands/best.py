@@ -19,7 +19,7 @@ import sys
 
 from foldertune.commands.options import add_logs
 from foldertune.protocol import printable
-from foldertune.reading.best import best_of, say_confirmed
+from foldertune.reading.best import best_of, confirmed_line
 from foldertune.reading.reader import read_results
 from foldertune.reading.words import waiting
 
@@ -39,7 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
     best = best_of(results, arguments.logs)
     if results.handed_in:
         print(f"left out: {waiting(len(results.handed_in))}", file=sys.stderr)
-    if what := say_confirmed(results):
+    if what := confirmed_line(results):
         print(printable(what), file=sys.stderr)
     print(json.dumps(best, indent=2))
     return 0

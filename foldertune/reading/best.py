@@ -29,7 +29,7 @@ def best_of(results: Results, logs: Path | str) -> dict[str, Any]:
     return nest(trial.settings)
 
 
-def say_confirmed(results: Results) -> str:
+def confirmed_line(results: Results) -> str:
     """What the confirmations say about the best settings, in one sentence; empty if nothing is confirmed."""
     study, known = results.study, results.confirmation
     quantity = study.quantity(study.metric)

@@ -33,6 +33,7 @@ from foldertune.reading.facts import (
     why_lost,
 )
 from foldertune.reading.importance import Importance, measure_importance
+from foldertune.reading.rungs import Rung, chain_of, epochs_of, epochs_trained, rungs_of
 from foldertune.reading.samples import Sample
 from foldertune.reading.spans import Work
 from foldertune.space import Categorical, identity
@@ -298,20 +299,59 @@ class Results:
         A value after three epochs is no better than one after thirty, although it may be lower: see `is_cut_short`. So
         one of a higher rung comes before all of lower ones. Confirmations follow the trials of the search.
         """
-        sign, collapsed = 1 if self.study.direction == "minimize" else -1, {t.name for t in self.collapsed}
+        return sorted(self.trials, key=lambda trial: (self._class(trial), -self.level(trial), self._loss(trial)))
 
-        def key(trial: Trial) -> tuple[bool, bool, bool, bool, float, float, int]:
-            value, again = self.value(trial), confirmed_by(trial.why) is not None
-            known, cut = 0.0 if value is None else sign * value, is_cut_short(trial.stopped)
-            return value is None, again, trial.name in collapsed, cut, -self.level(trial), known, trial.name.number
+    def _class(self, trial: Trial) -> tuple[bool, bool, bool, bool]:
+        """A trial of a lower class is better than all of a higher one, whatever the values."""
+        has_none, again = self.value(trial) is None, confirmed_by(trial.why) is not None
+        return has_none, again, trial.name in self._collapsed_names, is_cut_short(trial.stopped)
 
-        return sorted(self.trials, key=key)
+    @cached_property
+    def _collapsed_names(self) -> frozenset[TrialName]:
+        return frozenset(trial.name for trial in self.collapsed)
+
+    def _loss(self, trial: Trial) -> tuple[float, int]:
+        """The less the better: the value, or with equal ones the number."""
+        sign, value = 1 if self.study.direction == "minimize" else -1, self.value(trial)
+        return 0.0 if value is None else sign * value, trial.name.number
 
     @cached_property
     def scored(self) -> list[tuple[Trial, float]]:
-        """The trials of the search that have a value, each with its value, best first."""
-        pairs = ((trial, self.value(trial)) for trial in self.ranking if confirmed_by(trial.why) is None)
+        """The trials of the search that have a value, each with its value, best first.
+
+        Settings that were promoted appear once, with their longest training.
+        """
+        shown = (trial for trial in self.ranking if confirmed_by(trial.why) is None and trial.name not in self.gone_on)
+        pairs = ((trial, self.value(trial)) for trial in shown)
         return [(trial, value) for trial, value in pairs if value is not None]
+
+    # ---- rungs, and trainings that go on through several trials
+
+    @cached_property
+    def rungs(self) -> list[Rung]:
+        """The rungs of a schedule that trials have come to, the lowest first; empty without a schedule."""
+        if not self.study.is_scheduled:
+            return []
+        ranked = [trial for trial in self.ranking if trial.result is not None and confirmed_by(trial.why) is None]
+        return rungs_of(ranked, (t for t in self.running if confirmed_by(t.why) is None), self.level)
+
+    @cached_property
+    def gone_on(self) -> frozenset[TrialName]:
+        """The counted trials with whose training another one with a value has gone on."""
+        parents = {trial.parent.number for trial in self.tried if trial.parent and self.value(trial) is not None}
+        return frozenset(trial.name for trial in self.trials if trial.name.number in parents)
+
+    def chain(self, trial: Trial) -> list[Trial]:
+        """The trials through which this training went, the first one first."""
+        return chain_of(trial, self._by_number) if trial.parent else [trial]
+
+    def epochs_trained(self, trial: Trial) -> float:
+        """The epochs that this trial has trained itself."""
+        return epochs_trained(self.chain(trial))
+
+    @cached_property
+    def _by_number(self) -> dict[int, Trial]:
+        return {trial.name.number: trial for trial in self.trials}
 
     def level(self, trial: Trial) -> float:
         """How long a schedule let this trial train: its fidelity; 0 without a schedule."""
@@ -371,15 +411,20 @@ class Results:
 
     @cached_property
     def course(self) -> Course:
-        """The metric, and the best so far, as trials of the search ended."""
+        """The metric, and the best so far, as trials of the search ended: the best value, at whatever rung."""
         ended = sorted(self.tried, key=lambda trial: parse_time(trial.finished) or 0.0)
         pairs = [(trial, value) for trial in ended if (value := self.value(trial)) is not None]
         times = [parse_time(trial.finished) for trial, _ in pairs]
-        began, place = self.work.began, {trial.name: k for k, trial in enumerate(self.ranking)}
-        places = itertools.accumulate((place[trial.name] for trial, _ in pairs), min)
+        began = self.work.began
+
+        def better(a: Trial, b: Trial) -> Trial:
+            return min(a, b, key=lambda trial: (self._class(trial), self._loss(trial)))
+
+        epochs = dict(zip((t.name for t in ended), itertools.accumulate(map(self.epochs_trained, ended)), strict=True))
         return Course(
             values=[value for _, value in pairs],
-            best=[self.scored[position][1] for position in places],
+            best=[self.value(t) or 0.0 for t in itertools.accumulate((trial for trial, _ in pairs), better)],
+            epochs=[epochs[trial.name] for trial, _ in pairs],
             seconds=[None if time is None or began is None else max(time - began, 0.0) for time in times],
         )
 
@@ -392,11 +437,19 @@ class Results:
 
     @cached_property
     def importance(self) -> Importance | None:
-        """The importance of hyperparameters; None if the data can't tell. Needs the extra `report` and some seconds."""
-        trials = [trial for trial in self.tried if self.study.contains(trial.settings)]
+        """The importance of hyperparameters; None if the data can't tell. Needs the extra `report` and some seconds.
+
+        With a schedule, the trials of one rung are compared: each settings is there once at most.
+        """
+        trials = [trial for trial in self.compared if self.study.contains(trial.settings)]
         return measure_importance(
             self.study, self.varied, trials, [self.value(trial) for trial in trials], self.setting
         )
+
+    @cached_property
+    def compared(self) -> list[Trial]:
+        """The ended trials that trained equally long: with a schedule, those of the rung that has most."""
+        return list(max(self.rungs, key=lambda rung: len(rung.trials)).trials) if self.rungs else self.tried
 
     # ---- groups of equal settings
 
@@ -440,8 +493,10 @@ class Results:
 
     @cached_property
     def begun(self) -> list[Trial]:
-        """The trials that have reported an epoch, counted or in hand."""
-        return [trial for trial in (*self.trials, *self.in_hand) if trial.epochs]
+        """The trials of the search that have reported an epoch, counted or in hand. Of one training, the last one."""
+        reported = [t for t in (*self.trials, *self.in_hand) if t.epochs and confirmed_by(t.why) is None]
+        parents = {trial.parent.number for trial in reported if trial.parent}
+        return [trial for trial in reported if trial.name.number not in parents]
 
     @cached_property
     def measures(self) -> list[str]:
@@ -459,6 +514,10 @@ class Results:
         hidden = {*NOT_MEASURES, *(part for used in derived.values() for part in used)}
         return [name for name in (*reported, *derived) if name not in hidden]
 
+    def epochs_of(self, trial: Trial) -> list[Record]:
+        """What a training has reported, also in the trials with which this one has gone on."""
+        return epochs_of(self.chain(trial)) if trial.parent else trial.epochs
+
     def measure(self, trial: Trial, epoch: Record, name: str) -> float | None:
         """A measure of one epoch; None if it is not finite or missing."""
         value = finite(epoch.get(name))
@@ -471,8 +530,11 @@ class Results:
         return self.measure(trial, trial.epochs[-1], name) if trial.epochs else None
 
     def curve(self, trial: Trial, name: str, over: str = "epoch") -> Curve:
-        """A measure over the epochs, or over another measure such as the seconds. Points lack no coordinate."""
-        points = [(self.measure(trial, e, over), self.measure(trial, e, name)) for e in trial.epochs]
+        """A measure over the epochs, or over another measure such as the seconds. Points lack no coordinate.
+
+        The curve is that of the whole training, through all of its trials.
+        """
+        points = [(self.measure(trial, e, over), self.measure(trial, e, name)) for e in self.epochs_of(trial)]
         known = [(x, y) for x, y in points if x is not None and y is not None]
         return Curve([x for x, _ in known], [y for _, y in known])
 

@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 from urllib.parse import quote
 
 from foldertune.reading.content import Printed, Table
+from foldertune.reading.explain import why
 from foldertune.reading.results import Results
 from foldertune.rows import FAILED, Row, column_names, searched_and_metric, with_derived
 from foldertune.study import PERCENT, Quantity, Study
@@ -54,12 +55,14 @@ def table_of_trials(id: str, results: Results) -> HtmlTable:
     """The table of all counted trials, best first. A trial's number is the link to its curves."""
     study = results.study
     rows = with_derived(study, [Row.from_trial(trial) for trial in results.ranking])
-    epochs = {trial.name.number: len(trial.epochs) for trial in results.trials}
+    by_number = {trial.name.number: trial for trial in results.trials}
+    epochs = {number: round(results.epochs_trained(trial)) for number, trial in by_number.items()}
     collapsed = {trial.name.number for trial in results.collapsed}
     all_cells: list[Cells] = []
     for row in rows:
         status = COLLAPSED if row.trial in collapsed else row.status
-        all_cells.append({"epochs trained": epochs[row.trial], **row.cells(), "status": status})
+        told = {"why": why(study, by_number[row.trial]) or None, "epochs trained": epochs[row.trial]}
+        all_cells.append({**told, **row.cells(), "status": status})
     keys, quantities = _columns_of_trials(study, all_cells)
     columns = [_column(key, quantities.get(key), all_cells) for key in keys]
     lines = []
@@ -86,6 +89,7 @@ def _columns_of_trials(study: Study, cells: Sequence[Cells]) -> tuple[list[str],
     derived = dict(zip(column_names(tuple(study.space), tuple(study.derived))[1], study.derived, strict=True))
     derived = {key: name for key, name in derived.items() if any(row.get(key) is not None for row in cells)}
     keys = [metric, "status", *searched, *derived, "epochs trained", "seconds", "worker", "attempt", "finished"]
+    keys += ["why"] if any(row.get("why") for row in cells) else []
     names = {metric: study.metric, **derived, **{key: key for key in (*study.space, "seconds")}}
     return list(dict.fromkeys(keys)), {key: study.quantity(name) for key, name in names.items()}
 

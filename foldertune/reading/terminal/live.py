@@ -114,12 +114,15 @@ def render(results: Results, *, setbacks: bool = True, expand: bool = True) -> G
         setbacks: whether to show the latest setbacks; a master prints them as separate lines.
         expand: whether to fill the terminal's width.
     """
+    from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.text import Text
 
     parts: list[RenderableType] = [progress(results, expand=expand), Text(summary(results))]
     if best := best_line(results):
         parts.append(Text(best, style="green"))
+    if results.rungs:
+        parts.append(rungs_table(results, box=SIMPLE_HEAD, expand=expand))
     if results.running:
         parts.append(_running_table(results, expand))
     parts += output_lines(results.latest_setbacks(RECENT if setbacks else 0))
@@ -152,6 +155,30 @@ def progress(results: Results, *, expand: bool = True) -> Table:
         results.progress,
     )
     return head
+
+
+def rungs_table(results: Results, **options: Any) -> Table:
+    """A line for each rung of a schedule, the highest first: how many trials came there, went on, and the best."""
+    study, fidelity = results.study, results.study.fidelity
+    setting, show = fidelity.setting if fidelity else "", study.quantity(study.metric).show
+    headers = (f"> {setting}", "> trials", "> running", "> promoted", f"best {cut(study.metric)}", "> in trial")
+    table = new_table(*headers, gives_way=(4,), **options)
+    for rung in reversed(results.rungs):
+        best = next(((t, value) for t in rung.trials if (value := results.value(t)) is not None), None)
+        table.add_row(
+            cell(f"{rung.level:g}"),
+            cell(f"{len(rung.trials)}"),
+            cell(f"{rung.running or ''}"),
+            cell(f"{rung.promoted or ''}"),
+            cell(show(best[1], 4) if best else ""),
+            cell(f"{best[0].name.number}" if best else ""),
+        )
+    return table
+
+
+def cut(name: str) -> str:
+    """A metric's name with as many letters as there is room for."""
+    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
 
 
 def _running_table(results: Results, expand: bool) -> Table:
