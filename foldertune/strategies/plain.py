@@ -49,12 +49,15 @@ class RandomSearch:
 
     def settings(self, number: int) -> dict[str, Any]:
         """The settings of a trial: the chosen ones, a seed for its training, and the fixed ones."""
-        _, rng = generator(self.study, number)
-        return self.complete(number, self.choose(number, rng))
+        seed, rng = generator(self.study, number)
+        return self._completed(self.choose(number, rng), seed)
 
     def complete(self, number: int, chosen: dict[str, Any]) -> dict[str, Any]:
         """Chosen settings with a seed for the training, and the fixed ones."""
         seed, _ = generator(self.study, number)
+        return self._completed(chosen, seed)
+
+    def _completed(self, chosen: dict[str, Any], seed: int) -> dict[str, Any]:
         return {**chosen, SEED: chosen.get(SEED, seed), **self.study.fixed}
 
     def choose(self, number: int, rng: random.Random) -> dict[str, Any]:
