@@ -49,7 +49,7 @@ def pictures(results: Results) -> list[Picture]:
     if results.measures:
         found.append(learning_curves_picture(results))
     if len(course.values) > 1 and results.work.spans:
-        epochs = ", over time and over epochs" if course.epochs[-1] else " and over time"
+        epochs = ", over time and over epochs" if course.epochs and course.epochs[-1] else " and over time"
         caption = f"The best {metric.label} so far, over trials{epochs}."
         found.append(Picture("best-so-far", caption, lambda: draw_best_so_far(course, metric)))
     if len(results.rungs) > 1 and results.scored:
