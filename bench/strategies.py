@@ -27,6 +27,7 @@ from foldertune.cli import new_parser
 from foldertune.protocol import Trial, TrialName
 from foldertune.space import Categorical, Dimension, Float, Int
 from foldertune.strategies import STRATEGIES, History, Proposal, new_strategy
+from foldertune.strategies.evolution import GENERATION
 from foldertune.study import Study
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -124,6 +125,7 @@ def a_history(study: Study, count: int) -> dict[int, Trial]:
             TrialName(number, 1, "seen"),
             settings.settings(number),  # type: ignore[attr-defined]
             result={"loss": rng.random()},
+            why={GENERATION: number // 8},  # as cma-es needs it
         )
         for number in range(count)
     }
@@ -139,26 +141,30 @@ def measure_asking(most: int) -> None:
     }
     base = Study("asking", "random", most, "loss", objective="table", space=space)
     medians: dict[str, dict[int, float]] = {}
+    firsts: dict[str, dict[int, float]] = {}  # after a master has been started again
     memory: dict[str, int] = {}
     for name in STRATEGIES:
         if name == "grid":
             continue
         study = Study("asking", name, most, "loss", objective="table", space=space)
-        strategy, medians[name] = new_strategy(study), {}
+        medians[name], firsts[name] = {}, {}
         for size in SIZES:
             if size > min(most, SLOW.get(name, most)):
                 break
+            strategy = new_strategy(study)
             history, seconds = History(a_history(base, size)), []
             for number in range(size, size + ASKED):
                 start = time.perf_counter()
                 strategy.propose(number, history)
                 seconds.append(time.perf_counter() - start)
-            medians[name][size] = statistics.median(seconds)
+            medians[name][size], firsts[name][size] = statistics.median(seconds), seconds[0]
         shown = "  ".join(f"{size:,}: {1000 * value:.2f} ms" for size, value in medians[name].items())
         memory[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(f"{name}: {shown}; {memory[name]} MiB so far", flush=True)
     command = f"python -m bench.strategies asking --most {most}"
-    write("asking", {"command": command, **machine(), "seconds": medians, "MiB so far": memory})
+    write(
+        "asking", {"command": command, **machine(), "seconds": medians, "first seconds": firsts, "MiB so far": memory}
+    )
 
 
 def main() -> int:

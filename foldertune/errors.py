@@ -8,7 +8,7 @@ from importlib.util import find_spec
 LIBRARIES = ("rich",)  # that every command but the worker needs
 EXTRAS = {  # the libraries of each extra in pyproject.toml, by the names under which they are imported
     "report": ("jinja2", "matplotlib", "numpy", "optuna", "pandas", "scipy", "simpleeval", "sklearn"),
-    "model": ("numpy", "optuna", "scipy"),
+    "model": ("cmaes", "numpy", "optuna", "scipy"),
     "exercise": ("filelock", "numpy", "torch", "torchvision"),
 }
 

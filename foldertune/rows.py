@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from foldertune.study import SEED, Study
 from foldertune.tables import Cells, as_cell
 
 SUCCEEDED, STOPPED, FAILED = "succeeded", "stopped", "failed"
+FRONT = "front"  # a column of tables for people
 _BEFORE = ("trial", "status")
 _AFTER = ("worker", "host", "attempt", "claimed", "finished", "error")
 _PARENT, _CONFIRMS = "parent", "confirms"  # columns only if a trial has one
@@ -105,10 +106,20 @@ def results_csv(rows: Sequence[Row]) -> str:
     return to_csv(columns(rows), (row.cells() for row in rows))
 
 
-def searched_and_metric(study: Study) -> tuple[list[str], str]:
-    """The columns of the settings that differ, and the column of the metric."""
-    settings, metrics = column_names((*study.searched, *study.fixed, SEED), (study.metric,))
-    return list(settings[: len(study.searched)]), metrics[0]
+def searched_and_metrics(study: Study) -> tuple[list[str], list[str]]:
+    """The columns of the settings that differ, and those of the metrics."""
+    settings, metrics = column_names((*study.searched, *study.fixed, SEED), tuple(study.metric_names))
+    return list(settings[: len(study.searched)]), list(metrics)
+
+
+def with_front(study: Study, rows: Sequence[Row], numbers: Container[int]) -> list[Row]:
+    """The same rows. With several metrics, a column says which trials, those with these numbers, lie on the front.
+
+    It is not in results.csv: any new result may change it.
+    """
+    if not study.others:
+        return list(rows)
+    return [replace(row, metrics={**row.metrics, FRONT: row.metrics.get(FRONT, row.trial in numbers)}) for row in rows]
 
 
 def with_derived(study: Study, rows: Sequence[Row]) -> list[Row]:

@@ -164,6 +164,19 @@ def values_of(dimension: Dimension) -> Sequence[Any] | None:
     return None if dimension.step is None else dimension.steps
 
 
+def share_of(dimension: Dimension, value: Any) -> float:
+    """Where in the range or the list a value lies, from 0 to 1: the inverse of `dimension.at`."""
+    if isinstance(dimension, Categorical):
+        choices = [identity(choice) for choice in dimension.choices]
+        return (choices.index(identity(value)) + 0.5) / len(choices)
+    low, high = dimension.low, dimension.high
+    if dimension.step is not None:
+        return float((round((value - low) / dimension.step) + 0.5) / len(dimension.steps))
+    if isinstance(dimension, Int):  # the middle of what is rounded down to it
+        high, value = high + 1, value + 0.5
+    return float(math.log(value / low, high / low) if dimension.log else (value - low) / (high - low))
+
+
 def is_table_of_values(value: Any) -> bool:
     """Is this a table inside of [fixed]? A range is none: it was meant for [space]."""
     return isinstance(value, dict) and bool(value) and str(value.get("type")) not in TYPES

@@ -77,9 +77,10 @@ def why_over(study: Study, trials: Iterable[Trial], *, is_late: bool = False) ->
     best: tuple[Trial, float] | None = None
     since = 0  # the number of trials that have ended since the best one
     for trial in ended:
-        value = None if is_cut_short(trial.stopped) else (trial.result or {}).get(study.metric)
+        losses = None if is_cut_short(trial.stopped) else study.losses(trial.result)
+        value = None if losses is None else (trial.result or {})[study.metric]
         since += 1
-        if isinstance(value, int | float) and (best is None or study.is_better(value, best[1])):
+        if value is not None and (best is None or study.is_better(value, best[1])):
             best, since = (trial, value), 0
     if best and budget.target is not None and not study.is_better(budget.target, best[1]):
         value, number = best[1], best[0].name.number

@@ -15,6 +15,7 @@ from foldertune.budget import Budget
 from foldertune.confirm import Confirm
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
 from foldertune.fidelity import Fidelity
+from foldertune.metrics import Known, Losses, Metric, losses_of
 from foldertune.nesting import nest
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.space import Dimension, active, dimension_record, identity
@@ -56,14 +57,6 @@ def label_of(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Known:
-    """A result of another study in the same search space: its settings, and its value of the metric."""
-
-    settings: dict[str, Any]
-    value: float
-
-
-@dataclass(frozen=True)
 class Study:
     """One search. The fields from `quantities` to `program` only describe it: they never change what is searched."""
 
@@ -89,6 +82,22 @@ class Study:
     known: tuple[Known, ...] = ()  # results of another study
     stopping: Stopping | None = None  # the rule by which running trials are stopped early
     confirm: Confirm | None = None  # what is trained again when the budget is spent
+    why: str | None = None  # why "auto" chose this strategy; None: a person named it
+    others: tuple[Metric, ...] = ()  # the metrics after the first one
+
+    @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All metrics. The first gives the order where one is needed."""
+        return Metric(self.metric, self.direction), *self.others
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The names of all metrics."""
+        return [metric.name for metric in self.metrics]
+
+    def losses(self, result: Mapping[str, Any] | None) -> Losses | None:
+        """A result's value of each metric, the less the better; None unless all are finite numbers."""
+        return losses_of(self.metrics, result or {})
 
     @property
     def most_trials(self) -> float:
@@ -204,6 +213,9 @@ class Study:
         record: dict[str, Any] = {key: getattr(self, key) for key in _PLAIN if getattr(self, key) is not None}
         if not self.trials:
             del record["trials"]
+        if self.others:
+            record["metric"] = self.metric_names
+            record["direction"] = [metric.direction for metric in self.metrics]
         record["fixed"] = nest(self.fixed)
         record["space"] = nest(_space_record(self))
         metrics = {name: _quantity_record(name, q) for name, q in self.quantities.items() if name not in self.derived}
@@ -223,14 +235,14 @@ class Study:
             "metrics": metrics,
             "derived": expressions,
             "first": [nest(settings) for settings in self.first],
-            "known": [{"settings": nest(each.settings), "value": each.value} for each in self.known],
+            "known": [each.to_record() for each in self.known],
         }
         return record | {key: table for key, table in tables.items() if table}
 
 
 _PLAIN = (
     "name", "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction",
-    "collapsed",
+    "collapsed", "why",
 )  # fmt: skip
 # These, [fixed] and [space] define the search.
 _SEARCHED = ("objective", "strategy", "seed", "metric", "direction", "constraints")

@@ -15,6 +15,7 @@ from foldertune.budget import read_budget
 from foldertune.confirm import read_confirm
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.fidelity import SCHEDULES, Fidelity
+from foldertune.metrics import read_metrics
 from foldertune.nesting import DOT, clash, flatten, nest
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, STUDIES, shipped_studies
 from foldertune.space import is_table_of_dimensions, is_table_of_values
@@ -65,7 +66,9 @@ def load_study(name_or_path: str, objective: str = DEFAULT_OBJECTIVE) -> Study:
 def study_from_record(record: dict[str, Any], source: str) -> Study:
     """The study that a TOML file or study.json describes. Raises StudyError, naming `source` and the key."""
     reader = _Reader(record, source)
-    reader.refuse_unknown({key: value for key, value in record.items() if key != "known"}, ("name", *_KEYS))
+    reader.refuse_unknown(
+        {key: value for key, value in record.items() if key not in ("known", "why")}, ("name", *_KEYS)
+    )
     told = reader.settings("space", is_table_of_dimensions)
     space = {key: reader.dimension(f"space.{key}", value) for key, value in told.items()}
     if not space:
@@ -88,6 +91,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
     for key in metrics:
         if key in derived:
             reader.fail(f"metrics.{key}", "is in [derived] as well; label, unit and scale belong there")
+    first_metric, *others = read_metrics(record, reader.fail)
     collapsed = reader.text("collapsed") if "collapsed" in record else None
     if collapsed is not None:
         reader.expression("collapsed", collapsed, settings)
@@ -96,8 +100,8 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         strategy=reader.text("strategy", example='"random"'),
         trials=trials,
         budget=budget,
-        metric=reader.text("metric", example='"loss", a key of what the objective returns'),
-        direction=reader.choice("direction", reader.record.get("direction", "minimize"), ("minimize", "maximize")),
+        metric=first_metric.name,
+        direction=first_metric.direction,
         description=reader.text("description", "").strip(),
         objective=reader.objective(),
         repeats=reader.integer("repeats", 1, low=1),
@@ -111,9 +115,11 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         program=reader.text("program") if "program" in record else None,
         fidelity=reader.fidelity((*space, *fixed)) if "fidelity" in record else None,
         first=read_first(reader, record.get("first", []), space, fixed),
-        known=read_known(reader, record.get("known", []), space),
+        known=read_known(reader, record.get("known", []), space, 1 + len(others)),
         stopping=read_stopping(record.get("stopping", {}), reader.fail),
         confirm=read_confirm(record.get("confirm"), reader.fail),
+        others=tuple(others),
+        why=reader.text("why") if "why" in record else None,
     )
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.errors import StudyError, did_you_mean
+from foldertune.metrics import Known
 from foldertune.nesting import flatten
 from foldertune.space import Categorical, Int, Space, identity
 from foldertune.space_file import SpaceReader
-from foldertune.study import SEED, Known
+from foldertune.study import SEED
 
 MOST_BYTES = 2**26  # of a file with settings
 RESULTS = {"trial", "status"}  # a table with these columns holds results
@@ -28,16 +29,18 @@ def read_first(reader: SpaceReader, listed: Any, space: Space, fixed: Mapping[st
     return tuple(_one(reader, f"first, number {place}", each, space, fixed) for place, each in enumerate(listed, 1))
 
 
-def read_known(reader: SpaceReader, listed: Any, space: Space) -> tuple[Known, ...]:
-    """The known results in a definition: settings, each with its value of the metric."""
+def read_known(reader: SpaceReader, listed: Any, space: Space, metrics: int = 1) -> tuple[Known, ...]:
+    """The known results in a definition: settings, each with its value of the metric, or of so many metrics."""
     if not isinstance(listed, list):
         reader.fail("known", f"must be a list of results, not {listed!r:.80}")
     known = []
     for place, each in enumerate(listed, 1):
-        key, value = f"known, number {place}", each.get("value") if isinstance(each, dict) else None
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            reader.fail(key, 'must be {"settings": {…}, "value": …}')
-        known.append(Known(_one(reader, key, each.get("settings"), space, {}), reader.scalar(key, value)))
+        key, told = f"known, number {place}", each if isinstance(each, dict) else {}
+        values = told.get("values", [told.get("value")])
+        if not isinstance(values, list) or len(values) != metrics or not all(type(v) in (int, float) for v in values):
+            reader.fail(key, 'must be {"settings": {…}, "value": …}, with "values": […] for several metrics')
+        read = tuple(reader.scalar(key, value) for value in values)
+        known.append(Known(_one(reader, key, told.get("settings"), space, {}), read))
     return tuple(known)
 
 

@@ -30,8 +30,8 @@ PROGRAMS = [
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
 STUDY = {
-    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "study",
-    "confirm", "space_file", "study_file", "warm_start",
+    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "metrics", "confirm",
+    "study", "space_file", "study_file", "warm_start",
 }  # fmt: skip
 TABLES = {*STUDY, "spending", "tables", "formats", "rows", "finalists"}
 FACTS = {*TABLES, "trouble", "reading"}
@@ -49,9 +49,22 @@ ARROWS = {
     "stopping": {"errors", "text"},
     "fidelity": set(),
     "confirm": {"errors"},
-    "study": {"confirm", "budget", "stopping", "fidelity", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "metrics": {"nesting"},
+    "study": {
+        "confirm",
+        "budget",
+        "stopping",
+        "fidelity",
+        "metrics",
+        "space",
+        "derived",
+        "nesting",
+        "shipped",
+        "errors",
+        "text",
+    },
     "space_file": {"space", "derived", "nesting", "errors"},
-    "warm_start": {"study", "space_file", "space", "nesting", "errors"},
+    "warm_start": {"study", "metrics", "space_file", "space", "nesting", "errors"},
     "study_file": {
         "study",
         "warm_start",
@@ -59,6 +72,7 @@ ARROWS = {
         "budget",
         "stopping",
         "fidelity",
+        "metrics",
         "space_file",
         "space",
         "derived",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from foldertune.commands.options import path, whole_number
 from foldertune.errors import StudyError, UserError
+from foldertune.metrics import Known, Losses
 from foldertune.protocol import Trial
 from foldertune.reading.archive import is_study
 from foldertune.reading.reader import read_results
@@ -17,8 +18,7 @@ from foldertune.rows import SUCCEEDED
 from foldertune.space_file import SpaceReader
 from foldertune.strategies import check_first, check_known
 from foldertune.strategies.model import most_useful
-from foldertune.study import Known, Study
-from foldertune.tables import finite
+from foldertune.study import Study
 from foldertune.text import counted
 from foldertune.warm_start import is_results, read_first, read_list
 
@@ -58,10 +58,10 @@ def with_first(arguments: argparse.Namespace, study: Study, say: Callable[[str],
         source = f"--from {arguments.known}"
         check_known(study, source)
         trials = _trials(arguments.known, study, source)
-        there = [Known(_of_the_space(study, trial), value) for trial, value in trials]
-        there = [each for each in there if study.contains({**each.settings, **study.fixed})]
-        shown = most_useful({place: float(place) for place in range(len(there))})  # they come best first
-        study = replace(study, known=tuple(there[place] for place in shown))
+        settings = [_of_the_space(study, trial) for trial, _ in trials]
+        there = [place for place, each in enumerate(settings) if study.contains({**each, **study.fixed})]
+        shown = most_useful({place: trials[place][1] for place in there})
+        study = replace(study, known=tuple(Known(settings[k], _values(study, trials[k][1])) for k in shown))
         say(f"{source}: {counted(len(shown), 'result')} known" + _outside(len(trials) - len(there), "left out"))
     return study
 
@@ -94,22 +94,27 @@ def _best(place: Path, source: str, study: Study, most: int | None) -> list[dict
         if most:
             raise UserError(f"--first-best {most}: {place} is no table of results; all its settings are tried")
         return listed
-    values = [(finite(row.get(study.metric)), row) for row in listed if row["status"] == SUCCEEDED]
-    known = [(value, row) for value, row in values if value is not None]
-    if not known:
-        raise StudyError(f"{source}: has no trial with '{study.metric}', the metric of this study")
-    known.sort(key=lambda pair: pair[0] if study.direction == "minimize" else -pair[0])
-    return [{name: row[name] for name in study.space if name in row} for _, row in known[: most or BEST]]
+    values = [(row, study.losses(row)) for row in listed if row["status"] == SUCCEEDED]
+    rows = [row for row, _ in _best_first(study, values, source)]
+    return [{name: row[name] for name in study.space if name in row} for row in rows[: most or BEST]]
 
 
-def _trials(place: Path, study: Study, source: str) -> list[tuple[Trial, float]]:
-    """The trials of another study that have a value of this study's metric, best first."""
+def _trials(place: Path, study: Study, source: str) -> list[tuple[Trial, Losses]]:
+    """The trials of another study that have a value of each metric of this one, the best in the first one first."""
     try:
         found = read_results(place, epochs=False).trials
     except OSError as error:
         raise StudyError(f"{source}: can't be read: {error.strerror}") from None
-    values = [(trial, finite((trial.result or {}).get(study.metric))) for trial in found]
-    known = [(trial, value) for trial, value in values if value is not None]
+    return _best_first(study, [(trial, study.losses(trial.result)) for trial in found], source)
+
+
+def _best_first(study: Study, listed: Sequence[tuple[Any, Losses | None]], source: str) -> list[tuple[Any, Losses]]:
+    known = [(each, losses) for each, losses in listed if losses is not None]
     if not known:
-        raise StudyError(f"{source}: has no trial with '{study.metric}', the metric of this study")
-    return sorted(known, key=lambda pair: pair[1] if study.direction == "minimize" else -pair[1])
+        names, plural = " and ".join(f"'{name}'" for name in study.metric_names), "s" * bool(study.others)
+        raise StudyError(f"{source}: has no trial with {names}, the metric{plural} of this study")
+    return sorted(known, key=lambda pair: pair[1])
+
+
+def _values(study: Study, losses: Losses) -> tuple[float, ...]:
+    return tuple(metric.sign * loss for metric, loss in zip(study.metrics, losses, strict=True))

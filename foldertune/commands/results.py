@@ -5,6 +5,7 @@
     {program} --all --format csv  every trial and column
     {program} --where 'width<50' --where status=succeeded
     {program} --sort seconds --descending
+    {program} --where front=true  with several metrics: the Pareto front
     {program} --group  mean and deviation over trials of equal settings
     {program} --group width --columns loss --out t.tex
     {program} --keep kept  save the whole study in a small form
@@ -14,7 +15,7 @@
 CONDITION is a column, one of = != < <= > >=, and a value. You can write a share
 in per cent: 'error_rate<1%'. 'error=' selects the trials without an error,
 'error!=' the others. With --group, --columns names the columns to average
-(default: the metric and the seconds). Trials that failed, collapsed or have no
+(default: the metrics and the seconds). Trials that failed, collapsed or have no
 metric are counted, but no mean includes them. Deviations are those of a sample.
 
 In a notebook: from foldertune import load; load("logs") is a DataFrame.
@@ -43,7 +44,7 @@ from foldertune.reading.studies import find_studies, read_all
 from foldertune.reading.terminal.story import tell
 from foldertune.reading.terminal.table import main_columns, print_comparison, print_confirmed, print_table, shown
 from foldertune.reading.words import best_first
-from foldertune.rows import Row, columns, results_csv, searched_and_metric, with_derived
+from foldertune.rows import Row, columns, results_csv, searched_and_metrics, with_derived, with_front
 from foldertune.study import Study
 from foldertune.tables import (
     Cells,
@@ -195,13 +196,14 @@ def print_trials(results: Results, logs: Path, arguments: argparse.Namespace) ->
     """Show the trials, or groups of them, with the columns and in the format that the options name."""
     study = results.study
     rows = with_derived(study, [Row.from_trial(trial) for trial in results.ranking])
+    rows = with_front(study, rows, results.on_front)
     known, cells = known_columns(study, rows), [row.cells() for row in rows]
     for condition in arguments.where or ():
         cells = where(cells, condition, known)
     what, order = f"{len(cells)} trials", best_first(study)
     keys = choose_columns("--columns", arguments.columns, known) if arguments.columns is not None else []
     if arguments.group is not None:
-        by = choose_columns("--group", arguments.group, known) if arguments.group else searched_and_metric(study)[0]
+        by = choose_columns("--group", arguments.group, known) if arguments.group else searched_and_metrics(study)[0]
         collapsed = {trial.name.number for trial in results.collapsed}
         keys, cells = groups(study, cells, by, keys, collapsed)
         what, known = f"{len(cells)} groups of {what}", keys
@@ -225,8 +227,8 @@ def print_trials(results: Results, logs: Path, arguments: argparse.Namespace) ->
 
 def known_columns(study: Study, rows: Sequence[Row]) -> list[str]:
     """All columns of these rows, and those of the study that no trial may have yet."""
-    searched, metric = searched_and_metric(study)
-    return [*dict.fromkeys([*columns(rows), *searched, metric])]
+    searched, metrics = searched_and_metrics(study)
+    return [*dict.fromkeys([*columns(rows), *searched, *metrics])]
 
 
 def groups(
@@ -237,9 +239,11 @@ def groups(
     If the metric is not `averaged`, the groups come in the order of their best trials. Trials that failed or collapsed
     say little about the others, so no mean includes them.
     """
-    metric = searched_and_metric(study)[1]
+    metrics = searched_and_metrics(study)[1]
+    metric = metrics[0]
     check_numbers("--columns", averaged, cells)
-    averaged = averaged or [key for key in (metric, "seconds") if key == metric or any(key in row for row in cells)]
+    usual = [*dict.fromkeys([*metrics, "seconds"])]
+    averaged = averaged or [key for key in usual if key in metrics or any(key in row for row in cells)]
     averaged = [key for key in averaged if key not in by]
 
     def counts(row: Cells) -> bool:

@@ -160,16 +160,18 @@ class Trial:
         owner = self.claim.get("claimed")
         return f"its worker {owner} died or fell silent {self.reached}" if owner else "no worker has said a word"
 
-    def shortcoming(self, metric: str | None) -> str | None:
-        """Why this trial has no result that can be counted; None if it has one."""
+    def shortcoming(self, *metrics: str) -> str | None:
+        """Why this trial has no result with these metrics that can be counted; None if it has one."""
         if self.error is not None:
             return self.error
         if self.result is None:
             return "ended without a result"
-        if metric is not None and not isinstance(self.result.get(metric), int | float | None):
-            return f"its result's {metric!r} is not a number"
-        if metric is not None and metric not in self.result:
-            return f"its result has no {metric!r}, the metric of this study (it has: {', '.join([*self.result][:20])})"
+        for metric in metrics:
+            if not isinstance(self.result.get(metric), int | float | None):
+                return f"its result's {metric!r} is not a number"
+            if metric not in self.result and metric != SECONDS:
+                there, a = ", ".join([*self.result][:20]), "the" if len(metrics) == 1 else "a"
+                return f"its result has no {metric!r}, {a} metric of this study (it has: {there})"
         return None
 
 

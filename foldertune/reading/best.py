@@ -10,7 +10,7 @@ from foldertune.errors import UserError
 from foldertune.nesting import nest
 from foldertune.reading.reader import read_results
 from foldertune.reading.results import Results
-from foldertune.reading.words import waiting
+from foldertune.reading.words import names_of_metrics, waiting
 from foldertune.shipped import command
 from foldertune.text import counted
 
@@ -45,6 +45,23 @@ def confirmed_line(results: Results) -> str:
     return ""
 
 
+def front_of(results: Results, logs: Path | str) -> list[dict[str, Any]]:
+    """The points of the Pareto front, best in the first metric first. Raises UserError if there is no front."""
+    study = results.study
+    if not study.others:
+        raise UserError(f"{logs}: the study has one metric, {study.metric}, and so no Pareto front; leave out --front")
+    if not results.front:
+        raise UserError(f"{logs}: no whole training has all of {', '.join(study.metric_names)} yet; wait for some")
+    return [
+        {
+            "trial": point.trials[0].name.number,
+            "metrics": dict(zip(study.metric_names, point.values, strict=True)),
+            "settings": nest(point.trials[0].settings),
+        }
+        for point in results.front
+    ]
+
+
 def _what_to_do(results: Results, logs: Path | str) -> str:
     if results.handed_in:
         return "if no master runs, start it again"
@@ -57,4 +74,4 @@ def _why_there_is_none(results: Results) -> str:
         return f"no trial is counted yet ({', '.join([f'{len(results.running)} running', *handed_in])})"
     counts = [f"{len(results.failed)} failed", f"{len(results.ended)} succeeded"]
     counts += [f"{len(results.collapsed)} of them collapsed"] if results.collapsed else []
-    return f"no trial has a value of {results.study.metric} to go by ({', '.join([*counts, *handed_in])})"
+    return f"no trial has a value of {names_of_metrics(results.study)} to go by ({', '.join([*counts, *handed_in])})"

@@ -74,6 +74,8 @@ class Comparison:
             "trial": best[0][0].name.number if best else None,
             **counts,
         }
+        if any(each.results.study.others for each in self.entries):
+            row["on the front"] = len(results.front) or None
         step = next((step for step in steps_of(results) if best and step.number == best[0][0].name.number), None)
         row["trials to best"] = step.trials if step else None
         row["time to best (s)"] = step.seconds if step else None

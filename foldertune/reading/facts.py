@@ -138,6 +138,25 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Point:
+    """Settings on the Pareto front: their trials, several for repeats, and the mean of each metric over them."""
+
+    trials: list[Trial]
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class Trade:
+    """The trials that have a value, by the first two metrics, and the Pareto front among them."""
+
+    x: Column
+    y: Column
+    is_on_front: list[bool]
+    front: list[tuple[int, float, float]]  # the number of a trial, and its place; best in x first
+    is_flat: bool  # are there no other metrics, so that the front is a line?
+
+
+@dataclass(frozen=True)
 class Grid:
     """The mean of the metric for each combination of the choices of two settings, without what collapsed."""
 
@@ -214,4 +233,4 @@ def why_lost(trial: Trial, reason: str | None, study: Study) -> str:
     if trial.result is None:
         owner = trial.claim.get("claimed")
         return f"no result from {owner}: it died or fell silent" if owner else "no worker has said a word"
-    return trial.shortcoming(study.metric) or "surplus: the trial was counted already"
+    return trial.shortcoming(*study.metric_names) or "surplus: the trial was counted already"

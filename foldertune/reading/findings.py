@@ -15,7 +15,8 @@ from foldertune.reading.explain import confirmed_table, rungs_table, say_confirm
 from foldertune.reading.facts import Setback
 from foldertune.reading.importance import FEWEST, Importance
 from foldertune.reading.results import Results
-from foldertune.reading.words import described, duration, hourly, listed, words
+from foldertune.reading.words import best_first, described, duration, hourly, listed, names_of_metrics, words
+from foldertune.tables import cell_of
 from foldertune.text import counted
 
 __all__ = ["NOT_ENOUGH", "Findings", "Picture", "Table", "find"]
@@ -31,11 +32,18 @@ LINES_PRINTED, MOST_PRINTED = (
 
 def find(results: Results) -> Findings:
     """The answers, pictures and tables for any study."""
-    tables = [confirmed_table(results)] if results.confirmation.ranked else []
+    tables = [front_table(results)] if results.front else []
+    tables += [confirmed_table(results)] if results.confirmation.ranked else []
     tables += [rungs_table(results)] if results.rungs else []
     tables += [setbacks_table(results)] if results.setbacks else []
-    answers = [*say_best(results), *say_rungs(results), *say_importance(results)]
-    answers += [*say_course(results), *say_losses(results)]
+    answers = [
+        *say_best(results),
+        *say_front(results),
+        *say_rungs(results),
+        *say_importance(results),
+        *say_course(results),
+        *say_losses(results),
+    ]
     return Findings(answers, figures.pictures(results), tables)
 
 
@@ -63,6 +71,32 @@ def say_best(results: Results) -> list[str]:
             f"the median of all {len(scores):,} at {quantity.show(results.median)}."
         )
     return answers
+
+
+def say_front(results: Results) -> list[str]:
+    """Tell how many settings lie on the Pareto front, if the study has several metrics."""
+    if not results.front:
+        return []
+    lie = "lies" if len(results.front) == 1 else "lie"
+    return [
+        f"{len(results.front):,} of {counted(len(results.scored), 'trial')} {lie} on the Pareto front of "
+        f"{names_of_metrics(results.study)}: no other is better in one of them and worse in none."
+    ]
+
+
+def front_table(results: Results) -> Table:
+    """A table with a row for each point of the Pareto front."""
+    study = results.study
+    rows = [
+        {
+            "trial": point.trials[0].name.number,
+            **dict(zip(study.metric_names, point.values, strict=True)),
+            **{name: cell_of(point.trials[0].settings, name) for name in study.searched},
+        }
+        for point in results.front
+    ]
+    caption = f"The Pareto front of {names_of_metrics(study)}, {best_first(study)}."
+    return Table(caption, rows, {name: study.quantity(name) for name in (*study.metric_names, *study.searched)})
 
 
 # ---------------------------------------------------------------- what matters

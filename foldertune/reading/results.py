@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.confirm import confirmed_by
+from foldertune.metrics import front_of
 from foldertune.protocol import SECONDS, YEAR, Record, Trial, TrialName, parse_time
 from foldertune.reading.confirmed import Confirmation, confirmation_of, is_confirming
 from foldertune.reading.facts import (
@@ -24,10 +25,12 @@ from foldertune.reading.facts import (
     Curve,
     Grid,
     Host,
+    Point,
     Runs,
     Scores,
     Setback,
     Silence,
+    Trade,
     find_hosts,
     pair_reasons,
     why_lost,
@@ -252,7 +255,12 @@ class Results:
     # ---- values
 
     def value(self, trial: Trial, metric: str | None = None) -> float | None:
-        """A trial's value of a metric, by default the study's; None if it has no finite value."""
+        """A trial's value of a metric; None if it has no finite value.
+
+        By default it is the study's first metric, and None if the value of any of them is missing.
+        """
+        if metric is None and self.study.losses(trial.result) is None:
+            return None
         return finite((trial.result or {}).get(metric or self.study.metric))
 
     def has_collapsed(self, trial: Trial) -> bool:
@@ -394,12 +402,11 @@ class Results:
         """
         if winner := self.confirmation.winner:
             return [winner.trial, *winner.confirmations], winner.sample
-        groups: Iterable[list[Trial]] = [[trial] for trial in self.tried]
-        if self.study.repeats > 1:
-            groups = [group.trials for group in self.groups(*self.study.space)]
         sign, place = 1 if self.study.direction == "minimize" else -1, {t.name: k for k, t in enumerate(self.ranking)}
         values = {t.name: None if self.has_collapsed(t) else self.value(t) for t in self.tried}
-        samples = [(sorted(ts, key=lambda t: place[t.name]), Sample.of(values[t.name] for t in ts)) for ts in groups]
+        samples = [
+            (sorted(ts, key=lambda t: place[t.name]), Sample.of(values[t.name] for t in ts)) for ts in self.alike
+        ]
         known = [(trials, sample) for trials, sample in samples if sample.values]
 
         def key(pair: tuple[list[Trial], Sample]) -> tuple[bool, bool, float, float]:
@@ -408,6 +415,62 @@ class Results:
             return sample.left_out > 0, cut, -max(map(self.level, trials)), sign * sample.mean
 
         return min(known, key=key, default=None)
+
+    @cached_property
+    def alike(self) -> list[list[Trial]]:
+        """The ended trials of the search, those with equal settings together if the study has repeats."""
+        if self.study.repeats > 1:
+            return [group.trials for group in self.groups(*self.study.space)]
+        return [[trial] for trial in self.tried]
+
+    @cached_property
+    def front(self) -> list[Point]:
+        """The Pareto front: settings that no others beat in all metrics, best in the first one first.
+
+        Empty if there is only one metric. Only whole trainings count: what is stopped early saves time in any case.
+        """
+        whole = [trials for trials in self.alike if self.study.others and all(map(self._is_whole, trials))]
+        means = [
+            [Sample.of(self.value(t, name) for t in trials).mean for name in self.study.metric_names]
+            for trials in whole
+        ]
+        signs = [metric.sign for metric in self.study.metrics]
+        losses = {k: tuple(s * mean for s, mean in zip(signs, of, strict=True)) for k, of in enumerate(means)}
+        return [Point(whole[k], means[k]) for k in front_of(losses)]
+
+    @cached_property
+    def on_front(self) -> frozenset[int]:
+        """The numbers of the trials on the Pareto front."""
+        return frozenset(trial.name.number for point in self.front for trial in point.trials)
+
+    @cached_property
+    def _highest(self) -> Any:
+        """The highest fidelity of all trials; None if nothing chooses it."""
+        if self.study.fidelity is None or not self.study.is_scheduled:
+            return None
+        values = (finite(trial.settings.get(self.study.fidelity.setting)) for trial in self.ended)
+        return max((value for value in values if value is not None), default=None)
+
+    def _is_whole(self, trial: Trial) -> bool:
+        """Has it a value, and was it trained as long as any?"""
+        fidelity = self.study.fidelity
+        is_whole = self._highest is None or not fidelity or trial.settings.get(fidelity.setting) == self._highest
+        is_good = self.value(trial) is not None and not self.has_collapsed(trial)
+        return is_whole and is_good and not is_cut_short(trial.stopped)
+
+    @cached_property
+    def trade(self) -> Trade | None:
+        """What figures need of the first two metrics; None if there is only one, or no trial has a value."""
+        if not self.front:
+            return None
+        (first, second), trials = self.study.metric_names[:2], [trial for trial, _ in self.scored]
+        return Trade(
+            x=Column(self.study.quantity(first), [self.value(trial, first) for trial in trials]),
+            y=Column(self.study.quantity(second), [self.value(trial, second) for trial in trials]),
+            is_on_front=[trial.name.number in self.on_front for trial in trials],
+            front=[(point.trials[0].name.number, *point.values[:2]) for point in self.front],  # type: ignore[misc]
+            is_flat=len(self.study.metrics) == 2,
+        )
 
     @cached_property
     def course(self) -> Course:

@@ -36,6 +36,11 @@ def best_first(study: Study) -> str:
     return f"{'lowest' if study.direction == 'minimize' else 'highest'} {study.metric} first"
 
 
+def names_of_metrics(study: Study) -> str:
+    """The metrics as `loss and seconds`."""
+    return listed(study.metric_names)
+
+
 def duration(seconds: float) -> str:
     """A duration as `40 s`, `12.5 min` or `2.4 h`."""
     if seconds < 120:

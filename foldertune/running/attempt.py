@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from foldertune.nesting import nest
-from foldertune.protocol import Claim, Heartbeat, LeaseLost, Record, Trial, utc_now
+from foldertune.protocol import SECONDS, Claim, Heartbeat, LeaseLost, Record, Trial, utc_now
 from foldertune.running.process import PATIENCE
 from foldertune.running.reports import Reports
 from foldertune.running.signals import LONG_SETTLE, SETTLE, StopSignals
@@ -29,7 +29,7 @@ class Attempt:
     """A claim in training.
 
     Args:
-        metric: the study's metric, which a result must have.
+        metrics: those of the study, which a result must have.
         study: its definition: only checkpoints of the same study are resumed; it says if trials may be stopped early.
         patiently: performs an action, and repeats it while the filesystem is in trouble.
         say: called with each line for the worker's output.
@@ -42,7 +42,7 @@ class Attempt:
         self,
         claim: Claim,
         trial: Trial,
-        metric: str,
+        metrics: Sequence[str],
         study: Record,
         trainer: Trainer,
         patiently: Callable[[Callable[[], Any]], Any],
@@ -50,7 +50,7 @@ class Attempt:
     ) -> None:
         self.claim, self.trial, self.saves_state = claim, trial, False
         self.output = Output(claim, say)
-        self._metric, self._study, self._trainer, self._say = metric, study, trainer, say
+        self._metrics, self._study, self._trainer, self._say = metrics, study, trainer, say
         self._patiently = patiently
         self._reports = Reports(claim, patiently, say)
         self._checkpoints = claim.load_checkpoints(trial.settings, study, trial.parent)
@@ -105,10 +105,13 @@ class Attempt:
 
     def why_stop(self) -> str | None:
         """Why the master asks us to end the training; None if it does not, or if there would be no result."""
-        if time.monotonic() < self._next_look or not isinstance(self._latest.get(self._metric), int | float):
+        if time.monotonic() < self._next_look or not all(self._has_value_of(metric) for metric in self._metrics):
             return None
         self._next_look = time.monotonic() + LOOK_EVERY
         return self.claim.why_stop()
+
+    def _has_value_of(self, metric: str) -> bool:
+        return metric == SECONDS or isinstance(self._latest.get(metric), int | float)
 
     def stop(self, why: str, signals: StopSignals, heartbeat: Heartbeat, grace: float) -> Record:
         """End the training early. Returns the trial's last line: its result is what it has reported. Raises LeaseLost.
@@ -181,10 +184,12 @@ class Attempt:
         return {"error": f"took longer than --trial-timeout {self.trial.timeout:g} s", "time": utc_now()}
 
     def _judge(self, result: Record) -> Record:
-        if self._metric in result:
+        missing = [metric for metric in self._metrics if metric not in result and metric != SECONDS]
+        if not missing:
             return {"result": result, "time": utc_now()}
         names = ", ".join(list(result)[:20]) or "nothing"
-        lack = f"the result lacks {self._metric!r}, the study's metric; it has {names}{self._trainer.advice}"
+        what = "the study's metric" if len(self._metrics) == 1 else "one of the study's metrics"
+        lack = f"the result lacks {missing[0]!r}, {what}; it has {names}{self._trainer.advice}"
         return {"error": lack, "time": utc_now()}
 
     def _keep(self, data: bytes) -> None:

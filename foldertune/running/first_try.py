@@ -38,13 +38,15 @@ def try_trial(study: Study, number: int, trainer: Trainer, signals: StopSignals,
         trainer.end()
     say_lines(str(last.get("traceback", "")), say)
     trial = Trial(TrialName(number, 1), settings, result=last.get("result"), error=last.get("error"))
-    if reason := trial.shortcoming(study.metric):
+    if reason := trial.shortcoming(*study.metric_names):
         say(f"this trial fails: {printable(reason)}")
         return 1
     say(f"result: {printable(settings_in_a_line(last['result']))}")
-    value = last["result"][study.metric]
-    lack = "" if finite(value) is not None else ", which counts as no value"
-    say(f"this trial succeeds: {study.metric} is {value}{lack}")
+    values = {name: last["result"].get(name) for name in study.metric_names if name in last["result"]}
+    told = [
+        f"{name} is {value}{', which counts as no value' * (finite(value) is None)}" for name, value in values.items()
+    ]
+    say(f"this trial succeeds: {', '.join(told)}")
     return 0
 
 

@@ -201,7 +201,7 @@ class Master:
             return None, str(error)
         if not trial.is_over:
             return trial, otherwise or trial.silence
-        return trial, trial.shortcoming(self.study.metric) or ""
+        return trial, trial.shortcoming(*self.study.metric_names) or ""
 
     def count(self, trial: Trial) -> None:
         """Note that this trial is one of the results: its file is `.seen`."""

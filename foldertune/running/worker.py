@@ -77,7 +77,7 @@ class Worker:
         self.grace = grace
         self.start_timeout = start_timeout
         self.owner = new_owner()
-        self.metric: str | None = None
+        self.metrics: list[str] = []
         self.study: Record = {}  # its definition
         self._trouble = Trouble(self.say, partial(lack_of_rights, folder.path))
         self._candidates: Iterator[TrialName] = iter(())
@@ -133,10 +133,10 @@ class Worker:
             if self.idle_timeout is not None and idle > self.idle_timeout:
                 return None
             if idle > say_at:
-                lack = f": {self.lack()}" if self.metric is None else ""
+                lack = f": {self.lack()}" if not self.metrics else ""
                 self.say(f"waiting for work in {self.folder.path}{lack}")
                 say_at = max(2 * say_at, SAY_AGAIN) if lack else math.inf
-            if self.metric is None and idle > self.start_timeout:
+            if not self.metrics and idle > self.start_timeout:
                 raise UserError(f"--logs {self.folder.path}: {self.lack()} after {idle:.0f} s; is the path right?")
             self.pause(wait * random.uniform(0.5, 1.5))  # not all workers at the same moment
             wait = min(2 * wait, LONGEST_WAIT)
@@ -149,7 +149,7 @@ class Worker:
 
     def try_to_claim(self) -> Claim | None:
         """Claim one of the names from the last listing; when they are used up, list the folder again."""
-        if self.metric is None and not self.know_study():
+        if not self.metrics and not self.know_study():
             return None
         try:
             claim = self.folder.claim(self.owner, self._candidates)
@@ -176,7 +176,8 @@ class Worker:
                 f"{command('worker', '--logs', self.folder.path, *option)}"
             )
         self.trainer.check(study)
-        self.study, self.metric = study, str(study.get("metric"))
+        metric = study.get("metric")
+        self.study, self.metrics = study, [str(name) for name in (metric if isinstance(metric, list) else [metric])]
         return True
 
     # ---- train
@@ -221,7 +222,7 @@ class Worker:
         def say(message: str) -> None:
             self.say(f"trial {claim.name.label}: {message}")
 
-        attempt = Attempt(claim, trial, str(self.metric), self.study, self.trainer, self.patiently, say)
+        attempt = Attempt(claim, trial, self.metrics, self.study, self.trainer, self.patiently, say)
         self.trainer.on_output = attempt.output
         last_word: Record = {}
         try:
@@ -249,7 +250,8 @@ class Worker:
             return
         claim, last_word, seconds = self._trained
         outcome = "result" in last_word
-        what = f"{self.metric} {last_word['result'].get(self.metric)}," if outcome else "failed after"
+        values = [f"{name} {value}," for name, value in last_word.get("result", {}).items() if name in self.metrics]
+        what = " ".join(values) if outcome else "failed after"
         why = "" if outcome and "stopped" not in last_word else f": {last_word.get('error', 'stopped early')}"
         try:
             claim.finish(last_word)

@@ -13,13 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from foldertune.protocol import Proposal, Trial
-from foldertune.space import Categorical, Dimension, Int, identity
+from foldertune.space import Categorical, Dimension, identity, share_of
 from foldertune.strategies.distinct import Unused, is_discrete
 from foldertune.strategies.drawing import draw, generator, permitted
 from foldertune.strategies.interface import Answer, History
 from foldertune.strategies.plain import RandomSearch
 from foldertune.study import Study
-from foldertune.tables import finite
 
 SPREAD = 0.25  # of what is drawn near a guess, as a share of the range (a standard deviation)
 SURE = 0.5  # the share of draws near a guess that take it itself, if it is one of several values in no order
@@ -63,9 +62,12 @@ class GuidedSearch(RandomSearch):
         """A trial's loss, with its number, and how near it is to the guesses."""
         number, known = trial.name.number, self._judged.get(trial.name.number)
         if known is None or known[0] is not trial:
-            value = finite((trial.result or {}).get(self.study.metric))
-            loss = math.inf if value is None else value if self.study.direction == "minimize" else -value
-            known = self._judged[number] = trial, (loss, number), nearness(self.study, trial.settings)
+            losses = self.study.losses(trial.result)
+            known = self._judged[number] = (
+                trial,
+                (losses[0] if losses else math.inf, number),
+                nearness(self.study, trial.settings),
+            )
         return known[1:]
 
 
@@ -96,7 +98,7 @@ def _near(dimension: Dimension, rng: random.Random) -> Any:
         return dimension.at(rng.random())
     if _has_no_order(dimension):
         return dimension.guess[0] if rng.random() < SURE else dimension.at(rng.random())
-    middle = _place(dimension, dimension.guess[0])
+    middle = share_of(dimension, dimension.guess[0])
     while not 0 <= (u := rng.gauss(middle, SPREAD)) < 1:
         pass
     return dimension.at(u)
@@ -107,24 +109,11 @@ def _density(dimension: Dimension, value: Any) -> float:
     if isinstance(dimension, Categorical) and _has_no_order(dimension):
         is_guess = identity(value) == identity(dimension.guess[0])
         return 1 - SURE + (SURE * len(dimension.choices) if is_guess else 0.0)
-    middle = _place(dimension, dimension.guess[0])
+    middle = share_of(dimension, dimension.guess[0])
     inside = (math.erf((1 - middle) / SPREAD / math.sqrt(2)) + math.erf(middle / SPREAD / math.sqrt(2))) / 2
-    distance = (_place(dimension, value) - middle) / SPREAD
+    distance = (share_of(dimension, value) - middle) / SPREAD
     return math.exp(-distance * distance / 2) / (SPREAD * math.sqrt(2 * math.pi) * inside)
 
 
 def _has_no_order(dimension: Dimension) -> bool:
     return isinstance(dimension, Categorical) and not dimension.ordered
-
-
-def _place(dimension: Dimension, value: Any) -> float:
-    """Where in the range a value lies, from 0 to 1: the inverse of `dimension.at`."""
-    if isinstance(dimension, Categorical):
-        choices = [identity(choice) for choice in dimension.choices]
-        return (choices.index(identity(value)) + 0.5) / len(choices)
-    low, high = dimension.low, dimension.high
-    if dimension.step is not None:
-        return float((round((value - low) / dimension.step) + 0.5) / len(dimension.steps))
-    if isinstance(dimension, Int):  # the middle of what is rounded down to it
-        high, value = high + 1, value + 0.5
-    return float(math.log(value / low, high / low) if dimension.log else (value - low) / (high - low))

@@ -11,19 +11,19 @@ import itertools
 import random
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from foldertune.errors import UserError, missing_extra
-from foldertune.protocol import Proposal, Trial
+from foldertune.metrics import Losses, best_of
+from foldertune.protocol import Proposal
 from foldertune.space import Categorical, Dimension, Float, Int, identity, values_of
 from foldertune.strategies.distinct import Unused, is_discrete
 from foldertune.strategies.drawing import draw, permitted
 from foldertune.strategies.interface import Answer, History
 from foldertune.strategies.plain import RandomSearch
 from foldertune.study import Study
-from foldertune.tables import finite
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 MOST_ASKED = 100  # times for one trial, until its settings meet the constraints
-MOST_REPEATED = 3  # times of these, that it may ask for what other trials have
 MOST_BEST = 25  # TPE sets no more than this many best trials apart from the others
 MOST_SEEN = 250  # trials that a sampler is shown: from this number on, TPE has so many best ones
 
@@ -42,6 +41,7 @@ class ModelSearch(RandomSearch):
     is_reproducible = False
     is_adaptive = True
     learns = True
+    tries = 3  # for one trial, that may bring what other trials have
 
     def __init__(self, study: Study) -> None:
         super().__init__(study)
@@ -58,7 +58,7 @@ class ModelSearch(RandomSearch):
         rng, asked = random.Random(self._seed(number)), self._asked(number, history)
         if self._unused is None:
             return self._proposal(number, next(asked, {}) or draw(self.study, rng), history)
-        unused = self._unused.choose(itertools.islice(asked, MOST_REPEATED), rng, history)
+        unused = self._unused.choose(itertools.islice(asked, self.tries), rng, history)
         return self._proposal(number, unused, history) if unused else Answer.EXHAUSTED
 
     def _proposal(self, number: int, chosen: dict[str, Any], history: History) -> Proposal:
@@ -68,7 +68,9 @@ class ModelSearch(RandomSearch):
         """The settings that the sampler asks for, one after another, as far as they meet the study's constraints."""
         import optuna
 
-        study = optuna.create_study(sampler=self.sampler(self._seed(number)))
+        study = optuna.create_study(
+            sampler=self.sampler(self._seed(number)), directions=["minimize"] * len(self.study.metrics)
+        )
         for trial in self._shown(history):
             study.add_trial(trial)
         for _ in range(MOST_ASKED):
@@ -88,29 +90,23 @@ class ModelSearch(RandomSearch):
 
     def _shown(self, history: History) -> list[FrozenTrial]:
         """The most useful results, and then the trials that have none yet, each by number."""
-        losses = {number: self._loss(trial) for number, trial in history.counted.items()}
+        losses = {number: self.study.losses(trial.result) for number, trial in history.counted.items()}
         settings = {number: trial.settings for number, trial in history.counted.items()}
         for place, each in enumerate(self.study.known, start=1):  # numbers that no trial has
-            losses[-place], settings[-place] = self._sign * each.value, each.settings
-        values = [loss for loss in losses.values() if loss is not None] or [0.0]
-        best, worst = min(values), max(values)
-        failed = worst + ((worst - best) or 1.0)
-        known = {number: failed if loss is None else loss for number, loss in losses.items()}
-        shown = [self._frozen(settings[number], known[number]) for number in most_useful(known)]
+            result = dict(zip(self.study.metric_names, each.values, strict=True))
+            losses[-place], settings[-place] = self.study.losses(result), each.settings
+        failed = worse_than([each for each in losses.values() if each] or [(0.0,) * len(self.study.metrics)])
+        known = {number: each or failed for number, each in losses.items()}
+        shown = [self._frozen(settings[number], known[number]) for number in self.most_useful(known)]
         shown += [self._frozen(proposal.settings) for _, proposal in sorted(history.open.items()) if proposal]
         return [trial for trial in shown if trial]
 
-    def _loss(self, trial: Trial) -> float | None:
-        """The value of the metric, the less the better. None if there is none: that is worse than all others."""
-        value = finite((trial.result or {}).get(self.study.metric))
-        return None if value is None else self._sign * value
+    def most_useful(self, losses: Mapping[int, Losses]) -> list[int]:
+        """The numbers of the trials that the sampler is shown."""
+        return most_useful(losses)
 
-    @property
-    def _sign(self) -> int:
-        return 1 if self.study.direction == "minimize" else -1
-
-    def _frozen(self, settings: Mapping[str, Any], loss: float | None = None) -> FrozenTrial | None:
-        """A trial of Optuna's, with its value or running; None if a person chose settings outside of the space."""
+    def _frozen(self, settings: Mapping[str, Any], losses: Losses | None = None) -> FrozenTrial | None:
+        """A trial of Optuna's, with its values or running; None if a person chose settings outside of the space."""
         import optuna
 
         if not self.study.contains({**settings, **self.study.fixed}):
@@ -118,8 +114,8 @@ class ModelSearch(RandomSearch):
         there = {name: dimension for name, dimension in self.study.space.items() if name in settings}
         state = optuna.trial.TrialState
         return optuna.create_trial(
-            state=state.RUNNING if loss is None else state.COMPLETE,
-            value=loss,
+            state=state.RUNNING if losses is None else state.COMPLETE,
+            values=losses,
             params={name: _parameter(dimension, settings[name]) for name, dimension in there.items()},
             distributions={name: self._distributions[name] for name in there},
         )
@@ -173,14 +169,23 @@ class GPSearch(ModelSearch):
         return optuna.samplers.GPSampler(seed=seed)
 
 
-def most_useful(losses: Mapping[int, float]) -> list[int]:
-    """The numbers of the trials that a sampler is shown: all, or the best, and of the others an even sample."""
+def most_useful(losses: Mapping[int, Losses]) -> list[int]:
+    """The numbers of the trials that a sampler is shown: all, or the best, and of the others an even sample.
+
+    With several metrics the best are those on the Pareto front, then those that would be if these were not there.
+    """
     numbers = sorted(losses)
     if len(numbers) <= MOST_SEEN:
         return numbers
-    best = sorted(numbers, key=losses.__getitem__)[:MOST_BEST]
+    best = best_of(losses, MOST_BEST)
     others, room = sorted(set(numbers) - set(best)), MOST_SEEN - MOST_BEST
     return sorted([*best, *(others[k * len(others) // room] for k in range(room))])
+
+
+def worse_than(all_losses: Sequence[Losses]) -> Losses:
+    """Losses for a trial that has failed: in each metric as far behind the worst as that is behind the best."""
+    columns = zip(*all_losses, strict=True)
+    return tuple(max(column) + ((max(column) - min(column)) or 1.0) for column in columns)
 
 
 def _parameter(dimension: Dimension, value: Any) -> Any:

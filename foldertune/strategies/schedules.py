@@ -15,7 +15,6 @@ from typing import Any
 from foldertune.protocol import Parent, Proposal, Trial
 from foldertune.strategies.interface import Answer, History, Strategy
 from foldertune.study import Study
-from foldertune.tables import finite
 
 BRACKET = "bracket"  # in a proposal's `why`: the number of the bracket to which the trial belongs
 ENOUGH = 4  # times as many results as there are hyperparameters: then the strategy looks at a higher rung
@@ -80,12 +79,11 @@ class Schedule:
         )
 
     def ranked(self, trials: Iterable[Trial]) -> list[Trial]:
-        """These trials, the best first; those without a value last."""
-        sign = 1 if self.study.direction == "minimize" else -1
+        """These trials, the best in the first metric first; those without a value last."""
 
         def loss(trial: Trial) -> tuple[float, int]:
-            value = finite((trial.result or {}).get(self.study.metric))
-            return math.inf if value is None else sign * value, trial.name.number
+            losses = self.study.losses(trial.result)
+            return math.inf if losses is None else losses[0], trial.name.number
 
         return sorted(trials, key=loss)
 

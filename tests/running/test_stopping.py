@@ -319,7 +319,7 @@ def test_a_master_reads_only_what_has_grown_and_asks_once(tmp_path, monkeypatch)
     assert not request.exists() and master.ledger.counted[1].stopped == "by hand"
 
 
-def attempt_of(reports, study, monkeypatch, answer="median: …"):
+def attempt_of(reports, study, monkeypatch, answer="median: …", metrics=("loss",)):
     """An attempt whose training says this. Returns its last line, and how often it looked for a request."""
     now, looks, said = [0.0], [], [*({"report": report} for report in reports), {"result": {"loss": 7.0}}]
     monkeypatch.setattr("foldertune.running.attempt.time", SimpleNamespace(monotonic=lambda: now[0]))
@@ -339,9 +339,11 @@ def attempt_of(reports, study, monkeypatch, answer="median: …"):
         written=SimpleNamespace(size=0), why_stop=why_stop, path="", load_checkpoints=lambda *a: iter(()),
         append=lambda record: None, append_with_next=lambda record: None,
     )  # fmt: skip
-    trainer = SimpleNamespace(next=next_message, stop=stop, has_more_lines=lambda: False, end=lambda seconds: None)
+    trainer = SimpleNamespace(
+        next=next_message, stop=stop, has_more_lines=lambda: False, end=lambda seconds: None, advice=""
+    )
     trial = Trial(TrialName(1, 1), {})
-    attempt = Attempt(claim, trial, "loss", study, trainer, lambda action: action(), lambda text: None)
+    attempt = Attempt(claim, trial, metrics, study, trainer, lambda action: action(), lambda text: None)
     signals = SimpleNamespace(number=0, impatient=False)
     heartbeat = SimpleNamespace(lost=SimpleNamespace(is_set=lambda: False))
     return attempt.follow(signals, heartbeat, 20.0), len(looks)
@@ -359,6 +361,12 @@ def test_a_worker_looks_once_a_second_at_most_and_never_without_a_rule_or_a_valu
     for lack in ({"other": 1.0}, {"loss": "low"}, {"loss": None}):
         last_word, looks = attempt_of([{"epoch": n, **lack} for n in range(1000)], rule, monkeypatch)
         assert last_word["result"] == {"loss": 7.0} and looks == 0, lack
+    last_word, looks = attempt_of(reports, rule, monkeypatch, metrics=["loss", "cost"])
+    assert (
+        last_word["error"].startswith("the result lacks 'cost', one of the study's metrics; it has loss") and looks == 0
+    )
+    last_word, looks = attempt_of(reports, rule, monkeypatch, metrics=["loss", "seconds"])
+    assert last_word["stopped"] == "median: …", "the time is known in any case"
     monkeypatch.setattr(Claim, "why_stop", lambda claim: None)
     rest = [{"epoch": n, "loss": None, "more": n} for n in range(500)]
     last_word, _ = attempt_of([*reports[:3], *rest], rule, monkeypatch)

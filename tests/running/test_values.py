@@ -166,7 +166,7 @@ def attempt(folder, pending):
     def make(**study):
         study = {"name": "toy", "objective": "mine:train", "metric": "loss", "trials": 3, **study}
         again = Attempt(
-            Claim(folder, claim.name), claim.read(), "loss", study, Heard(), lambda action: action(), said.append
+            Claim(folder, claim.name), claim.read(), ["loss"], study, Heard(), lambda action: action(), said.append
         )
         again.said = said
         return again

@@ -11,11 +11,12 @@ import pytest
 from foldertune.commands.first import with_first
 from foldertune.errors import UserError
 from foldertune.fidelity import Fidelity
+from foldertune.metrics import Known
 from foldertune.protocol import Trial, TrialName
 from foldertune.reading.archive import open_study
 from foldertune.space import Categorical, Float, Int
 from foldertune.strategies import History, load, new_strategy
-from foldertune.study import Known, Study
+from foldertune.study import Study
 from foldertune.study_file import study_from_record
 from tests.conftest import wait_for
 
@@ -91,7 +92,7 @@ def test_results_of_another_folder(bench, tmp_path):
     assert [each["x"] for each in begun(study, mailed).first] == values[:5]
     narrow = replace(study, space={"x": Float(0.0, values[8])})
     known = begun(narrow, known=bench.logs, said=said)
-    assert [each.value for each in known.known] == values[:9]
+    assert [each.values[0] for each in known.known] == values[:9]
     assert said[-1].endswith("9 results known; 3 lie outside of the search space, and are left out")
     both = replace(known, first=({"x": 0.5}, {"x": 7.0, "seed": 3}))
     assert study_from_record(json.loads(json.dumps(both.to_record())), "study.json") == both
@@ -107,7 +108,7 @@ def test_results_of_another_folder(bench, tmp_path):
 def test_a_strategy_that_learns_begins_where_others_found_the_best(direction):
     sign = 1 if direction == "minimize" else -1
     study = new_study("tpe", space={"x": Float(0.0, 1.0)}, direction=direction)
-    known = tuple(Known({"x": k / 40}, sign * abs(k / 40 - 0.8)) for k in range(41))
+    known = tuple(Known({"x": k / 40}, (sign * abs(k / 40 - 0.8),)) for k in range(41))
 
     def proposed(study, history):
         strategy = new_strategy(study)
@@ -116,11 +117,13 @@ def test_a_strategy_that_learns_begins_where_others_found_the_best(direction):
     near = sum(abs(x - 0.8) < 0.15 for x in proposed(replace(study, known=known), History()))
     assert near > 10 > sum(abs(x - 0.8) < 0.15 for x in proposed(study, History()))
     by_hand = {
-        90000 + k: Trial(TrialName(90000 + k, 1, "seen"), {**each.settings, "epochs": 3}, result={"loss": each.value})
+        90000 + k: Trial(
+            TrialName(90000 + k, 1, "seen"), {**each.settings, "epochs": 3}, result={"loss": each.values[0]}
+        )
         for k, each in enumerate(known)
     }
     assert sum(abs(x - 0.8) < 0.15 for x in proposed(study, History(by_hand))) > 10, "so do trials queued by hand"
-    discrete = replace(study, space={"x": Int(1, 3)}, known=(Known({"x": 2}, 0.0),))
+    discrete = replace(study, space={"x": Int(1, 3)}, known=(Known({"x": 2}, (0.0,)),))
     assert {new_strategy(discrete).propose(k, History()).settings["x"] for k in range(9)} == {1, 3}
 
 

@@ -27,7 +27,7 @@ RECORD = {
         "decay": {"type": "float", "low": 0, "high": 1, "guess": 1, "when": {"kind": "b"}},
     },
 }  # fmt: skip
-LISTS = {"kind": ["a", "b"], "size": {"type": "categorical", "choices": [1, 2, 3], "guess": 2}}
+LISTS = {"kind": ["a", "b"], "size": {"type": "int", "low": 1, "high": 3, "step": 1, "guess": 2}}
 
 
 def new_study(strategy="random", **changes):

@@ -35,7 +35,7 @@ BAD = [
     ("strategy = ", "not TOML"),
     ('strategy = "random"\ntrials = 3\n' + SPACE, "metric: is missing"),
     ("trials = 3\n" + SPACE, "strategy: is missing"),
-    ('strategy = "bayes"\ntrials = 3\n' + SPACE, 'strategy: must be "grid", "random", '),
+    ('strategy = "bayes"\ntrials = 3\n' + SPACE, 'strategy: must be "auto", "grid", '),
     ('strategy = "random"\n' + SPACE, "trials: is missing"),
     ('strategy = "random"\ntrials = "ten"\n' + SPACE, "trials: must be a whole number, not 'ten'"),
     ('strategy = "random"\ntrials = true\n' + SPACE, "trials: must be a whole number, not True"),
@@ -45,6 +45,17 @@ BAD = [
     ('strategy = "random"\ntrials = 3\ndirection = "up"\n' + SPACE, 'direction: must be "minimize" or "maximize"'),
     ('strategy = "random"\ntrials = 3\nrepeats = 2\n' + SPACE, "repeats: only for a space of lists and steps"),
     ('strategy = "random"\ntrials = 3\nmetric = 4\n' + SPACE, "metric: must be text in quotes, not 4"),
+    ('strategy = "random"\ntrials = 3\nmetric = []\n' + SPACE, 'metric: must be a list such as ["loss", "seconds"]'),
+    ('strategy = "random"\ntrials = 3\nmetric = ["a", 4]\n' + SPACE, 'metric: must be a list such as ["loss", "sec'),
+    ('strategy = "random"\ntrials = 3\nmetric = ["a", "a"]\n' + SPACE, "metric: names one metric twice: a, a"),
+    (
+        'strategy = "random"\ntrials = 3\nmetric = ["a", "b"]\ndirection = ["minimize"]\n' + SPACE,
+        "direction: must have one direction for each metric (a, b), not ['minimize']",
+    ),
+    (
+        'strategy = "random"\ntrials = 3\nmetric = ["a", "b"]\ndirection = ["minimize", "up"]\n' + SPACE,
+        'direction: must be "minimize" or "maximize", not \'up\'',
+    ),
     ('strategy = "random"\ntrials = 3\nobjective = "mine"\n' + SPACE, 'objective: must be "MODULE:FUNCTION"'),
     ('strategy = "random"\ntrials = 3\n', "space: is empty"),
     ('strategy = "random"\ntrials = 3\nspace = 4\n', "space: must be a table"),
@@ -98,7 +109,7 @@ def test_a_study_that_is_not_there():
 def test_all_studies_load_and_have_their_size():
     sizes = {path.stem: load(path.stem).trials for path in STUDIES.glob("*.toml")}
     scenarios = {"scenario1": 24, "scenario2": 9, "scenario3": 9, "scenario4": 9, "scenario5": 200, "scenario6": 200}
-    assert sizes == {"quickstart": 16, **scenarios}
+    assert sizes == {"quickstart": 16, "scenario5-auto": 0, **scenarios}
 
 
 def test_scenario_1_tries_each_rate_three_times_with_other_seeds():

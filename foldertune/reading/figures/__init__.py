@@ -15,6 +15,7 @@ from foldertune.reading.content import Picture
 from foldertune.reading.figures.confirmed import draw_confirmed
 from foldertune.reading.figures.course import draw_best_so_far, draw_simulated_searches
 from foldertune.reading.figures.curves import Panel, draw_groups, draw_learning_curves, draw_points
+from foldertune.reading.figures.front import draw_front
 from foldertune.reading.figures.grid import draw_grid
 from foldertune.reading.figures.hyperparameters import draw_hyperparameters
 from foldertune.reading.figures.importance import draw_importance
@@ -46,6 +47,10 @@ def pictures(results: Results) -> list[Picture]:
     found = []
     if any(each.sample.values for each in results.confirmation.ranked):
         found.append(confirmed_picture(results))
+    if (trade := results.trade) is not None:
+        x, y = trade.x.quantity.label, trade.y.quantity.label
+        caption = f"The Pareto front: {x} and {y} of all trials; no trial beats those on the front in all metrics"
+        found.append(Picture("front", f"{caption}{_drawn(results.scored)}.", lambda: draw_front(trade)))
     if results.measures:
         found.append(learning_curves_picture(results))
     if len(course.values) > 1 and results.work.spans:

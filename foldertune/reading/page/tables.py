@@ -13,7 +13,7 @@ from urllib.parse import quote
 from foldertune.reading.content import Printed, Table
 from foldertune.reading.explain import why
 from foldertune.reading.results import Results
-from foldertune.rows import FAILED, Row, column_names, searched_and_metric, with_derived
+from foldertune.rows import FAILED, FRONT, Row, column_names, searched_and_metrics, with_derived, with_front
 from foldertune.study import PERCENT, Quantity, Study
 from foldertune.tables import Cells, short
 
@@ -55,6 +55,7 @@ def table_of_trials(id: str, results: Results) -> HtmlTable:
     """The table of all counted trials, best first. A trial's number is the link to its curves."""
     study = results.study
     rows = with_derived(study, [Row.from_trial(trial) for trial in results.ranking])
+    rows = with_front(study, rows, results.on_front)
     by_number = {trial.name.number: trial for trial in results.trials}
     epochs = {number: round(results.epochs_trained(trial)) for number, trial in by_number.items()}
     collapsed = {trial.name.number for trial in results.collapsed}
@@ -85,12 +86,18 @@ def table_of_trials(id: str, results: Results) -> HtmlTable:
 
 def _columns_of_trials(study: Study, cells: Sequence[Cells]) -> tuple[list[str], dict[str, Quantity]]:
     """The columns beside the trial's number, and their quantities. Derived quantities without a value are left out."""
-    searched, metric = searched_and_metric(study)
+    searched, metrics = searched_and_metrics(study)
     derived = dict(zip(column_names(tuple(study.space), tuple(study.derived))[1], study.derived, strict=True))
     derived = {key: name for key, name in derived.items() if any(row.get(key) is not None for row in cells)}
-    keys = [metric, "status", *searched, *derived, "epochs trained", "seconds", "worker", "attempt", "finished"]
+    front = [FRONT] if study.others else []
+    about = ["epochs trained", "seconds", "worker", "attempt", "finished"]
+    keys = [*metrics, *front, "status", *searched, *derived, *about]
     keys += ["why"] if any(row.get("why") for row in cells) else []
-    names = {metric: study.metric, **derived, **{key: key for key in (*study.space, "seconds")}}
+    names = {
+        **dict(zip(metrics, study.metric_names, strict=True)),
+        **derived,
+        **{key: key for key in (*study.space, "seconds")},
+    }
     return list(dict.fromkeys(keys)), {key: study.quantity(name) for key, name in names.items()}
 
 

@@ -6,24 +6,24 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foldertune.protocol import Trial, printable
 from foldertune.reading.facts import Setback
 from foldertune.reading.results import Results
+from foldertune.reading.terminal.lines import NAME, cell, new_table, rungs_table
 from foldertune.reading.words import clock, described, moment, waiting
 from foldertune.tables import cell_of, finite, short
 
 if TYPE_CHECKING:
-    from rich.console import Group, JustifyMethod, RenderableType
+    from rich.console import Group, RenderableType
     from rich.live import Live
     from rich.table import Table
-    from rich.text import Text
 
 WIDEST = 100_000  # characters in a line of a file or a pipe
-NAME = 24  # letters of a metric's name on a terminal: its value must have room
 BAR = 40  # characters of a progress bar there
 SHOWN = 12  # running trials in a view without a height of its own; a line counts the others
+MOST_ON_FRONT = 10  # trials of the Pareto front in a line
 RECENT = 5  # the latest setbacks that are shown
 SHARE = 10  # the pause after a drawing lasts at least this many times as long as the drawing
 
@@ -63,13 +63,25 @@ def best_line(results: Results) -> str | None:
     study = results.study
     if not results.scored:
         return None
-    trial, value = results.scored[0]
+    trial, _ = results.scored[0]
     if winner := results.confirmation.winner:
         mean, settings = winner.sample.show(study.quantity(study.metric)), described(winner.trial.settings, study.space)
         return printable(f"best: {study.metric} {mean} with the settings of trial {winner.number} ({settings})")
+    values = ((name, results.value(trial, name)) for name in study.metric_names)
+    shown = ", ".join(f"{name} {study.quantity(name).show(value, 4)}" for name, value in values if value is not None)
     searched = ", ".join(f"{key} {short(cell_of(trial.settings, key))}" for key in study.space if key in trial.settings)
-    shown = study.quantity(study.metric).show(value, 4)
-    return printable(f"best: {study.metric} {shown} in trial {trial.name.number} ({searched})")
+    return printable(f"best: {shown} in trial {trial.name.number} ({searched})")
+
+
+def front_line(results: Results) -> str | None:
+    """The trials on the Pareto front, in one line; None with one metric, or if no trial has a value."""
+    if not results.front:
+        return None
+    numbers = [str(point.trials[0].name.number) for point in results.front]
+    more = f", and {len(numbers) - MOST_ON_FRONT} more" if len(numbers) > MOST_ON_FRONT else ""
+    metrics = " and ".join(results.study.metric_names)
+    are = f"trial{'s' * (len(numbers) > 1)} {', '.join(numbers[:MOST_ON_FRONT])}{more}"
+    return printable(f"front of {metrics}: {are}")
 
 
 def setback_line(setback: Setback) -> str:
@@ -121,6 +133,8 @@ def render(results: Results, *, setbacks: bool = True, expand: bool = True) -> G
     parts: list[RenderableType] = [progress(results, expand=expand), Text(summary(results))]
     if best := best_line(results):
         parts.append(Text(best, style="green"))
+    if front := front_line(results):
+        parts.append(Text(front, style="green"))
     if results.rungs:
         parts.append(rungs_table(results, box=SIMPLE_HEAD, expand=expand))
     if results.running:
@@ -157,30 +171,6 @@ def progress(results: Results, *, expand: bool = True) -> Table:
     return head
 
 
-def rungs_table(results: Results, **options: Any) -> Table:
-    """A line for each rung of a schedule, the highest first: how many trials came there, went on, and the best."""
-    study, fidelity = results.study, results.study.fidelity
-    setting, show = fidelity.setting if fidelity else "", study.quantity(study.metric).show
-    headers = (f"> {setting}", "> trials", "> running", "> promoted", f"best {cut(study.metric)}", "> in trial")
-    table = new_table(*headers, gives_way=(4,), **options)
-    for rung in reversed(results.rungs):
-        best = next(((t, value) for t in rung.trials if (value := results.value(t)) is not None), None)
-        table.add_row(
-            cell(f"{rung.level:g}"),
-            cell(f"{len(rung.trials)}"),
-            cell(f"{rung.running or ''}"),
-            cell(f"{rung.promoted or ''}"),
-            cell(show(best[1], 4) if best else ""),
-            cell(f"{best[0].name.number}" if best else ""),
-        )
-    return table
-
-
-def cut(name: str) -> str:
-    """A metric's name with as many letters as there is room for."""
-    return name if len(name) <= NAME else f"{name[: NAME - 1]}…"
-
-
 def _running_table(results: Results, expand: bool) -> Table:
     from rich.box import SIMPLE_HEAD
 
@@ -197,29 +187,6 @@ def _running_table(results: Results, expand: bool) -> Table:
     if len(results.running) > SHOWN:
         table.add_row("", cell(f"and {len(results.running) - SHOWN} more"))
     return table
-
-
-def new_table(*headers: str, gives_way: Sequence[int], **options: Any) -> Table:
-    """A table with one line per row.
-
-    Args:
-        headers: the headings. One that begins with `> ` stands at the right of its column.
-        gives_way: the numbers of the columns that shrink if the terminal is too narrow.
-    """
-    from rich.table import Table
-
-    table = Table(pad_edge=False, **{"expand": True, **options})
-    for number, header in enumerate(headers):
-        justify: JustifyMethod = "right" if header.startswith("> ") else "left"
-        table.add_column(cell(header.removeprefix("> ")), justify=justify, no_wrap=number not in gives_way)
-    return table
-
-
-def cell(text: str, style: str = "") -> Text:
-    """Text from a file, safe to print, in one line."""
-    from rich.text import Text
-
-    return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
 def setback_lines(setbacks: Sequence[Setback]) -> Sequence[RenderableType]:
@@ -266,7 +233,7 @@ class View:
         """Print one line if trials have ended since the last line."""
         if (len(results.trials), results.complete) != self._said:
             self._said = len(results.trials), results.complete
-            parts = [results.progress, summary(results), best_line(results)]
+            parts = [results.progress, summary(results), best_line(results), front_line(results)]
             self.say("; ".join(part for part in parts if part))
 
     def wait(self, seconds: float) -> None:

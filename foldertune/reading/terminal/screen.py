@@ -17,17 +17,16 @@ from foldertune.protocol import Trial, printable
 from foldertune.reading.facts import Host, Silence
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.curves import Sparkline, chart, view_range
+from foldertune.reading.terminal.lines import cell, new_table, rungs_table
 from foldertune.reading.terminal.live import (
     RECENT,
     View,
     best_line,
-    cell,
     epoch_of,
+    front_line,
     last_key,
-    new_table,
     progress,
     render,
-    rungs_table,
     setback_lines,
     summary,
 )
@@ -91,6 +90,7 @@ class Screen:
         if self.results:
             lines += Text(summary(self.results)).wrap(console, width)
             lines += Text(best_line(self.results) or "", style="green").wrap(console, width)[:most]
+            lines += Text(front_line(self.results) or "", style="green").wrap(console, width)[:1]
         return lines
 
 

@@ -11,7 +11,7 @@ from foldertune.reading.confirmed import confirmed_rows
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import WIDEST
 from foldertune.reading.words import best_first, waiting
-from foldertune.rows import FAILED, STOPPED, Row, columns, searched_and_metric
+from foldertune.rows import FAILED, FRONT, STOPPED, Row, columns, searched_and_metrics, with_front
 from foldertune.study import Study
 from foldertune.tables import Cells, is_number, short
 from foldertune.text import counted, short_names
@@ -24,10 +24,10 @@ MOST = 5  # the best trials, which a master shows at its end
 
 
 def main_columns(study: Study, rows: Sequence[Row], chosen: Sequence[Cells]) -> list[str]:
-    """The columns that fit on a screen: the metric, the search space, and quantities derived from it."""
-    searched, metric = searched_and_metric(study)
+    """The columns that fit on a screen: the metrics, the search space, and quantities derived from it."""
+    searched, metrics = searched_and_metrics(study)
     derived = [name for name in study.derived if study.parts(name) <= study.space.keys()]
-    wanted = ["trial", metric, *searched, *derived, "seconds", "host"]
+    wanted = ["trial", *metrics, FRONT, *searched, *derived, "seconds", "host"]
     if any(row["status"] in (FAILED, STOPPED) for row in chosen):
         wanted.append("status")
     wanted += ["confirms"] if any(row["confirms"] is not None for row in chosen) else []
@@ -60,8 +60,9 @@ def to_table(study: Study, keys: Sequence[str], cells: Sequence[Cells], *, in_or
 
 def fitting(console: Console, study: Study, keys: Sequence[str], cells: Sequence[Cells]) -> list[str]:
     """The columns that fit on the terminal. The last ones go first, but trial, status and metric stay."""
-    metric, kept = searched_and_metric(study)[1], list(keys)
-    stays = {"study", "trial", "trials", "status", "confirms", metric, f"{metric}_mean", f"{metric}_deviation"}
+    metrics, kept = searched_and_metrics(study)[1], list(keys)
+    stays = {"study", "trial", "trials", "status", "confirms", *metrics}
+    stays |= {f"{metric}_{part}" for metric in metrics for part in ("mean", "deviation")}
     while len(kept) > 1 and width_of(to_table(study, kept, cells), console) > console.width:
         goes = [key for key in kept[1:] if key not in stays] or kept
         kept.remove(goes[-1])
@@ -169,5 +170,5 @@ def print_confirmed(results: Results) -> None:
 def print_best(folder: Folder, results: Results) -> None:
     """Print the best trials, as a master does at its end."""
     print_confirmed(results)
-    rows = [Row.from_trial(trial) for trial in results.trials]
-    print_table(folder, results, rows, [Row.from_trial(trial).cells() for trial in results.ranking[:MOST]])
+    rows = with_front(results.study, [Row.from_trial(trial) for trial in results.ranking], results.on_front)
+    print_table(folder, results, rows, [row.cells() for row in rows[:MOST]])
