@@ -32,6 +32,7 @@ def compare(studies: Sequence[Study]) -> dict[str, list[Any]]:
         {**definition(study), "trials": study.trials, "repeats": study.repeats}
         | {f"budget.{key}": value for key, value in study.budget.to_record().items()}
         | {f"stopping.{key}": value for key, value in (study.stopping.to_record() if study.stopping else {}).items()}
+        | {f"confirm.{key}": value for key, value in (study.confirm.to_record() if study.confirm else {}).items()}
         for study in studies
     ]
     keys = dict.fromkeys(key for each in flat for key in each)

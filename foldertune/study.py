@@ -13,6 +13,7 @@ from typing import Any
 
 from foldertune.budget import Budget
 from foldertune.changes import CHANGES, Change
+from foldertune.confirm import Confirm
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
 from foldertune.fidelity import Fidelity
 from foldertune.metrics import Known, Losses, Metric, losses_of
@@ -83,6 +84,7 @@ class Study:
     stopping: Stopping | None = None  # the rule by which running trials are stopped early
     before: dict[str, Any] = field(default_factory=dict)  # what trials have that were made before a setting was there
     changes: tuple[Change, ...] = ()  # of this definition while the study ran, the first one first
+    confirm: Confirm | None = None  # what is trained again when the budget is spent
     why: str | None = None  # why "auto" chose this strategy; None: a person named it
     others: tuple[Metric, ...] = ()  # the metrics after the first one
 
@@ -133,8 +135,9 @@ class Study:
 
     @property
     def budget_in_words(self) -> str:
-        """All limits at which the study ends, such as `40 trials, 500 epochs`."""
-        return self.budget.in_words(self.trials, self.metric, self.fidelity.setting if self.fidelity else "epochs")
+        """All limits at which the study ends, and what follows: `40 trials, 500 epochs`."""
+        words = self.budget.in_words(self.trials, self.metric, self.fidelity.setting if self.fidelity else "epochs")
+        return f"{words}, {self.confirm.in_words}" if self.confirm else words
 
     def contains(self, settings: Mapping[str, Any]) -> bool:
         """Could a trial of this study have these settings? One queued by hand may have others."""
@@ -239,6 +242,7 @@ class Study:
             "budget": self.budget.to_record(),
             "fidelity": self.fidelity.to_record() if self.fidelity else {},
             "stopping": self.stopping.to_record() if self.stopping else {},
+            "confirm": self.confirm.to_record() if self.confirm else {},
             "metrics": metrics,
             "derived": expressions,
             "first": [nest(settings) for settings in self.first],

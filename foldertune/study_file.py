@@ -13,6 +13,7 @@ from typing import Any
 
 from foldertune.budget import read_budget
 from foldertune.changes import CHANGES, read_changes
+from foldertune.confirm import read_confirm
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.fidelity import SCHEDULES, Fidelity
 from foldertune.metrics import read_metrics
@@ -27,7 +28,7 @@ from foldertune.warm_start import read_before, read_first, read_known
 _KEYS = (
     "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
     "budget", "fixed", "space", "constraints", "fidelity", "metrics", "derived", "stopping",
-    "first", "before",
+    "first", "before", "confirm",
 )  # fmt: skip
 _FIDELITY_KEYS = ("setting", "lowest", "highest", "factor", "schedule", "disk_gb")
 _QUANTITY_KEYS = ("label", "unit", "scale")
@@ -120,6 +121,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         stopping=read_stopping(record.get("stopping", {}), reader.fail),
         before=read_before(reader, reader.table("before"), space, fixed),
         changes=changes,
+        confirm=read_confirm(record.get("confirm"), reader.fail),
         others=tuple(others),
         why=reader.text("why") if "why" in record else None,
     )

@@ -30,10 +30,10 @@ PROGRAMS = [
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
 STUDY = {
-    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "metrics", "study",
-    "space_file", "study_file", "warm_start", "changes", "changing", "definitions",
+    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "metrics", "confirm",
+    "study", "space_file", "study_file", "warm_start", "changes", "changing", "definitions",
 }  # fmt: skip
-TABLES = {*STUDY, "spending", "tables", "formats", "rows"}
+TABLES = {*STUDY, "spending", "tables", "formats", "rows", "finalists"}
 FACTS = {*TABLES, "trouble", "reading"}
 COMMANDS = {*FACTS, "strategies", "trainer", "running", "launch", "figures", "terminal", "findings", "page", "doctor"}
 ARROWS = {
@@ -51,9 +51,11 @@ ARROWS = {
     "changes": set(),
     "definitions": {"study", "space"},
     "changing": {"definitions", "study_file", "study", "changes", "space", "errors"},
+    "confirm": {"errors"},
     "metrics": {"nesting"},
     "study": {
         "changes",
+        "confirm",
         "budget",
         "stopping",
         "fidelity",
@@ -71,6 +73,7 @@ ARROWS = {
         "study",
         "changes",
         "warm_start",
+        "confirm",
         "budget",
         "stopping",
         "fidelity",
@@ -83,10 +86,11 @@ ARROWS = {
         "errors",
         "text",
     },
-    "spending": {"study", "stopping", "protocol", "text"},
+    "spending": {"study", "stopping", "confirm", "protocol", "text"},
+    "finalists": {"study", "stopping", "confirm", "space", "protocol", "tables"},
     "tables": {"errors", "text", "protocol"},
     "formats": {"tables", "errors", "text", "protocol"},
-    "rows": {"tables", "formats", "study", "space", "protocol", "text"},
+    "rows": {"tables", "formats", "study", "confirm", "space", "protocol", "text"},
     "strategies": {*STUDY, "tables"},
     "trainer": {"errors", "text", "shipped"},
     "running": {*TABLES, "trouble", "strategies", "trainer"},

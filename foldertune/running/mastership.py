@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from foldertune.confirm import FIRST
 from foldertune.definitions import differences
 from foldertune.errors import StudyError, UserError
 from foldertune.protocol import (
@@ -199,7 +200,7 @@ def open_folder(
         )
     check_beginning(folder, there, study, say)
     study = changed(folder, there, study, say) if differing else successor(there, study)
-    beyond = max((name.number for name in names if name.number < there.most_trials), default=-1)
+    beyond = max((name.number for name in names if name.number < min(there.most_trials, FIRST)), default=-1)
     if beyond >= study.most_trials:
         of = f" of {there.trials}" if there.trials else ""
         raise StudyError(

@@ -18,6 +18,7 @@ from foldertune.stopping import chosen
 from foldertune.strategies.auto import AUTO, choose
 from foldertune.strategies.changed import ChangedSearch
 from foldertune.strategies.distinct import is_discrete
+from foldertune.strategies.drawing import reseeded
 from foldertune.strategies.evolution import CMASearch, NSGA2Search
 from foldertune.strategies.first import FirstSearch, check_guesses
 from foldertune.strategies.guesses import GuidedSearch
@@ -42,6 +43,7 @@ __all__ = [
     "new_strategy",
     "plan",
     "replanned",
+    "reseeded",
 ]
 
 OWN = ":"  # in the name of a person's own strategy, FILE:FUNCTION
