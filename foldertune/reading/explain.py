@@ -33,6 +33,7 @@ def why(study: Study, trial: Trial) -> str:
         is_guess = bool(study.guesses) and known["first"] == 1
         return "the guess, tried first" if is_guess else f"to try first, number {known['first']}"
     chosen = [f"{study.strategy}, from {counted(known['results'], 'result')}"] if "results" in known else []
+    chosen += [f"{study.strategy}, generation {known['generation']}"] if "generation" in known else []
     return ", ".join([*chosen, *bracket])
 
 

@@ -73,6 +73,8 @@ def test_each_trial_says_why_it_exists(results):
     assert said[0] == "tpe, from 0 results, bracket 0"
     assert said[6] == "goes on with trial 4 (epochs 3), place 1 of 4, bracket 0"
     assert said[number_of(6, 2)] == "confirms trial 6, repeat 2"
+    by_number(results, 0).why = {"generation": 2}
+    assert why(results.study, by_number(results, 0)) == "tpe, generation 2"
     plain = study_from_record({**STUDY, "strategy": "random", "trials": 9, "budget": {}}, "test")
     one = by_number(results, 0)
     one.why = {}

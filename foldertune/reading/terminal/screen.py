@@ -90,7 +90,8 @@ class Screen:
         if self.results:
             lines += Text(summary(self.results)).wrap(console, width)
             lines += Text(best_line(self.results) or "", style="green").wrap(console, width)[:most]
-            lines += Text(front_line(self.results) or "", style="green").wrap(console, width)[:1]
+            if front := front_line(self.results):
+                lines += Text(front, style="green").wrap(console, width)[:1]
         return lines
 
 
