@@ -80,6 +80,7 @@ class Study:
     first: tuple[dict[str, Any], ...] = ()  # settings to try first, by dotted names; those that lack are drawn
     known: tuple[Known, ...] = ()  # results of another study
     stopping: Stopping | None = None  # the rule by which running trials are stopped early
+    why: str | None = None  # why "auto" chose this strategy; None: a person named it
     others: tuple[Metric, ...] = ()  # the metrics after the first one
 
     @cached_property
@@ -237,7 +238,7 @@ class Study:
 
 _PLAIN = (
     "name", "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction",
-    "collapsed",
+    "collapsed", "why",
 )  # fmt: skip
 # These, [fixed] and [space] define the search.
 _SEARCHED = ("objective", "strategy", "seed", "metric", "direction", "constraints")

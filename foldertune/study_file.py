@@ -65,7 +65,9 @@ def load_study(name_or_path: str, objective: str = DEFAULT_OBJECTIVE) -> Study:
 def study_from_record(record: dict[str, Any], source: str) -> Study:
     """The study that a TOML file or study.json describes. Raises StudyError, naming `source` and the key."""
     reader = _Reader(record, source)
-    reader.refuse_unknown({key: value for key, value in record.items() if key != "known"}, ("name", *_KEYS))
+    reader.refuse_unknown(
+        {key: value for key, value in record.items() if key not in ("known", "why")}, ("name", *_KEYS)
+    )
     told = reader.settings("space", is_table_of_dimensions)
     space = {key: reader.dimension(f"space.{key}", value) for key, value in told.items()}
     if not space:
@@ -115,6 +117,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         known=read_known(reader, record.get("known", []), space, 1 + len(others)),
         stopping=read_stopping(record.get("stopping", {}), reader.fail),
         others=tuple(others),
+        why=reader.text("why") if "why" in record else None,
     )
 
 

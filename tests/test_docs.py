@@ -59,7 +59,11 @@ def test_the_tree_names_what_is_there_and_all_of_it():
 
 
 def test_the_studies_are_those_that_are_told_of():
-    assert {path.stem for path in STUDIES.glob("*.toml")} == {"quickstart", *(f"scenario{k}" for k in range(1, 7))}
+    assert {path.stem for path in STUDIES.glob("*.toml")} == {
+        "quickstart",
+        "scenario5-auto",
+        *(f"scenario{k}" for k in range(1, 7)),
+    }
 
 
 def test_no_text_holds_the_marks_of_a_merge():

@@ -80,7 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: trial 0)",
     )  # fmt: skip
     add_logs(group)
-    group.add_argument("--strategy", metavar="NAME", help=f"how to search: {', '.join(STRATEGIES)}; or FILE:FUNCTION")
+    group.add_argument(
+        "--strategy", metavar="NAME", help=f"how to search: auto, {', '.join(STRATEGIES)}; or FILE:FUNCTION"
+    )
     group.add_argument("--repeats", type=whole_number(1), metavar="N", help="try a grid (or the same settings) N times")
     group.add_argument("--seed", type=whole_number(), metavar="N", help="another search (default: the study's)")
     add_first(parser)
@@ -131,7 +133,7 @@ def main(arguments: argparse.Namespace) -> int:
     study = with_first(arguments, load(
         arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats,
         budget=Budget(arguments.epochs, arguments.hours, arguments.target, arguments.patience),
-        strategy=arguments.strategy, stopping=arguments.stopping,
+        strategy=arguments.strategy, stopping=arguments.stopping, workers=arguments.workers,
         objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
     ))  # fmt: skip
     check_command(study, arguments)
@@ -274,9 +276,9 @@ def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int, own
         local = f"workers here: {describe_devices(devices)}{crowd}; "
     extremes = {"minimize": "lowest", "maximize": "highest"}
     sought = " and the ".join(f"{extremes[metric.direction]} {metric.name}" for metric in study.metrics)
-    more = "more workers" if devices else "workers"
+    more, why = "more workers" if devices else "workers", f" (auto: {study.why})" if study.why else ""
     return (
-        f"{study.name}: {study.budget_in_words}, {study.strategy} search for the {sought}; "
+        f"{study.name}: {study.budget_in_words}, {study.strategy} search{why} for the {sought}; "
         f"{local}{more}, on any machine: "
         f"{command('worker', '--logs', folder.path, *(() if study.objective == DEFAULT_OBJECTIVE else own))}"
     )

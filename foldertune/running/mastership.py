@@ -181,6 +181,7 @@ def open_folder(folder: Folder, study: Study, patience: float = 0.0, say: Callab
         return folder
     names = [*folder.names(), *folder.settled(), *folder.withdrawn()]
     there = study_from_record(record, str(folder.study_file()))
+    study = with_strategy_of(there, study)
     if differing := differences(there, study):
         raise StudyError(
             f"{logs}: another study has begun here; it differs in {', '.join(differing)}; "
@@ -213,7 +214,12 @@ def continued(folder: Folder, study: Study, say: Callable[[str], None] = print) 
             raise StudyError(f"{folder.path}: has begun without {what}; leave them out, or use another --logs")
         if told and told != began:
             say(f"{folder.path}: goes on as it began, with the {what} of that time")
-    return replace(study, first=there.first, known=there.known)
+    return replace(with_strategy_of(there, study), first=there.first, known=there.known)
+
+
+def with_strategy_of(there: Study, study: Study) -> Study:
+    """The study, with the strategy that it began with if nobody has named another one."""
+    return replace(study, strategy=there.strategy, why=there.why) if study.why else study
 
 
 def wait_for_definition(folder: Folder, patience: float, say: Callable[[str], None]) -> Record | None:

@@ -14,6 +14,7 @@ from foldertune.errors import StudyError, did_you_mean
 from foldertune.protocol import Proposal
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.stopping import chosen
+from foldertune.strategies.auto import AUTO, choose
 from foldertune.strategies.evolution import CMASearch, NSGA2Search
 from foldertune.strategies.first import FirstSearch, check_guesses
 from foldertune.strategies.guesses import GuidedSearch
@@ -72,6 +73,7 @@ def load(
     budget: Budget | None = None,
     stopping: str | None = None,
     objective: str = DEFAULT_OBJECTIVE,
+    workers: int | None = None,
 ) -> Study:
     """The study with this name in studies/, or in this TOML file, checked by its strategy. Raises StudyError.
 
@@ -80,6 +82,7 @@ def load(
         budget: the limits to change, besides `trials`.
         stopping: the rule by which trials are stopped early, instead of the study's.
         objective: for a study that names none.
+        workers: how many are to train at once, if that is known.
     """
     study, source = load_study(name_or_path, objective), name_or_path
     if strategy is None and OWN in study.strategy:  # a study file from elsewhere must not run code here
@@ -88,7 +91,7 @@ def load(
         study, source = replace(study, strategy=strategy), f"{name_or_path}, --strategy {strategy}"
     if stopping is not None:
         study = replace(study, stopping=chosen(stopping, study.stopping))
-    return plan(study, source, trials=trials, seed=seed, repeats=repeats, budget=budget)
+    return plan(study, source, trials=trials, seed=seed, repeats=repeats, budget=budget, workers=workers)
 
 
 def plan(
@@ -99,6 +102,7 @@ def plan(
     seed: int | None = None,
     repeats: int | None = None,
     budget: Budget | None = None,
+    workers: int | None = None,
 ) -> Study:
     """The study with the changes that the command line asks for.
 
@@ -114,6 +118,9 @@ def plan(
         raise StudyError(
             f"{source}: stopping: the schedule in [fidelity] ends trials early; remove 'highest', or the rule"
         )
+    if study.strategy == AUTO:
+        study = choose(replace(study, trials=trials or study.trials, repeats=repeats or study.repeats), workers)
+        trials = None if study.strategy == "grid" else trials
     kind = _kind(study, source)
     if kind is GridSearch and study.is_scheduled:
         raise StudyError(f'{source}: fidelity.highest: a grid tries everything in full; remove it, or take "random"')
@@ -156,8 +163,8 @@ def _kind(study: Study, source: str) -> type[NamedStrategy]:
         return OwnSearch
     kind = STRATEGIES.get(study.strategy)
     if kind is None:
-        *names, last = (f'"{name}"' for name in STRATEGIES)
+        *names, last = (f'"{name}"' for name in (AUTO, *STRATEGIES))
         known = f"{', '.join(names)} or {last}"
-        hint = did_you_mean(study.strategy, STRATEGIES)
+        hint = did_you_mean(study.strategy, (AUTO, *STRATEGIES))
         raise StudyError(f"{source}: strategy: must be {known}, not {study.strategy!r}{hint}")
     return GuidedSearch if kind is RandomSearch and study.guesses else kind

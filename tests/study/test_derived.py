@@ -221,7 +221,7 @@ def test_what_counts_as_collapsed_is_the_studys_business(collapsed, metrics, ans
 
 
 def test_the_shipped_studies_describe_what_the_exercise_returns():
-    for name in ("quickstart", *(f"scenario{k}" for k in range(1, 7))):
+    for name in ("quickstart", "scenario5-auto", *(f"scenario{k}" for k in range(1, 7))):
         study = load(name)
         assert study.collapsed == "diverged" and study.program == "python exercise3.py"
         assert study.quantity(study.metric) == Quantity("validation error", "%", "log")

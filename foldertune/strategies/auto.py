@@ -1,0 +1,57 @@
+"""`strategy = "auto"`: the strategy that suits a study, and why, in words.
+
+The choice depends on the space, the budget, the fidelity and the number of workers. It is made once, when the study
+begins, and kept in study.json.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from importlib.util import find_spec
+
+from foldertune.space import values_of
+from foldertune.study import Study
+from foldertune.text import counted
+
+AUTO = "auto"
+ENOUGH = 20  # trials; TPE draws the first ten at random
+ROUNDS = 3  # trials per worker; with fewer, most trials begin before there are results
+
+
+def choose(study: Study, workers: int | None) -> Study:
+    """The study with a strategy that has a name of its own.
+
+    Args:
+        workers: how many train at once, as far as we know.
+    """
+    name, why = _choose(study, workers or 1)
+    lacking = [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
+    if lacking:
+        why = f"{name} would suit it, but needs {' and '.join(lacking)}: pip install 'foldertune[model]'"
+        name = "random"
+    if name == "grid":
+        study = replace(study, trials=0)  # all of it
+    return replace(study, strategy=name, why=why)
+
+
+_PACKAGES = {"tpe": ("optuna",), "halton": ("scipy",)}
+
+
+def _choose(study: Study, workers: int) -> tuple[str, str]:
+    trials, size = study.most_trials, _size(study)
+    if study.fidelity and study.is_scheduled:
+        return "tpe", f"{study.fidelity.schedule} brings many short trainings, from which it learns"
+    if size < math.inf and size * study.repeats <= trials and not study.first:
+        return "grid", f"there are only {counted(int(size), 'combination')}"
+    if trials < ENOUGH:
+        return "halton", f"{counted(int(trials), 'trial')} are too few to learn from; it covers the space evenly"
+    if trials < ROUNDS * workers:
+        return "halton", f"most of {trials:,} trials begin before {workers} workers have results; it covers the space"
+    return "tpe", "it learns from results where to look"
+
+
+def _size(study: Study) -> float:
+    """How many combinations the space has; infinite if a hyperparameter has a range without a step."""
+    values = [values_of(dimension) for dimension in study.space.values()]
+    return math.prod(math.inf if each is None else len(each) for each in values)
