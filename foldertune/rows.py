@@ -9,6 +9,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from foldertune.confirm import confirmed_by
 from foldertune.formats import to_csv
 from foldertune.protocol import Trial
 from foldertune.study import SEED, Study
@@ -18,8 +19,8 @@ SUCCEEDED, STOPPED, FAILED = "succeeded", "stopped", "failed"
 FRONT = "front"  # a column of tables for people
 _BEFORE = ("trial", "status")
 _AFTER = ("worker", "host", "attempt", "claimed", "finished", "error")
-_PARENT = "parent"  # a column only if a trial has one
-_OTHERS = (*_BEFORE, *_AFTER, _PARENT)
+_PARENT, _CONFIRMS = "parent", "confirms"  # columns only if a trial has one
+_OTHERS = (*_BEFORE, *_AFTER, _PARENT, _CONFIRMS)
 _others_of = operator.attrgetter(*_OTHERS)
 
 
@@ -38,6 +39,7 @@ class Row:
     finished: str | None = None
     error: str | None = None
     parent: int | None = None  # the trial whose training this one went on with
+    confirms: int | None = None  # the trial whose settings were trained again
 
     @classmethod
     def from_trial(cls, trial: Trial) -> Row:
@@ -55,6 +57,7 @@ class Row:
             finished=trial.finished,
             error=None if succeeded else trial.error,
             parent=trial.parent.number if trial.parent else None,
+            confirms=confirmed_by(trial.why) if trial.why else None,
         )
 
     def cells(self) -> Cells:
@@ -87,14 +90,15 @@ def _unlike(others: tuple[str, ...], names: tuple[str, ...], prefix: str) -> tup
 
 
 def columns(rows: Sequence[Row]) -> list[str]:
-    """All columns of these rows: trial and status, the settings, the metrics, then worker, host, times and parent."""
+    """All columns of these rows: trial and status, the settings, the metrics, then worker, host, times and parents."""
     settings: dict[str, None] = {}
     metrics: dict[str, None] = {}
     for names in dict.fromkeys((tuple(row.settings), tuple(row.metrics)) for row in rows):  # usually only one
         for known, mine in zip((settings, metrics), column_names(*names), strict=True):
             known.update(dict.fromkeys(mine))
     promoted = [_PARENT] if any(row.parent is not None for row in rows) else []
-    return [*_BEFORE, *dict.fromkeys([*settings, *metrics]), *_AFTER, *promoted]
+    confirming = [_CONFIRMS] if any(row.confirms is not None for row in rows) else []
+    return [*_BEFORE, *dict.fromkeys([*settings, *metrics]), *_AFTER, *promoted, *confirming]
 
 
 def results_csv(rows: Sequence[Row]) -> str:

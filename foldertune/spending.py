@@ -1,12 +1,14 @@
 """What a study has spent of its budget, and whether that ends it. The trials' files tell everything that is needed.
 
-So a master that is killed and started again decides as before, and readers know what it decides.
+So a master that is killed and started again decides as before, and readers know what it decides. Confirmations come
+after the search, and nothing of a budget is theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from foldertune.confirm import confirmed_by
 from foldertune.protocol import Proposal, Trial, parse_time
 from foldertune.stopping import is_cut_short
 from foldertune.study import Study
@@ -20,12 +22,17 @@ Spans = list[tuple[float, float]]
 
 def cost(study: Study, proposal: Proposal) -> float:
     """What a trial adds to the epochs: its fidelity, less that of the trial whose training it goes on with."""
-    if study.fidelity is None:
+    if study.fidelity is None or confirmed_by(proposal.why) is not None:
         return 0.0
     parent = proposal.parent.settings if proposal.parent else {}
     value, before = (of.get(study.fidelity.setting) for of in (proposal.settings, parent))
     begun = before if isinstance(before, int | float) else 0.0
     return max(value - begun, 0.0) if isinstance(value, int | float) else 0.0
+
+
+def searched(trials: Iterable[Trial]) -> Iterator[Trial]:
+    """The trials that are part of the search: those that confirm no other one."""
+    return (trial for trial in trials if confirmed_by(trial.why) is None)
 
 
 def spent(study: Study, trials: Iterable[Trial]) -> float:
@@ -34,10 +41,10 @@ def spent(study: Study, trials: Iterable[Trial]) -> float:
 
 
 def spans_at_work(trials: Iterable[Trial]) -> Spans:
-    """The times at which workers trained these trials, by the clocks of their hosts."""
+    """The times at which workers trained the trials of the search among these, by the clocks of their hosts."""
     times = (
         (parse_time(claim.get("time")), parse_time(claim.get("until", trial.finished)))
-        for trial in trials
+        for trial in searched(trials)
         for claim in (*trial.earlier, trial.claim)
     )
     return joined((start, end) for start, end in times if start is not None and end is not None)
@@ -66,7 +73,7 @@ def why_over(study: Study, trials: Iterable[Trial], *, is_late: bool = False) ->
         trials: the counted ones.
         is_late: are the hours over?
     """
-    budget, ended = study.budget, sorted(trials, key=_by_end)
+    budget, ended = study.budget, sorted(searched(trials), key=_by_end)
     best: tuple[Trial, float] | None = None
     since = 0  # the number of trials that have ended since the best one
     for trial in ended:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from foldertune.budget import Budget
+from foldertune.confirm import Confirm
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
 from foldertune.fidelity import Fidelity
 from foldertune.metrics import Known, Losses, Metric, losses_of
@@ -80,6 +81,7 @@ class Study:
     first: tuple[dict[str, Any], ...] = ()  # settings to try first, by dotted names; those that lack are drawn
     known: tuple[Known, ...] = ()  # results of another study
     stopping: Stopping | None = None  # the rule by which running trials are stopped early
+    confirm: Confirm | None = None  # what is trained again when the budget is spent
     why: str | None = None  # why "auto" chose this strategy; None: a person named it
     others: tuple[Metric, ...] = ()  # the metrics after the first one
 
@@ -130,8 +132,9 @@ class Study:
 
     @property
     def budget_in_words(self) -> str:
-        """All limits at which the study ends, such as `40 trials, 500 epochs`."""
-        return self.budget.in_words(self.trials, self.metric, self.fidelity.setting if self.fidelity else "epochs")
+        """All limits at which the study ends, and what follows: `40 trials, 500 epochs`."""
+        words = self.budget.in_words(self.trials, self.metric, self.fidelity.setting if self.fidelity else "epochs")
+        return f"{words}, {self.confirm.in_words}" if self.confirm else words
 
     def contains(self, settings: Mapping[str, Any]) -> bool:
         """Could a trial of this study have these settings? One queued by hand may have others."""
@@ -228,6 +231,7 @@ class Study:
             "budget": self.budget.to_record(),
             "fidelity": self.fidelity.to_record() if self.fidelity else {},
             "stopping": self.stopping.to_record() if self.stopping else {},
+            "confirm": self.confirm.to_record() if self.confirm else {},
             "metrics": metrics,
             "derived": expressions,
             "first": [nest(settings) for settings in self.first],
@@ -261,6 +265,7 @@ def compare(studies: Sequence[Study]) -> dict[str, list[Any]]:
         {**_flat(study), "trials": study.trials, "repeats": study.repeats}
         | {f"budget.{key}": value for key, value in study.budget.to_record().items()}
         | {f"stopping.{key}": value for key, value in (study.stopping.to_record() if study.stopping else {}).items()}
+        | {f"confirm.{key}": value for key, value in (study.confirm.to_record() if study.confirm else {}).items()}
         for study in studies
     ]
     keys = dict.fromkeys(key for each in flat for key in each)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.budget import read_budget
+from foldertune.confirm import read_confirm
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.fidelity import SCHEDULES, Fidelity
 from foldertune.metrics import read_metrics
@@ -26,7 +27,7 @@ from foldertune.warm_start import read_first, read_known
 _KEYS = (
     "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
     "budget", "fixed", "space", "constraints", "fidelity", "metrics", "derived", "stopping",
-    "first",
+    "first", "confirm",
 )  # fmt: skip
 _FIDELITY_KEYS = ("setting", "lowest", "highest", "factor", "schedule", "disk_gb")
 _QUANTITY_KEYS = ("label", "unit", "scale")
@@ -116,6 +117,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         first=read_first(reader, record.get("first", []), space, fixed),
         known=read_known(reader, record.get("known", []), space, 1 + len(others)),
         stopping=read_stopping(record.get("stopping", {}), reader.fail),
+        confirm=read_confirm(record.get("confirm"), reader.fail),
         others=tuple(others),
         why=reader.text("why") if "why" in record else None,
     )

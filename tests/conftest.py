@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from foldertune.confirm import FIRST
 from foldertune.protocol import Folder, TrialName, new_owner
 from foldertune.reading.reader import read_results
 from foldertune.rows import Row
@@ -106,13 +107,15 @@ class Bench:
         assert len(results.trials) == len(self.names("seen")), results.complaints
         return [Row.from_trial(trial) for trial in results.trials]
 
-    def assert_complete(self, trials):
+    def assert_complete(self, trials, confirmations=0):
         """Every trial asked for is counted once, no file is left over, and results.csv agrees."""
-        assert sorted(name.number for name in self.names("seen")) == list(range(trials))
+        there = sorted(name.number for name in self.names("seen"))
+        assert there[:trials] == list(range(trials)) and len(there) == trials + confirmations
+        assert all(number > FIRST for number in there[trials:])
         assert self.folder.names() == []
         assert (self.logs / "study.json.done").exists() and not (self.logs / "study.json").exists()
         table = self.folder.results.read_text().splitlines()
-        assert [int(line.split(",")[0]) for line in table[1:]] == list(range(trials))
+        assert [int(line.split(",")[0]) for line in table[1:]] == there
         assert [*self.logs.glob(".*.tmp"), *self.folder.seen.glob(".*.tmp")] == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import signal
 import time
 
@@ -345,3 +346,30 @@ def stepping(settings, report):
         if report.checkpoint_due:
             report.checkpoint(json.dumps({"x": begun["x"], "epoch": epoch}).encode())
     return {"validation_error": begun["x"]}
+
+
+def noisy(settings, report):
+    """Its loss is x and what chance adds, by the seed; it goes on from any checkpoint, and counts what it trains itself."""
+    begun = report.resume(int) or 0
+    loss = settings["x"] + random.Random(settings["seed"]).random() / 2
+    for epoch in range(begun + 1, settings.get("epochs", 1) + 1):
+        report(epoch=epoch, loss=loss + 1 / epoch)
+        if report.checkpoint_due:
+            report.checkpoint(str(epoch).encode())
+    return {"loss": loss, "trained": settings.get("epochs", 1) - begun}
+
+
+def fragile(settings, report):
+    """The same, but it fails with every odd seed."""
+    if settings["seed"] % 2:
+        raise ValueError("an odd seed")
+    return noisy(settings, report)
+
+
+def slowly(settings, report):
+    """Every epoch takes a while, and is reported with the same loss."""
+    loss = settings["x"] + random.Random(settings["seed"]).random() / 2
+    for epoch in range(1, settings["epochs"] + 1):
+        time.sleep(0.05)
+        report(epoch=epoch, loss=loss)
+    return {"loss": loss}

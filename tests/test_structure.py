@@ -30,10 +30,10 @@ PROGRAMS = [
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
 STUDY = {
-    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "metrics", "study",
-    "space_file", "study_file", "warm_start",
+    "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "metrics", "confirm",
+    "study", "space_file", "study_file", "warm_start",
 }  # fmt: skip
-TABLES = {*STUDY, "spending", "tables", "formats", "rows"}
+TABLES = {*STUDY, "spending", "tables", "formats", "rows", "finalists"}
 FACTS = {*TABLES, "trouble", "reading"}
 COMMANDS = {*FACTS, "strategies", "trainer", "running", "launch", "figures", "terminal", "findings", "page", "doctor"}
 ARROWS = {
@@ -48,13 +48,27 @@ ARROWS = {
     "budget": {"errors", "text"},
     "stopping": {"errors", "text"},
     "fidelity": set(),
+    "confirm": {"errors"},
     "metrics": {"nesting"},
-    "study": {"budget", "stopping", "fidelity", "metrics", "space", "derived", "nesting", "shipped", "errors", "text"},
+    "study": {
+        "confirm",
+        "budget",
+        "stopping",
+        "fidelity",
+        "metrics",
+        "space",
+        "derived",
+        "nesting",
+        "shipped",
+        "errors",
+        "text",
+    },
     "space_file": {"space", "derived", "nesting", "errors"},
     "warm_start": {"study", "metrics", "space_file", "space", "nesting", "errors"},
     "study_file": {
         "study",
         "warm_start",
+        "confirm",
         "budget",
         "stopping",
         "fidelity",
@@ -67,10 +81,11 @@ ARROWS = {
         "errors",
         "text",
     },
-    "spending": {"study", "stopping", "protocol", "text"},
+    "spending": {"study", "stopping", "confirm", "protocol", "text"},
+    "finalists": {"study", "stopping", "confirm", "space", "protocol", "tables"},
     "tables": {"errors", "text", "protocol"},
     "formats": {"tables", "errors", "text", "protocol"},
-    "rows": {"tables", "formats", "study", "space", "protocol", "text"},
+    "rows": {"tables", "formats", "study", "confirm", "space", "protocol", "text"},
     "strategies": {*STUDY, "tables"},
     "trainer": {"errors", "text", "shipped"},
     "running": {*TABLES, "trouble", "strategies", "trainer"},

@@ -5,7 +5,9 @@
     {program} --logs /shared/me/lr --front   with several metrics: a list
 
 They are the settings as the objective got them, with [fixed] and the seed. If
-the study has repeats, the best mean counts. The study may still be running.
+the study has repeats, the best mean counts. If it confirms its best settings,
+the best mean of the confirmations does, as soon as all have ended; it is told
+beside the JSON, on stderr. The study may still be running.
 With several metrics they are the best in the first one; --front prints all
 settings that no others beat in all metrics, each with its trial and metrics.
 
@@ -20,7 +22,7 @@ import sys
 
 from foldertune.commands.options import add_logs
 from foldertune.protocol import printable
-from foldertune.reading.best import best_of, front_of
+from foldertune.reading.best import best_of, confirmed_line, front_of
 from foldertune.reading.reader import read_results
 from foldertune.reading.words import names_of_metrics, waiting
 from foldertune.text import counted
@@ -48,5 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     if results.front:
         on_it = f"{counted(len(results.front), 'trial')} on the Pareto front of {names_of_metrics(results.study)}"
         print(f"{on_it}; --front prints all", file=sys.stderr)
+    if what := confirmed_line(results):
+        print(printable(what), file=sys.stderr)
     print(json.dumps(best, indent=2))
     return 0

@@ -9,6 +9,7 @@
     {program} --group  mean and deviation over trials of equal settings
     {program} --group width --columns loss --out t.tex
     {program} --keep kept  save the whole study in a small form
+    {program} --why 7  why trial 7 exists, and what came of it
     {program} --logs one two  compare studies: a row for each
 
 CONDITION is a column, one of = != < <= > >=, and a value. You can write a share
@@ -30,7 +31,7 @@ import sys
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-from foldertune.commands.options import add_several_logs, path
+from foldertune.commands.options import add_several_logs, path, whole_number
 from foldertune.errors import StudyError
 from foldertune.formats import FORMATS, to_parquet
 from foldertune.protocol import Folder, printable, write_whole
@@ -40,7 +41,8 @@ from foldertune.reading.reader import read_results
 from foldertune.reading.results import Results
 from foldertune.reading.samples import group_by, group_columns
 from foldertune.reading.studies import find_studies, read_all
-from foldertune.reading.terminal.table import main_columns, print_comparison, print_table, shown
+from foldertune.reading.terminal.story import tell
+from foldertune.reading.terminal.table import main_columns, print_comparison, print_confirmed, print_table, shown
 from foldertune.reading.words import best_first
 from foldertune.rows import Row, columns, results_csv, searched_and_metrics, with_derived, with_front
 from foldertune.study import Study
@@ -71,6 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--where", action="append", metavar="CONDITION",
         help="only trials that meet CONDITION, such as 'width<50'; may be repeated",
     )  # fmt: skip
+    group.add_argument(
+        "--why", type=whole_number(0), metavar="NUMBER", help="only this trial: why it exists, and what came of it"
+    )
     group.add_argument("--sort", metavar="COLUMN", help="smallest first (default: the best trial first)")
     group.add_argument("--descending", action="store_true", help="with --sort: largest first")
     group = parser.add_argument_group("which columns")
@@ -100,15 +105,21 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     if arguments.descending and arguments.sort is None:
         raise TableError("--descending: name the column with --sort COLUMN")
     if arguments.keep:
-        for option in ("best", "all", "where", "sort", "columns", "group", "format", "out"):
-            if getattr(arguments, option) not in (None, False):
-                raise TableError(f"--{option}: --keep saves the whole study; leave out one of the two options")
+        _refuse_others(arguments, "--keep saves the whole study", "why")
+    if arguments.why is not None:
+        _refuse_others(arguments, "--why tells about one trial")
     if arguments.out and not arguments.format:
         arguments.format = ENDINGS.get(arguments.out.suffix)
     if arguments.out and arguments.format in (None, "table"):
         raise TableError(f"--out {arguments.out}: choose a --format for files ({', '.join(ENDINGS.values())})")
     if arguments.format == "parquet" and not arguments.out:
         raise TableError("--format parquet: name the file with --out FILE")
+
+
+def _refuse_others(arguments: argparse.Namespace, reason: str, *more: str) -> None:
+    for option in ("best", "all", "where", "sort", "columns", "group", "format", "out", *more):
+        if getattr(arguments, option) not in (None, False):
+            raise TableError(f"--{option}: {reason}; leave out one of the two options")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -126,9 +137,20 @@ def main(arguments: argparse.Namespace) -> int:
     mend_table(Folder(logs), [Row.from_trial(trial) for trial in results.trials])
     if arguments.keep:
         keep(results, logs, arguments.keep)
+    elif arguments.why is not None:
+        tell_why(results, logs, arguments.why)
     else:
         print_trials(results, logs, arguments)
     return 0
+
+
+def tell_why(results: Results, logs: Path, number: int) -> None:
+    """Print the story of one trial. Raises TableError if there is none of this number."""
+    known = {trial.name.number: trial for trial in (*results.in_hand, *results.trials)}
+    if number not in known:
+        where = "waits for a worker" if number in results.pending else "does not exist"
+        raise TableError(f"--why {number}: this trial {where}; {counted(len(results.trials), 'trial')} are counted")
+    print("\n".join(tell(Folder(logs), results, known[number])))
 
 
 def mend_table(folder: Folder, rows: Sequence[Row]) -> None:
@@ -157,7 +179,7 @@ def keep(results: Results, logs: Path, out: Path) -> None:
 
 def compare(arguments: argparse.Namespace) -> None:
     """Show a row for each study, and in what they differ. Raises TableError for options that need a single study."""
-    for option in ("best", "all", "where", "sort", "columns", "group", "keep"):
+    for option in ("best", "all", "where", "sort", "columns", "group", "keep", "why"):
         if getattr(arguments, option) not in (None, False):
             raise TableError(f"--{option}: is for the trials of one study; give a single folder with --logs")
     comparison = Comparison(read_all(arguments.logs))
@@ -198,6 +220,8 @@ def print_trials(results: Results, logs: Path, arguments: argparse.Namespace) ->
     else:
         title = ", ".join([f"{len(chosen)} of {what}", *(arguments.where or ()), order])
         in_order = arguments.sort is None
+        if not any((keys, arguments.where, arguments.sort)) and arguments.group is None:
+            print_confirmed(results)
         print_table(Folder(logs), results, rows, chosen, keys, title=title, in_order=in_order)
 
 

@@ -83,8 +83,10 @@ def read_archive(path: Path) -> Results:
 def _seems_complete(results: Results) -> bool:
     """Had the study ended when it was kept? If only epochs limit it: would one more trial have exceeded them?"""
     study, trials = results.study, results.trials
+    if not results.confirmation.is_settled:
+        return False
     if results.why_over or not results.is_open_ended:
-        return bool(results.why_over) or len(trials) >= results.asked
+        return bool(results.why_over) or len(results.search) >= results.asked_of_search
     dearest = max((cost(study, trial.proposal) for trial in trials), default=0.0)
     return study.budget.epochs is not None and spent(study, trials) + dearest > study.budget.epochs
 

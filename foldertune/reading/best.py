@@ -12,6 +12,7 @@ from foldertune.reading.reader import read_results
 from foldertune.reading.results import Results
 from foldertune.reading.words import names_of_metrics, waiting
 from foldertune.shipped import command
+from foldertune.text import counted
 
 
 def best(logs: Path | str) -> dict[str, Any]:
@@ -26,6 +27,22 @@ def best_of(results: Results, logs: Path | str) -> dict[str, Any]:
         raise UserError(f"{logs}: {_why_there_is_none(results)}; {_what_to_do(results, logs)}")
     (trial, *_), _ = results.best
     return nest(trial.settings)
+
+
+def confirmed_line(results: Results) -> str:
+    """What the confirmations say about the best settings, in one sentence; empty if nothing is confirmed."""
+    study, known = results.study, results.confirmation
+    quantity = study.quantity(study.metric)
+    if winner := known.winner:
+        before = (
+            "" if winner.value is None else f"; {quantity.show(winner.value)} in the search, for which it was chosen"
+        )
+        mean = f"{quantity.label} {winner.sample.show(quantity)}"
+        return f"Confirmed: {mean} with the settings of trial {winner.number}{before}."
+    if known.asked and results.trials:
+        there = len(results.trials) - len(results.search)
+        return f"Not confirmed yet: {there} of {counted(known.asked, 'confirmation')} have ended."
+    return ""
 
 
 def front_of(results: Results, logs: Path | str) -> list[dict[str, Any]]:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from foldertune.protocol import Trial, parse_time
+from foldertune.protocol import parse_time
 from foldertune.reading.results import Results
 from foldertune.reading.studies import Entry
 from foldertune.reading.words import listed
 from foldertune.study import compare
-from foldertune.tables import Cells, as_cell, cell_of, finite, short
+from foldertune.tables import Cells, as_cell, cell_of, short
 
 
 @dataclass(frozen=True)
@@ -97,18 +97,14 @@ class Comparison:
 
 def steps_of(results: Results) -> list[Step]:
     """The course of a search over trials, over time at work and over epochs."""
-    ended = sorted(results.ended, key=lambda trial: parse_time(trial.finished) or 0.0)
-    epochs = list(itertools.accumulate(map(_epochs_of, ended)))
+    ended = sorted(results.tried, key=lambda trial: parse_time(trial.finished) or 0.0)
+    epochs = list(map(round, itertools.accumulate(map(results.epochs_trained, ended))))
     times = results.work.times
     known = [(k, trial) for k, trial in enumerate(ended) if results.value(trial) is not None]
     return [
         Step(trial.name.number, best, k + 1, epochs[k] or None, _worked_until(times, parse_time(trial.finished)))
         for (k, trial), best in zip(known, results.course.best, strict=True)
     ]
-
-
-def _epochs_of(trial: Trial) -> int:
-    return round(finite(trial.epochs[-1]["epoch"]) or len(trial.epochs)) if trial.epochs else 0
 
 
 def _worked_until(times: Sequence[tuple[float, float]], moment: float | None) -> float | None:

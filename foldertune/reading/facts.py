@@ -67,6 +67,7 @@ class Course:
     values: list[float]
     best: list[float]  # the best of the first value, of the first two values, …
     seconds: list[float | None]  # since the first claim
+    epochs: Sequence[float] = ()  # trained in all trials that had ended; 0 while none was reported
 
     @property
     def best_after(self) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from foldertune.protocol import opened, printable, read_tail
 from foldertune.reading import figures
 from foldertune.reading.content import Findings, Picture, Printed, Table
+from foldertune.reading.explain import confirmed_table, rungs_table, say_confirmed, say_rungs
 from foldertune.reading.facts import Setback
 from foldertune.reading.importance import FEWEST, Importance
 from foldertune.reading.results import Results
@@ -32,10 +33,13 @@ LINES_PRINTED, MOST_PRINTED = (
 def find(results: Results) -> Findings:
     """The answers, pictures and tables for any study."""
     tables = [front_table(results)] if results.front else []
+    tables += [confirmed_table(results)] if results.confirmation.ranked else []
+    tables += [rungs_table(results)] if results.rungs else []
     tables += [setbacks_table(results)] if results.setbacks else []
     answers = [
         *say_best(results),
         *say_front(results),
+        *say_rungs(results),
         *say_importance(results),
         *say_course(results),
         *say_losses(results),
@@ -56,9 +60,12 @@ def say_best(results: Results) -> list[str]:
     value = sample.show(quantity)
     if len(sample.values) == 1:
         value = f"{quantity.show(sample.mean)} in trial {first.name.number}"
+    if results.confirmation.winner:
+        value = f"{sample.show(quantity)} for the settings of trial {first.name.number}"
     answers = [f"Best {quantity.label}: {value}, with {described(first.settings, study.space)}."]
+    answers += say_confirmed(results)
     scores = [value for _, value in results.scored]
-    if len(scores) >= FEW and results.median is not None:
+    if len(scores) >= FEW and results.median is not None and not results.rungs:  # they trained equally long
         answers.append(
             f"The five best trials lie between {quantity.show(scores[0])} and {quantity.show(scores[FEW - 1])}, "
             f"the median of all {len(scores):,} at {quantity.show(results.median)}."

@@ -15,8 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from foldertune.confirm import confirmed_by
 from foldertune.metrics import front_of
 from foldertune.protocol import SECONDS, YEAR, Record, Trial, TrialName, parse_time
+from foldertune.reading.confirmed import Confirmation, confirmation_of, is_confirming
 from foldertune.reading.facts import (
     Column,
     Course,
@@ -34,6 +36,7 @@ from foldertune.reading.facts import (
     why_lost,
 )
 from foldertune.reading.importance import Importance, measure_importance
+from foldertune.reading.rungs import Rung, chain_of, epochs_of, epochs_trained, rungs_of
 from foldertune.reading.samples import Sample
 from foldertune.reading.spans import Work
 from foldertune.space import Categorical, identity
@@ -136,10 +139,26 @@ class Results:
     @cached_property
     def asked(self) -> int:
         """The number of trials asked for, including those queued by hand; of those known so far, if none was named."""
-        numbers = {trial.name.number for trial in (*self.trials, *self.in_hand)} | self.listed
+        return self.asked_of_search + self.confirmation.asked
+
+    @cached_property
+    def asked_of_search(self) -> int:
+        """The same without confirmations."""
+        numbers = self._numbers - self._confirming
         if self.is_open_ended or (self.complete and self.study.budget):  # it may have ended early
             return len(numbers)
         return self.study.trials + sum(number >= self.study.trials for number in numbers)
+
+    @cached_property
+    def _numbers(self) -> frozenset[int]:
+        return frozenset(trial.name.number for trial in (*self.trials, *self.in_hand)) | self.listed
+
+    @cached_property
+    def _confirming(self) -> frozenset[int]:
+        """The numbers of confirmations."""
+        read = {trial.name.number: trial for trial in (*self.trials, *self.in_hand)}
+        unread = {number for number in self.listed - read.keys() if is_confirming(self.study, number)}
+        return frozenset(n for n, trial in read.items() if confirmed_by(trial.why) is not None) | unread
 
     @property
     def is_open_ended(self) -> bool:
@@ -153,19 +172,26 @@ class Results:
 
     @cached_property
     def progress(self) -> str:
-        """How much of the budget is spent: `5 of 16 trials`, `5 trials, 45 of 500 epochs`."""
-        ended, limit = len(self.trials), self.study.budget.epochs
-        text = counted(ended, "trial") if self.is_open_ended else f"{ended} of {self.asked} trials"
-        if limit is None or self.study.fidelity is None:
-            return text
-        return f"{text}, {spent(self.study, self.trials):g} of {limit:g} {self.study.fidelity.setting}"
+        """How much of the budget is spent, and of what follows: `5 of 16 trials`, `5 trials, 45 of 500 epochs`."""
+        ended, limit = len(self.search), self.study.budget.epochs
+        parts = [counted(ended, "trial") if self.is_open_ended else f"{ended} of {self.asked_of_search} trials"]
+        if limit is not None and self.study.fidelity is not None:
+            parts.append(f"{spent(self.study, self.trials):g} of {limit:g} {self.study.fidelity.setting}")
+        if self.confirmation.asked:
+            parts.append(f"{len(self.trials) - ended} of {counted(self.confirmation.asked, 'confirmation')}")
+        return ", ".join(parts)
 
     @cached_property
     def share(self) -> float:
-        """The share of the budget that is spent, from 0 to 1: of trials or of epochs, whichever is further."""
-        limit = self.study.budget.epochs
-        trials = 0.0 if self.is_open_ended else len(self.trials) / max(self.asked, 1)
-        return 1.0 if self.complete else max(trials, spent(self.study, self.trials) / limit if limit else 0.0)
+        """The share of the budget that is spent, from 0 to 1: of trials or of epochs, whichever is further.
+
+        Confirmations count, each as much as a trial of the search.
+        """
+        limit, ended, of = self.study.budget.epochs, len(self.search), self.asked_of_search
+        trials = 0.0 if self.is_open_ended else ended / max(of, 1)
+        searched = max(trials, spent(self.study, self.trials) / limit if limit else 0.0)
+        whole = max(of + self.confirmation.asked, 1)
+        return 1.0 if self.complete else (searched * of + len(self.trials) - ended) / whole
 
     @cached_property
     def why_over(self) -> str:
@@ -173,8 +199,23 @@ class Results:
         hours = self.study.budget.hours
         is_late = hours is not None and hours_of(spans_at_work(self.trials)) >= hours
         why = why_over(self.study, self.trials, is_late=is_late)
-        is_early = self.complete and not self.study.budget and len(self.trials) < self.study.trials
+        is_early = self.complete and not self.study.budget and len(self.search) < self.study.trials
         return why or (USED_UP if is_early else "")
+
+    @cached_property
+    def search(self) -> list[Trial]:
+        """The counted trials without the confirmations that follow a search."""
+        return [trial for trial in self.trials if confirmed_by(trial.why) is None]
+
+    @cached_property
+    def tried(self) -> list[Trial]:
+        """The trials of the search that have a result."""
+        return [trial for trial in self.search if trial.result is not None]
+
+    @cached_property
+    def confirmation(self) -> Confirmation:
+        """The settings that were trained again, and which of them win."""
+        return confirmation_of(self.study, self.trials, self._confirming, is_over=self.complete)
 
     @cached_property
     def ended(self) -> list[Trial]:
@@ -254,7 +295,7 @@ class Results:
         return [
             name
             for name in self.study.space
-            if len({identity(cell_of(trial.settings, name)) for trial in self.ended}) > 1
+            if len({identity(cell_of(trial.settings, name)) for trial in self.tried}) > 1
         ]
 
     # ---- the ranking
@@ -263,22 +304,67 @@ class Results:
     def ranking(self) -> list[Trial]:
         """The counted trials, best first: whole trainings, those cut short, collapsed ones, those without a value.
 
-        A value after three epochs is no better than one after thirty, although it may be lower: see `is_cut_short`.
+        A value after three epochs is no better than one after thirty, although it may be lower: see `is_cut_short`. So
+        one of a higher rung comes before all of lower ones. Confirmations follow the trials of the search.
         """
-        sign, collapsed = 1 if self.study.direction == "minimize" else -1, {t.name for t in self.collapsed}
+        return sorted(self.trials, key=lambda trial: (self._class(trial), -self.level(trial), self._loss(trial)))
 
-        def key(trial: Trial) -> tuple[bool, bool, bool, float, int]:
-            value = self.value(trial)
-            known = 0.0 if value is None else sign * value
-            return value is None, trial.name in collapsed, is_cut_short(trial.stopped), known, trial.name.number
+    def _class(self, trial: Trial) -> tuple[bool, bool, bool, bool]:
+        """A trial of a lower class is better than all of a higher one, whatever the values."""
+        has_none, again = self.value(trial) is None, confirmed_by(trial.why) is not None
+        return has_none, again, trial.name in self._collapsed_names, is_cut_short(trial.stopped)
 
-        return sorted(self.trials, key=key)
+    @cached_property
+    def _collapsed_names(self) -> frozenset[TrialName]:
+        return frozenset(trial.name for trial in self.collapsed)
+
+    def _loss(self, trial: Trial) -> tuple[float, int]:
+        """The less the better: the value, or with equal ones the number."""
+        sign, value = 1 if self.study.direction == "minimize" else -1, self.value(trial)
+        return 0.0 if value is None else sign * value, trial.name.number
 
     @cached_property
     def scored(self) -> list[tuple[Trial, float]]:
-        """The trials that have a value, each with its value, best first."""
-        pairs = ((trial, self.value(trial)) for trial in self.ranking)
+        """The trials of the search that have a value, each with its value, best first.
+
+        Settings that were promoted appear once, with their longest training.
+        """
+        shown = (trial for trial in self.ranking if confirmed_by(trial.why) is None and trial.name not in self.gone_on)
+        pairs = ((trial, self.value(trial)) for trial in shown)
         return [(trial, value) for trial, value in pairs if value is not None]
+
+    # ---- rungs, and trainings that go on through several trials
+
+    @cached_property
+    def rungs(self) -> list[Rung]:
+        """The rungs of a schedule that trials have come to, the lowest first; empty without a schedule."""
+        if not self.study.is_scheduled:
+            return []
+        ranked = [trial for trial in self.ranking if trial.result is not None and confirmed_by(trial.why) is None]
+        return rungs_of(ranked, (t for t in self.running if confirmed_by(t.why) is None), self.level)
+
+    @cached_property
+    def gone_on(self) -> frozenset[TrialName]:
+        """The counted trials with whose training another one with a value has gone on."""
+        parents = {trial.parent.number for trial in self.tried if trial.parent and self.value(trial) is not None}
+        return frozenset(trial.name for trial in self.trials if trial.name.number in parents)
+
+    def chain(self, trial: Trial) -> list[Trial]:
+        """The trials through which this training went, the first one first."""
+        return chain_of(trial, self._by_number) if trial.parent else [trial]
+
+    def epochs_trained(self, trial: Trial) -> float:
+        """The epochs that this trial has trained itself."""
+        return epochs_trained(self.chain(trial))
+
+    @cached_property
+    def _by_number(self) -> dict[int, Trial]:
+        return {trial.name.number: trial for trial in self.trials}
+
+    def level(self, trial: Trial) -> float:
+        """How long a schedule let this trial train: its fidelity; 0 without a schedule."""
+        setting = self.study.fidelity.setting if self.study.fidelity and self.study.is_scheduled else None
+        return finite(trial.settings.get(setting)) or 0.0 if setting else 0.0
 
     @cached_property
     def scores(self) -> Scores:
@@ -312,26 +398,30 @@ class Results:
         """The trials of the best settings, best first, and the sample of their metric: several values for repeats.
 
         Settings with a trial that collapsed or was cut short rank after those without. None if no trial has a value.
+        If settings were confirmed, the sample is that of the winner's confirmations, and they follow its trial.
         """
+        if winner := self.confirmation.winner:
+            return [winner.trial, *winner.confirmations], winner.sample
         sign, place = 1 if self.study.direction == "minimize" else -1, {t.name: k for k, t in enumerate(self.ranking)}
-        values = {t.name: None if self.has_collapsed(t) else self.value(t) for t in self.ended}
+        values = {t.name: None if self.has_collapsed(t) else self.value(t) for t in self.tried}
         samples = [
             (sorted(ts, key=lambda t: place[t.name]), Sample.of(values[t.name] for t in ts)) for ts in self.alike
         ]
         known = [(trials, sample) for trials, sample in samples if sample.values]
 
-        def key(pair: tuple[list[Trial], Sample]) -> tuple[bool, bool, float]:
+        def key(pair: tuple[list[Trial], Sample]) -> tuple[bool, bool, float, float]:
             trials, sample = pair
-            return sample.left_out > 0, any(is_cut_short(trial.stopped) for trial in trials), sign * sample.mean
+            cut = any(is_cut_short(trial.stopped) for trial in trials)
+            return sample.left_out > 0, cut, -max(map(self.level, trials)), sign * sample.mean
 
         return min(known, key=key, default=None)
 
     @cached_property
     def alike(self) -> list[list[Trial]]:
-        """The ended trials, those with equal settings together if the study has repeats."""
+        """The ended trials of the search, those with equal settings together if the study has repeats."""
         if self.study.repeats > 1:
             return [group.trials for group in self.groups(*self.study.space)]
-        return [[trial] for trial in self.ended]
+        return [[trial] for trial in self.tried]
 
     @cached_property
     def front(self) -> list[Point]:
@@ -384,15 +474,20 @@ class Results:
 
     @cached_property
     def course(self) -> Course:
-        """The metric, and the best so far, as trials ended."""
-        ended = sorted(self.ended, key=lambda trial: parse_time(trial.finished) or 0.0)
+        """The metric, and the best so far, as trials of the search ended: the best value, at whatever rung."""
+        ended = sorted(self.tried, key=lambda trial: parse_time(trial.finished) or 0.0)
         pairs = [(trial, value) for trial in ended if (value := self.value(trial)) is not None]
         times = [parse_time(trial.finished) for trial, _ in pairs]
-        began, place = self.work.began, {trial.name: k for k, trial in enumerate(self.ranking)}
-        places = itertools.accumulate((place[trial.name] for trial, _ in pairs), min)
+        began = self.work.began
+
+        def better(a: Trial, b: Trial) -> Trial:
+            return min(a, b, key=lambda trial: (self._class(trial), self._loss(trial)))
+
+        epochs = dict(zip((t.name for t in ended), itertools.accumulate(map(self.epochs_trained, ended)), strict=True))
         return Course(
             values=[value for _, value in pairs],
-            best=[self.scored[position][1] for position in places],
+            best=[self.value(t) or 0.0 for t in itertools.accumulate((trial for trial, _ in pairs), better)],
+            epochs=[epochs[trial.name] for trial, _ in pairs],
             seconds=[None if time is None or began is None else max(time - began, 0.0) for time in times],
         )
 
@@ -405,18 +500,26 @@ class Results:
 
     @cached_property
     def importance(self) -> Importance | None:
-        """The importance of hyperparameters; None if the data can't tell. Needs the extra `report` and some seconds."""
-        trials = [trial for trial in self.ended if self.study.contains(trial.settings)]
+        """The importance of hyperparameters; None if the data can't tell. Needs the extra `report` and some seconds.
+
+        With a schedule, the trials of one rung are compared: each settings is there once at most.
+        """
+        trials = [trial for trial in self.compared if self.study.contains(trial.settings)]
         return measure_importance(
             self.study, self.varied, trials, [self.value(trial) for trial in trials], self.setting
         )
 
+    @cached_property
+    def compared(self) -> list[Trial]:
+        """The ended trials that trained equally long: with a schedule, those of the rung that has most."""
+        return list(max(self.rungs, key=lambda rung: len(rung.trials)).trials) if self.rungs else self.tried
+
     # ---- groups of equal settings
 
     def groups(self, *names: str) -> list[Group]:
-        """The ended trials of the study's own space, grouped by these settings, in the order of their values."""
+        """The ended trials of the search in the study's own space, by these settings, in the order of their values."""
         found: dict[tuple[Any, ...], list[Trial]] = {}
-        for trial in self.ended:
+        for trial in self.tried:
             if self.study.contains(trial.settings):
                 key = identity([cell_of(trial.settings, name) for name in names])
                 found.setdefault(key, []).append(trial)
@@ -453,8 +556,10 @@ class Results:
 
     @cached_property
     def begun(self) -> list[Trial]:
-        """The trials that have reported an epoch, counted or in hand."""
-        return [trial for trial in (*self.trials, *self.in_hand) if trial.epochs]
+        """The trials of the search that have reported an epoch, counted or in hand. Of one training, the last one."""
+        reported = [t for t in (*self.trials, *self.in_hand) if t.epochs and confirmed_by(t.why) is None]
+        parents = {trial.parent.number for trial in reported if trial.parent}
+        return [trial for trial in reported if trial.name.number not in parents]
 
     @cached_property
     def measures(self) -> list[str]:
@@ -472,6 +577,10 @@ class Results:
         hidden = {*NOT_MEASURES, *(part for used in derived.values() for part in used)}
         return [name for name in (*reported, *derived) if name not in hidden]
 
+    def epochs_of(self, trial: Trial) -> list[Record]:
+        """What a training has reported, also in the trials with which this one has gone on."""
+        return epochs_of(self.chain(trial)) if trial.parent else trial.epochs
+
     def measure(self, trial: Trial, epoch: Record, name: str) -> float | None:
         """A measure of one epoch; None if it is not finite or missing."""
         value = finite(epoch.get(name))
@@ -484,8 +593,11 @@ class Results:
         return self.measure(trial, trial.epochs[-1], name) if trial.epochs else None
 
     def curve(self, trial: Trial, name: str, over: str = "epoch") -> Curve:
-        """A measure over the epochs, or over another measure such as the seconds. Points lack no coordinate."""
-        points = [(self.measure(trial, e, over), self.measure(trial, e, name)) for e in trial.epochs]
+        """A measure over the epochs, or over another measure such as the seconds. Points lack no coordinate.
+
+        The curve is that of the whole training, through all of its trials.
+        """
+        points = [(self.measure(trial, e, over), self.measure(trial, e, name)) for e in self.epochs_of(trial)]
         known = [(x, y) for x, y in points if x is not None and y is not None]
         return Curve([x for x, _ in known], [y for _, y in known])
 

@@ -31,7 +31,8 @@ class Spending:
         """Note since when trials are running, if that matters."""
         if self.study.budget.hours is None:
             return
-        taken = [name for name in in_hand if name.state == "taken" and name.number not in self.ledger.counted]
+        others = self.ledger.counted.keys() | self.ledger.confirmations
+        taken = [name for name in in_hand if name.state == "taken" and name.number not in others]
         self._since = {name: self._since[name] for name in taken if name in self._since}
         for name in taken:
             if name not in self._since:
@@ -85,7 +86,8 @@ class Ending:
         self._has_told = False
 
     def withdraw(self, ledger: Ledger, in_hand: Sequence[TrialName], why: str) -> None:
-        """Take back the pending trials that no worker claims before us."""
+        """Take back the pending trials that no worker claims before us, but for confirmations."""
+        in_hand = [name for name in in_hand if name.number not in ledger.confirmations]
         for name in in_hand:
             if name.state == "pending" and name.number in ledger.open and self.folder.withdraw(name):
                 ledger.withdraw(name, ledger.open[name.number])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from foldertune.confirm import confirmed_by
 from foldertune.protocol import Proposal, Trial, TrialName
 from foldertune.strategies import History
 
@@ -31,12 +33,29 @@ class Ledger:
     losses: dict[int, Loss] = field(default_factory=dict)  # open trials that need a next attempt, or have failed
     withdrawn: dict[int, Loss] = field(default_factory=dict)  # neither counted nor open, until the budget is raised
     reasons: dict[int, list[str]] = field(default_factory=dict)  # why attempts were lost, also those of counted trials
+    confirmations: set[int] = field(default_factory=set)  # the known trials that are no part of the search
     forgiven: dict[int, int] = field(default_factory=dict)  # how many of them do not count, because a person said retry
 
     @property
     def history(self) -> History:
-        """The history that a strategy is given."""
-        return History(self.counted, self.open)
+        """The history that a strategy is given: the search, without confirmations."""
+        if not self.confirmations:
+            return History(self.counted, self.open)
+        counted = {number: each for number, each in self.counted.items() if number not in self.confirmations}
+        return History(
+            counted, {number: each for number, each in self.open.items() if number not in self.confirmations}
+        )
+
+    @property
+    def is_searching(self) -> bool:
+        """Is a trial open that is part of the search?"""
+        return not self.open.keys() <= self.confirmations
+
+    def confirming(self) -> Iterator[Trial | Proposal]:
+        """The confirmations, counted and open."""
+        for number in self.confirmations:
+            if each := self.counted.get(number) or self.open.get(number):
+                yield each
 
     @property
     def ended(self) -> int:
@@ -59,6 +78,8 @@ class Ledger:
         """Note that this trial is one of the results: its file is `.seen`."""
         number = trial.name.number
         self.counted[number] = trial
+        if trial.why and confirmed_by(trial.why) is not None:
+            self.confirmations.add(number)
         for entries in (self.open, self.attempts, self.losses, self.withdrawn):
             entries.pop(number, None)
 
@@ -81,6 +102,8 @@ class Ledger:
         number = name.number
         self.attempts[number] = name.attempt
         self.open[number] = self.open.get(number) if proposal is None else proposal
+        if proposal and proposal.why and confirmed_by(proposal.why) is not None:
+            self.confirmations.add(number)
         self.losses.pop(number, None)
         self.withdrawn.pop(number, None)
 

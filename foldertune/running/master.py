@@ -18,7 +18,6 @@ from foldertune.running.results_file import ResultsFile
 from foldertune.running.stopper import Stopper
 from foldertune.running.supply import Supply
 from foldertune.running.watch import Watch
-from foldertune.spending import USED_UP
 from foldertune.strategies import Answer
 from foldertune.study import Study
 from foldertune.text import counted
@@ -63,18 +62,15 @@ class Master:
 
         It is the budget and the trials queued by hand; or, if no more is to begin, the trials that there are.
         """
-        if self.why_over():
+        if self.supply.why_over():
             return len(self.ledger.counted) + len(self.ledger.open)
         return self.study.most_trials + self.ledger.beyond(self.study.most_trials) + len(self.supply.missing)
 
-    def why_over(self) -> str:
-        """Why no more trial is to begin, although the number of trials allows it; empty if one may."""
-        spending = self.supply.spending
-        return spending.why_over() or spending.shortage or (USED_UP if self.supply.exhausted else "")
-
     def is_done(self) -> bool:
         """Are all trials counted, and is no trial's file left to handle?"""
-        return not self.in_hand and not self.ledger.open and len(self.ledger.counted) >= self.asked
+        if self.in_hand or self.ledger.open or len(self.ledger.counted) < self.asked:
+            return False
+        return not self.supply.unconfirmed()
 
     def someone_works(self) -> bool:
         """Is any trial claimed?"""
@@ -255,24 +251,28 @@ class Master:
                 known = proposal if isinstance(proposal, Proposal) else Proposal({})
                 self.count(self.folder.read(self.folder.record_failure(name, known, reasons)))
                 self.say(f"trial {number}: failed for good after {counted(len(reasons), 'attempt')}")
-            elif self.supply.spending.why_over():
+            elif self.supply.spending.why_over() and number not in self.ledger.confirmations:
                 self.ledger.withdraw(name, loss.proposal)
             elif isinstance(proposal, Proposal):
                 self.publish(name.next_attempt(), proposal, lost=reasons)
 
     def publish_ahead(self, collected: int) -> None:
-        """Keep enough pending trials ready for the workers until the next step; or none, if the budget is spent."""
+        """Keep enough pending trials ready for the workers until the next step; none of a search that is over."""
         if why := self.supply.spending.why_over():
-            return self.ending.withdraw(self.ledger, self.in_hand, why)
-        if self.supply.reinstate():  # the next step publishes them
+            self.ending.withdraw(self.ledger, self.in_hand, why)
+        elif self.supply.reinstate():  # the next step publishes them
             return
         pending, running = (sum(name.state == state for name in self.in_hand) for state in ("pending", "taken"))
         for _ in range(self.supply.ahead(running, collected) - pending):
             trial = self.supply.next()
-            if trial is None or not self.publish(*trial):
+            if self.supply.is_over():
+                self.ending.tell(self.supply.why_over())
+            if trial is None:
                 break
-            if trial[0].number >= self.study.most_trials:
-                self.say(f"trial {trial[0].number}: has settings whose number a person has used; they are tried, too")
+            if remark := self.supply.remark(*trial):
+                self.say(remark)
+            if not self.publish(*trial):
+                break
 
     def publish(self, name: TrialName, proposal: Proposal, lost: Sequence[str] = ()) -> bool:
         """Offer an attempt to the workers. Settings that can't be computed again are synced.
@@ -290,7 +290,7 @@ class Master:
 
     def conclude(self) -> None:
         """Write the results, tidy up, and tell the workers. May be called again after an OSError."""
-        self.ending.tell(self.why_over())
+        self.ending.tell(self.supply.why_over())
         self.write_results()
         self.housekeeping.end(self.ledger.counted)
         self.folder.complete_study(self.study.to_record())

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from foldertune.confirm import FIRST
 from foldertune.errors import StudyError, UserError
 from foldertune.protocol import (
     DEFAULT_LEASE,
@@ -187,7 +188,7 @@ def open_folder(folder: Folder, study: Study, patience: float = 0.0, say: Callab
             f"{logs}: another study has begun here; it differs in {', '.join(differing)}; "
             f"use another --logs, or change it back"
         )
-    beyond = max((name.number for name in names if name.number < there.most_trials), default=-1)
+    beyond = max((name.number for name in names if name.number < min(there.most_trials, FIRST)), default=-1)
     if beyond >= study.most_trials:
         of = f" of {there.trials}" if there.trials else ""
         raise StudyError(

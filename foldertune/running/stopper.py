@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from foldertune.confirm import confirmed_by
 from foldertune.protocol import BrokenFile, Folder, Trial, TrialName
 from foldertune.stopping import Curve, Stopping, curve_of, why_stop
 from foldertune.study import Study
@@ -69,7 +70,9 @@ class Stopper:
                 continue
 
     def _curve(self, trial: Trial) -> Curve:
-        return curve_of(trial.epochs, self.study.metric, self.study.direction)
+        """The learning curve; an empty one if it is not to be compared: a confirmation trains to its end."""
+        is_apart = self.study.stopping and self.study.stopping.compares and confirmed_by(trial.why) is not None
+        return curve_of([] if is_apart else trial.epochs, self.study.metric, self.study.direction)
 
     def _why_stop(self, rule: Stopping, name: TrialName, curve: Curve) -> str:
         """Why the rule demands that this trial be stopped; empty if it does not."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable
 
 from foldertune.protocol import BrokenFile, Folder, Record, TrialName
+from foldertune.running.confirming import Confirming, is_confirmation
 from foldertune.running.ending import Spending
 from foldertune.running.ledger import Ledger
 from foldertune.space import identity
+from foldertune.spending import USED_UP
 from foldertune.strategies import Answer, Proposal, new_strategy
 from foldertune.study import Study
 
@@ -25,7 +27,7 @@ class Supply:
 
     def __init__(self, study: Study, ledger: Ledger) -> None:
         self.study, self.ledger = study, ledger
-        self.spending = Spending(study, ledger)
+        self.spending, self.confirming = Spending(study, ledger), Confirming(study, ledger)
         self.strategy = new_strategy(study)
         self.exhausted = False
         self._running = 0  # trials, when we were asked last how many are to be ready
@@ -37,12 +39,42 @@ class Supply:
 
     def take_stock(self) -> None:
         """Start from what the ledger found in the folder. If no trial is open, ask whether there is anything to do."""
-        self._unseen = max((*self.ledger.counted, *self.ledger.open), default=0)
+        self._unseen = max((self.ledger.counted.keys() | self.ledger.open) - self.ledger.confirmations, default=0)
+        self.confirming.take_stock()
         if not self.ledger.open:
             self.next()
 
     def next(self) -> tuple[TrialName, Proposal] | None:
-        """Name and proposal of the next trial; None if the budget is spent, or the strategy waits or is exhausted."""
+        """Name and proposal of the next trial: of the search, or of the confirmations that follow it. None: not now."""
+        return self._next_of_search() or next(iter(self.unconfirmed()), None)
+
+    def unconfirmed(self) -> list[tuple[TrialName, Proposal]]:
+        """The confirmations to publish: none before the search is over."""
+        return self.confirming.missing() if self.is_over() else []
+
+    def remark(self, name: TrialName, proposal: Proposal) -> str:
+        """A line about what is special about a trial that is about to be published; usually empty."""
+        if is_confirmation(proposal):
+            return self.confirming.announce()
+        if name.number >= self.study.most_trials:
+            return f"trial {name.number}: has settings whose number a person has used; they are tried, too"
+        return ""
+
+    def is_over(self) -> bool:
+        """Are all trials of the search counted, and does no further one begin?"""
+        if self.ledger.is_searching:
+            return False
+        if self.spending.why_over() or self.spending.shortage:
+            return True
+        return not self.ledger.withdrawn and (self.exhausted or (self._has_all_numbers() and not self.missing))
+
+    def why_over(self) -> str:
+        """Why no more trial of the search begins, although the number of trials allows it; empty if one may."""
+        return self.spending.why_over() or self.spending.shortage or (USED_UP if self.exhausted else "")
+
+    def _next_of_search(self) -> tuple[TrialName, Proposal] | None:
+        if self.spending.why_over():
+            return None
         if self.ledger.withdrawn:  # they come first: see `reinstate`
             self.spending.allows(min(self.ledger.withdrawn.items())[1].proposal or Proposal({}))
             return None
@@ -59,15 +91,19 @@ class Supply:
         return len(self.ledger.withdrawn) < before
 
     def _propose(self) -> tuple[TrialName, Proposal] | None:
-        while self.ledger.knows(self._next):
-            self._next += 1
-        if self._next >= self.study.most_trials:
+        if self._has_all_numbers():
             return self._replacement()
         answer = self.strategy.propose(self._next, self.ledger.history)
         self.exhausted = answer is Answer.EXHAUSTED
         if not isinstance(answer, Proposal):
             return None
         return TrialName(self._next, 2 if self._next < self._unseen else 1), answer
+
+    def _has_all_numbers(self) -> bool:
+        """Does the ledger know a trial for each number of the search?"""
+        while self.ledger.knows(self._next):
+            self._next += 1
+        return self._next >= self.study.most_trials
 
     def ahead(self, running: int, collected: int) -> int:
         """How many trials should be pending, so that no worker waits until the next step.
@@ -77,13 +113,13 @@ class Supply:
             collected: the trials collected in this step.
         """
         claimed, self._running = running - self._running + collected, running
-        if self.strategy.is_adaptive:
+        if self.strategy.is_adaptive and not self.is_over():
             return max(1, AHEAD_PER_CLAIM * claimed)
         return min(max(FEWEST_AHEAD, AHEAD_PER_RUNNING * running, AHEAD_PER_COLLECTED * collected), MOST_AHEAD)
 
     def note(self, number: int, proposal: Proposal | None) -> None:
         """Note the settings of a trial: a person may have queued it under a number of the grid's."""
-        if not self._is_exhaustive or not proposal or not proposal.settings:
+        if not self._is_exhaustive or not proposal or not proposal.settings or is_confirmation(proposal):
             return
         own = self.strategy.propose(number, self.ledger.history) if number < self.study.most_trials else None
         if isinstance(own, Proposal) and identity(own.settings) == identity(proposal.settings):
@@ -112,6 +148,8 @@ class Supply:
         known = self.ledger.open[number]
         if known is not None:
             return known
+        if confirmation := self.confirming.again(number):
+            return confirmation
         if number >= self.study.most_trials:
             return Answer.EXHAUSTED  # a person chose them
         return self.strategy.propose(number, self.ledger.history)
@@ -119,7 +157,8 @@ class Supply:
     @property
     def needs_settings(self) -> bool:
         """Must the settings of trials that we meet be read?"""
-        return self._is_exhaustive or not self.is_reproducible or self.study.budget.epochs is not None
+        chosen = self._is_exhaustive or not self.is_reproducible
+        return chosen or self.study.budget.epochs is not None or self.study.confirm is not None
 
     def proposal_in(self, folder: Folder, name: TrialName) -> Proposal | None:
         """The proposal in a file, if we need it; None if we don't, or if the file can't be read."""

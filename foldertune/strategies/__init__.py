@@ -15,6 +15,7 @@ from foldertune.protocol import Proposal
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.stopping import chosen
 from foldertune.strategies.auto import AUTO, choose
+from foldertune.strategies.drawing import reseeded
 from foldertune.strategies.evolution import CMASearch, NSGA2Search
 from foldertune.strategies.first import FirstSearch, check_guesses
 from foldertune.strategies.guesses import GuidedSearch
@@ -38,6 +39,7 @@ __all__ = [
     "load",
     "new_strategy",
     "plan",
+    "reseeded",
 ]
 
 OWN = ":"  # in the name of a person's own strategy, FILE:FUNCTION

@@ -11,7 +11,7 @@ from typing import Any
 from foldertune.derived import library_is_there, needs_library
 from foldertune.errors import StudyError
 from foldertune.space import Categorical, identity, values_of
-from foldertune.study import Study
+from foldertune.study import SEED, Study
 
 PROBES, ENOUGH = 10_000, 10  # draws before a search begins, and how many of them must meet the constraints
 MOST_DRAWS = 100_000  # for one trial; if one in a thousand is allowed, none ever needs so many
@@ -34,6 +34,13 @@ def generator(study: Study, number: int | str) -> tuple[int, random.Random]:
     """The seed of a trial's training, and the generator from which its settings are drawn."""
     rng = random.Random(f"{study.seed}/{number}")
     return rng.randrange(2**31), rng
+
+
+def reseeded(study: Study, settings: Mapping[str, Any], number: int | str) -> dict[str, Any]:
+    """The same settings with another seed for the training, unless the study fixes or searches the seed."""
+    if SEED in study.fixed or SEED in study.space:
+        return dict(settings)
+    return {**settings, SEED: generator(study, number)[0]}
 
 
 def permitted(study: Study, values: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -57,9 +57,12 @@ class ModelSearch(RandomSearch):
         """The settings that the sampler asks for, now that the results are these. In a discrete space, unused ones."""
         rng, asked = random.Random(self._seed(number)), self._asked(number, history)
         if self._unused is None:
-            return Proposal(self.complete(number, next(asked, {}) or draw(self.study, rng)))
+            return self._proposal(number, next(asked, {}) or draw(self.study, rng), history)
         unused = self._unused.choose(itertools.islice(asked, self.tries), rng, history)
-        return Proposal(self.complete(number, unused)) if unused else Answer.EXHAUSTED
+        return self._proposal(number, unused, history) if unused else Answer.EXHAUSTED
+
+    def _proposal(self, number: int, chosen: dict[str, Any], history: History) -> Proposal:
+        return Proposal(self.complete(number, chosen), why={"results": len(history.counted)})
 
     def _asked(self, number: int, history: History) -> Iterator[dict[str, Any]]:
         """The settings that the sampler asks for, one after another, as far as they meet the study's constraints."""

@@ -4,6 +4,7 @@
     python -m tests.explorers.crashes --every 10 --seeds 3  a tenth of it
     python -m tests.explorers.crashes --kind rungs          trials that go on with others
     python -m tests.explorers.crashes --kind stopping       trials that are stopped early
+    python -m tests.explorers.crashes --kind confirm        the best settings are trained again
 
 A program runs once under strace to list its calls. Then it runs again for each call, and is killed at that call (`strace
 -e inject=rename:signal=KILL:when=7`). Then fresh programs are started, which know nothing of the kill. Each time
@@ -46,6 +47,9 @@ class Kind:
     objective: str
     extra: str = ""  # in the study's file
     trials: int = TRIALS
+    many: int = 60  # trials of a search with many kills
+    confirmed: int = 0  # settings that are confirmed
+    repeats: int = 0  # of each
 
     def study(self, bench: Bench, trials: int = 0, seed: int = 0) -> str:
         """The study's file."""
@@ -55,7 +59,8 @@ class Kind:
 PLAIN = Kind("quick")
 RUNGS = Kind("stepping", '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\n', 4)  # one is promoted
 STOPPING = Kind("lingering", '[stopping]\nrule = "plateau"\npatience = 3\n')  # some would never end
-KINDS = {"plain": PLAIN, "rungs": RUNGS, "stopping": STOPPING}
+CONFIRM = Kind("quick", "[confirm]\nbest = 2\nrepeats = 7\n", many=8, confirmed=2, repeats=7)
+KINDS = {"plain": PLAIN, "rungs": RUNGS, "stopping": STOPPING, "confirm": CONFIRM}
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class KillPoint:
 
 
 def start_worker(bench: Bench, kind: Kind) -> list[str]:
-    """The command of a worker that finds the last trials there: promotions or requests to stop among them, if any."""
+    """The command of a worker that finds the last trials there: promotions, requests to stop or confirmations, if any."""
     study = load_study(kind.study(bench))
     folder = open_folder(bench.folder, study)
     folder.write_study(study.to_record())
@@ -79,13 +84,20 @@ def start_worker(bench: Bench, kind: Kind) -> list[str]:
     command = ["worker.py", "--logs", str(bench.logs), "--objective", objective, "--idle-timeout", "0"]
     master = Master(folder, study, lease=LEASE, max_attempts=3)
     master.step()
-    while study.fidelity and not any(each and each.parent for each in master.ledger.open.values()):
-        assert not master.is_done(), "no trial was promoted"
+    while not is_late(master):
+        assert not master.is_done(), "no trial was promoted or confirmed"
         subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, timeout=60, check=True)
         master.step()
     for name in folder.names() if study.stopping else ():
         folder.ask_to_stop(name.to("stop"), "plateau: …")
     return command
+
+
+def is_late(master: Master) -> bool:
+    """Are the last trials open?"""
+    if master.study.confirm:
+        return bool(master.ledger.open.keys() & master.ledger.confirmations)
+    return not master.study.fidelity or any(each and each.parent for each in master.ledger.open.values())
 
 
 def start_master(bench: Bench, kind: Kind) -> list[str]:
@@ -129,7 +141,7 @@ def survive(bench: Bench, point: KillPoint, kind: Kind = PLAIN) -> str:
 
 def check(bench: Bench, trials: int, kind: Kind = PLAIN) -> None:
     """Each trial is counted once, with the result of its own settings; results.csv agrees; nothing is left over."""
-    bench.assert_complete(trials)
+    bench.assert_complete(trials, kind.confirmed * kind.repeats)
     for row in bench.rows():
         assert row.status == ("stopped" if kind is STOPPING and row.settings["x"] > 0.5 else "succeeded"), row
         assert row.metrics["validation_error"] == row.settings["x"], row
@@ -137,13 +149,16 @@ def check(bench: Bench, trials: int, kind: Kind = PLAIN) -> None:
     assert not list(bench.folder.checkpoints.iterdir()) and not bench.folder.aside.exists()
     parents = [row.parent for row in bench.rows() if row.parent is not None]
     assert len(set(parents)) == len(parents), f"promoted twice: {parents}"
+    confirmed = Counter(row.confirms for row in bench.rows() if row.confirms is not None)
+    best = sorted(bench.rows()[:trials], key=lambda row: row.metrics["validation_error"])[: kind.confirmed]
+    assert confirmed == {row.trial: kind.repeats for row in best}
 
 
 def survive_at_random(
-    bench: Bench, seed: int, trials: int = 60, workers: int = 8, kills: int = 10, kind: Kind = PLAIN
+    bench: Bench, seed: int, trials: int = 0, workers: int = 8, kills: int = 10, kind: Kind = PLAIN
 ) -> None:
     """Kill a worker, its trainer or the master at a random moment, several times. Then check the outcome."""
-    chance = random.Random(seed)
+    chance, trials = random.Random(seed), trials or kind.many
     study, options = kind.study(bench, trials, seed), ("--lease", LEASE, "--max-attempts", 1000)
     crowd = [bench.worker(kind.objective) for _ in range(workers)]
     master = bench.master(study, *options)

@@ -15,16 +15,15 @@ from foldertune.protocol import TrialName, files, new_owner, owner_has_died
 from tests.conftest import ROOT, Bench, token_of, wait_for
 from tests.explorers.crashes import KINDS, PROGRAMS, TRIALS, Kind, check, kill_points, survive, survive_at_random
 
-SWEPT = ("plain", "rungs")
+SWEPT = [(program, kind, seed) for program in PROGRAMS for kind in ("plain", "rungs") for seed in range(2)]
+MANY = [("plain", 0), ("plain", 1), ("rungs", 0), ("rungs", 1), ("confirm", 0)]
 needs_strace = pytest.mark.skipif(
     not shutil.which("strace"), reason="strace is missing: apt-get install strace (it kills at a chosen system call)"
 )
 
 
 @needs_strace
-@pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize("kind", SWEPT)
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("program", "kind", "seed"), [*SWEPT, ("master", "confirm", 0)])
 def test_kill_9_at_a_system_call(tmp_path, program, seed, kind):
     points = kill_points(program, KINDS[kind])
     assert len(points) > 50 and {"rename", "write", "fsync"} <= {point.call for point in points}
@@ -51,8 +50,7 @@ def test_kill_9_around_a_request_to_stop(tmp_path, program):
         bench.close()
 
 
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("kind", SWEPT)
+@pytest.mark.parametrize(("kind", "seed"), MANY)
 def test_kill_9_at_random_moments_among_eight_workers(bench, seed, kind):
     print("seed", seed)
     survive_at_random(bench, seed, kind=KINDS[kind])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import Trial
 from foldertune.reading.content import Picture
+from foldertune.reading.figures.confirmed import draw_confirmed
 from foldertune.reading.figures.course import draw_best_so_far, draw_simulated_searches
 from foldertune.reading.figures.curves import Panel, draw_groups, draw_learning_curves, draw_points
 from foldertune.reading.figures.front import draw_front
@@ -19,11 +20,13 @@ from foldertune.reading.figures.grid import draw_grid
 from foldertune.reading.figures.hyperparameters import draw_hyperparameters
 from foldertune.reading.figures.importance import draw_importance
 from foldertune.reading.figures.ranked import draw_pair, draw_parallel_coordinates
+from foldertune.reading.figures.rungs import Climb, draw_rungs
 from foldertune.reading.figures.style import HIGHLIGHTED, MOST_DRAWN, sample_of
 from foldertune.reading.figures.timeline import MOST_WORKERS, draw_timeline
 from foldertune.reading.importance import Importance
 from foldertune.reading.results import Group, Results
 from foldertune.reading.words import described
+from foldertune.study import Quantity
 from foldertune.text import counted
 
 if TYPE_CHECKING:
@@ -42,6 +45,8 @@ def pictures(results: Results) -> list[Picture]:
     course = results.course
     metric = results.study.quantity(results.study.metric)
     found = []
+    if any(each.sample.values for each in results.confirmation.ranked):
+        found.append(confirmed_picture(results))
     if (trade := results.trade) is not None:
         x, y = trade.x.quantity.label, trade.y.quantity.label
         caption = f"The Pareto front: {x} and {y} of all trials; no trial beats those on the front in all metrics"
@@ -49,8 +54,11 @@ def pictures(results: Results) -> list[Picture]:
     if results.measures:
         found.append(learning_curves_picture(results))
     if len(course.values) > 1 and results.work.spans:
-        caption = f"The best {metric.label} so far, over trials and over time."
+        epochs = ", over time and over epochs" if course.epochs and course.epochs[-1] else " and over time"
+        caption = f"The best {metric.label} so far, over trials{epochs}."
         found.append(Picture("best-so-far", caption, lambda: draw_best_so_far(course, metric)))
+    if len(results.rungs) > 1 and results.scored:
+        found.append(rungs_picture(results))
     if results.scored and results.varied:
         found += _pictures_of_settings(results)
     if results.work.spans:
@@ -65,13 +73,15 @@ def _pictures_of_settings(results: Results) -> list[Picture]:
     metric, names = scores.metric.quantity.label, results.varied
     over = f"Each hyperparameter{' and what is derived from them' if scores.derived else ''} against {metric}; "
     best = f"the best {HIGHLIGHTED} trials in the colours of their curves."
+    best += " Each settings once, after their longest training." * bool(results.rungs)
     along = f"One line per trial, through its settings to its {metric}; better is darker{_drawn(results.scored)}."
     found = [
         Picture("hyperparameters", over + best, lambda: draw_hyperparameters(scores)),
         Picture("parallel-coordinates", along, lambda: draw_parallel_coordinates(scores)),
     ]
     if importance:
-        found.append(Picture("importance", _explain(importance), lambda: draw_importance(study, importance)))
+        text = _explain(importance) + _at_which_rung(results)
+        found.append(Picture("importance", text, lambda: draw_importance(study, importance)))
     pair = (names[0], names[1]) if len(names) > 1 and len(results.scored) > 2 else None
     matters = importance.best_pair if importance and not importance.predicts_nothing else None
     if chosen := matters or pair:
@@ -85,6 +95,15 @@ def _pictures_of_settings(results: Results) -> list[Picture]:
 
 def _drawn(lines: Sequence[Any]) -> str:
     return f", and {MOST_DRAWN:,} of the others, chosen at random" if len(lines) > MOST_DRAWN else ""
+
+
+def _at_which_rung(results: Results) -> str:
+    """Which trials of a schedule are compared."""
+    fidelity = results.study.fidelity
+    if not results.rungs or fidelity is None:
+        return ""
+    level = results.level(results.compared[0])
+    return f" Compared are the trials of one rung, {level:g} {fidelity.setting}, so each settings counts once."
 
 
 def _explain(importance: Importance) -> str:
@@ -104,11 +123,42 @@ def _explain(importance: Importance) -> str:
     )
 
 
+def confirmed_picture(results: Results) -> Picture:
+    """The picture of the spread of confirmed settings."""
+    metric = results.study.quantity(results.study.metric)
+    caption = (
+        f"The {metric.label} of settings that were trained again with new seeds, the best mean on top. The value for "
+        f"which they were chosen is no part of the mean."
+    )
+    return Picture("confirmed", caption, lambda: draw_confirmed(results.confirmation.ranked, metric))
+
+
+def rungs_picture(results: Results) -> Picture:
+    """The picture of the rungs: which trainings went on."""
+    study, fidelity = results.study, results.study.fidelity
+    assert fidelity is not None
+    metric, label = study.quantity(study.metric), study.quantity(fidelity.setting)
+    climbs = []
+    for trial, _ in results.scored:
+        pairs = [
+            (results.level(each), value) for each in results.chain(trial) if (value := results.value(each)) is not None
+        ]
+        climbs.append(Climb(trial.name.number, [level for level, _ in pairs], [value for _, value in pairs]))
+    quantity = Quantity(label.label, label.unit, "log")
+    caption = (
+        f"The {metric.label} of each training at its rungs, {', '.join(f'{rung.level:g}' for rung in results.rungs)} "
+        f"{fidelity.setting}; a line joins the trials of one training{_drawn(results.scored)}."
+    )
+    return Picture("rungs", caption, lambda: draw_rungs(climbs, quantity, metric))
+
+
 def learning_curves_picture(results: Results) -> Picture:
     """The picture of the learning curves of all trials."""
     scored = results.scored[:HIGHLIGHTED]
     colours = f"; the best {len(scored)} in colour" if scored else ""
-    caption = f"Learning curves of {counted(len(results.begun), 'trial')}{colours}{_drawn(results.begun)}."
+    what = "training" if results.rungs else "trial"
+    whole = ", each through all of its rungs" if results.rungs else ""
+    caption = f"Learning curves of {counted(len(results.begun), what)}{whole}{colours}{_drawn(results.begun)}."
     return Picture("learning-curves", caption, lambda: _draw_learning_curves(results, scored))
 
 

@@ -26,13 +26,19 @@ if TYPE_CHECKING:
 
 
 def draw_best_so_far(course: Course, metric: Quantity) -> Figure:
-    """The metric of every trial, and the best so far, over the number of ended trials and over time."""
+    """The metric of every trial, and the best so far, over ended trials, over time and over trained epochs.
+
+    Epochs that nobody reported have no panel.
+    """
     timed = [(at, k) for k, at in enumerate(course.seconds) if at is not None]
     seconds, unit = in_units(max((at for at, _ in timed), default=0.0))
-    figure, axes = new_figure(PAGE, 2.8, 1, 2, sharey=True)
+    has_epochs = bool(course.epochs and course.epochs[-1])
+    figure, axes = new_figure(PAGE, 2.8, 1, 3 if has_epochs else 2, sharey=True)
     over: Any = [([*range(1, len(course.values) + 1)], [*range(len(course.values))])]
     over.append(([at / seconds for at, _ in timed], [k for _, k in timed]))
-    texts = ("trials with a value that have ended", f"{unit} since the first claim")
+    over += [(course.epochs, [*range(len(course.values))])] if has_epochs else []
+    trials = "trials that have ended" if has_epochs else "trials with a value that have ended"
+    texts = (trials, f"{unit} since the first claim", *(["epochs trained, of all trials"] if has_epochs else []))
     for each, (xs, chosen), text in zip(axes, over, texts, strict=True):
         values, best = [course.values[k] for k in chosen], [course.best[k] for k in chosen]
         crowded = len(values) > MANY

@@ -20,7 +20,7 @@ def curves_of(results: Results) -> str:
     study = results.study
     trials = [trial for trial in results.trials if trial.epochs]
     measures = results.measures[:MOST_MEASURES]
-    numbers = sum(len(trial.epochs) for trial in trials) * (len(measures) + 1)
+    numbers = sum(len(results.epochs_of(trial)) for trial in trials) * (len(measures) + 1)
     step = math.ceil(numbers / MOST_NUMBERS) or 1
     quantities = [study.quantity(measure) for measure in measures]
     record = {
@@ -35,7 +35,7 @@ def curves_of(results: Results) -> str:
 
 def _curve(results: Results, trial: Trial, measures: Sequence[str], step: int) -> list[list[float | None]]:
     """The epochs, then each measure after them; one epoch in `step` is kept."""
-    kept = trial.epochs[::-1][::step][::-1]  # the last epoch is always kept
+    kept = results.epochs_of(trial)[::-1][::step][::-1]  # the last epoch is always kept
     return [[_rounded(results.measure(trial, epoch, name)) for epoch in kept] for name in ("epoch", *measures)]
 
 

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from foldertune.confirm import FIRST
 from foldertune.protocol import Trial, TrialName, printable, settings_record
 from foldertune.reading.comparison import Comparison
 from foldertune.reading.content import Findings, Table
@@ -97,7 +98,8 @@ def command(results: Results, trial: Trial) -> str:
     if results.study.program is None:
         known = (*results.trials, *results.in_hand, *results.lost)
         taken = {*results.pending, *(trial.name.number for trial in known)}
-        name = TrialName(max(BY_HAND, max(taken) + 1), 1)
+        below = max((number for number in taken if number < FIRST), default=0)  # the others confirm trials
+        name = TrialName(max(BY_HAND, below + 1), 1)
         return printable(f"echo {shlex.quote(json.dumps(settings_record(trial.settings)))} > {name}")
     options = []
     for key, value in trial.settings.items():

@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 from urllib.parse import quote
 
 from foldertune.reading.content import Printed, Table
+from foldertune.reading.explain import why
 from foldertune.reading.results import Results
 from foldertune.rows import FAILED, FRONT, Row, column_names, searched_and_metrics, with_derived, with_front
 from foldertune.study import PERCENT, Quantity, Study
@@ -55,12 +56,14 @@ def table_of_trials(id: str, results: Results) -> HtmlTable:
     study = results.study
     rows = with_derived(study, [Row.from_trial(trial) for trial in results.ranking])
     rows = with_front(study, rows, results.on_front)
-    epochs = {trial.name.number: len(trial.epochs) for trial in results.trials}
+    by_number = {trial.name.number: trial for trial in results.trials}
+    epochs = {number: round(results.epochs_trained(trial)) for number, trial in by_number.items()}
     collapsed = {trial.name.number for trial in results.collapsed}
     all_cells: list[Cells] = []
     for row in rows:
         status = COLLAPSED if row.trial in collapsed else row.status
-        all_cells.append({"epochs trained": epochs[row.trial], **row.cells(), "status": status})
+        told = {"why": why(study, by_number[row.trial]) or None, "epochs trained": epochs[row.trial]}
+        all_cells.append({**told, **row.cells(), "status": status})
     keys, quantities = _columns_of_trials(study, all_cells)
     columns = [_column(key, quantities.get(key), all_cells) for key in keys]
     lines = []
@@ -89,6 +92,7 @@ def _columns_of_trials(study: Study, cells: Sequence[Cells]) -> tuple[list[str],
     front = [FRONT] if study.others else []
     about = ["epochs trained", "seconds", "worker", "attempt", "finished"]
     keys = [*metrics, *front, "status", *searched, *derived, *about]
+    keys += ["why"] if any(row.get("why") for row in cells) else []
     names = {
         **dict(zip(metrics, study.metric_names, strict=True)),
         **derived,

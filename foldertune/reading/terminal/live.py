@@ -6,22 +6,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foldertune.protocol import Trial, printable
 from foldertune.reading.facts import Setback
 from foldertune.reading.results import Results
-from foldertune.reading.words import clock, moment, waiting
+from foldertune.reading.terminal.lines import NAME, cell, new_table, rungs_table
+from foldertune.reading.words import clock, described, moment, waiting
 from foldertune.tables import cell_of, finite, short
 
 if TYPE_CHECKING:
-    from rich.console import Group, JustifyMethod, RenderableType
+    from rich.console import Group, RenderableType
     from rich.live import Live
     from rich.table import Table
-    from rich.text import Text
 
 WIDEST = 100_000  # characters in a line of a file or a pipe
-NAME = 24  # letters of a metric's name on a terminal: its value must have room
 BAR = 40  # characters of a progress bar there
 SHOWN = 12  # running trials in a view without a height of its own; a line counts the others
 MOST_ON_FRONT = 10  # trials of the Pareto front in a line
@@ -60,11 +59,14 @@ def summary(results: Results) -> str:
 
 
 def best_line(results: Results) -> str | None:
-    """The best trial so far, in one line; None if no trial has a value. Of several metrics the first one decides."""
+    """The best trial so far, or the confirmed settings that win, in one line; None if no trial has a value."""
     study = results.study
     if not results.scored:
         return None
     trial, _ = results.scored[0]
+    if winner := results.confirmation.winner:
+        mean, settings = winner.sample.show(study.quantity(study.metric)), described(winner.trial.settings, study.space)
+        return printable(f"best: {study.metric} {mean} with the settings of trial {winner.number} ({settings})")
     values = ((name, results.value(trial, name)) for name in study.metric_names)
     shown = ", ".join(f"{name} {study.quantity(name).show(value, 4)}" for name, value in values if value is not None)
     searched = ", ".join(f"{key} {short(cell_of(trial.settings, key))}" for key in study.space if key in trial.settings)
@@ -124,6 +126,7 @@ def render(results: Results, *, setbacks: bool = True, expand: bool = True) -> G
         setbacks: whether to show the latest setbacks; a master prints them as separate lines.
         expand: whether to fill the terminal's width.
     """
+    from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.text import Text
 
@@ -132,6 +135,8 @@ def render(results: Results, *, setbacks: bool = True, expand: bool = True) -> G
         parts.append(Text(best, style="green"))
     if front := front_line(results):
         parts.append(Text(front, style="green"))
+    if results.rungs:
+        parts.append(rungs_table(results, box=SIMPLE_HEAD, expand=expand))
     if results.running:
         parts.append(_running_table(results, expand))
     parts += output_lines(results.latest_setbacks(RECENT if setbacks else 0))
@@ -182,29 +187,6 @@ def _running_table(results: Results, expand: bool) -> Table:
     if len(results.running) > SHOWN:
         table.add_row("", cell(f"and {len(results.running) - SHOWN} more"))
     return table
-
-
-def new_table(*headers: str, gives_way: Sequence[int], **options: Any) -> Table:
-    """A table with one line per row.
-
-    Args:
-        headers: the headings. One that begins with `> ` stands at the right of its column.
-        gives_way: the numbers of the columns that shrink if the terminal is too narrow.
-    """
-    from rich.table import Table
-
-    table = Table(pad_edge=False, **{"expand": True, **options})
-    for number, header in enumerate(headers):
-        justify: JustifyMethod = "right" if header.startswith("> ") else "left"
-        table.add_column(cell(header.removeprefix("> ")), justify=justify, no_wrap=number not in gives_way)
-    return table
-
-
-def cell(text: str, style: str = "") -> Text:
-    """Text from a file, safe to print, in one line."""
-    from rich.text import Text
-
-    return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
 
 
 def setback_lines(setbacks: Sequence[Setback]) -> Sequence[RenderableType]:

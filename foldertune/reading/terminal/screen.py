@@ -17,15 +17,14 @@ from foldertune.protocol import Trial, printable
 from foldertune.reading.facts import Host, Silence
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.curves import Sparkline, chart, view_range
+from foldertune.reading.terminal.lines import cell, new_table, rungs_table
 from foldertune.reading.terminal.live import (
     RECENT,
     View,
     best_line,
-    cell,
     epoch_of,
     front_line,
     last_key,
-    new_table,
     progress,
     render,
     setback_lines,
@@ -116,6 +115,9 @@ def _blocks(results: Results, width: int) -> list[Block]:
     if running := sorted(results.running, key=lambda trial: -_urgency(results.silences.get(trial.name))):
         draw = functools.partial(_running_lines, results, running)
         blocks.append(Block(1 + min(len(running), 3), 1 + len(running), draw))
+    if rungs := results.rungs:
+        height = 1 + len(rungs)
+        blocks.append(Block(height, height, lambda _: [rungs_table(results, **PLAIN)]))
     if hosts := sorted(results.hosts, key=lambda host: -_urgency(host.silence)):
         blocks.append(Block(1 + min(len(hosts), 2), 1 + len(hosts), functools.partial(_host_lines, hosts)))
     if setbacks := setback_lines(results.latest_setbacks(RECENT)):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from foldertune.protocol import Folder, printable
 from foldertune.reading.comparison import Comparison
+from foldertune.reading.confirmed import confirmed_rows
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import WIDEST
 from foldertune.reading.words import best_first, waiting
@@ -29,13 +30,14 @@ def main_columns(study: Study, rows: Sequence[Row], chosen: Sequence[Cells]) -> 
     wanted = ["trial", *metrics, FRONT, *searched, *derived, "seconds", "host"]
     if any(row["status"] in (FAILED, STOPPED) for row in chosen):
         wanted.append("status")
+    wanted += ["confirms"] if any(row["confirms"] is not None for row in chosen) else []
     there = set(columns(rows))
     return [key for key in dict.fromkeys(wanted) if key in there]
 
 
 def shown(study: Study, key: str, value: Any) -> str:
     """A value for people: a share in per cent, a number with four digits."""
-    name = key.removesuffix("_mean").removesuffix("_deviation")
+    name = key.removesuffix("_mean").removesuffix("_deviation").removesuffix("_in_search")
     return study.quantity(name).show(value, 4) if is_number(value) and study.quantity(name).unit else short(value)
 
 
@@ -59,7 +61,7 @@ def to_table(study: Study, keys: Sequence[str], cells: Sequence[Cells], *, in_or
 def fitting(console: Console, study: Study, keys: Sequence[str], cells: Sequence[Cells]) -> list[str]:
     """The columns that fit on the terminal. The last ones go first, but trial, status and metric stay."""
     metrics, kept = searched_and_metrics(study)[1], list(keys)
-    stays = {"study", "trial", "trials", "status", *metrics}
+    stays = {"study", "trial", "trials", "status", "confirms", *metrics}
     stays |= {f"{metric}_{part}" for metric in metrics for part in ("mean", "deviation")}
     while len(kept) > 1 and width_of(to_table(study, kept, cells), console) > console.width:
         goes = [key for key in kept[1:] if key not in stays] or kept
@@ -150,7 +152,23 @@ def where_failures_are_told(folder: Folder, results: Results) -> str:
     return f"Why they failed: {final[0].reason} (trial {final[0].name.number}); see {why}{printed}"
 
 
+def print_confirmed(results: Results) -> None:
+    """Print the settings that were confirmed, the best mean first; nothing if there are none."""
+    from rich.console import Console
+    from rich.text import Text
+
+    known, console = results.confirmation, Console(highlight=False)
+    rows = confirmed_rows(results.study, known.ranked)
+    if rows:
+        so_far = "" if known.is_settled else " so far"
+        title = f"{results.study.name}: {len(rows)} settings confirmed{so_far}, best mean first"
+        console.print(Text(printable(title), style="bold"))
+        in_order = known.winner is not None
+        _print_fitting(console, results.study, list(rows[0]), rows, "see all with: | less -S", in_order=in_order)
+
+
 def print_best(folder: Folder, results: Results) -> None:
     """Print the best trials, as a master does at its end."""
+    print_confirmed(results)
     rows = with_front(results.study, [Row.from_trial(trial) for trial in results.ranking], results.on_front)
     print_table(folder, results, rows, [row.cells() for row in rows[:MOST]])

@@ -1,0 +1,396 @@
+"""Replay searches in virtual time, on losses that are known for any settings and any number of epochs.
+
+    python -m bench.replay artificial [--seeds 200]           Hyperband beside random search, on an artificial loss
+    python -m bench.replay tables [--seeds 40] [--trials 20 60 120] [--workers 1 8 64]
+                                                              all schedules, and plain Optuna, on tables of real curves
+    python -m bench.replay keep FOLDER NAME                   make such a table of the trials in a folder
+
+Nothing is trained: a trial takes as much virtual time as it has epochs, and its loss is looked up. Searches ask the
+same strategies, with the same histories, as a master does. `artificial` draws docs/figures/artificial.png. Everything
+else is kept in bench/results/; the tables are in bench/tables/.
+"""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import json
+import math
+import os
+import random
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from bench.strategies import RESULTS, machine
+from foldertune.cli import new_parser
+from foldertune.fidelity import Fidelity
+from foldertune.protocol import Proposal, Trial, TrialName
+from foldertune.reading.reader import read_results
+from foldertune.space import Float, Int
+from foldertune.spending import cost
+from foldertune.strategies import History, new_strategy
+from foldertune.study import Study
+from foldertune.study_file import load_study
+
+TABLES = Path(__file__).resolve().parent / "tables"
+FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "artificial.png"
+LOSS = "validation_loss"
+Losses = Callable[[dict[str, Any], int], float]  # of settings after so many epochs
+METHODS = {  # strategy and schedule; None: each trial in full
+    "random": ("random", None),
+    "one-epoch": ("random", "one-epoch"),
+    "asha": ("random", "asha"),
+    "hyperband": ("random", "hyperband"),
+    "tpe": ("tpe", None),
+    "tpe, asha": ("tpe", "asha"),  # what "auto" takes
+    "tpe, hyperband": ("tpe", "hyperband"),
+}
+OPTUNA = "optuna"  # its TPE with its Hyperband pruner
+
+
+# ---------------------------------------------------------------- one search
+
+
+@dataclass(order=True)
+class Ended:
+    """A trial that has ended at this time, when all workers together had trained so many epochs."""
+
+    time: float
+    number: int
+    trial: Trial = field(compare=False)
+    spent: float = field(compare=False, default=0.0)
+
+
+def replay(study: Study, losses: Losses, epochs: float, workers: int) -> Iterator[Ended]:
+    """Search with this budget, in epochs. Yields the trials as they end."""
+    assert study.fidelity
+    strategy, history = new_strategy(study), History({}, {})
+    counted: dict[int, Trial] = history.counted  # type: ignore[assignment]
+    waiting: dict[int, Proposal] = history.open  # type: ignore[assignment]
+    running: list[Ended] = []
+    now = begun = 0.0
+    while True:
+        while len(running) < workers:
+            number = len(counted) + len(waiting)
+            proposal = strategy.propose(number, history)
+            if not isinstance(proposal, Proposal) or begun + (needed := cost(study, proposal)) > epochs:
+                break
+            begun += needed
+            waiting[number] = proposal
+            loss = losses(proposal.settings, int(proposal.settings[study.fidelity.setting]))
+            result = {study.metric: loss if math.isfinite(loss) else None}
+            trial = Trial(TrialName(number, 1, "seen"), proposal.settings, parent=proposal.parent, result=result)
+            trial.why = proposal.why
+            heapq.heappush(running, Ended(now + needed, number, trial))
+        if not running:
+            return
+        ended = heapq.heappop(running)
+        now = ended.time
+        del waiting[ended.number]
+        counted[ended.number] = ended.trial
+        ended.spent = begun - sum(each.time - now for each in running)
+        yield ended
+
+
+def replay_optuna(study: Study, losses: Losses, epochs: float, workers: int) -> Iterator[tuple[float, float]]:
+    """The same by Optuna's TPE and its Hyperband pruner. Yields the epochs spent, and the loss of each ended trial."""
+    import optuna
+
+    assert study.fidelity and study.fidelity.highest
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    lowest, highest, factor = int(study.fidelity.lowest), int(study.fidelity.highest), study.fidelity.factor
+    theirs = optuna.create_study(
+        sampler=optuna.samplers.TPESampler(seed=study.seed, multivariate=True, constant_liar=workers > 1),
+        pruner=optuna.pruners.HyperbandPruner(lowest, highest, factor),
+    )
+    running: list[tuple[int, int, optuna.Trial, dict[str, Any], int]] = []  # the time of its next report, and its epoch
+    spent = now = 0
+    while True:
+        while len(running) < workers and spent + len(running) < epochs:
+            trial = theirs.ask()
+            heapq.heappush(running, (now + 1, trial.number, trial, _suggested(study, trial), 1))
+        if not running:
+            return
+        now, number, trial, settings, epoch = heapq.heappop(running)
+        spent += 1
+        loss = losses(settings, epoch)
+        if not math.isfinite(loss):
+            theirs.tell(trial, state=optuna.trial.TrialState.FAIL)
+            continue
+        trial.report(loss, epoch)
+        if epoch < highest and not trial.should_prune():
+            if spent + len(running) < epochs:
+                heapq.heappush(running, (now + 1, number, trial, settings, epoch + 1))
+        else:
+            pruned = epoch < highest
+            theirs.tell(trial, None if pruned else loss, optuna.trial.TrialState.PRUNED if pruned else None)
+            yield spent, loss
+
+
+def _suggested(study: Study, trial: Any) -> dict[str, Any]:
+    settings = {}
+    for name, dimension in study.space.items():
+        assert isinstance(dimension, Float | Int)
+        suggest = trial.suggest_float if isinstance(dimension, Float) else trial.suggest_int
+        settings[name] = suggest(name, dimension.low, dimension.high, log=dimension.log)
+    return settings
+
+
+# ---------------------------------------------------------------- an artificial loss
+
+
+SHIFTS, NOISES, WHOLE = (0.0, 0.2, 0.4, 0.8), (0.0, 0.1), 81
+BUDGET = 40  # whole trainings
+STEPS = [BUDGET * WHOLE * k // 80 for k in range(1, 81)]  # epochs at which the courses are compared
+
+
+def artificial(
+    best: float, shift: float, noise: float, rng: random.Random, settings: dict[str, Any], epochs: int
+) -> float:
+    """(√|x_opt − x| + 0.5/n) · (1 + |N(0, σ²)|) with x_opt = x* − s/√n: short trainings prefer another x."""
+    optimum = best - shift / math.sqrt(epochs)
+    return (math.sqrt(abs(optimum - settings["x"])) + 0.5 / epochs) * (1 + abs(rng.gauss(0, noise)))
+
+
+def course_on_artificial(method: str, shift: float, noise: float, seed: int) -> list[float]:
+    """What the best settings so far would give in full and without noise, at each of STEPS."""
+    strategy, schedule = METHODS[method]
+    rng = random.Random(f"{seed}/{shift}/{noise}")
+    best = rng.uniform(0.0, 1.0)
+    study = _study_of(Study("artificial", strategy, 0, "loss", space={"x": Float(0.0, 1.0)}), schedule, 1, WHOLE, seed)
+    losses = partial(artificial, best, shift, noise, rng)
+    worth = partial(artificial, best, shift, 0.0, rng)
+    found, chosen, course = (-math.inf, math.inf), math.nan, dict[int, float]()
+    for ended in replay(study, losses, BUDGET * WHOLE, 1):
+        epochs, loss = ended.trial.settings["epochs"], (ended.trial.result or {})["loss"]
+        if epochs > found[0] or (epochs == found[0] and loss < found[1]):  # results of whole trainings count most
+            found, chosen = (epochs, loss), worth(ended.trial.settings, WHOLE)
+        course |= {step: chosen for step in STEPS if step >= ended.spent}
+    return [course.get(step, math.nan) for step in STEPS]
+
+
+def _study_of(study: Study, schedule: str | None, lowest: int, highest: int, seed: int) -> Study:
+    """The study with this schedule; without one, each trial trains in full."""
+    if schedule:
+        return replace(study, seed=seed, fidelity=Fidelity("epochs", lowest, highest, schedule=schedule))
+    return replace(study, seed=seed, fixed={**study.fixed, "epochs": highest}, fidelity=Fidelity("epochs", lowest))
+
+
+def measure_artificial(seeds: int) -> None:
+    """Replay random search and Hyperband for each shift and noise, and draw their courses."""
+    methods = ("random", "hyperband")
+    cases = [(method, shift, noise) for noise in NOISES for shift in SHIFTS for method in methods]
+    courses: dict[tuple[str, float, float], list[list[float]]] = {}
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for case in cases:
+            courses[case] = list(pool.map(partial(course_on_artificial, *case), range(seeds), chunksize=8))
+    record = []
+    for method, shift, noise in cases:
+        quartiles = [_quartiles(values) for values in zip(*courses[method, shift, noise], strict=True)]
+        record.append({"method": method, "shift": shift, "noise": noise, "quartiles": quartiles})
+        at = {share: quartiles[int(len(STEPS) * share) - 1][1] for share in (0.25, 0.5, 1.0)}
+        shown = "  ".join(f"{share:.0%}: {median:.3f}" for share, median in at.items())
+        print(f"noise {noise}, shift {shift}, {method:10} {shown}", flush=True)
+    _write("artificial", f"artificial --seeds {seeds}", {"epochs": STEPS, "courses": record})
+    draw(record)
+
+
+def draw(record: list[dict[str, Any]]) -> None:
+    """One panel for each shift and noise: the median and the quartiles of both searches over the epochs spent."""
+    import matplotlib.pyplot as plt
+
+    looks = {"random": ("#c1440e", "--", "random search"), "hyperband": ("#1f5fa8", "-", "Hyperband, random")}
+    figure, axes = plt.subplots(len(NOISES), len(SHIFTS), figsize=(11, 5.4), sharex=True, sharey=True, squeeze=False)
+    for row, noise in enumerate(NOISES):
+        for column, shift in enumerate(SHIFTS):
+            panel = axes[row][column]
+            for each in record:
+                if (each["shift"], each["noise"]) == (shift, noise):
+                    colour, line, label = looks[each["method"]]
+                    low, middle, high = zip(*each["quartiles"], strict=True)
+                    spent = [step / WHOLE for step in STEPS]
+                    panel.fill_between(spent, low, high, color=colour, alpha=0.18, linewidth=0)
+                    panel.plot(spent, middle, line, color=colour, label=label)
+            panel.set_title(f"shift s = {shift:g}, noise σ = {noise:g}", fontsize=10)
+            panel.set_yscale("log")
+            panel.grid(alpha=0.3)
+            if column == 0:
+                panel.set_ylabel("loss of the best settings\nafter 81 epochs, without noise")
+            if row == len(NOISES) - 1:
+                panel.set_xlabel("epochs spent / 81")
+    axes[0][0].legend(frameon=False, fontsize=9)
+    figure.tight_layout()
+    FIGURE.parent.mkdir(exist_ok=True)
+    figure.savefig(FIGURE, dpi=130)
+
+
+# ---------------------------------------------------------------- tables of real curves
+
+
+@dataclass(frozen=True)
+class Table:
+    """Learning curves of many settings, drawn at random. Other settings have the curve of the nearest ones."""
+
+    study: Study
+    settings: list[dict[str, Any]]
+    curves: list[list[float]]  # the loss after each epoch; infinite if the training has diverged
+
+    @classmethod
+    def read(cls, name: str) -> Table:
+        """The table that `keep` has made."""
+        study = load_study(str(TABLES / f"{name}.toml"))
+        with open(TABLES / f"{name}.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        settings = [{key: json.loads(row[key]) for key in study.space} for row in rows]
+        curves = [[float(text) for text in row[LOSS].split()] for row in rows]
+        return cls(replace(study, strategy="random", metric=LOSS, trials=0, fixed={}), settings, curves)
+
+    @property
+    def highest(self) -> int:
+        """The epochs of a whole training."""
+        return len(self.curves[0])
+
+    @cached_property
+    def _points(self) -> Any:
+        import numpy as np
+
+        return np.array([self._point(settings) for settings in self.settings])
+
+    def _point(self, settings: dict[str, Any]) -> list[float]:
+        """The place in the unit cube."""
+        point = []
+        for name, dimension in self.study.space.items():
+            assert isinstance(dimension, Float | Int)
+            scale: Callable[[float], float] = math.log if dimension.log else float
+            low, high = scale(dimension.low), scale(dimension.high)
+            point.append((scale(settings[name]) - low) / (high - low))
+        return point
+
+    def loss(self, settings: dict[str, Any], epochs: int) -> float:
+        """The loss of the nearest settings after so many epochs."""
+        distances = ((self._points - self._point(settings)) ** 2).sum(axis=1)
+        return self.curves[int(distances.argmin())][epochs - 1]
+
+
+def keep(folder: Path, name: str) -> None:
+    """Write the settings and the curves of a folder's trials to bench/tables/."""
+    study = load_study(str(TABLES / f"{name}.toml"))
+    trials = [trial for trial in read_results(folder, epochs=True).trials if trial.result]
+    with open(TABLES / f"{name}.csv", "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["number", *study.space, "seed", "seconds", LOSS])
+        for trial in sorted(trials, key=lambda each: each.name.number):
+            values = [epoch.get(LOSS) for epoch in trial.epochs]
+            curve = [math.inf if value is None else value for value in values]
+            curve += [math.inf] * (int(study.fixed["epochs"]) - len(curve))  # it has diverged, and ended
+            told = [json.dumps(trial.settings[key]) for key in (*study.space, "seed")]
+            seconds = (trial.result or {}).get("seconds")
+            writer.writerow([trial.name.number, *told, seconds, " ".join(f"{value:.6g}" for value in curve)])
+    print(f"{TABLES / name}.csv: {len(trials)} trials")
+
+
+def course_on_table(table: Table, method: str, trials: int, workers: int, seed: int) -> list[tuple[float, float]]:
+    """The epochs spent at each better loss, and that loss."""
+    study, budget = table.study, trials * table.highest
+    if method == OPTUNA:
+        chosen = _study_of(study, "hyperband", 1, table.highest, seed)
+        found = replay_optuna(chosen, table.loss, budget, workers)
+    else:
+        strategy, schedule = METHODS[method]
+        chosen = _study_of(replace(study, strategy=strategy), schedule, 1, table.highest, seed)
+        ends = replay(chosen, table.loss, budget, workers)
+        found = ((ended.spent, _value(ended.trial.result or {})) for ended in ends)
+    course, best = list[tuple[float, float]](), math.inf
+    for spent, loss in found:
+        if loss < best:
+            best = loss
+            course.append((spent, loss))
+    return course
+
+
+def _value(result: dict[str, Any]) -> float:
+    value = result[LOSS]
+    return math.inf if value is None else float(value)
+
+
+def measure_tables(names: Sequence[str], seeds: int, trials: Sequence[int], workers: Sequence[int]) -> None:
+    """The share of random search's epochs until its median final best is reached, for each table, budget and number."""
+    record = []
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for name in names:
+            table = Table.read(name)
+            for budget in trials:
+                alone = list(pool.map(partial(course_on_table, table, "random", budget, 1), range(seeds)))
+                target = statistics.median(course[-1][1] for course in alone)
+                print(f"{name}: {len(table.curves)} rows; {budget} trainings; target {target:.5g}", flush=True)
+                for crowd in workers:
+                    for method in (*METHODS, OPTUNA):
+                        search = partial(course_on_table, table, method, budget, crowd)
+                        courses = list(pool.map(search, range(seeds)))
+                        epochs = budget * table.highest
+                        shares = [_reached(course, target) / epochs for course in courses]
+                        bests = {share: [_best(course, share * epochs) for course in courses] for share in (0.25, 0.5)}
+                        record.append(
+                            {"table": name, "rows": len(table.curves), "trainings": budget, "workers": crowd}
+                            | {"method": method, "target": target, "shares": shares, "bests": bests}
+                        )
+                        print(f"    {crowd:3} workers  {method:15} {_in_words(shares)}", flush=True)
+    told = f"tables --seeds {seeds} --trials {' '.join(map(str, trials))} --workers {' '.join(map(str, workers))}"
+    _write("tables", told, {"searches": record})
+
+
+def _reached(course: list[tuple[float, float]], target: float) -> float:
+    return next((spent for spent, loss in course if loss <= target), math.inf)
+
+
+def _best(course: list[tuple[float, float]], epochs: float) -> float:
+    return min((loss for spent, loss in course if spent <= epochs), default=math.inf)
+
+
+def _in_words(shares: Sequence[float]) -> str:
+    low, middle, high = ("never" if math.isinf(share) else f"{share:.3f}" for share in _quartiles(shares))
+    return f"{middle} ({low} to {high})"
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """The quartiles; what is infinite counts as such."""
+    ranked = sorted(values)
+    low, middle, high = (ranked[round(share * (len(ranked) - 1))] for share in (0.25, 0.5, 0.75))
+    return low, middle, high
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def _write(name: str, command: str, record: dict[str, Any]) -> None:
+    path = RESULTS / f"replay-{name}.json"
+    text = json.dumps({"command": f"python -m bench.replay {command}", **machine(), **record})
+    path.write_text(text.replace("}, {", "},\n{") + "\n")
+
+
+def main() -> int:
+    """Replay what the command line asks for."""
+    parser = new_parser(__doc__, "python -m bench.replay")
+    parser.add_argument("what", choices=("artificial", "tables", "keep"))
+    parser.add_argument("told", nargs="*", help="of keep: a folder, and the name of its table; of tables: their names")
+    parser.add_argument("--seeds", type=int, help="searches of each kind (default: 200, of tables 40)")
+    parser.add_argument("--trials", type=int, nargs="+", default=[20, 60, 120], help="budgets, in whole trainings")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64], help="workers in virtual time")
+    arguments = parser.parse_args()
+    if arguments.what == "artificial":
+        measure_artificial(arguments.seeds or 200)
+    elif arguments.what == "keep":
+        keep(Path(arguments.told[0]), arguments.told[1])
+    else:
+        names = arguments.told or ["narrow", "wide"]
+        measure_tables(names, arguments.seeds or 40, arguments.trials, arguments.workers)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,119 @@
+"""Explains a search: why its trials exist, what its rungs were, and what came of confirmations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from foldertune.confirm import REPEAT, confirmed_by
+from foldertune.protocol import Trial
+from foldertune.reading.confirmed import confirmed_rows
+from foldertune.reading.content import Table
+from foldertune.reading.results import Results
+from foldertune.reading.samples import chance_of_difference, verdict
+from foldertune.reading.words import listed
+from foldertune.study import Study
+from foldertune.text import counted
+
+IN_WORDS = {"mean": "mean", "deviation": "deviation", "in_search": "in the search"}
+
+# ---------------------------------------------------------------- a trial
+
+
+def why(study: Study, trial: Trial) -> str:
+    """Why a trial exists; empty if there is nothing to say but the study's strategy."""
+    known = {key: value for key, value in trial.why.items() if type(value) is int}
+    bracket = [f"bracket {known['bracket']}"] if "bracket" in known else []
+    if (number := confirmed_by(trial.why)) is not None:
+        return f"confirms trial {number}, repeat {known.get(REPEAT, '?')}"
+    if trial.parent:
+        place = [f"place {known['place']} of {known['among']}"] if {"place", "among"} <= known.keys() else []
+        return ", ".join([f"goes on with trial {trial.parent.number}{_until(study, trial)}", *place, *bracket])
+    if "first" in known:
+        is_guess = bool(study.guesses) and known["first"] == 1
+        return "the guess, tried first" if is_guess else f"to try first, number {known['first']}"
+    chosen = [f"{study.strategy}, from {counted(known['results'], 'result')}"] if "results" in known else []
+    return ", ".join([*chosen, *bracket])
+
+
+def how(study: Study, trial: Trial) -> str:
+    """The same, and never empty."""
+    if said := why(study, trial):
+        return said
+    if trial.name.number >= study.most_trials:
+        return "queued by hand"
+    return f"{study.strategy} search"
+
+
+def _until(study: Study, trial: Trial) -> str:
+    """How long its parent had trained, as ` (epochs 3)`."""
+    setting = study.fidelity.setting if study.fidelity else None
+    begun: Any = trial.parent.settings.get(setting) if trial.parent and setting else None
+    return f" ({setting} {begun:g})" if isinstance(begun, int | float) else ""
+
+
+# ---------------------------------------------------------------- the search
+
+
+def say_confirmed(results: Results) -> list[str]:
+    """Tell how much the best settings of the search were worth when they were trained again."""
+    study, known = results.study, results.confirmation
+    quantity = study.quantity(study.metric)
+    if (winner := known.winner) is None:
+        there = len(results.trials) - len(results.search)
+        return (
+            [f"Not confirmed yet: {there} of {counted(known.asked, 'confirmation')} have ended."] if known.asked else []
+        )
+    before = "" if winner.value is None else f"; the search had seen {quantity.show(winner.value)} there"
+    answers = [
+        f"This is the mean and the standard deviation of {counted(len(winner.sample.values), 'training')} with new "
+        f"seeds{before}, for which it chose these settings."
+    ]
+    if second := next((each for each in known.ranked if each is not winner and each.sample.values), None):
+        chance = verdict(chance_of_difference(winner.sample, second.sample))
+        answers.append(f"The second best, those of trial {second.number}: {second.sample.show(quantity)}; {chance}.")
+    return answers
+
+
+def say_rungs(results: Results) -> list[str]:
+    """Tell how many trials each rung has, and how many went on from there."""
+    fidelity = results.study.fidelity
+    if not results.rungs or fidelity is None:
+        return []
+    rungs = [f"{fidelity.setting} {rung.level:g}: {counted(len(rung.trials), 'trial')}" for rung in results.rungs]
+    went_on = [f"{rung.promoted} of {len(rung.trials)}" for rung in results.rungs if rung.promoted]
+    return [
+        f"Rungs of {fidelity.schedule}: {', '.join(rungs)}"
+        f"{f'; on to the next went {listed(went_on)}' if went_on else ''}."
+    ]
+
+
+def confirmed_table(results: Results) -> Table:
+    """A table with a row for each of the confirmed settings."""
+    study = results.study
+    rows = confirmed_rows(study, results.confirmation.ranked)
+    metric = study.quantity(study.metric)
+    quantities = {f"{study.metric}_{what}": replace(metric, label=text) for what, text in IN_WORDS.items()}
+    so_far = "" if results.confirmation.is_settled else " so far"
+    caption = f"Confirmed settings, the best mean first{so_far}: trained again with new seeds."
+    return Table(caption, rows, {**quantities, **{name: study.quantity(name) for name in study.space}})
+
+
+def rungs_table(results: Results) -> Table:
+    """A table with a row for each rung of the schedule."""
+    study, fidelity = results.study, results.study.fidelity
+    assert fidelity is not None
+    best = f"best {study.quantity(study.metric).label}"
+    rows = [
+        {
+            fidelity.setting: rung.level,
+            "trials": len(rung.trials),
+            "running": rung.running,
+            "promoted": rung.promoted,
+            best: results.value(rung.trials[0]) if rung.trials else None,
+            "in trial": rung.trials[0].name.number if rung.trials else None,
+        }
+        for rung in results.rungs
+    ]
+    return Table("Rungs, the lowest first: how many trials came there, and how many went on.", rows,
+                 {best: replace(study.quantity(study.metric), label=best)})  # fmt: skip

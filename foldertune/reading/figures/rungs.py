@@ -1,0 +1,76 @@
+"""The rungs of a schedule: what each training had come to, and which went on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from foldertune.reading.facts import Column
+from foldertune.reading.figures.style import (
+    GREY,
+    HIGHLIGHTED,
+    INK,
+    MANY,
+    MARKER,
+    PAGE,
+    TEXT,
+    best_looks,
+    dress,
+    new_figure,
+    sample_of,
+    tick,
+)
+from foldertune.study import Quantity
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WENT_ON: dict[str, Any] = {"color": INK, "markeredgewidth": 0}
+ENDED: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": GREY}
+
+
+@dataclass(frozen=True)
+class Climb:
+    """One training through its rungs: how long it had trained, and the metric then."""
+
+    number: int  # of its last trial
+    levels: list[float]
+    values: list[float]
+
+
+def draw_rungs(climbs: Sequence[Climb], fidelity: Quantity, metric: Quantity) -> Figure:
+    """A line for each training, from rung to rung; the best trainings, which come first, in colour."""
+    from matplotlib.lines import Line2D
+
+    figure, (axes,) = new_figure(PAGE, 3.2)
+    _draw_others(axes, sample_of(climbs[HIGHLIGHTED:]))
+    handles = []
+    for place, (climb, look) in enumerate(zip(climbs, best_looks(), strict=False)):
+        mark = {"marker": look.marker, "markersize": MARKER, "linewidth": 1.6, "zorder": 5 - place / 10}
+        label = f"{'best: ' * (place == 0)}trial {climb.number}"
+        handles += axes.plot(climb.levels, climb.values, label=label, **look.line, **mark)
+    if len(climbs) > HIGHLIGHTED:
+        mark = {"linestyle": "", "marker": "o", "markersize": MARKER}
+        handles.append(Line2D([], [], label="went on", **mark, **WENT_ON))
+        handles.append(Line2D([], [], label="ended there", **mark, **ENDED))
+    levels = sorted({level for climb in climbs for level in climb.levels})
+    dress(axes, "x", Column(fidelity, levels))
+    dress(axes, "y", Column(metric, [value for climb in climbs for value in climb.values]))
+    axes.set_xticks(levels, [tick(fidelity, level) for level in levels])
+    axes.minorticks_off()
+    figure.legend(handles=handles, loc="outside upper left", ncols=6, fontsize=TEXT, frameon=False, columnspacing=1.2)
+    return figure
+
+
+def _draw_others(axes: Axes, climbs: Sequence[Climb]) -> None:
+    """Draw trainings in grey: full points where they went on, empty ones where they ended."""
+    crowded = sum(len(climb.levels) for climb in climbs) > MANY
+    for climb in climbs:
+        axes.plot(climb.levels, climb.values, color=GREY, linewidth=0.7, alpha=0.6, rasterized=crowded)
+    ends = [(climb.levels[-1], climb.values[-1]) for climb in climbs]
+    below = [point for climb in climbs for point in zip(climb.levels[:-1], climb.values[:-1], strict=True)]
+    for points, look in ((ends, ENDED), (below, WENT_ON)):
+        xs, ys = [x for x, _ in points], [y for _, y in points]
+        axes.plot(xs, ys, "o", markersize=MARKER, rasterized=crowded, zorder=3, **look)
