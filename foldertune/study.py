@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 from foldertune.budget import Budget
+from foldertune.changes import CHANGES, Change
 from foldertune.confirm import Confirm
 from foldertune.derived import evaluate, library_is_there, names_in, needs_library
 from foldertune.fidelity import Fidelity
@@ -81,6 +82,8 @@ class Study:
     first: tuple[dict[str, Any], ...] = ()  # settings to try first, by dotted names; those that lack are drawn
     known: tuple[Known, ...] = ()  # results of another study
     stopping: Stopping | None = None  # the rule by which running trials are stopped early
+    before: dict[str, Any] = field(default_factory=dict)  # what trials have that were made before a setting was there
+    changes: tuple[Change, ...] = ()  # of this definition while the study ran, the first one first
     confirm: Confirm | None = None  # what is trained again when the budget is spent
     why: str | None = None  # why "auto" chose this strategy; None: a person named it
     others: tuple[Metric, ...] = ()  # the metrics after the first one
@@ -145,6 +148,14 @@ class Study:
             for key, d in self.space.items()
         )
         return fixed and searched and self.allowed(settings)
+
+    def filled(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings with what [before] says of those that they lack, unless their conditions do not hold."""
+        lacking = {name: value for name, value in self.before.items() if name not in settings}
+        if not lacking:
+            return settings
+        there = self.active({**settings, **lacking})
+        return {**settings, **{name: value for name, value in lacking.items() if name in there}}
 
     def active(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings without those hyperparameters whose condition does not hold."""
@@ -217,7 +228,7 @@ class Study:
             record["metric"] = self.metric_names
             record["direction"] = [metric.direction for metric in self.metrics]
         record["fixed"] = nest(self.fixed)
-        record["space"] = nest(_space_record(self))
+        record["space"] = nest({name: dimension_record(dimension) for name, dimension in self.space.items()})
         metrics = {name: _quantity_record(name, q) for name, q in self.quantities.items() if name not in self.derived}
         expressions = {
             name: {"value": expression, **_quantity_record(name, self.quantities[name])}
@@ -236,6 +247,8 @@ class Study:
             "derived": expressions,
             "first": [nest(settings) for settings in self.first],
             "known": [each.to_record() for each in self.known],
+            "before": nest(self.before),
+            CHANGES: [change.to_record() for change in self.changes],
         }
         return record | {key: table for key, table in tables.items() if table}
 
@@ -244,46 +257,6 @@ _PLAIN = (
     "name", "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction",
     "collapsed", "why",
 )  # fmt: skip
-# These, [fixed] and [space] define the search.
-_SEARCHED = ("objective", "strategy", "seed", "metric", "direction", "constraints")
-
-
-def differences(old: Study, new: Study) -> list[str]:
-    """The differences that make these two different searches, one phrase each. Budget and descriptions don't count."""
-    a, b = _flat(old), _flat(new)
-    missing = "not there"
-    return [
-        f"{key} ({a.get(key, missing)} in the folder, now {b.get(key, missing)})"
-        for key in dict.fromkeys([*a, *b])
-        if identity(a.get(key, missing)) != identity(b.get(key, missing))
-    ]
-
-
-def compare(studies: Sequence[Study]) -> dict[str, list[Any]]:
-    """The parts of their definitions in which these studies differ, with the value in each study; None: not there."""
-    flat = [
-        {**_flat(study), "trials": study.trials, "repeats": study.repeats}
-        | {f"budget.{key}": value for key, value in study.budget.to_record().items()}
-        | {f"stopping.{key}": value for key, value in (study.stopping.to_record() if study.stopping else {}).items()}
-        | {f"confirm.{key}": value for key, value in (study.confirm.to_record() if study.confirm else {}).items()}
-        for study in studies
-    ]
-    keys = dict.fromkeys(key for each in flat for key in each)
-    values = {key: [each.get(key) for each in flat] for key in keys}
-    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
-
-
-def _flat(study: Study) -> dict[str, Any]:
-    record = study.to_record()
-    flat = {key: record[key] for key in _SEARCHED if key in record}
-    flat |= {f"fixed.{key}": value for key, value in study.fixed.items()}
-    if study.fidelity and study.is_scheduled:
-        flat |= {f"fidelity.{k}": value for k, value in study.fidelity.to_record().items() if k != "disk_gb"}
-    return flat | {f"space.{key}": value for key, value in _space_record(study).items()}
-
-
-def _space_record(study: Study) -> dict[str, Any]:
-    return {name: dimension_record(dimension) for name, dimension in study.space.items()}
 
 
 def _quantity_record(name: str, quantity: Quantity) -> dict[str, str]:

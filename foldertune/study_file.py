@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.budget import read_budget
+from foldertune.changes import CHANGES, read_changes
 from foldertune.confirm import read_confirm
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.fidelity import SCHEDULES, Fidelity
@@ -22,12 +23,12 @@ from foldertune.space import is_table_of_dimensions, is_table_of_values
 from foldertune.space_file import SpaceReader
 from foldertune.stopping import read_stopping
 from foldertune.study import SCALES, SEED, Quantity, Study, label_of
-from foldertune.warm_start import read_first, read_known
+from foldertune.warm_start import read_before, read_first, read_known
 
 _KEYS = (
     "description", "objective", "program", "strategy", "trials", "repeats", "seed", "metric", "direction", "collapsed",
     "budget", "fixed", "space", "constraints", "fidelity", "metrics", "derived", "stopping",
-    "first", "confirm",
+    "first", "before", "confirm",
 )  # fmt: skip
 _FIDELITY_KEYS = ("setting", "lowest", "highest", "factor", "schedule", "disk_gb")
 _QUANTITY_KEYS = ("label", "unit", "scale")
@@ -67,7 +68,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
     """The study that a TOML file or study.json describes. Raises StudyError, naming `source` and the key."""
     reader = _Reader(record, source)
     reader.refuse_unknown(
-        {key: value for key, value in record.items() if key not in ("known", "why")}, ("name", *_KEYS)
+        {key: value for key, value in record.items() if key not in ("known", "why", CHANGES)}, ("name", *_KEYS)
     )
     told = reader.settings("space", is_table_of_dimensions)
     space = {key: reader.dimension(f"space.{key}", value) for key, value in told.items()}
@@ -85,6 +86,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         table = "space" if inner in space else "fixed"
         reader.fail(f"{table}.{inner}", f"'{outer}' is a setting, so it can't be a table as well; rename one of them")
     space = reader.with_conditions(space, told, fixed)
+    changes = read_changes(record.get(CHANGES, []), reader.fail)
     derived, quantities = reader.derived(settings)
     trials, budget = read_budget(record, reader.fail)
     metrics = {key: reader.quantity(f"metrics.{key}", key, value) for key, value in reader.table("metrics").items()}
@@ -114,9 +116,11 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
         collapsed=collapsed,
         program=reader.text("program") if "program" in record else None,
         fidelity=reader.fidelity((*space, *fixed)) if "fidelity" in record else None,
-        first=read_first(reader, record.get("first", []), space, fixed),
-        known=read_known(reader, record.get("known", []), space, 1 + len(others)),
+        first=read_first(reader, record.get("first", []), space, fixed, has_changed=bool(changes)),
+        known=read_known(reader, record.get("known", []), space, 1 + len(others), has_changed=bool(changes)),
         stopping=read_stopping(record.get("stopping", {}), reader.fail),
+        before=read_before(reader, reader.table("before"), space, fixed),
+        changes=changes,
         confirm=read_confirm(record.get("confirm"), reader.fail),
         others=tuple(others),
         why=reader.text("why") if "why" in record else None,

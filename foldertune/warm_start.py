@@ -13,7 +13,7 @@ from typing import Any
 
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.metrics import Known
-from foldertune.nesting import flatten
+from foldertune.nesting import flatten, nest
 from foldertune.space import Categorical, Int, Space, identity
 from foldertune.space_file import SpaceReader
 from foldertune.study import SEED
@@ -22,15 +22,38 @@ MOST_BYTES = 2**26  # of a file with settings
 RESULTS = {"trial", "status"}  # a table with these columns holds results
 
 
-def read_first(reader: SpaceReader, listed: Any, space: Space, fixed: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """The settings to try first in a definition, or in a person's list. Raises StudyError, naming the place in it."""
+def read_first(
+    reader: SpaceReader, listed: Any, space: Space, fixed: Mapping[str, Any], *, has_changed: bool = False
+) -> tuple[dict[str, Any], ...]:
+    """The settings to try first in a definition, or in a person's list. Raises StudyError, naming the place in it.
+
+    Args:
+        has_changed: the study was changed since, so they may name what is fixed now. Such values are left out.
+    """
     if not isinstance(listed, list):
         reader.fail("first", f"must be a list of settings, such as [{{ rate = 0.1 }}], not {listed!r:.80}")
+    if has_changed:
+        listed = [_without(each, fixed) for each in listed]
     return tuple(_one(reader, f"first, number {place}", each, space, fixed) for place, each in enumerate(listed, 1))
 
 
-def read_known(reader: SpaceReader, listed: Any, space: Space, metrics: int = 1) -> tuple[Known, ...]:
-    """The known results in a definition: settings, each with its value of the metric, or of so many metrics."""
+def _without(given: Any, names: Iterable[str]) -> Any:
+    """Settings without these; anything else as it is."""
+    return (
+        {name: value for name, value in flatten(given).items() if name not in names}
+        if isinstance(given, dict)
+        else given
+    )
+
+
+def read_known(
+    reader: SpaceReader, listed: Any, space: Space, metrics: int = 1, *, has_changed: bool = False
+) -> tuple[Known, ...]:
+    """The known results in a definition: settings, each with its value of the metric, or of so many metrics.
+
+    Args:
+        has_changed: the study was changed since. Results with a setting that is no hyperparameter now are left out.
+    """
     if not isinstance(listed, list):
         reader.fail("known", f"must be a list of results, not {listed!r:.80}")
     known = []
@@ -40,8 +63,25 @@ def read_known(reader: SpaceReader, listed: Any, space: Space, metrics: int = 1)
         if not isinstance(values, list) or len(values) != metrics or not all(type(v) in (int, float) for v in values):
             reader.fail(key, 'must be {"settings": {…}, "value": …}, with "values": […] for several metrics')
         read = tuple(reader.scalar(key, value) for value in values)
-        known.append(Known(_one(reader, key, told.get("settings"), space, {}), read))
+        settings = told.get("settings")
+        if not has_changed or (isinstance(settings, dict) and {*flatten(settings, values=[*space])} <= {*space, SEED}):
+            known.append(Known(_one(reader, key, settings, space, {}), read))
     return tuple(known)
+
+
+def read_before(reader: SpaceReader, told: Mapping[str, Any], space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """What trials have that were made before a setting was there: values of hyperparameters and of fixed settings."""
+    before = {}
+    try:
+        flat = flatten(nest(told), values=[*space, *fixed])
+    except ValueError as error:
+        reader.fail("before", f"{error}; remove one of them")
+    for name, value in flat.items():
+        key = f"before.{name}"
+        if name not in space and name not in fixed:
+            reader.fail(key, f"is no setting of this study{did_you_mean(name, (*space, *fixed))}; remove it")
+        before[name] = _fitting(reader, key, name, reader.choice_of(key, value), space)
+    return before
 
 
 def _one(reader: SpaceReader, key: str, given: Any, space: Space, fixed: Mapping[str, Any]) -> dict[str, Any]:

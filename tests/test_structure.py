@@ -31,7 +31,7 @@ PROGRAMS = [
 # within reading/ the files that hold facts come first, then what draws them, then what says them.
 STUDY = {
     "errors", "shipped", "text", "nesting", "space", "derived", "protocol", "budget", "stopping", "fidelity", "metrics", "confirm",
-    "study", "space_file", "study_file", "warm_start",
+    "study", "space_file", "study_file", "warm_start", "changes", "changing", "definitions",
 }  # fmt: skip
 TABLES = {*STUDY, "spending", "tables", "formats", "rows", "finalists"}
 FACTS = {*TABLES, "trouble", "reading"}
@@ -48,9 +48,13 @@ ARROWS = {
     "budget": {"errors", "text"},
     "stopping": {"errors", "text"},
     "fidelity": set(),
+    "changes": set(),
+    "definitions": {"study", "space"},
+    "changing": {"definitions", "study_file", "study", "changes", "space", "errors"},
     "confirm": {"errors"},
     "metrics": {"nesting"},
     "study": {
+        "changes",
         "confirm",
         "budget",
         "stopping",
@@ -67,6 +71,7 @@ ARROWS = {
     "warm_start": {"study", "metrics", "space_file", "space", "nesting", "errors"},
     "study_file": {
         "study",
+        "changes",
         "warm_start",
         "confirm",
         "budget",
@@ -95,7 +100,7 @@ ARROWS = {
     "terminal": FACTS,
     "findings": {*FACTS, "figures"},
     "page": {*FACTS, "figures", "findings"},
-    "doctor": {"errors", "text", "shipped", "protocol", "tables"},
+    "doctor": {"changes", "errors", "text", "shipped", "protocol", "tables"},
     "commands": COMMANDS,
     "cli": {"commands", "errors", "text", "shipped"},
 }

@@ -85,6 +85,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--repeats", type=whole_number(1), metavar="N", help="try a grid (or the same settings) N times")
     group.add_argument("--seed", type=whole_number(), metavar="N", help="another search (default: the study's)")
+    group.add_argument(
+        "--change", action="store_true",
+        help="the folder's study becomes what its file says now, such as a wider space: see docs/objectives.md",
+    )  # fmt: skip
     add_first(parser)
     add_stopping(group)
     add_budget(parser.add_argument_group("the budget: the first limit ends the study (default: what its file says)"))
@@ -149,8 +153,8 @@ def main(arguments: argparse.Namespace) -> int:
             return stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say))
 
         folder = once_reachable(logs, lead, say)
-        opened = once_reachable(logs, lambda: open_folder(folder, study, lease, say), say)
-        return search(opened, continued(opened, study, say), arguments)
+        opened = once_reachable(logs, lambda: open_folder(folder, study, lease, say, change=arguments.change), say)
+        return search(opened, continued(opened, study), arguments)
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:

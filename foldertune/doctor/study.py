@@ -6,7 +6,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
+from foldertune.changes import CHANGES, read_changes
 from foldertune.doctor.visit import Finding, Visit, in_words, is_left_over
 from foldertune.protocol import DEFAULT_LEASE, BrokenFile, Masters, TrialName, has_died, writer_of
 from foldertune.text import printable
@@ -105,6 +107,10 @@ def _complain(entry: os.DirEntry[str], visit: Visit) -> tuple[str, str] | None:
     return None
 
 
+def _refuse(key: str, complaint: str) -> NoReturn:
+    raise BrokenFile(f"study.json: {key}: {complaint}")
+
+
 def check_study(visit: Visit) -> Iterator[Finding]:
     """Checks that study.json is there. It may be missing while all trials are pending: someone may have queued them."""
     try:
@@ -117,6 +123,11 @@ def check_study(visit: Visit) -> Iterator[Finding]:
     if study is not None:
         name = printable(str(study.get("name", "")))
         yield Finding("ok", f"{name}: complete" if visit.logs.is_complete else name)
+        try:
+            for change in read_changes(study.get(CHANGES, []), _refuse):
+                yield Finding("ok", printable(change.in_words()))
+        except BrokenFile as error:
+            yield Finding("bad", str(error), "put a good copy of study.json back")
     elif any(name.state != "pending" for name in (*names, *visit.logs.settled())):
         yield Finding("bad", "study.json is missing while trials are there", "put it back, or use another --logs")
     else:

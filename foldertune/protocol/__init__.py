@@ -92,7 +92,7 @@ from foldertune.protocol.leases import (
 from foldertune.protocol.masters import Holder, LedFolder, Masters, Mastership, MastershipLost
 from foldertune.protocol.names import LAST_ATTEMPT, TrialName, new_owner, temporary_name, writer_of
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
-from foldertune.protocol.rights import is_anothers, lack_of_access, lack_of_rights, make_directory, share
+from foldertune.protocol.rights import is_anothers, lack_of_access, lack_of_rights, make_directory, share, user_name
 from foldertune.protocol.trial import (
     SECONDS,
     YEAR,
@@ -166,6 +166,7 @@ __all__ = [
     "sync",
     "temporary_name",
     "to_line",
+    "user_name",
     "utc_now",
     "write_whole",
     "writer_of",

@@ -31,11 +31,12 @@ import os
 import random
 import stat
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
+from foldertune.nesting import flatten
 from foldertune.protocol import checkpoints
 from foldertune.protocol.files import (
     NOTHING,
@@ -90,6 +91,7 @@ class Folder:
             study.json.done, and a client's cache may go on to answer the old name for as long as it is asked for.
         requests: the requests to stop that the last `names` has found.
         is_wary: was a claimed file another user's, and closed to us? From then on we look before we claim.
+        fill: completes the settings of each trial that is read, if its study had fewer of them at that time.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -98,6 +100,7 @@ class Folder:
         self._path, self._seen = str(self.path), str(self.seen)  # every call needs one of them
         self.is_complete = self.is_wary = False
         self.requests: list[TrialName] = []
+        self.fill: Callable[[Record], Record] | None = None
         self._seen_descriptor: int | None = None
         self.checkpoints = self.path / "checkpoints"
         self.output = self.path / "output"
@@ -145,7 +148,10 @@ class Folder:
         path = self.locate(name)
         with self._inside(name) as inside:
             records = read_records(path, epochs=epochs, inside=inside)
-        return Trial.from_records(name, records, path)
+        trial = Trial.from_records(name, records, path)
+        if self.fill:
+            trial.settings = self.fill(trial.settings)
+        return trial
 
     def has(self, name: TrialName) -> bool:
         """Is there a file (or anything else) with this name?"""
@@ -603,9 +609,15 @@ class Claim:
 
 
 def _origin(settings: Record, study: Record | None) -> Record:
-    """Where a checkpoint comes from: only trainings with the same settings, of the same study, may resume from it."""
-    of = {"study": {key: study.get(key) for key in ("name", "objective", "metric")}} if study else {}
-    return {"settings": settings, **of}
+    """Where a checkpoint comes from: only trainings with the same settings, of the same study, may resume from it.
+
+    A setting that has the value of the trials from before it was there makes no difference: it is left out.
+    """
+    if not study:
+        return {"settings": settings}
+    before = flatten(study.get("before") or {}, values=[*settings])
+    differing = {name: value for name, value in settings.items() if name not in before or before[name] != value}
+    return {"settings": differing, "study": {key: study.get(key) for key in ("name", "objective", "metric")}}
 
 
 def _told(proposal: Proposal | Record) -> Record:

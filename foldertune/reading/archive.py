@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from foldertune.definitions import differences
 from foldertune.errors import StudyError
 from foldertune.protocol import (
     BrokenFile,
@@ -30,7 +31,7 @@ from foldertune.reading.results import Results
 from foldertune.rows import Row, results_csv
 from foldertune.shipped import command
 from foldertune.spending import cost, spent
-from foldertune.study import Study, differences
+from foldertune.study import Study
 from foldertune.study_file import study_from_record
 
 FILES = {"study.json", "results.csv", "trials.jsonl", "report"}  # `report` is the folder of a report

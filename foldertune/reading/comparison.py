@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from foldertune.definitions import compare
 from foldertune.protocol import parse_time
 from foldertune.reading.results import Results
 from foldertune.reading.studies import Entry
 from foldertune.reading.words import listed
-from foldertune.study import compare
 from foldertune.tables import Cells, as_cell, cell_of, short
 
 

@@ -45,6 +45,7 @@ class Reader:
         self, folder: Folder, study: Study, *, epochs: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.folder, self.study = folder, study
+        folder.fill = study.filled
         self._epochs = epochs
         self._leases = Leases(DEFAULT_LEASE, clock)
         self._settled: dict[TrialName, Trial] = {}  # seen and lost: they never change

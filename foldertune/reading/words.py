@@ -36,6 +36,11 @@ def best_first(study: Study) -> str:
     return f"{'lowest' if study.direction == 'minimize' else 'highest'} {study.metric} first"
 
 
+def changes_of(study: Study) -> list[str]:
+    """A line about each change of the study while it ran."""
+    return [change.in_words() for change in study.changes]
+
+
 def names_of_metrics(study: Study) -> str:
     """The metrics as `loss and seconds`."""
     return listed(study.metric_names)

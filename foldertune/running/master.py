@@ -44,7 +44,7 @@ class Master:
         timeout: float | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
-        self.folder, self.study, self.say = folder, study, say
+        self.folder, self.study, self.say, folder.fill = folder, study, say, study.filled
         self.lease, self.max_attempts, self.timeout = lease, max_attempts, timeout
         self.ledger, self.watch = Ledger(), Watch(folder, lease)
         self.supply, self.stopper = Supply(study, self.ledger), Stopper(folder, study, say)

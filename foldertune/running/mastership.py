@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from foldertune.confirm import FIRST
+from foldertune.definitions import differences
 from foldertune.errors import StudyError, UserError
 from foldertune.protocol import (
     DEFAULT_LEASE,
@@ -24,7 +24,8 @@ from foldertune.protocol import (
     make_directory,
     new_owner,
 )
-from foldertune.study import Study, differences
+from foldertune.running.change import changed, renew_pending, successor, with_strategy_of
+from foldertune.study import Study
 from foldertune.study_file import study_from_record
 from foldertune.trouble import Trouble
 
@@ -169,11 +170,19 @@ class Vigil:
             self._say(f"{self.masters.folder.path}: {message}")
 
 
-def open_folder(folder: Folder, study: Study, patience: float = 0.0, say: Callable[[str], None] = print) -> Folder:
+def open_folder(
+    folder: Folder,
+    study: Study,
+    patience: float = 0.0,
+    say: Callable[[str], None] = print,
+    *,
+    change: bool = False,
+) -> Folder:
     """Make the folder ready for this study. Raises StudyError, naming the differences, if another has begun in it.
 
     Args:
         patience: seconds to wait for the definition of a study that has begun; its file server may be away.
+        change: make the study there what this one is, if it may become that.
     """
     logs = folder.path
     folder.prepare()
@@ -183,11 +192,14 @@ def open_folder(folder: Folder, study: Study, patience: float = 0.0, say: Callab
     names = [*folder.names(), *folder.settled(), *folder.withdrawn()]
     there = study_from_record(record, str(folder.study_file()))
     study = with_strategy_of(there, study)
-    if differing := differences(there, study):
+    differing = differences(there, study)
+    if differing and not change:
         raise StudyError(
             f"{logs}: another study has begun here; it differs in {', '.join(differing)}; "
-            f"use another --logs, or change it back"
+            f"use another --logs, change it back, or change the study here with --change"
         )
+    check_beginning(folder, there, study, say)
+    study = changed(folder, there, study, say) if differing else successor(there, study)
     beyond = max((name.number for name in names if name.number < min(there.most_trials, FIRST)), default=-1)
     if beyond >= study.most_trials:
         of = f" of {there.trials}" if there.trials else ""
@@ -195,18 +207,20 @@ def open_folder(folder: Folder, study: Study, patience: float = 0.0, say: Callab
             f"{logs}: has begun with trial {beyond}{of} already, more than the {study.trials} asked for now; "
             f"continue with --trials {there.trials or beyond + 1}, or use another --logs"
         )
+    if differing:
+        folder.write_study(study.to_record())
+    renew_pending(folder, study)
     return folder
 
 
-def continued(folder: Folder, study: Study, say: Callable[[str], None] = print) -> Study:
-    """The study with what its folder says that it began with: settings to try first, and known results.
-
-    Raises StudyError if it began without what we were told to begin with.
-    """
+def continued(folder: Folder, study: Study) -> Study:
+    """The study with what its folder says besides: what it began with, and its changes."""
     record = folder.read_study()
-    if record is None:
-        return study
-    there = study_from_record(record, str(folder.study_file()))
+    return successor(study_from_record(record, str(folder.study_file())), study) if record else study
+
+
+def check_beginning(folder: Folder, there: Study, study: Study, say: Callable[[str], None]) -> None:
+    """Raise StudyError if we were told what to begin with, and the study there began without it."""
     for told, began, what in (
         (study.first, there.first, "settings to try first"),
         (study.known, there.known, "--from"),
@@ -215,12 +229,6 @@ def continued(folder: Folder, study: Study, say: Callable[[str], None] = print) 
             raise StudyError(f"{folder.path}: has begun without {what}; leave them out, or use another --logs")
         if told and told != began:
             say(f"{folder.path}: goes on as it began, with the {what} of that time")
-    return replace(with_strategy_of(there, study), first=there.first, known=there.known)
-
-
-def with_strategy_of(there: Study, study: Study) -> Study:
-    """The study, with the strategy that it began with if nobody has named another one."""
-    return replace(study, strategy=there.strategy, why=there.why) if study.why else study
 
 
 def wait_for_definition(folder: Folder, patience: float, say: Callable[[str], None]) -> Record | None:

@@ -10,11 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from foldertune.budget import Budget
+from foldertune.changing import before_last_change
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.protocol import Proposal
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.stopping import chosen
 from foldertune.strategies.auto import AUTO, choose
+from foldertune.strategies.changed import ChangedSearch
+from foldertune.strategies.distinct import is_discrete
 from foldertune.strategies.drawing import reseeded
 from foldertune.strategies.evolution import CMASearch, NSGA2Search
 from foldertune.strategies.first import FirstSearch, check_guesses
@@ -39,6 +42,7 @@ __all__ = [
     "load",
     "new_strategy",
     "plan",
+    "replanned",
     "reseeded",
 ]
 
@@ -57,7 +61,49 @@ STRATEGIES: dict[str, type[NamedStrategy]] = {
 
 def new_strategy(study: Study) -> Strategy:
     """The strategy for this study, with its schedule. Raises StudyError if there is no strategy of that name."""
-    strategy: Strategy = _kind(study, study.name)(study)
+    if not study.changes:
+        return _present(study, _kind(study, study.name)(study))
+    old, first = before_last_change(study), study.changes[-1].trial
+    before = new_strategy(old) if _needs_no_results(old) else None
+    chosen = _kind(study, study.name)(study)
+    if isinstance(chosen, RandomSearch) and is_discrete(study):
+        earlier = None
+        if before:
+            proposed = (before.propose(number, History()) for number in range(first))
+            earlier = [study.filled(each.settings) for each in proposed if isinstance(each, Proposal)]
+        chosen.follow(first, earlier)
+    return ChangedSearch(study, before, _present(study, chosen))
+
+
+def _needs_no_results(study: Study) -> bool:
+    """Are settings a function of study and number? If not, the strategy is not even made: it may be a person's code."""
+    while True:
+        if study.first or study.is_scheduled or OWN in study.strategy:
+            return False
+        if not _kind(study, study.name).is_reproducible or (study.guesses and not is_exhaustive(study)):
+            return False
+        if not study.changes:
+            return True
+        study = before_last_change(study)
+
+
+def is_exhaustive(study: Study) -> bool:
+    """Must each trial of the study's strategy be tried?"""
+    return getattr(_kind(study, study.name), "is_exhaustive", False)
+
+
+def replanned(study: Study) -> Study:
+    """After a change: if the study is to try everything, with as many trials as that takes, with those of before."""
+    if not study.changes or not is_exhaustive(study):
+        return study
+    everything = GridSearch(replace(study, changes=())).most
+    now = new_strategy(study)
+    assert isinstance(now, ChangedSearch) and isinstance(now.now, GridSearch)
+    return replace(study, trials=now.now.most) if study.trials == everything else study
+
+
+def _present(study: Study, strategy: Strategy) -> Strategy:
+    """This strategy with what the study says of first trials, and of a schedule."""
     if (study.first or study.guesses) and not getattr(strategy, "is_exhaustive", False):
         strategy = FirstSearch(study, strategy)
     if study.fidelity is None or not study.is_scheduled:

@@ -89,7 +89,7 @@ class Unused:
         """Note what all trials of a history use, and nothing else. Those that go on with others use nothing new."""
         there = 0
         for number, each in itertools.chain(history.counted.items(), history.open.items()):
-            if each and not each.parent:
+            if each and not each.parent and self._may_use(each.settings):
                 there += 1
                 known = self._known.get(number)
                 if known is None or known[0] is not each.settings:
@@ -99,6 +99,10 @@ class Unused:
         if there < len(self._known):  # some were withdrawn
             for number in self._known.keys() - history.counted.keys() - history.open.keys():
                 self._forget(number, None)
+
+    def _may_use(self, settings: Mapping[str, Any]) -> bool:
+        """Would such settings be tried again? Those from before a change would, if something is fixed otherwise now."""
+        return not self.study.changes or self.study.contains({**self.study.fixed, **settings})
 
     def _forget(self, number: int, new: Hashable) -> None:
         """Take back what this trial uses, if it is known; it has other settings now, or `new` is the same."""
@@ -113,7 +117,7 @@ class Unused:
         self.__dict__.pop("_left", None)
 
     def _used_elsewhere(self) -> Counter[Hashable]:
-        return Counter(self._key(each.settings) for each in self.study.known)
+        return Counter(self._key(self.study.filled(each.settings)) for each in self.study.known)
 
     def _key(self, settings: Mapping[str, Any]) -> Hashable:
         return tuple(identity(settings[name]) if name in settings else None for name in self.study.space)
@@ -138,13 +142,20 @@ class Draws:
 
     Args:
         draw_one: settings for the trial with this number, by its generator, whatever the others have.
+        earlier: the settings of the first trials, if they were chosen before the study was changed.
     """
 
-    def __init__(self, study: Study, draw_one: Callable[[int, random.Random], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        draw_one: Callable[[int, random.Random], dict[str, Any]],
+        earlier: Sequence[dict[str, Any]] = (),
+    ) -> None:
         self.study, self._unused, self._draw_one = study, Unused(study), draw_one
-        for settings in first_settings(study):
-            self._unused.use(settings)
-        self._chosen: list[dict[str, Any]] = []
+        for settings in (*first_settings(study), *earlier):
+            if not earlier or study.contains({**study.fixed, **settings}):
+                self._unused.use(settings)
+        self._chosen: list[dict[str, Any]] = [*earlier]
         self._is_used_up = False
 
     def get(self, number: int) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +110,14 @@ def place_of(values: Mapping[str, Any], among: Sequence[dict[str, Any]]) -> int:
     wanted = {name: identity(value) for name, value in values.items()}
     fits = (all(identity(each[name]) == wanted[name] for name in wanted if name in each) for each in among)
     return next((place for place, does in enumerate(fits) if does), 0)
+
+
+def places_of(several: Iterable[Mapping[str, Any]], among: Sequence[dict[str, Any]]) -> list[int]:
+    """The place of each of these settings, which are combinations with a seed and what is fixed."""
+    if isinstance(among, _Product):
+        return [among.place_of(settings) for settings in several]
+    names, index = set().union(*among), {identity(each): place for place, each in enumerate(among)}
+    return [index[identity({name: value for name, value in each.items() if name in names})] for each in several]
 
 
 @dataclass(frozen=True)

@@ -146,9 +146,14 @@ class CMASearch(RandomSearch):
         raise AssertionError
 
     def _members(self, history: History) -> Mapping[int, list[Trial]]:
-        """The counted trials of each generation."""
-        members = defaultdict[int, list[Trial]](list)
+        """The counted trials of each generation. A change of the study is a new beginning: its space is another."""
+        members, first = (
+            defaultdict[int, list[Trial]](list),
+            max((each.trial for each in self.study.changes), default=0),
+        )
         for number, trial in history.counted.items():
+            if number < first:
+                continue
             known = self._met.get(number)
             if known is None or known[0] is not trial:
                 known = self._met[number] = trial, self._generation_of(trial)

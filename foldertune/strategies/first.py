@@ -7,11 +7,12 @@ master that is started again knows which have been tried.
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from foldertune.changing import before_last_change
 from foldertune.errors import StudyError
-from foldertune.protocol import Proposal
+from foldertune.protocol import Proposal, Trial
 from foldertune.space import active
 from foldertune.strategies.drawing import generator, permitted
 from foldertune.strategies.interface import Answer, History, Strategy
@@ -28,6 +29,8 @@ class FirstSearch:
 
     def __init__(self, study: Study, strategy: Strategy) -> None:
         self.strategy, self.is_adaptive = strategy, strategy.is_adaptive
+        self._past = [*_past(study)]
+        self._guesses = study.guesses
         self._all: dict[int, Proposal] = {}
         for place, chosen in enumerate(first_settings(study), start=1):
             seed, _ = generator(study, f"{FIRST}/{place}")
@@ -38,20 +41,37 @@ class FirstSearch:
         """The first of these trials that nobody has begun; if there is none, what the strategy proposes."""
         if self._waiting:
             everything = history.whole
-            others = [*everything.counted.values(), *(p for n, p in everything.open.items() if n != number)]
-            begun = {each.why.get(FIRST) for each in others if each and not each.parent}
+            others = [*everything.counted.items(), *((n, p) for n, p in everything.open.items() if n != number)]
+            begun = {self._place_of(n, each) for n, each in others if each and not each.parent}
             self._waiting = [place for place in self._all if place not in begun]
-            if self._waiting and others and None not in others:
+            if self._waiting and others and all(each for _, each in others):
                 return self._all[self._waiting[0]]
             if number + 1 in self._waiting:  # those that can't be read may be any of the rest
                 return self._all[number + 1]
         before = len(self._all)  # whoever goes by the number alone begins with 0 after them
-        skipped = 0 if self.strategy.is_adaptive or number < before else before
+        skipped = 0 if self.strategy.is_adaptive or number < before or self._past else before
         return self.strategy.propose(number - skipped, history)
 
     def needs(self, history: History) -> Collection[int]:
         """Those that the strategy needs."""
         return self.strategy.needs(history)
+
+    def _place_of(self, number: int, trial: Trial | Proposal) -> int | None:
+        """Which of these trials this one is; None if it is none. Until a change, there may have been another guess."""
+        place = trial.why.get(FIRST)
+        guesses = next((guesses for first, guesses in self._past if number < first), self._guesses)
+        if not isinstance(place, int) or guesses == self._guesses:
+            return place
+        in_list = place - bool(guesses)
+        return in_list + bool(self._guesses) if in_list else None
+
+
+def _past(study: Study) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What was guessed before each change, with the number of the first trial after it."""
+    if study.changes:
+        old = before_last_change(study)
+        yield from _past(old)
+        yield study.changes[-1].trial, old.guesses
 
 
 def first_settings(study: Study) -> list[dict[str, Any]]:

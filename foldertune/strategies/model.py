@@ -94,7 +94,7 @@ class ModelSearch(RandomSearch):
         settings = {number: trial.settings for number, trial in history.counted.items()}
         for place, each in enumerate(self.study.known, start=1):  # numbers that no trial has
             result = dict(zip(self.study.metric_names, each.values, strict=True))
-            losses[-place], settings[-place] = self.study.losses(result), each.settings
+            losses[-place], settings[-place] = self.study.losses(result), self.study.filled(each.settings)
         failed = worse_than([each for each in losses.values() if each] or [(0.0,) * len(self.study.metrics)])
         known = {number: each or failed for number, each in losses.items()}
         shown = [self._frozen(settings[number], known[number]) for number in self.most_useful(known)]

@@ -6,14 +6,15 @@ So the settings of trial 7 are always the same: at any time, after any restart, 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 from foldertune.errors import StudyError
 from foldertune.protocol import Proposal
 from foldertune.strategies.distinct import Draws, Unused, is_discrete
-from foldertune.strategies.drawing import check_constraints, combinations, draw, generator, place_of
+from foldertune.strategies.drawing import check_constraints, combinations, draw, generator, place_of, places_of
 from foldertune.strategies.interface import Answer, History
 from foldertune.study import SEED, Study
 
@@ -46,6 +47,17 @@ class RandomSearch:
             raise StudyError(f"{source}: trials: is missing; add, for example, trials = 40, or a table [budget]")
         check_constraints(study, source)
         return replace(study, trials=trials or study.trials)
+
+    def follow(self, first: int, earlier: Sequence[dict[str, Any]] | None) -> None:
+        """Begin with this number, because the study was changed.
+
+        Args:
+            earlier: the settings of the trials before; None if the history alone knows them.
+        """
+        if self._draws is not None and earlier is not None:
+            self._draws = Draws(self.study, self.draw, earlier)
+        elif self._draws is not None:
+            self._draws, self._unused, self.is_reproducible = None, Unused(self.study), False
 
     def settings(self, number: int) -> dict[str, Any]:
         """The settings of a trial: the chosen ones, a seed for its training, and the fixed ones."""
@@ -92,7 +104,9 @@ class GridSearch(RandomSearch):
         super().__init__(study)
         self.combinations = combinations(study, study.name)
         self.size = len(self.combinations)
+        self.most = self.size * study.repeats  # trials in all
         self._guessed = place_of(study.guesses, self.combinations)
+        self._first, self._used = 0, Counter[int]()  # after a change: our first trial, and what the earlier ones have
 
     @classmethod
     def plan(cls, study: Study, source: str, trials: int | None, repeats: int | None) -> Study:
@@ -118,11 +132,35 @@ class GridSearch(RandomSearch):
 
         The one that a person guesses comes before all others.
         """
-        place = number % self.size
-        if place <= self._guessed:
-            place = place - 1 if place else self._guessed
-        return dict(self.combinations[place])
+        turn, used = number - self._first, list[int]()
+        for repeat in range(self.study.repeats):
+            used = sorted(place for place, times in self._used.items() if times > repeat)
+            if turn < self.size - len(used):
+                break
+            turn -= self.size - len(used)
+        for place in used:  # each moves the rest on by one
+            turn += place <= turn
+        return dict(self.combinations[self._combination_at(turn % self.size)])
+
+    def follow(self, first: int, earlier: Sequence[dict[str, Any]] | None) -> None:
+        """Begin with this number, with those combinations that the trials before the study's change have not had."""
+        if earlier is None:
+            raise StudyError(
+                f"{self.study.name}: strategy: can't become {self.study.strategy}: what earlier trials have tried "
+                f"depends on their results; use another --logs"
+            )
+        ours = [settings for settings in earlier if self.study.contains({**self.study.fixed, **settings})]
+        self._first, self._used = first, Counter(map(self._turn_of, places_of(ours, self.combinations)))
+        self.most = first + sum(max(self.study.repeats - self._used[turn], 0) for turn in self._used)
+        self.most += (self.size - len(self._used)) * self.study.repeats
+
+    def _combination_at(self, turn: int) -> int:
+        """The place of the combination that comes at this turn: first the guess, then the others in their order."""
+        return turn if turn > self._guessed else turn - 1 if turn else self._guessed
+
+    def _turn_of(self, place: int) -> int:
+        return place if place > self._guessed else 0 if place == self._guessed else place + 1
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """The settings of a trial; EXHAUSTED when each combination has had all its repeats."""
-        return Answer.EXHAUSTED if number >= self.size * self.study.repeats else Proposal(self.settings(number))
+        return Answer.EXHAUSTED if number >= self.most else Proposal(self.settings(number))

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from foldertune.definitions import differences
 from foldertune.errors import StudyError
 from foldertune.protocol import TrialName
 from foldertune.reading.figures.grid import draw_grid
@@ -16,7 +17,6 @@ from foldertune.reading.figures.hyperparameters import draw_hyperparameters
 from foldertune.reading.importance import measure_importance
 from foldertune.reading.reader import read_results
 from foldertune.reading.samples import deviation_of, mean_of
-from foldertune.study import differences
 from foldertune.study_file import load_study, study_from_record
 from tests.conftest import METRIC, ROOT, settings_of
 from tests.pages import write_trial

@@ -11,10 +11,11 @@ from dataclasses import replace
 import pytest
 
 from foldertune import derived
+from foldertune.definitions import differences
 from foldertune.derived import evaluate, names_in
 from foldertune.errors import StudyError
 from foldertune.strategies import load
-from foldertune.study import Quantity, differences
+from foldertune.study import Quantity
 from foldertune.study_file import load_study, study_from_record
 from tests.conftest import ROOT
 

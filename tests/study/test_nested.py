@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from foldertune import cli, load
+from foldertune.definitions import differences
 from foldertune.errors import StudyError
 from foldertune.nesting import flatten, nest
 from foldertune.protocol import BrokenFile, Trial, TrialName
 from foldertune.reading.reader import read_results
 from foldertune.strategies import load as load_study
-from foldertune.study import differences
 from foldertune.study_file import study_from_record
 from tests.conftest import settings_of
 

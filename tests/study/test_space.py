@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 
 from foldertune import derived, study
+from foldertune.definitions import compare, differences
 from foldertune.errors import StudyError
 from foldertune.protocol import Trial, TrialName, read_records, settings_record, to_line
 from foldertune.space import Float, Int
 from foldertune.strategies import load as load_study
 from foldertune.strategies import plan
-from foldertune.study import compare, differences
 from foldertune.study_file import study_from_record
 from tests.conftest import ROOT, settings_of
 

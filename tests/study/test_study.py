@@ -11,11 +11,11 @@ import sys
 
 import pytest
 
+from foldertune.definitions import differences
 from foldertune.errors import StudyError
 from foldertune.shipped import STUDIES
 from foldertune.space import Categorical, Float, Int
 from foldertune.strategies import load, plan
-from foldertune.study import differences
 from foldertune.study_file import _KEYS, load_study, study_from_record
 from tests.conftest import METRIC, ROOT, settings_of
 

@@ -17,7 +17,7 @@ from foldertune.reading.page.curves import curves_of
 from foldertune.reading.page.images import Image, save
 from foldertune.reading.page.tables import HtmlTable, html_table, table_of_trials
 from foldertune.reading.results import Results
-from foldertune.reading.words import best_first
+from foldertune.reading.words import best_first, changes_of
 
 BY_HAND = 90_001  # the number for a trial queued by hand, if it is free
 
@@ -56,7 +56,7 @@ def make_section(id: str, title: str, results: Results, found: Findings, out: Pa
         id=id,
         title=title,
         description=study.description.rstrip("."),
-        progress=progress(results),
+        progress=" ".join([progress(results), *(f"It was {line}." for line in changes_of(study))]),
         command_intro="To train with these settings:" if study.program else "To try them again, in the study's folder:",
         command=command(results, best[0][0]) if best else "",
         best=say_best(results)[0] if best else "",

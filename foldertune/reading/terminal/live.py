@@ -12,7 +12,7 @@ from foldertune.protocol import Trial, printable
 from foldertune.reading.facts import Setback
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.lines import NAME, cell, new_table, rungs_table
-from foldertune.reading.words import clock, described, moment, waiting
+from foldertune.reading.words import changes_of, clock, described, moment, waiting
 from foldertune.tables import cell_of, finite, short
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ def render(results: Results, *, setbacks: bool = True, expand: bool = True) -> G
         parts.append(Text(best, style="green"))
     if front := front_line(results):
         parts.append(Text(front, style="green"))
+    parts += [cell(line) for line in changes_of(results.study)]
     if results.rungs:
         parts.append(rungs_table(results, box=SIMPLE_HEAD, expand=expand))
     if results.running:

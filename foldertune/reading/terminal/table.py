@@ -10,7 +10,7 @@ from foldertune.reading.comparison import Comparison
 from foldertune.reading.confirmed import confirmed_rows
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import WIDEST
-from foldertune.reading.words import best_first, waiting
+from foldertune.reading.words import best_first, changes_of, waiting
 from foldertune.rows import FAILED, FRONT, STOPPED, Row, columns, searched_and_metrics, with_front
 from foldertune.study import Study
 from foldertune.tables import Cells, is_number, short
@@ -101,6 +101,8 @@ def print_table(
         print(printable(study.name) + (": no such trial" if rows else ": no trial is counted yet"))
     which = "All" if results.has_all else "So far"
     print(f"{which} {outcomes(results)}; with every column: {folder.results}")
+    for line in changes_of(study):
+        print(printable(line))
     if results.handed_in:
         print(f"{waiting(len(results.handed_in))}; if no master runs, start it again")
     if results.failed:

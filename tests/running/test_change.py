@@ -1,0 +1,434 @@
+"""A study is changed while it runs: nothing is lost, earlier trials stay what they are, later ones follow the change."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from foldertune.errors import StudyError
+from foldertune.protocol import Folder, Parent, Proposal, Trial, TrialName
+from foldertune.reading.archive import open_study
+from foldertune.reading.reader import read_results
+from foldertune.running import change
+from foldertune.running.change import first_free
+from foldertune.running.master import Master
+from foldertune.running.mastership import continued, open_folder
+from foldertune.space import identity
+from foldertune.strategies import History, load, new_strategy
+from tests.conftest import wait_for
+
+HEAD = 'objective = "tests.objectives:quick"\nmetric = "validation_error"\n'
+OLD = '[fixed]\nepochs = 3\n[space]\nx = { type = "float", low = 0.0, high = 1.0 }\nkind = ["a", "b"]\n'
+NEW = """[before]
+decay = 0.0
+[space]
+x = { type = "float", low = -1.0, high = 1.0 }
+kind = ["a", "b", "c"]
+epochs = [3, 9]
+decay = { type = "float", low = 0.0, high = 0.5 }
+"""
+
+
+def written(bench, rest, head=HEAD, strategy="random", trials=12):
+    file = bench.path / "mine.toml"
+    limit = f"trials = {trials}\n" if trials else ""
+    file.write_text(f'{head}strategy = "{strategy}"\n{limit}{rest}')
+    return str(file)
+
+
+def settings_in(folder):
+    """The settings in each trial's own file, as they stand there."""
+    names = {name.number: name for name in (*folder.settled(), *folder.names())}
+    return {number: Folder(folder.path).read(names[number]).settings for number in sorted(names)}
+
+
+def begun(bench, rest, numbers, **how):
+    """A folder in which a study has these trials, all counted."""
+    study = load(written(bench, rest, **how))
+    open_folder(bench.folder, study)
+    bench.folder.write_study(study.to_record())
+    strategy = new_strategy(study)
+    for number in range(numbers):
+        count(bench, number, strategy.propose(number, read_history(bench)))
+    return study
+
+
+def count(bench, number, proposal):
+    bench.folder.publish(TrialName(number, 1), proposal, lease=60.0)
+    claim = bench.folder.claim("w-1-abcd", iter([TrialName(number, 1)]))
+    claim.append({"claimed": "w-1-abcd"})
+    claim.append({"result": {"validation_error": proposal.settings.get("x", 0.0)}})
+    claim.hand_in()
+    bench.folder.collect(TrialName(number, 1, "done"))
+
+
+def read_history(bench):
+    trials = read_results(bench.logs).trials if bench.folder.read_study() else []
+    return History({trial.name.number: trial for trial in trials})
+
+
+def changed(bench, rest, said=None, **how):
+    """The study after a change, as a master that is started later reads it."""
+    study = load(written(bench, rest, **how))
+    say = [].append if said is None else said.append
+    open_folder(bench.folder, study, say=say, change=True)
+    return continued(bench.folder, study)
+
+
+# ---------------------------------------------------------------- real programs
+
+
+def test_a_search_is_changed_while_it_runs(bench):
+    """The whole way: refused, changed, killed, continued, shown. Trials of before stay as they are, to the byte."""
+    file = written(bench, OLD, head=HEAD.replace("quick", "brief"), trials=24)
+    master = bench.master(file)
+    worker = bench.worker("brief")
+    wait_for(lambda: len(bench.names("seen")) > 5, "results")
+    worker.kill()
+    worker.wait()
+    file = written(bench, NEW, head=HEAD.replace("quick", "brief"), trials=36)
+    said = bench.search(file, "--change", code=2)
+    assert "is searching here; end that master first, wait for it with --standby" in said
+    master.kill()
+    master.wait()
+    said = bench.search(file, code=2)
+    assert "it differs in fixed.epochs" in said and "change the study here with --change" in said
+    before = settings_in(bench.folder)
+    master = bench.master(file, "--change")
+    wait_for(lambda: "changes" in (bench.folder.read_study() or {}), "the change")
+    master.kill()
+    said = master.communicate()[0]
+    told = [
+        "x: 0–1 becomes -1–1",
+        "kind: choice c added",
+        "epochs: fixed at 3 until now, becomes 3, 9",
+        "decay: new, 0–0.5; earlier trials have 0",
+    ]
+    first = max(before) + 1
+    assert all(f"{bench.logs}: {line}\n" in said for line in told) and f"changed from trial {first} on" in said
+    written(bench, NEW.replace("[before]\ndecay = 0.0\n", ""), head=HEAD.replace("quick", "brief"), trials=36)
+    bench.search(file, "--workers", 1)  # goes on without the option, and without [before]
+    bench.assert_complete(36)
+    results = read_results(bench.logs)
+    for trial in results.trials:
+        number, settings = trial.name.number, trial.settings
+        if number < first:
+            assert settings == {"decay": 0.0, **before[number]} and results.study.contains(settings)
+        else:
+            assert settings["epochs"] in (3, 9) and settings["decay"] > 0
+    new = [trial.settings for trial in results.trials[first:]]
+    assert {"c"} < {each["kind"] for each in new} and min(each["x"] for each in new) < 0
+    header, *rows = bench.folder.results.read_text().splitlines()
+    assert "decay" in header and rows[0].split(",")[header.split(",").index("decay")] == "0.0"
+    line = f"changed from trial {first} on ({results.study.changes[0].time[:10]} by {results.study.changes[0].by}): "
+    for command in ("status", "results", "doctor"):
+        said = bench.finish(bench.start("-m", "foldertune", command, "--logs", bench.logs))
+        assert f"{line}{'; '.join(told)}" in " ".join(said.split()), said
+    assert "changes" not in bench.search(file, "--change"), "nothing is different any more"
+    assert len(open_study(bench.logs)[1].changes) == 1
+
+
+def test_a_search_that_has_ended_is_opened_by_a_change(bench):
+    """A grid gets its new combinations, an exhausted search new settings."""
+    space = '[space]\nx = [0.1, 0.2]\nkind = ["a", "b"]\n'
+    bench.search(written(bench, space, strategy="grid", trials=0), "--workers", 1)
+    wider = f"[before]\ndecay = 1\n{space.replace('0.2]', '0.2, 0.3]')}decay = [0, 1]\n"
+    bench.search(written(bench, wider, strategy="grid", trials=0), "--workers", 1, "--change")
+    bench.assert_complete(12)
+    names, rows = ("x", "kind", "decay"), bench.rows()
+    assert len({tuple(row.settings[name] for name in names) for row in rows}) == 12
+    assert all(row.settings["decay"] == 1 for row in rows[:4])
+    file = written(bench, wider.replace("0.3]", "0.3, 0.4]"), trials=20)
+    said = bench.search(file, "--workers", 1, "--change")
+    assert "strategy: grid becomes random" in said and "the search is exhausted" in said
+    bench.assert_complete(16)
+    assert len({tuple(row.settings[name] for name in names) for row in bench.rows()}) == 16
+
+
+# ---------------------------------------------------------------- a crash
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_crash_leaves_the_old_study_or_the_new_one(bench, monkeypatch, complete):
+    """Killed at each call that changes the folder, and started again: in the end the change is there, once."""
+    old = begun(bench, OLD, 4)
+    bench.folder.publish(TrialName(4, 1), new_strategy(old).propose(4, History()), lease=60.0)
+    if complete:
+        bench.folder.complete_study(old.to_record())
+    calls = Counter()
+
+    class Killed(BaseException):
+        pass
+
+    def deadly(name):
+        real = getattr(os, name)
+
+        def call(*arguments, **options):
+            calls["made"] += 1
+            if calls["made"] == calls["fatal"]:
+                raise Killed
+            return real(*arguments, **options)
+
+        return call
+
+    for name in ("open", "write", "fsync", "rename", "replace", "unlink"):
+        if hasattr(os, name):
+            monkeypatch.setattr(os, name, deadly(name))
+    study, kinds = load(written(bench, NEW, trials=20)), Counter()
+    for fatal in range(1, 300):
+        calls.update(made=-calls["made"], fatal=fatal - calls["fatal"])
+        try:
+            open_folder(bench.folder, study, say=kinds.update, change=True)
+        except Killed:
+            calls["fatal"] = 0
+            there = open_study(bench.logs)[1]
+            kinds["new" if there.changes else "old"] += 1
+            assert there.space == (study if there.changes else old).space and len(there.changes) <= 1
+            continue
+        break
+    assert kinds["old"] > 3 and kinds["new"] > 0 and fatal < 299
+    after = continued(bench.folder, study)
+    assert len(after.changes) == 1 and after.changes[0].trial == 5 and after.space == study.space
+    assert [name.number for name in bench.folder.withdrawn()] == [4], "to be published again, with what it lacks"
+
+
+# ---------------------------------------------------------------- which settings follow
+
+
+@pytest.mark.parametrize("strategy", ["random", "sobol", "halton"])
+def test_earlier_trials_come_out_as_they_were(bench, strategy):
+    """Computed again, trial 3 has the settings of its time: after one change, and after two."""
+    old = begun(bench, OLD, 5, strategy=strategy)
+    asked = [new_strategy(old).propose(number, History()).settings for number in range(5)]
+    once = changed(bench, NEW, strategy=strategy)
+    for number in range(5, 9):
+        count(bench, number, new_strategy(once).propose(number, History()))
+    twice = changed(bench, NEW.replace("0.5", "0.9").replace('"c"', '"c", "d"'), strategy=strategy, trials=30)
+    assert [each.trial for each in twice.changes] == [5, 9]
+    again = [new_strategy(twice).propose(number, History()).settings for number in range(30)]
+    assert again[:5] == [{**settings, "decay": 0.0} for settings in asked]
+    assert again[5:9] == [new_strategy(once).propose(number, History()).settings for number in range(5, 9)]
+    plain = new_strategy(replace(twice, changes=()))
+    assert again[9:] == [plain.propose(number, History()).settings for number in range(9, 30)], "the same numbers"
+    assert new_strategy(twice).is_reproducible
+
+
+def test_a_lost_trial_of_before_is_tried_again_as_it_was(bench):
+    """Its file is torn, so the master asks the strategy of that time once more."""
+    old = begun(bench, OLD, 5)
+    name = TrialName(5, 1)
+    (bench.logs / str(name)).write_text('{"settings')
+    wanted = new_strategy(old).propose(5, History()).settings
+    file = written(bench, NEW, trials=9)
+    bench.search(file, "--change", "--workers", 1, "--lease", 2)
+    bench.assert_complete(9)
+    assert bench.rows()[5].settings == {**wanted, "decay": 0.0} and bench.rows()[5].attempt == 2
+    assert bench.rows()[6].settings["decay"] > 0
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+@pytest.mark.parametrize("tried", [0, 3, 7, 8])
+def test_a_grid_gets_what_is_new_and_misses_nothing(bench, tried, repeats):
+    space = '[fixed]\nx = 0.5\n[space]\nkind = ["a", "b"]\nsize = [1, 2]\n'
+    wider = (
+        '[before]\ndecay = 0.0\n[fixed]\nx = 0.5\n[space]\nsize = [2, 3, 1]\nkind = ["c", "a"]\n'
+        'decay = { type = "categorical", choices = [0.1, 0.0], when = { kind = "a" } }\n'
+    )
+    head = f"{HEAD}repeats = {repeats}\n"
+    begun(bench, space, min(tried, 4 * repeats), head=head, strategy="grid", trials=0)
+    before = [
+        identity({k: v for k, v in each.settings.items() if k != "seed"})
+        for each in read_history(bench).counted.values()
+    ]
+    study = changed(bench, wider, head=head, strategy="grid", trials=0)
+    wanted = {
+        identity({"x": 0.5, "kind": kind, "size": size} | ({} if decay is None else {"decay": decay}))
+        for size in (1, 2, 3)
+        for kind, decay in (("c", None), ("a", 0.0), ("a", 0.1))
+    }
+    strategy, asked = new_strategy(study), Counter()
+    assert strategy.propose(study.trials, History()).name == "EXHAUSTED"
+    for number in range(study.trials):
+        settings = strategy.propose(number, History()).settings
+        asked[identity({k: v for k, v in settings.items() if k != "seed"})] += 1
+    assert {key for key in asked if key in wanted} == wanted and all(asked[key] == repeats for key in wanted)
+    assert sum(asked[key] for key in asked if key not in wanted) == sum("b" in repr(key) for key in before)
+    assert load(written(bench, wider, head=head, strategy="grid", trials=0)).trials == 9 * repeats
+    assert study.trials == sum(asked.values()) == continued(bench.folder, study).trials
+
+
+def test_no_settings_come_twice_in_a_discrete_space(bench):
+    space = '[fixed]\nx = 0.5\n[space]\nkind = ["a", "b", "c"]\nsize = { type = "int", low = 1, high = 3 }\n'
+    begun(bench, space, 7)
+    study = changed(bench, space.replace("high = 3", "high = 5"), trials=40)
+    strategy = new_strategy(study)
+    asked = [strategy.propose(number, History()) for number in range(16)]
+    assert len({identity([each.settings["kind"], each.settings["size"]]) for each in asked[:15]}) == 15
+    assert asked[15].name == "EXHAUSTED"
+    other = changed(bench, space.replace("high = 3", "high = 5").replace("x = 0.5", "x = 0.75"), trials=40)
+    strategy = new_strategy(other)
+    asked = [strategy.propose(number, History()).settings for number in range(22)]
+    assert len({identity([each["kind"], each["size"]]) for each in asked[7:]}) == 15, (
+        "with what is fixed now, all are new"
+    )
+
+
+def test_a_strategy_that_learns_sees_what_lies_in_the_space(bench):
+    """Trials outside are left out; those that lack a hyperparameter count with their value of before."""
+    begun(bench, OLD, 12, strategy="tpe", trials=40)
+    said = []
+    narrow = NEW.replace("low = -1.0, high = 1.0", "low = 0.0, high = 0.5").replace("[3, 9]", "[3]")
+    study = changed(bench, narrow, said, strategy="tpe", trials=40)
+    counted = read_history(bench).counted
+    inside = [number for number, trial in counted.items() if trial.settings["x"] <= 0.5]
+    assert 0 < len(inside) < 12
+    assert (
+        f"{12 - len(inside)} of 12 trials lie outside of it now: they count, but no strategy looks at them"
+        in "\n".join(said)
+    )
+    strategy = new_strategy(study)
+    seen = []
+    strategy.now.propose = lambda number, history: seen.append(history)
+    strategy.propose(12, History(counted, {12: Proposal({"x": 0.9, "kind": "a", "epochs": 3})}))
+    assert [*seen[0].counted] == inside and not seen[0].open and len(seen[0].whole.counted) == 12
+    assert len(new_strategy(study).now._shown(seen[0])) == len(inside)
+    assert all(trial.settings["decay"] == 0.0 for trial in seen[0].counted.values())
+    master = Master(Folder(bench.logs), study, lease=60, max_attempts=2)
+    master.take_stock()
+    assert all(trial.settings["decay"] == 0.0 for trial in master.ledger.counted.values())
+
+
+def test_what_is_fixed_otherwise_is_tried_anew(bench):
+    """A strategy that learns leaves out what trials have, but not what they had with another fixed value."""
+    space = '[fixed]\nx = 0.5\n[space]\nkind = ["a", "b", "c"]\n'
+    begun(bench, space, 3, strategy="tpe")
+    study, counted = changed(bench, space.replace("0.5", "0.25"), strategy="tpe"), read_history(bench).counted
+    kinds = []
+    for number in range(3, 6):
+        settings = new_strategy(study).propose(number, History(counted)).settings
+        counted[number] = Trial(TrialName(number, 1, "seen"), settings, result={"validation_error": 1.0})
+        kinds.append(settings["kind"])
+    assert sorted(kinds) == ["a", "b", "c"]
+    assert new_strategy(study).propose(6, History(counted)).name == "EXHAUSTED"
+
+
+def test_the_generations_of_an_evolution_begin_anew(bench):
+    """What was drawn in another space would shrink the distribution to where it was."""
+    space = '[space]\nx = { type = "float", low = 0.0, high = 1.0 }\n'
+    begun(bench, space, 9, strategy="cma-es", trials=40)
+    study = changed(bench, space.replace("0.0, high", "-1.0, high"), strategy="cma-es", trials=40)
+    assert max(trial.why["generation"] for trial in read_history(bench).counted.values()) > 0
+    for number in range(9, 18):
+        proposal = new_strategy(study).propose(number, read_history(bench))
+        count(bench, number, proposal)
+        assert number > 9 or proposal.why == {"generation": 0}
+    assert max(trial.why["generation"] for number, trial in read_history(bench).counted.items() if number > 8) > 0
+
+
+def test_a_guess_that_is_new_is_tried_next(bench):
+    guess = OLD.replace("high = 1.0", "high = 1.0, guess = 0.25")
+    listed = f"{HEAD}first = [{{ x = 0.5 }}, {{ x = 0.75 }}]\n"
+    begun(bench, OLD, 2, head=listed)
+    study = changed(bench, guess, head=listed)
+    strategy, history = new_strategy(study), read_history(bench)
+    assert [trial.settings["x"] for trial in history.counted.values()] == [0.5, 0.75]
+    proposal = strategy.propose(2, history)
+    assert proposal.settings["x"] == 0.25
+    count(bench, 2, proposal)
+    assert "first" not in new_strategy(study).propose(3, read_history(bench)).why
+
+
+# ---------------------------------------------------------------- pending trials, checkpoints
+
+
+def test_pending_trials_get_what_they_lack(bench):
+    """Training code that asks for the new setting finds it, and a checkpoint from before is still taken."""
+    old = begun(bench, OLD, 2)
+    for number in (2, 3):
+        bench.folder.publish(TrialName(number, 1), new_strategy(old).propose(number, History()), lease=60.0)
+    claim = bench.folder.claim("w-1-abcd", iter([TrialName(3, 1)]))
+    settings = new_strategy(old).propose(3, History()).settings
+    claim.append({"claimed": "w-1-abcd"})
+    bench.folder.checkpoints.mkdir(exist_ok=True)
+    claim.save_checkpoint(settings, b"learnt", bench.folder.read_study())
+    claim.give_back("told to stop")
+    file = written(bench, NEW, trials=5)
+    master = bench.master(file, "--change")
+    wait_for(lambda: {name.number for name in bench.folder.names()} >= {2, 3, 4}, "trials")
+    master.kill()
+    master.wait()
+    told = settings_in(bench.folder)
+    assert told[2]["decay"] == told[3]["decay"] == 0.0 and told[4]["decay"] > 0
+    assert told[3] == {**settings, "decay": 0.0}
+    name = next(name for name in bench.folder.names() if name.number == 3)
+    claim = bench.folder.claim("w-1-abce", iter([name]))
+    assert [data for _, data in claim.load_checkpoints(told[3], bench.folder.read_study())] == [b"learnt"]
+    assert not [*claim.load_checkpoints({**told[3], "decay": 0.5}, bench.folder.read_study())]
+    bench.folder.publish(TrialName(9, 1), {"x": 0.5}, lease=60.0)
+    promoted, parent = {**told[3], "epochs": 9}, Parent(3, 1, {"epochs": 3}, 3)
+    claim = bench.folder.claim("w-1-abcf", iter([TrialName(9, 1)]))
+    loaded = claim.load_checkpoints(promoted, bench.folder.read_study(), parent)
+    assert [data for _, data in loaded] == [b"learnt"], "also a trial that goes on with one of before takes it"
+
+
+# ---------------------------------------------------------------- what can't be
+
+
+@pytest.mark.parametrize(
+    "new, said",
+    [
+        (OLD.replace('["a", "b"]', "[1, 2]").replace("[1, 2]", '{ type = "int", low = 1, high = 2 }'), 'space.kind: can\'t become a range of type "int", it is a list of values'),
+        (OLD.replace('kind = ["a", "b"]\n', ""), "space.kind: can't go; write the value that it has from now on into [fixed]"),
+        (OLD.replace("epochs = 3\n", ""), "fixed.epochs: can't go; keep epochs = 3"),
+        (f"{OLD}decay = [0.0, 0.1]\n", "space.decay: trial 0 does not have it; say what such trials have instead, in a table [before]"),
+        (f"seed = 3\n{OLD}", "seed: can't become 3, because trial 7 is a function of it"),
+        (f'direction = "maximize"\n{OLD}', "direction: can't become maximize, because results are compared by it"),
+    ],
+)  # fmt: skip
+def test_what_can_not_change_is_refused_in_a_line(bench, new, said):
+    begun(bench, OLD, 3)
+    record = bench.folder.study.read_bytes()
+    answer = bench.search(written(bench, new), "--change", code=2)
+    assert said in answer and len(answer.splitlines()) == 1
+    assert bench.folder.study.read_bytes() == record
+    with pytest.raises(StudyError, match="metric: can't become loss"):
+        changed(bench, OLD, head=HEAD.replace("validation_error", "loss"))
+
+
+def test_before_names_a_setting_and_fits_it(bench):
+    for text, said in (
+        ("y = 1", "before.y: is no setting of this study"),
+        ('x = "a"', "before.x: 'x' must be a number"),
+    ):
+        with pytest.raises(StudyError, match=said):
+            load(written(bench, f"[before]\n{text}\n{OLD}"))
+    nested = '[before]\nmodel.width = 3\nkind = { null = true }\n[space]\nkind = ["a", { null = true }]\nmodel.width = [3, 4]\n'
+    study = load(written(bench, nested))
+    assert study.before == {"model.width": 3, "kind": None} and study.filled({"x": 1}) == {
+        "x": 1,
+        "model.width": 3,
+        "kind": None,
+    }
+    assert json.loads(json.dumps(study.to_record()))["before"] == {"model": {"width": 3}, "kind": None}
+
+
+def test_numbers_that_persons_use_do_not_move_the_change():
+    assert first_free([0, 1, 2, 3, 90001]) == 4
+    assert first_free([0, 1, 2, 4, 5, 6]) == 7
+    assert first_free([90001]) == 0 == first_free([])
+
+
+def test_a_condition_of_a_new_choice_needs_no_value_of_before(bench):
+    """No earlier trial could have the hyperparameter, so nothing is to be said of them."""
+    begun(bench, OLD, 3)
+    new = (
+        OLD.replace('"b"]', '"b", "c"]') + 'decay = { type = "float", low = 0.0, high = 1.0, when = { kind = "c" } }\n'
+    )
+    study = changed(bench, new)
+    assert len(study.changes) == 1 and change.successor(study, study) == study
+    trial = Trial(TrialName(9, 1), {"x": 0.5, "kind": "a", "epochs": 3})
+    assert study.contains(trial.settings)
