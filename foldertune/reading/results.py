@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.confirm import confirmed_by
+from foldertune.finalists import is_whole
 from foldertune.metrics import front_of
 from foldertune.protocol import SECONDS, YEAR, Record, Trial, TrialName, parse_time
 from foldertune.reading.confirmed import Confirmation, confirmation_of, is_confirming
@@ -429,7 +430,7 @@ class Results:
 
         Empty if there is only one metric. Only whole trainings count: what is stopped early saves time in any case.
         """
-        whole = [trials for trials in self.alike if self.study.others and all(map(self._is_whole, trials))]
+        whole = [trials for trials in self.alike if self.study.others and all(is_whole(self.study, t) for t in trials)]
         means = [
             [Sample.of(self.value(t, name) for t in trials).mean for name in self.study.metric_names]
             for trials in whole
@@ -442,21 +443,6 @@ class Results:
     def on_front(self) -> frozenset[int]:
         """The numbers of the trials on the Pareto front."""
         return frozenset(trial.name.number for point in self.front for trial in point.trials)
-
-    @cached_property
-    def _highest(self) -> Any:
-        """The highest fidelity of all trials; None if nothing chooses it."""
-        if self.study.fidelity is None or not self.study.is_scheduled:
-            return None
-        values = (finite(trial.settings.get(self.study.fidelity.setting)) for trial in self.ended)
-        return max((value for value in values if value is not None), default=None)
-
-    def _is_whole(self, trial: Trial) -> bool:
-        """Has it a value, and was it trained as long as any?"""
-        fidelity = self.study.fidelity
-        is_whole = self._highest is None or not fidelity or trial.settings.get(fidelity.setting) == self._highest
-        is_good = self.value(trial) is not None and not self.has_collapsed(trial)
-        return is_whole and is_good and not is_cut_short(trial.stopped)
 
     @cached_property
     def trade(self) -> Trade | None:

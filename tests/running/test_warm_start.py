@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 
 from foldertune.commands.first import with_first
-from foldertune.errors import UserError
+from foldertune.errors import StudyError, UserError
 from foldertune.fidelity import Fidelity
 from foldertune.metrics import Known
 from foldertune.protocol import Trial, TrialName
 from foldertune.reading.archive import open_study
+from foldertune.reading.reader import read_results
 from foldertune.space import Categorical, Float, Int
 from foldertune.strategies import History, load, new_strategy
 from foldertune.study import Study
@@ -221,3 +222,21 @@ def test_options_that_can_not_be(tmp_path):
     ):
         with pytest.raises(UserError, match=says):
             begun(**options)
+
+
+def test_with_two_metrics_known_results_have_both(bench):
+    bench.search(
+        bench.study(trials=12, objective="trading", extra='metric = ["validation_error", "cost"]\n'), "--workers", 1
+    )
+    study = load(str(bench.path / "toy.toml"), strategy="tpe")
+    known = begun(study, known=bench.logs)
+    there = [trial.result for trial in read_results(bench.logs).trials if study.losses(trial.result)]
+    assert (
+        {each.values for each in known.known} == {(each["validation_error"], each["cost"]) for each in there} != set()
+    )
+    record = json.loads(json.dumps(known.to_record()))
+    assert study_from_record(record, "study.json") == known
+    assert study.contains(new_strategy(known).propose(0, History()).settings)
+    record["known"][0]["values"].pop()
+    with pytest.raises(StudyError, match=r"known, number 1: must be .* for several metrics"):
+        study_from_record(record, "study.json")

@@ -76,7 +76,7 @@ def test_a_master_that_is_killed_at_any_moment_goes_on_as_if_nothing_had_happene
     found = search(
         study, 60, workers=workers, seed=workers, again=again, loss=lambda s: loss_of(s) if s["width"] < 90 else None
     )
-    assert len({tuple(map(str, trial.settings.values())) for trial in found.values()}) == len(found)
+    assert len({tuple(repr(trial.settings[key]) for key in SPACE) for trial in found.values()}) == len(found)
     if name == "cma-es":
         generations = [found[number].why[GENERATION] for number in sorted(found)]
         assert generations == sorted(generations) and generations[-1] >= 6

@@ -90,8 +90,8 @@ class Screen:
         if self.results:
             lines += Text(summary(self.results)).wrap(console, width)
             lines += Text(best_line(self.results) or "", style="green").wrap(console, width)[:most]
-            if front := front_line(self.results):
-                lines += Text(front, style="green").wrap(console, width)[:1]
+            if most > 1 and (front := front_line(self.results)):
+                lines.append(Text(front, style="green", no_wrap=True, overflow="ellipsis"))
         return lines
 
 
