@@ -63,6 +63,7 @@ from foldertune.running import stopper as stopper_module
 from foldertune.running import trainer as trainer_module
 from foldertune.running import watch as watch_module
 from foldertune.running import worker as worker_module
+from foldertune.running.confirming import Confirming
 from foldertune.space import Float
 from foldertune.stopping import Stopping
 from foldertune.strategies.schedules import SCHEDULES, AshaSchedule
@@ -416,7 +417,7 @@ class ModelWorker(worker_module.Worker):
     def __init__(self, owner: str, epochs: int, study: Study) -> None:
         signals: Any = ModelSignals(number=0, impatient=False)
         super().__init__(Folder(LOGS), "model", ModelTrainer(signals, owner, epochs), signals)
-        self.owner, self.metric, self.study = owner, "loss", {"stopping": study.stopping} if study.stopping else {}
+        self.owner, self.metrics, self.study = owner, ["loss"], {"stopping": study.stopping} if study.stopping else {}
 
     def _finish(self) -> None:
         before, claim = self._results, self._trained and self._trained[0]
@@ -718,7 +719,7 @@ class Endless:
 def remembered(thing: Any) -> dict[str, Any]:
     """Everything that a master or a part of it knows, except what never changes."""
     parts = (
-        *(master_module.Supply, ending_module.Spending, ending_module.Ending),
+        *(master_module.Supply, ending_module.Spending, ending_module.Ending, Confirming),
         *(master_module.ResultsFile, watch_module.Watch, master_module.Housekeeping),
     )
     fixed = ("folder", "_folder", "study", "say", "_say", "strategy")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from foldertune.protocol import Trial, TrialName
+from foldertune.protocol import Proposal, Trial, TrialName
 from foldertune.running.ledger import Ledger, Loss
 
 
@@ -13,11 +13,11 @@ def trial(number, attempt=1):
 def test_a_trial_is_open_then_lost_then_open_then_counted():
     ledger = Ledger()
     assert not ledger.knows(7)
-    ledger.note(TrialName(7, 1), {"x": 7})
-    assert ledger.knows(7) and ledger.open == {7: {"x": 7}} and ledger.attempts == {7: 1}
-    ledger.lose(TrialName(7, 1), "its worker died", {"x": 7})
-    assert ledger.losses == {7: Loss(1, {"x": 7})} and ledger.reasons == {7: ["its worker died"]}
-    ledger.note(TrialName(7, 2), {"x": 7})
+    ledger.note(TrialName(7, 1), Proposal({"x": 7}))
+    assert ledger.knows(7) and ledger.open == {7: Proposal({"x": 7})} and ledger.attempts == {7: 1}
+    ledger.lose(TrialName(7, 1), "its worker died", Proposal({"x": 7}))
+    assert ledger.losses == {7: Loss(1, Proposal({"x": 7}))} and ledger.reasons == {7: ["its worker died"]}
+    ledger.note(TrialName(7, 2), Proposal({"x": 7}))
     assert not ledger.losses and ledger.attempts == {7: 2}
     ledger.count(trial(7, 2))
     assert list(ledger.counted) == [7] and not ledger.open and not ledger.attempts
@@ -27,7 +27,7 @@ def test_a_trial_is_open_then_lost_then_open_then_counted():
 def test_only_the_latest_attempt_must_be_followed_up():
     ledger = Ledger()
     ledger.note(TrialName(7, 2))
-    ledger.lose(TrialName(7, 1), "late", {"x": 7})
+    ledger.lose(TrialName(7, 1), "late", Proposal({"x": 7}))
     assert not ledger.losses and ledger.reasons == {7: ["late"]}
     ledger.count(trial(7, 2))
     ledger.lose(TrialName(7, 3), "surplus", None)
@@ -47,14 +47,14 @@ def test_news_is_a_later_attempt_of_a_trial_that_is_not_counted():
 
 def test_settings_once_known_stay_known():
     ledger = Ledger()
-    ledger.note(TrialName(3, 1), {"x": 3})
+    ledger.note(TrialName(3, 1), Proposal({"x": 3}))
     ledger.lose(TrialName(3, 1), "its file is broken", None)
-    assert ledger.losses == {3: Loss(1, None)} and ledger.open == {3: {"x": 3}}
+    assert ledger.losses == {3: Loss(1, None)} and ledger.open == {3: Proposal({"x": 3})}
 
 
 def test_an_attempt_that_may_be_there_unseen_is_left_out():
     ledger = Ledger()
-    ledger.lose(TrialName(3, 4), "its worker died", {"x": 3}, skipped=1)
+    ledger.lose(TrialName(3, 4), "its worker died", Proposal({"x": 3}), skipped=1)
     assert ledger.losses[3].attempt == 5 and ledger.attempts == {3: 4}
 
 
@@ -69,7 +69,7 @@ def test_trials_in_order_and_beyond_the_budget():
 
 def test_a_strategy_sees_what_the_ledger_holds():
     ledger = Ledger()
-    ledger.note(TrialName(1, 1), {"x": 1})
+    ledger.note(TrialName(1, 1), Proposal({"x": 1}))
     ledger.count(trial(0))
     history = ledger.history
     ledger.count(trial(1))

@@ -11,9 +11,9 @@ import pytest
 from foldertune.errors import StudyError
 from foldertune.fidelity import SCHEDULES, Fidelity
 from foldertune.protocol import Proposal, Trial, TrialName
-from foldertune.space import Float
+from foldertune.space import Float, identity
 from foldertune.spending import cost, spent
-from foldertune.strategies import Answer, History, new_strategy
+from foldertune.strategies import STRATEGIES, Answer, History, new_strategy, plan
 from foldertune.strategies.schedules import rungs
 from foldertune.study import Study
 from foldertune.study_file import study_from_record
@@ -37,6 +37,7 @@ class Search:
     def __init__(self, study, workers=1, seed=0, loss=loss_of):
         self.study, self.workers, self.loss = study, workers, loss
         self.strategy, self.chance = new_strategy(study), random.Random(seed)
+        self.new_strategy = lambda: new_strategy(study)  # as a master that has just started
         self.counted: dict[int, Trial] = {}
         self.open: dict[int, Proposal] = {}
         self.log: list[tuple[int, Proposal]] = []
@@ -49,7 +50,7 @@ class Search:
         """Start as many trials as there are workers, and end one. False if there is nothing left to do."""
         while len(self.open) < self.workers:
             number = len(self.log)
-            answer = new_strategy(self.study).propose(number, self.history)  # as a master that has just started
+            answer = self.new_strategy().propose(number, self.history)
             if not isinstance(answer, Proposal):
                 break
             self.open[number] = answer
@@ -119,6 +120,45 @@ def counted(losses, epochs=1, start=0):
         name.number: Trial(name, {"x": 0.5, "epochs": epochs}, result={"loss": loss})
         for name, loss in zip(names, losses, strict=True)
     }
+
+
+EVERY_TYPE = {
+    "rate": {"type": "float", "low": 0.001, "high": 1.0, "log": True},
+    "dropout": {"type": "float", "low": 0.0, "high": 0.5, "step": 0.25},
+    "width": {"type": "int", "low": 8, "high": 64, "step": 8},
+    "size": {"type": "categorical", "choices": [1, 2, 4], "ordered": True},
+    "layers": [[16], [16, 16], None, "1", 1, True],
+    "optimizer": ["sgd", "adam"],
+    "momentum": {"type": "float", "low": 0.0, "high": 0.99, "when": {"optimizer": "sgd"}},
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name not in ("grid", "gp")])
+def test_a_space_with_every_type_of_hyperparameter(schedule, strategy):
+    """A search whose master is another one for each proposal, and one whose master lives on, are equal."""
+    record = {
+        "name": "toy", "strategy": strategy, "metric": "loss", "space": EVERY_TYPE, "budget": {"epochs": 150},
+        "constraints": ["width * size <= 160"], "fidelity": {**EPOCHS.to_record(), "schedule": schedule},
+    }  # fmt: skip
+    study = plan(study_from_record(record, "toy.toml"), "toy.toml")
+
+    def loss(settings):
+        return settings["rate"] + settings.get("momentum", 0.3) + (settings["layers"] is None) + 1 / settings["epochs"]
+
+    searches = [Search(study, workers=3, loss=loss).run(150), Search(study, workers=3, loss=loss)]
+    living = new_strategy(study)
+    searches[1].new_strategy = lambda: living
+    searches[1].run(150)
+    assert searches[0].log == searches[1].log
+    by_number = dict(searches[0].log)
+    promoted = [proposal for proposal in by_number.values() if proposal.parent]
+    assert promoted and all(study.contains(proposal.settings) for proposal in by_number.values())
+    for proposal in promoted:
+        before = by_number[proposal.parent.number].settings
+        assert {**before, "epochs": 0} == {**proposal.settings, "epochs": 0}
+    begun = [identity({**each.settings, "epochs": 0, "seed": 0}) for each in by_number.values() if not each.parent]
+    assert len(set(begun)) == len(begun)
 
 
 def test_asha_promotes_whenever_it_can():
