@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from foldertune.errors import did_you_mean
@@ -32,7 +32,7 @@ class Budget:
 
     def __bool__(self) -> bool:
         """Is there any limit?"""
-        return bool(self.to_record())
+        return any(limit is not None for limit in vars(self).values())
 
     def changed(self, other: Budget) -> Budget:
         """This budget with the limits that the other one has."""
@@ -40,7 +40,7 @@ class Budget:
 
     def to_record(self) -> dict[str, Any]:
         """The limits that there are, as in a study's file."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: value for key, value in vars(self).items() if value is not None}
 
     def in_words(self, trials: int, metric: str, unit: str) -> str:
         """All limits, for people. `trials` is 0 if that is none of them; `unit` is the fidelity's setting."""
