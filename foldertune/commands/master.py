@@ -154,7 +154,7 @@ def main(arguments: argparse.Namespace) -> int:
 
         folder = once_reachable(logs, lead, say)
         opened = once_reachable(logs, lambda: open_folder(folder, study, lease, say, change=arguments.change), say)
-        return search(opened, continued(opened, study), arguments)
+        return search(opened, once_reachable(logs, lambda: continued(opened, study), say), arguments)
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:

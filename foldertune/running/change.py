@@ -16,7 +16,7 @@ from foldertune.changing import differences_in_words, parts_of
 from foldertune.errors import StudyError
 from foldertune.protocol import BrokenFile, Folder, TrialName, host_name, user_name, utc_now
 from foldertune.running.results_file import ResultsFile
-from foldertune.strategies import replanned
+from foldertune.strategies import CHOICES, replanned
 from foldertune.study import Study
 from foldertune.study_file import study_from_record
 from foldertune.text import counted, printable
@@ -24,13 +24,20 @@ from foldertune.text import counted, printable
 
 def successor(there: Study, study: Study) -> Study:
     """The study with what its folder knows besides: what it began with, and its changes."""
-    study, before = with_strategy_of(there, study), {**there.before, **study.before}
+    study = with_strategy_of(there, study)
+    kept = {name: value for name, value in there.before.items() if name in study.space or name in study.fixed}
+    before = {**kept, **study.before}
     return replanned(replace(study, first=there.first, known=there.known, before=before, changes=there.changes))
 
 
 def with_strategy_of(there: Study, study: Study) -> Study:
-    """The study, with the strategy that it began with if nobody has named another one."""
-    return replace(study, strategy=there.strategy, why=there.why) if study.why else study
+    """The study, with the strategy that it began with if its file leaves the choice to us.
+
+    The folder may name none but those that we would choose: another one may be anything, also a person's code.
+    """
+    if not study.why or there.strategy not in CHOICES:
+        return study
+    return replace(study, strategy=there.strategy, why=there.why)
 
 
 def changed(folder: Folder, there: Study, study: Study, say: Callable[[str], None]) -> Study:

@@ -72,7 +72,8 @@ class Confirming:
         return Proposal(settings, why={CONFIRMS: number, REPEAT: repeat})
 
     def _key(self, each: Trial | Proposal) -> tuple[object, object]:
-        return settings_key(self.study, each.settings), each.why.get(REPEAT)
+        repeat = each.why.get(REPEAT)
+        return settings_key(self.study, each.settings), repeat if isinstance(repeat, int) else None
 
     def _name(self, number: int, used: set[int]) -> TrialName:
         while self.ledger.knows(number) or number in used:  # a person has used it

@@ -70,7 +70,7 @@ class Master:
         """Are all trials counted, and is no trial's file left to handle?"""
         if self.in_hand or self.ledger.open or len(self.ledger.counted) < self.asked:
             return False
-        return not self.supply.unconfirmed()
+        return not self.supply.has_more()
 
     def someone_works(self) -> bool:
         """Is any trial claimed?"""

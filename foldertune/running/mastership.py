@@ -199,7 +199,8 @@ def open_folder(
             f"use another --logs, change it back, or change the study here with --change"
         )
     check_beginning(folder, there, study, say)
-    study = changed(folder, there, study, say) if differing else successor(there, study)
+    told: list[str] = []
+    study = changed(folder, there, study, told.append) if differing else successor(there, study)
     beyond = max((name.number for name in names if name.number < min(there.most_trials, FIRST)), default=-1)
     if beyond >= study.most_trials:
         of = f" of {there.trials}" if there.trials else ""
@@ -209,6 +210,8 @@ def open_folder(
         )
     if differing:
         folder.write_study(study.to_record())
+    for line in told:
+        say(line)
     renew_pending(folder, study)
     return folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable
 
+from foldertune.confirm import FIRST
 from foldertune.protocol import BrokenFile, Folder, Record, TrialName
 from foldertune.running.confirming import Confirming, is_confirmation
 from foldertune.running.ending import Spending
@@ -39,7 +40,7 @@ class Supply:
 
     def take_stock(self) -> None:
         """Start from what the ledger found in the folder. If no trial is open, ask whether there is anything to do."""
-        self._unseen = max((self.ledger.counted.keys() | self.ledger.open) - self.ledger.confirmations, default=0)
+        self._unseen = max((n for n in (*self.ledger.counted, *self.ledger.open) if n < FIRST), default=0)
         self.confirming.take_stock()
         if not self.ledger.open:
             self.next()
@@ -51,6 +52,10 @@ class Supply:
     def unconfirmed(self) -> list[tuple[TrialName, Proposal]]:
         """The confirmations to publish: none before the search is over."""
         return self.confirming.missing() if self.is_over() else []
+
+    def has_more(self) -> bool:
+        """Will the next steps publish trials, if all that are known are counted or withdrawn?"""
+        return bool(self.ledger.withdrawn and not self.why_over()) or bool(self.unconfirmed())
 
     def remark(self, name: TrialName, proposal: Proposal) -> str:
         """A line about what is special about a trial that is about to be published; usually empty."""

@@ -15,7 +15,7 @@ from foldertune.errors import StudyError, did_you_mean
 from foldertune.protocol import Proposal
 from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.stopping import chosen
-from foldertune.strategies.auto import AUTO, choose
+from foldertune.strategies.auto import AUTO, CHOICES, choose
 from foldertune.strategies.changed import ChangedSearch
 from foldertune.strategies.distinct import is_discrete
 from foldertune.strategies.drawing import reseeded
@@ -32,6 +32,7 @@ from foldertune.study import Study
 from foldertune.study_file import load_study
 
 __all__ = [
+    "CHOICES",
     "STRATEGIES",
     "Answer",
     "History",
@@ -98,8 +99,9 @@ def replanned(study: Study) -> Study:
         return study
     everything = GridSearch(replace(study, changes=())).most
     now = new_strategy(study)
-    assert isinstance(now, ChangedSearch) and isinstance(now.now, GridSearch)
-    return replace(study, trials=now.now.most) if study.trials == everything else study
+    if not isinstance(now, ChangedSearch) or not isinstance(now.now, GridSearch) or study.trials != everything:
+        return study
+    return replace(study, trials=now.now.most)
 
 
 def _present(study: Study, strategy: Strategy) -> Strategy:
@@ -168,7 +170,6 @@ def plan(
         )
     if study.strategy == AUTO:
         study = choose(replace(study, trials=trials or study.trials, repeats=repeats or study.repeats), workers)
-        trials = None if study.strategy == "grid" else trials
     kind = _kind(study, source)
     if kind is GridSearch and study.is_scheduled:
         raise StudyError(f'{source}: fidelity.highest: a grid tries everything in full; remove it, or take "random"')

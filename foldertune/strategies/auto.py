@@ -15,6 +15,7 @@ from foldertune.study import Study
 from foldertune.text import counted
 
 AUTO = "auto"
+CHOICES = ("random", "halton", "tpe")  # none of them needs another number of trials, so a search may go on with any
 ENOUGH = 20  # trials; TPE draws the first ten at random
 ROUNDS = 3  # trials per worker; with fewer, most trials begin before there are results
 
@@ -30,8 +31,6 @@ def choose(study: Study, workers: int | None) -> Study:
     if lacking:
         why = f"{name} would suit it, but needs {' and '.join(lacking)}: pip install 'foldertune[model]'"
         name = "random"
-    if name == "grid":
-        study = replace(study, trials=0)  # all of it
     return replace(study, strategy=name, why=why)
 
 
@@ -42,8 +41,8 @@ def _choose(study: Study, workers: int) -> tuple[str, str]:
     trials, size = study.most_trials, _size(study)
     if study.fidelity and study.is_scheduled:
         return "tpe", f"{study.fidelity.schedule} brings many short trainings, from which it learns"
-    if size < math.inf and size * study.repeats <= trials and not study.first:
-        return "grid", f"there are only {counted(int(size), 'combination')}"
+    if size < math.inf and size * study.repeats <= trials:
+        return "halton", f"there are only {counted(int(size), 'combination')}; it tries them all"
     if trials < ENOUGH:
         return "halton", f"{counted(int(trials), 'trial')} are too few to learn from; it covers the space evenly"
     if trials < ROUNDS * workers:

@@ -153,6 +153,19 @@ def test_a_search_that_has_ended_is_opened_by_a_change(bench):
     assert len({tuple(row.settings[name] for name in names) for row in bench.rows()}) == 16
 
 
+def test_what_still_waits_at_the_end_is_trained_after_a_change(bench):
+    """It is withdrawn and published again, with the new setting, and needs a worker for that."""
+    bench.search(written(bench, OLD, trials=4), "--workers", 1)
+    (bench.logs / "trial-90001-1.jsonl").write_text('{"settings": {"x": 0.5, "kind": "a", "epochs": 3}}\n')
+    wider = (
+        OLD.replace("[fixed]", "[before]\ndecay = 0.0\n[fixed]") + 'decay = { type = "float", low = 0.0, high = 0.5 }\n'
+    )
+    said = bench.search(written(bench, wider, trials=4), "--workers", 1, "--change")
+    assert "decay: new" in said
+    rows = bench.rows()
+    assert [row.settings["decay"] for row in rows] == [0.0] * 5 and rows[-1].settings["x"] == 0.5
+
+
 # ---------------------------------------------------------------- a crash
 
 

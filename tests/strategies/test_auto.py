@@ -26,7 +26,13 @@ def study_file(path, budget, space=f"[space]\n{RANGE}", strategy="auto"):
         ("budget = { hours = 1 }", f"[space]\n{RANGE}", 64, "tpe", "learns from results"),
         ("trials = 19", f"[space]\n{RANGE}", 1, "halton", "19 trials are too few"),
         ("trials = 60", f"[space]\n{RANGE}", 21, "halton", "most of 60 trials begin before 21 workers have results"),
-        ("trials = 60", "[space]\nx = [1, 2, 3]\ny = ['a', 'b']", 1, "grid", "only 6 combinations"),
+        (
+            "trials = 60",
+            "[space]\nx = [1, 2, 3]\ny = ['a', 'b']",
+            1,
+            "halton",
+            "only 6 combinations; it tries them all",
+        ),
         ("trials = 5", "[space]\nx = [1, 2, 3]\ny = ['a', 'b']", 1, "halton", "5 trials are too few"),
         ("trials = 10", RUNGS, 64, "tpe", "asha brings many short trainings"),
     ],
@@ -35,7 +41,7 @@ def test_what_is_chosen(tmp_path, budget, space, workers, chosen, why):
     study = load(study_file(tmp_path, budget, space), workers=workers)
     assert study.strategy == chosen and why in study.why
     assert load(study_file(tmp_path, budget, space), workers=workers) == study
-    assert study.trials == (6 if chosen == "grid" else int(budget.split()[-1]) if "trials" in budget else 0)
+    assert study.trials == (int(budget.split()[-1]) if "trials" in budget else 0)
     named = load(study_file(tmp_path, budget, space, strategy="random"))
     assert named.strategy == "random" and named.why is None
 
@@ -60,3 +66,14 @@ def test_a_search_keeps_what_was_chosen(bench):
     assert "strategy (halton in the folder, now random)" in said
     with pytest.raises(StudyError, match="did you mean 'auto'"):
         load(study_file(bench.path, "trials = 12", strategy="autos"))
+
+
+def test_the_folder_names_no_code(bench):
+    """Whoever may write to the folder must not choose what the master runs."""
+    file, evil = study_file(bench.path, "trials = 4"), bench.path / "evil.py"
+    bench.search(file, "--workers", 1)
+    evil.write_text("print('this runs')\ndef go(study, number, history): return {'x': 0.5}\n")
+    done = bench.folder.study_done
+    done.write_text(done.read_text().replace('"halton"', f'"{evil}:go"'))
+    said = bench.finish(bench.start("master.py", file, "--logs", bench.logs, "--trials", 5), 2)
+    assert "this runs" not in said and "now halton)" in said
