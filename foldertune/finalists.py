@@ -23,12 +23,17 @@ def settings_key(study: Study, settings: Mapping[str, Any]) -> Hashable:
 
 
 def is_whole(study: Study, trial: Trial) -> bool:
-    """Has this trial shown what its settings are worth: by a whole training, to the highest fidelity?"""
+    """Has this trial shown what its settings are worth: by a whole training, to the highest fidelity?
+
+    Trials outside of a study that was changed have not: they may have trained for longer, or on other data.
+    """
     if (
         study.losses(trial.result) is None
         or is_cut_short(trial.stopped)
         or study.has_collapsed(trial.settings, trial.result or {})
     ):
+        return False
+    if study.changes and not study.contains({**study.fixed, **trial.settings}):
         return False
     fidelity = study.fidelity if study.is_scheduled else None
     return fidelity is None or trial.settings.get(fidelity.setting) == fidelity.highest

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.commands.options import path, whole_number
+from foldertune.confirm import CONFIRMS
 from foldertune.errors import StudyError, UserError
 from foldertune.metrics import Known, Losses
 from foldertune.protocol import Trial
@@ -94,15 +95,21 @@ def _best(place: Path, source: str, study: Study, most: int | None) -> list[dict
         if most:
             raise UserError(f"--first-best {most}: {place} is no table of results; all its settings are tried")
         return listed
-    values = [(row, study.losses(row)) for row in listed if row["status"] == SUCCEEDED]
+    known = [row for row in listed if row["status"] == SUCCEEDED and not _confirms(study, row)]
+    values = [(row, study.losses(row)) for row in known]
     rows = [row for row, _ in _best_first(study, values, source)]
     return [{name: row[name] for name in study.space if name in row} for row in rows[: most or BEST]]
+
+
+def _confirms(study: Study, row: dict[str, Any]) -> bool:
+    """Does this row of results only repeat the settings of another one?"""
+    return CONFIRMS not in study.space and row.get(CONFIRMS) not in (None, "")
 
 
 def _trials(place: Path, study: Study, source: str) -> list[tuple[Trial, Losses]]:
     """The trials of another study that have a value of each metric of this one, the best in the first one first."""
     try:
-        found = read_results(place, epochs=False).trials
+        found = read_results(place, epochs=False).search  # confirmations repeat settings
     except OSError as error:
         raise StudyError(f"{source}: can't be read: {error.strerror}") from None
     return _best_first(study, [(trial, study.losses(trial.result)) for trial in found], source)

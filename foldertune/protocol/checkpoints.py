@@ -13,9 +13,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 
 from foldertune.protocol.files import BrokenFile, opened, read_bytes, remove, status_of, write_whole
@@ -44,19 +45,28 @@ def save_checkpoint(path: str, origin: Record, data: bytes, inside: int | None =
     write_whole(path, head + data, sync=True, inside=inside)
 
 
-def load_checkpoints(directory: Path, name: TrialName, origin: Record) -> Iterator[tuple[str, bytes]]:
+def load_checkpoints(
+    directory: Path, name: TrialName, origin: Record, differing: Callable[[Record], Record] = dict
+) -> Iterator[tuple[str, bytes]]:
     """Path and contents of the checkpoints of this attempt and earlier ones, the latest first.
 
     Yields only those that are whole and have this origin. They are opened by name: a listing of the directory may be
     out of date on a network.
+
+    Args:
+        differing: leaves out those settings that make no difference, as in `origin`. A writer that had an earlier
+            study may have known fewer of them.
     """
     for attempt in range(name.attempt, max(name.attempt - MAX_LOOK_BACK, 0), -1):
         path = checkpoint_path(directory, name.number, attempt)
-        with contextlib.suppress(OSError, BrokenFile):
+        with contextlib.suppress(OSError, BrokenFile, ValueError, RecursionError):
             with opened(directory) as inside:
                 head, _, data = read_bytes(path, MAX_CHECKPOINT, inside=inside).partition(b"\n")
             seal = _seal(data)
-            if head + b"\n" in (to_line({**origin, **seal}), to_line({"settings": origin["settings"], **seal})):
+            if _told(head, differing) in (
+                to_line({**origin, **seal}),
+                to_line({"settings": origin["settings"], **seal}),
+            ):
                 yield path, data
 
 
@@ -79,6 +89,13 @@ def checkpoint_sizes(directory: Path) -> dict[int, int]:
                     size = status_of(f"{directory}/{text}", inside).st_size
                     sizes[int(match[1])] = sizes.get(int(match[1]), 0) + size
     return sizes
+
+
+def _told(head: bytes, differing: Callable[[Record], Record]) -> bytes | None:
+    record = json.loads(head)
+    if not isinstance(record, dict) or not isinstance(settings := record.get("settings"), dict):
+        return None
+    return to_line({**record, "settings": differing(settings)})
 
 
 def _seal(data: bytes) -> Record:

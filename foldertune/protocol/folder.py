@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import itertools
 import json
 import math
@@ -593,11 +594,11 @@ class Claim:
 
         They are its own, with the same settings and study, and then its parent's, with whose training it goes on.
         """
-        directory = self.folder.checkpoints
-        yield from checkpoints.load_checkpoints(directory, self.name, _origin(settings, study))
+        directory, differing = self.folder.checkpoints, functools.partial(_differing, study=study)
+        yield from checkpoints.load_checkpoints(directory, self.name, _origin(settings, study), differing)
         if parent:
             name, before = TrialName(parent.number, parent.attempt), {**settings, **parent.settings}
-            yield from checkpoints.load_checkpoints(directory, name, _origin(before, study))
+            yield from checkpoints.load_checkpoints(directory, name, _origin(before, study), differing)
 
     def _gone(self) -> NoReturn:
         """Our name is not there. Raises LeaseLost if the folder shows why; if not, a file server may be away."""
@@ -615,9 +616,14 @@ def _origin(settings: Record, study: Record | None) -> Record:
     """
     if not study:
         return {"settings": settings}
-    before = flatten(study.get("before") or {}, values=[*settings])
-    differing = {name: value for name, value in settings.items() if name not in before or before[name] != value}
-    return {"settings": differing, "study": {key: study.get(key) for key in ("name", "objective", "metric")}}
+    told = {key: study.get(key) for key in ("name", "objective", "metric")}
+    return {"settings": _differing(settings, study), "study": told}
+
+
+def _differing(settings: Record, study: Record | None) -> Record:
+    """The settings without those that have the value of [before]."""
+    before = flatten((study or {}).get("before") or {}, values=[*settings])
+    return {name: value for name, value in settings.items() if name not in before or before[name] != value}
 
 
 def _told(proposal: Proposal | Record) -> Record:

@@ -8,11 +8,11 @@ from typing import Any
 
 from foldertune.errors import UserError
 from foldertune.nesting import nest
+from foldertune.reading.explain import not_confirmed_yet
 from foldertune.reading.reader import read_results
 from foldertune.reading.results import Results
 from foldertune.reading.words import names_of_metrics, waiting
 from foldertune.shipped import command
-from foldertune.text import counted
 
 
 def best(logs: Path | str) -> dict[str, Any]:
@@ -39,10 +39,7 @@ def confirmed_line(results: Results) -> str:
         )
         mean = f"{quantity.label} {winner.sample.show(quantity)}"
         return f"Confirmed: {mean} with the settings of trial {winner.number}{before}."
-    if known.asked and results.trials:
-        there = len(results.trials) - len(results.search)
-        return f"Not confirmed yet: {there} of {counted(known.asked, 'confirmation')} have ended."
-    return ""
+    return not_confirmed_yet(results) if results.trials else ""
 
 
 def front_of(results: Results, logs: Path | str) -> list[dict[str, Any]]:

@@ -32,8 +32,9 @@ def why(study: Study, trial: Trial) -> str:
     if "first" in known:
         is_guess = bool(study.guesses) and known["first"] == 1
         return "the guess, tried first" if is_guess else f"to try first, number {known['first']}"
-    chosen = [f"{study.strategy}, from {counted(known['results'], 'result')}"] if "results" in known else []
-    chosen += [f"{study.strategy}, generation {known['generation']}"] if "generation" in known else []
+    strategy = _strategy_of(study, trial)
+    chosen = [f"{strategy}, from {counted(known['results'], 'result')}"] if "results" in known else []
+    chosen += [f"{strategy}, generation {known['generation']}"] if "generation" in known else []
     return ", ".join([*chosen, *bracket])
 
 
@@ -43,7 +44,13 @@ def how(study: Study, trial: Trial) -> str:
         return said
     if trial.name.number >= study.most_trials:
         return "queued by hand"
-    return f"{study.strategy} search"
+    return f"{_strategy_of(study, trial)} search"
+
+
+def _strategy_of(study: Study, trial: Trial) -> str:
+    """The strategy that the study had when the trial was chosen."""
+    later = next((change for change in study.changes if trial.name.number < change.trial), None)
+    return str(later.was.get("strategy", study.strategy)) if later else study.strategy
 
 
 def _until(study: Study, trial: Trial) -> str:
@@ -56,15 +63,21 @@ def _until(study: Study, trial: Trial) -> str:
 # ---------------------------------------------------------------- the search
 
 
+def not_confirmed_yet(results: Results) -> str:
+    """How many confirmations have ended; empty if none are to come."""
+    known = results.confirmation
+    if results.study.confirm is None or not known.asked or (known.is_settled and results.complete):
+        return ""
+    there = len(results.trials) - len(results.search)
+    return f"Not confirmed yet: {there} of {counted(known.asked, 'confirmation')} have ended."
+
+
 def say_confirmed(results: Results) -> list[str]:
     """Tell how much the best settings of the search were worth when they were trained again."""
     study, known = results.study, results.confirmation
     quantity = study.quantity(study.metric)
     if (winner := known.winner) is None:
-        there = len(results.trials) - len(results.search)
-        return (
-            [f"Not confirmed yet: {there} of {counted(known.asked, 'confirmation')} have ended."] if known.asked else []
-        )
+        return [said] if (said := not_confirmed_yet(results)) else []
     before = "" if winner.value is None else f"; the search had seen {quantity.show(winner.value)} there"
     answers = [
         f"This is the mean and the standard deviation of {counted(len(winner.sample.values), 'training')} with new "

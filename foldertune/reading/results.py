@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from foldertune.confirm import confirmed_by
-from foldertune.finalists import is_whole
+from foldertune.finalists import is_whole, settings_key
 from foldertune.metrics import front_of
 from foldertune.protocol import SECONDS, YEAR, Record, Trial, TrialName, parse_time
 from foldertune.reading.confirmed import Confirmation, confirmation_of, is_confirming
@@ -421,7 +421,10 @@ class Results:
     def alike(self) -> list[list[Trial]]:
         """The ended trials of the search, those with equal settings together if the study has repeats."""
         if self.study.repeats > 1:
-            return [group.trials for group in self.groups(*self.study.space)]
+            same: dict[Hashable, list[Trial]] = {}
+            for trial in self.tried:
+                same.setdefault(settings_key(self.study, trial.settings), []).append(trial)
+            return [*same.values()]
         return [[trial] for trial in self.tried]
 
     @cached_property

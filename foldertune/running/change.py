@@ -19,7 +19,7 @@ from foldertune.running.results_file import ResultsFile
 from foldertune.strategies import CHOICES, replanned
 from foldertune.study import Study
 from foldertune.study_file import study_from_record
-from foldertune.text import counted
+from foldertune.text import counted, printable
 
 
 def successor(there: Study, study: Study) -> Study:
@@ -59,7 +59,7 @@ def changed(folder: Folder, there: Study, study: Study, say: Callable[[str], Non
     new = study_from_record(new.to_record(), source)  # as every later start will read it
     outside = count_outside(folder, names.values(), there, new)
     for line in (*what, *outside):
-        say(f"{folder.path}: {line}")
+        say(f"{folder.path}: {printable(line)}")
     say(f"{folder.path}: changed from trial {first} on; workers that have loaded older training code: start them again")
     return new
 

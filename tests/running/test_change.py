@@ -9,9 +9,13 @@ from dataclasses import replace
 
 import pytest
 
+from foldertune.confirm import number_of
 from foldertune.errors import StudyError
+from foldertune.finalists import finalists
 from foldertune.protocol import Folder, Parent, Proposal, Trial, TrialName
 from foldertune.reading.archive import open_study
+from foldertune.reading.best import best, confirmed_line
+from foldertune.reading.explain import how
 from foldertune.reading.reader import read_results
 from foldertune.running import change
 from foldertune.running.change import first_free
@@ -367,7 +371,8 @@ def test_pending_trials_get_what_they_lack(bench):
     settings = new_strategy(old).propose(3, History()).settings
     claim.append({"claimed": "w-1-abcd"})
     bench.folder.checkpoints.mkdir(exist_ok=True)
-    claim.save_checkpoint(settings, b"learnt", bench.folder.read_study())
+    earlier = bench.folder.read_study()
+    claim.save_checkpoint(settings, b"learnt", earlier)
     claim.give_back("told to stop")
     file = written(bench, NEW, trials=5)
     master = bench.master(file, "--change")
@@ -381,6 +386,9 @@ def test_pending_trials_get_what_they_lack(bench):
     claim = bench.folder.claim("w-1-abce", iter([name]))
     assert [data for _, data in claim.load_checkpoints(told[3], bench.folder.read_study())] == [b"learnt"]
     assert not [*claim.load_checkpoints({**told[3], "decay": 0.5}, bench.folder.read_study())]
+    claim.save_checkpoint(told[3], b"more", earlier)  # by a worker that has read study.json before the change
+    found = claim.load_checkpoints(told[3], bench.folder.read_study())
+    assert [data for _, data in found] == [b"more", b"learnt"]
     bench.folder.publish(TrialName(9, 1), {"x": 0.5}, lease=60.0)
     promoted, parent = {**told[3], "epochs": 9}, Parent(3, 1, {"epochs": 3}, 3)
     claim = bench.folder.claim("w-1-abcf", iter([TrialName(9, 1)]))
@@ -445,3 +453,59 @@ def test_a_condition_of_a_new_choice_needs_no_value_of_before(bench):
     assert len(study.changes) == 1 and change.successor(study, study) == study
     trial = Trial(TrialName(9, 1), {"x": 0.5, "kind": "a", "epochs": 3})
     assert study.contains(trial.settings)
+
+
+def test_what_was_confirmed_may_lie_outside_later(bench):
+    """Neither confirmations nor the front come from outside of the study; and nobody waits for what will not come."""
+    confirm = "[confirm]\nbest = 1\nrepeats = 2\n"
+    begun(bench, confirm + OLD, 4)
+    best = min(read_results(bench.logs).trials, key=lambda trial: trial.settings["x"])
+    wanted = confirmed_line(read_results(bench.logs))
+    assert wanted == "Not confirmed yet: 0 of 2 confirmations have ended."
+    for repeat in (1, 2):
+        why = {"confirms": best.name.number, "repeat": repeat}
+        count(bench, number_of(best.name.number, repeat), Proposal({**best.settings, "seed": repeat}, why=why))
+    assert confirmed_line(read_results(bench.logs)).startswith("Confirmed: ")
+    head = HEAD.replace('"validation_error"', '["validation_error", "seconds"]')
+    plain = load(written(bench, OLD))
+    bench.folder.write_study(plain.to_record())  # as a master does that is started without [confirm]
+    assert confirmed_line(read_results(bench.logs)) == "", "none are to come"
+    bench.folder.write_study(load(written(bench, confirm + OLD)).to_record())
+    study = changed(bench, confirm + OLD.replace("epochs = 3", "epochs = 9"))
+    trials = read_results(bench.logs).trials
+    assert len(trials) == 6 and finalists(study, trials) == []
+    assert confirmed_line(replace(read_results(bench.logs), complete=True)) == ""
+    count(bench, 4, Proposal({**best.settings, "epochs": 9}))
+    assert [trial.name.number for trial in finalists(study, read_results(bench.logs).trials)] == [4]
+    several = load(written(bench, OLD, head=head))
+    results = replace(read_results(bench.logs), study=replace(several, fixed=study.fixed, changes=study.changes))
+    for trial in results.trials:
+        trial.result["seconds"] = 1.0
+    assert results.on_front == {4}
+
+
+def test_with_repeats_earlier_trials_may_be_the_best(bench):
+    """Trials with another fixed value count, too, and are no repeats of the later ones."""
+    space = "[fixed]\nepochs = 3\n[space]\nx = [0.1, 0.2]\n"
+    begun(bench, f"repeats = 2\n{space}", 4, strategy="grid", trials=0)
+    changed(bench, f"repeats = 2\n{space.replace('3', '9')}", strategy="grid", trials=0)
+    assert best(bench.logs)["x"] == 0.1
+    count(bench, 4, Proposal({"x": 0.1, "epochs": 9, "seed": 1}))
+    assert sorted(len(trials) for trials in read_results(bench.logs).alike) == [1, 2, 2]
+
+
+def test_what_a_study_says_sends_no_commands_to_a_terminal(bench):
+    begun(bench, '[space]\nkind = ["a\\u001b[31m", "b"]\n', 2)
+    said = []
+    changed(bench, '[space]\nkind = ["b", "c"]\n', said)
+    assert any("a\\x1b[31m" in line for line in said) and "\x1b" not in "".join(said)
+
+
+def test_a_trial_from_before_names_the_strategy_of_that_time(bench):
+    begun(bench, OLD, 3, strategy="tpe")
+    changed(bench, OLD, strategy="random")
+    count(bench, 3, Proposal({"x": 0.5, "kind": "a", "epochs": 3}))
+    changed(bench, OLD, strategy="sobol")
+    results = read_results(bench.logs)
+    assert [how(results.study, trial) for trial in results.trials][2:] == ["tpe, from 2 results", "random search"]
+    assert how(results.study, Trial(TrialName(4, 1), {})) == "sobol search"

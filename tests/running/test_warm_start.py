@@ -9,12 +9,15 @@ from dataclasses import replace
 import pytest
 
 from foldertune.commands.first import with_first
+from foldertune.confirm import number_of
 from foldertune.errors import StudyError, UserError
 from foldertune.fidelity import Fidelity
 from foldertune.metrics import Known
-from foldertune.protocol import Trial, TrialName
+from foldertune.protocol import Proposal, Trial, TrialName
 from foldertune.reading.archive import open_study
 from foldertune.reading.reader import read_results
+from foldertune.running.mastership import open_folder
+from foldertune.running.results_file import ResultsFile
 from foldertune.space import Categorical, Float, Int
 from foldertune.strategies import History, load, new_strategy
 from foldertune.study import Study
@@ -240,3 +243,28 @@ def test_with_two_metrics_known_results_have_both(bench):
     record["known"][0]["values"].pop()
     with pytest.raises(StudyError, match=r"known, number 1: must be .* for several metrics"):
         study_from_record(record, "study.json")
+
+
+def test_confirmations_are_no_other_settings(bench, tmp_path):
+    """The three best of a confirmed search are three settings, from its folder and from its table."""
+    text = '[confirm]\nbest = 2\nrepeats = 2\n[space]\nx = { type = "float", low = 0.0, high = 1.0 }\n'
+    head = 'objective = "tests.objectives:quick"\nmetric = "loss"\nstrategy = "random"\ntrials = 3\n'
+    study = load(str(written(bench.path / "mine.toml", head + text)))
+    open_folder(bench.folder, study)
+    bench.folder.write_study(study.to_record())
+    again = [(number_of(k, r), k, {"confirms": k, "repeat": r}) for k in (0, 1) for r in (1, 2)]
+    for number, k, why in [(0, 0, {}), (1, 1, {}), (2, 2, {}), *again]:
+        name = TrialName(number, 1)
+        bench.folder.publish(name, Proposal({"x": k / 10, "seed": number}, why=why), lease=60.0)
+        claim = bench.folder.claim("w-1-abcd", iter([name]))
+        claim.append({"claimed": "w-1-abcd"})
+        claim.append({"result": {"loss": k / 10}})
+        claim.hand_in()
+        bench.folder.collect(TrialName(number, 1, "done"))
+    ResultsFile(bench.folder).write(read_results(bench.logs).trials)
+    mailed = written(tmp_path / "mailed.csv", bench.folder.results.read_text())
+    assert ",confirms" in mailed.read_text()
+    plain = replace(study, strategy="tpe", confirm=None)
+    for source in (bench.logs, mailed):
+        assert [each["x"] for each in begun(plain, source).first] == [0.0, 0.1, 0.2], source
+    assert len(begun(plain, known=bench.logs).known) == 3
