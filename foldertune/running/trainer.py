@@ -201,9 +201,11 @@ class ObjectiveTrainer(Trainer):
 
     def has_more_lines(self) -> bool:
         """Has the next message come already, and will it, too, become a line of the trial's file?"""
-        with contextlib.suppress(OSError):
-            self._channel.receive_what_is_there()
-        return self._channel.next_begins_with(b'{"report"', b'{"result"')
+        lines = b'{"report"', b'{"result"'
+        if not self._channel.next_begins_with(*lines):
+            with contextlib.suppress(OSError):
+                self._channel.receive_what_is_there()
+        return self._channel.next_begins_with(*lines)
 
     def _take(self) -> Message | None:
         try:
