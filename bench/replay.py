@@ -28,6 +28,7 @@ from typing import Any
 
 from bench.strategies import RESULTS, machine
 from foldertune.cli import new_parser
+from foldertune.errors import UserError
 from foldertune.fidelity import Fidelity
 from foldertune.protocol import Proposal, Trial, TrialName
 from foldertune.reading.reader import read_results
@@ -243,8 +244,10 @@ class Table:
     @classmethod
     def read(cls, name: str) -> Table:
         """The table that `keep` has made."""
-        study = load_study(str(TABLES / f"{name}.toml"))
-        with open(TABLES / f"{name}.csv", newline="") as file:
+        study, path = load_study(str(TABLES / f"{name}.toml")), TABLES / f"{name}.csv"
+        if not path.exists():
+            raise UserError(f"{path}: is not there; make it with: python -m bench.replay keep FOLDER {name}")
+        with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
         settings = [{key: json.loads(row[key]) for key in study.space} for row in rows]
         curves = [[float(text) for text in row[LOSS].split()] for row in rows]
@@ -382,13 +385,18 @@ def main() -> int:
     parser.add_argument("--trials", type=int, nargs="+", default=[20, 60, 120], help="budgets, in whole trainings")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64], help="workers in virtual time")
     arguments = parser.parse_args()
-    if arguments.what == "artificial":
-        measure_artificial(arguments.seeds or 200)
-    elif arguments.what == "keep":
-        keep(Path(arguments.told[0]), arguments.told[1])
-    else:
-        names = arguments.told or ["narrow", "wide"]
-        measure_tables(names, arguments.seeds or 40, arguments.trials, arguments.workers)
+    if arguments.what == "keep" and len(arguments.told) != 2:
+        parser.error("keep: needs a folder and the name of its table")
+    try:
+        if arguments.what == "artificial":
+            measure_artificial(arguments.seeds or 200)
+        elif arguments.what == "keep":
+            keep(Path(arguments.told[0]), arguments.told[1])
+        else:
+            names = arguments.told or ["narrow", "wide"]
+            measure_tables(names, arguments.seeds or 40, arguments.trials, arguments.workers)
+    except UserError as error:
+        parser.error(str(error))
     return 0
 
 

@@ -48,16 +48,16 @@ def finalists(study: Study, trials: Iterable[Trial]) -> list[Trial]:
         return []
     same: dict[Hashable, list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.name.number):
-        if confirmed_by(trial.why) is None and _value(study, trial) is not None and is_whole(study, trial):
+        if confirmed_by(trial.why) is None and is_whole(study, trial):
             same.setdefault(settings_key(study, trial.settings), []).append(trial)
-    sign = 1 if study.direction == "minimize" else -1
 
     def loss(members: list[Trial]) -> tuple[float, int]:
-        values = [value for trial in members if (value := _value(study, trial)) is not None]
-        return sign * math.fsum(value / len(values) for value in values), members[0].name.number
+        values = [value for trial in members if (value := value_of(study, trial)) is not None]
+        return study.sign * math.fsum(value / len(values) for value in values), members[0].name.number
 
     return [members[0] for members in sorted(same.values(), key=loss)[: study.confirm.best]]
 
 
-def _value(study: Study, trial: Trial) -> float | None:
+def value_of(study: Study, trial: Trial) -> float | None:
+    """A trial's value of the first metric; None if it has none."""
     return finite((trial.result or {}).get(study.metric))

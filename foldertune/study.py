@@ -98,6 +98,11 @@ class Study:
         """The names of all metrics."""
         return [metric.name for metric in self.metrics]
 
+    @property
+    def sign(self) -> int:
+        """The factor that makes less of the first metric better."""
+        return self.metrics[0].sign
+
     def losses(self, result: Mapping[str, Any] | None) -> Losses | None:
         """A result's value of each metric, the less the better; None unless all are finite numbers."""
         return losses_of(self.metrics, result or {})

@@ -44,7 +44,7 @@ class Comparison:
         """The studies with the best first, if they can be compared, and those without a value last."""
         if not self.is_fair:
             return self.entries
-        sign = 1 if self.entries[0].results.study.direction == "minimize" else -1
+        sign = self.entries[0].results.study.sign
 
         def key(entry: Entry) -> tuple[bool, float]:
             best = entry.results.best

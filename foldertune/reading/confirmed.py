@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from foldertune.confirm import FIRST, confirmed_by
-from foldertune.finalists import finalists, is_whole, settings_key
+from foldertune.finalists import finalists, is_whole, settings_key, value_of
 from foldertune.protocol import Trial
 from foldertune.reading.samples import Sample
 from foldertune.study import Study
@@ -66,10 +66,9 @@ def confirmation_of(study: Study, trials: Sequence[Trial], begun: Iterable[int],
     ranked = []
     for key, members in again.items():
         found = first.get(key) or by_number.get(confirmed_by(members[0].why) or 0, members[0])
-        sample = Sample.of(_value(study, trial) if is_whole(study, trial) else None for trial in members)
-        ranked.append(Confirmed(found, _value(study, found), members, sample))
-    sign = 1 if study.direction == "minimize" else -1
-    ranked.sort(key=lambda each: (not each.sample.values, sign * each.sample.mean, each.number))
+        sample = Sample.of(value_of(study, trial) if is_whole(study, trial) else None for trial in members)
+        ranked.append(Confirmed(found, value_of(study, found), members, sample))
+    ranked.sort(key=lambda each: (not each.sample.values, study.sign * each.sample.mean, each.number))
     repeats = study.confirm.repeats if study.confirm else 0
     complete = [each for each in ranked if repeats and len(each.confirmations) >= repeats and each.sample.values]
     is_settled = all(len(again[settings_key(study, trial.settings)]) >= repeats for trial in known)
@@ -104,7 +103,3 @@ def confirmed_rows(study: Study, ranked: Sequence[Confirmed]) -> list[Cells]:
 def is_confirming(study: Study, number: int) -> bool:
     """Does a trial confirm another, as far as its number tells? Its file may not have been read."""
     return study.confirm is not None and number >= FIRST
-
-
-def _value(study: Study, trial: Trial) -> float | None:
-    return finite((trial.result or {}).get(study.metric))

@@ -321,8 +321,8 @@ class Results:
 
     def _loss(self, trial: Trial) -> tuple[float, int]:
         """The less the better: the value, or with equal ones the number."""
-        sign, value = 1 if self.study.direction == "minimize" else -1, self.value(trial)
-        return 0.0 if value is None else sign * value, trial.name.number
+        value = self.value(trial)
+        return 0.0 if value is None else self.study.sign * value, trial.name.number
 
     @cached_property
     def scored(self) -> list[tuple[Trial, float]]:
@@ -403,7 +403,7 @@ class Results:
         """
         if winner := self.confirmation.winner:
             return [winner.trial, *winner.confirmations], winner.sample
-        sign, place = 1 if self.study.direction == "minimize" else -1, {t.name: k for k, t in enumerate(self.ranking)}
+        sign, place = self.study.sign, {t.name: k for k, t in enumerate(self.ranking)}
         values = {t.name: None if self.has_collapsed(t) else self.value(t) for t in self.tried}
         samples = [
             (sorted(ts, key=lambda t: place[t.name]), Sample.of(values[t.name] for t in ts)) for ts in self.alike

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from foldertune.confirm import CONFIRMS, REPEAT, confirmed_by, number_of, told_by
 from foldertune.finalists import finalists, settings_key
 from foldertune.protocol import Proposal, Trial, TrialName
@@ -28,12 +30,11 @@ class Confirming:
         """Start from what the ledger found in the folder."""
         self._unseen = max(self.ledger.confirmations, default=0)
 
-    def missing(self) -> list[tuple[TrialName, Proposal]]:
-        """The confirmations that nobody has begun, in the order of their numbers."""
+    def missing(self) -> Iterator[tuple[TrialName, Proposal]]:
+        """The confirmations that nobody has begun, in the order of their numbers. Each is made when it is asked for."""
         if self.study.confirm is None:
-            return []
+            return
         begun = {self._key(each) for each in self.ledger.confirming()}
-        found: list[tuple[TrialName, Proposal]] = []
         used = set[int]()
         for trial in sorted(self._best(), key=lambda trial: trial.name.number):
             for repeat in range(1, self.study.confirm.repeats + 1):
@@ -41,8 +42,7 @@ class Confirming:
                 if self._key(proposal) not in begun:
                     name = self._name(number_of(trial.name.number, repeat), used)
                     used.add(name.number)
-                    found.append((name, proposal))
-        return found
+                    yield name, proposal
 
     def again(self, number: int) -> Proposal | None:
         """The proposal of a confirmation whose file could not be read; None if there is no such one."""
@@ -55,9 +55,9 @@ class Confirming:
         if self._has_told:
             return ""
         self._has_told = True
-        numbers = [trial.name.number for trial in self._best()]
+        numbers, more = [trial.name.number for trial in self._best()], sum(1 for _ in self.missing())
         return (
-            f"{counted(len(self.missing()), 'more trial')} to confirm the best {len(numbers)}, with new seeds: "
+            f"{counted(more, 'more trial')} to confirm the best {len(numbers)}, with new seeds: "
             f"trial{'s' * (len(numbers) != 1)} {', '.join(map(str, numbers))}"
         )
 

@@ -76,7 +76,7 @@ class Stopper:
 
     def _why_stop(self, rule: Stopping, name: TrialName, curve: Curve) -> str:
         """Why the rule demands that this trial be stopped; empty if it does not."""
-        quantity, sign = self.study.quantity(self.study.metric), 1 if self.study.direction == "minimize" else -1
+        quantity, sign = self.study.quantity(self.study.metric), self.study.sign
         ended = [other for number, other in self._ended.items() if number != name.number]
         running = [other for each, (_, other) in self._running.items() if each.number != name.number]
         why = why_stop(rule, curve, ended, running, lambda loss: quantity.show(sign * loss, 4))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterator
 
 from foldertune.confirm import FIRST
 from foldertune.protocol import BrokenFile, Folder, Record, TrialName
@@ -47,15 +47,15 @@ class Supply:
 
     def next(self) -> tuple[TrialName, Proposal] | None:
         """Name and proposal of the next trial: of the search, or of the confirmations that follow it. None: not now."""
-        return self._next_of_search() or next(iter(self.unconfirmed()), None)
+        return self._next_of_search() or next(self.unconfirmed(), None)
 
-    def unconfirmed(self) -> list[tuple[TrialName, Proposal]]:
+    def unconfirmed(self) -> Iterator[tuple[TrialName, Proposal]]:
         """The confirmations to publish: none before the search is over."""
-        return self.confirming.missing() if self.is_over() else []
+        return self.confirming.missing() if self.is_over() else iter(())
 
     def has_more(self) -> bool:
         """Will the next steps publish trials, if all that are known are counted or withdrawn?"""
-        return bool(self.ledger.withdrawn and not self.why_over()) or bool(self.unconfirmed())
+        return bool(self.ledger.withdrawn and not self.why_over()) or any(self.unconfirmed())
 
     def remark(self, name: TrialName, proposal: Proposal) -> str:
         """A line about what is special about a trial that is about to be published; usually empty."""

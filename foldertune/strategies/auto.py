@@ -16,6 +16,7 @@ from foldertune.text import counted
 
 AUTO = "auto"
 CHOICES = ("random", "halton", "tpe")  # none of them needs another number of trials, so a search may go on with any
+PACKAGES = {"tpe": ("optuna",), "halton": ("scipy",)}  # that they need
 ENOUGH = 20  # trials; TPE draws the first ten at random
 ROUNDS = 3  # trials per worker; with fewer, most trials begin before there are results
 
@@ -27,14 +28,11 @@ def choose(study: Study, workers: int | None) -> Study:
         workers: how many train at once, as far as we know.
     """
     name, why = _choose(study, workers or 1)
-    lacking = [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
+    lacking = [package for package in PACKAGES.get(name, ()) if find_spec(package) is None]
     if lacking:
         why = f"{name} would suit it, but needs {' and '.join(lacking)}: pip install 'foldertune[model]'"
         name = "random"
     return replace(study, strategy=name, why=why)
-
-
-_PACKAGES = {"tpe": ("optuna",), "halton": ("scipy",)}
 
 
 def _choose(study: Study, workers: int) -> tuple[str, str]:

@@ -193,10 +193,9 @@ class CMASearch(RandomSearch):
         except ModuleNotFoundError as error:
             raise missing_extra("model", error) from None
         rng = random.Random(f"{self.study.seed}/{restarts}/{self.study.strategy}")
-        sign = 1 if self.study.direction == "minimize" else -1
         start = {**self.study.guesses}
         if self.study.known:
-            start = min(self.study.known, key=lambda each: sign * each.values[0]).settings
+            start = min(self.study.known, key=lambda each: self.study.sign * each.values[0]).settings
         there = {name: start[name] for name, each in self._modelled.items() if each.contains(start.get(name))}
         mean = [
             rng.random() if restarts else share_of(each, there[name]) if name in there else 0.5
