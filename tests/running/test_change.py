@@ -102,10 +102,13 @@ def test_a_search_is_changed_while_it_runs(bench):
     said = bench.search(file, code=2)
     assert "it differs in fixed.epochs" in said and "change the study here with --change" in said
     before = settings_in(bench.folder)
-    master = bench.master(file, "--change")
-    wait_for(lambda: "changes" in (bench.folder.read_study() or {}), "the change")
+    output = bench.path / "output"
+    with open(output, "w") as file_of_output:
+        master = bench.master(file, "--change", stdout=file_of_output)
+    wait_for(lambda: "changed from trial" in output.read_text(), "the change")
     master.kill()
-    said = master.communicate()[0]
+    master.wait()
+    said = output.read_text()
     told = [
         "x: 0–1 becomes -1–1",
         "kind: choice c added",
