@@ -32,16 +32,21 @@ WIDTH = 79  # characters in a line of `--help`
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `foldertune COMMAND …`, or print which commands there are. Returns the exit code."""
-    open_streams()
-    name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-    if name in ("-h", "--help", "help"):
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    name = next((name for name in COMMANDS if words[: len(name.split())] == name.split()), "")
+    return run(name, words[len(name.split()) :]) if name else guard(lambda: answer(words))
+
+
+def answer(words: Sequence[str]) -> int:
+    """Answer a command line that names no command. Returns the exit code."""
+    first = words[0]
+    if first in ("-h", "--help", "help"):
         print(overview())
-    elif name == "--version":
+    elif first == "--version":
         print(f"foldertune {__version__}")
-    elif name in COMMANDS:
-        return run(name, rest)
     else:
-        return complain(f"{name}: no such command{did_you_mean(name, COMMANDS)}; there are {', '.join(COMMANDS)}")
+        name = " ".join(words[:2]) if any(known.startswith(f"{first} ") for known in COMMANDS) else first
+        raise UserError(f"{name}: no such command{did_you_mean(name, COMMANDS)}; there are {', '.join(COMMANDS)}")
     return 0
 
 
@@ -63,14 +68,15 @@ def run(
     """Run one command and return its exit code.
 
     Args:
-        name: a module in `foldertune.commands`. It has a docstring, `add_arguments(parser)` and `main(arguments)`.
+        name: a module in `foldertune.commands`, with `_` where the command has a space. It has a docstring,
+            `add_arguments(parser)` and `main(arguments)`.
         argv: the command line. Messages that repeat it take it from `arguments.argv`.
         program: how the user called the command, if not as `foldertune NAME`. `arguments.program` keeps it.
         options: passed on to the command's `main`.
     """
     open_streams()
     argv = list(sys.argv[1:] if argv is None else argv)
-    module = importlib.import_module(f"foldertune.commands.{name}")
+    module = importlib.import_module(f"foldertune.commands.{name.replace(' ', '_')}")
     program = program or command(name)
     parser = new_parser(module.__doc__, program)
     module.add_arguments(parser)

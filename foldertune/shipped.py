@@ -26,7 +26,7 @@ def shipped_studies() -> list[str]:
 
 def command(name: str, *arguments: object) -> str:
     """The command line that a user types: `python worker.py …` in a checkout, otherwise `foldertune worker …`."""
-    called, words = Path(sys.argv[0]), ["foldertune", name]
+    called, words = Path(sys.argv[0]), ["foldertune", *name.split()]
     if (HOME / "worker.py").is_file() and called.stem != "foldertune":
         beside = called.with_name(f"{name}.py")  # `python ~/foldertune/master.py` was typed: worker.py is there, too
         script = beside if beside.is_file() else HOME / beside.name
