@@ -100,6 +100,7 @@ class Folder:
         self.seen = self.path / "seen"
         self._path, self._seen = str(self.path), str(self.seen)  # every call needs one of them
         self.is_complete = self.is_wary = False
+        self.names_listed = 0
         self.requests: list[TrialName] = []
         self.fill: Callable[[Record], Record] | None = None
         self._seen_descriptor: int | None = None
@@ -220,6 +221,7 @@ class Folder:
 
     def _list(self) -> list[str]:
         texts = os.listdir(self.path)
+        self.names_listed = len(texts)
         self.is_complete = self.study_done.name in texts and self.study.name not in texts
         if "seen" not in texts:  # an empty mount point, or a folder that no master has prepared yet
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.seen))

@@ -15,7 +15,8 @@ from foldertune.strategies import Answer, Proposal, new_strategy
 from foldertune.study import Study
 
 FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # limits of the number of pending trials kept ready for workers
-AHEAD_PER_RUNNING, AHEAD_PER_COLLECTED = 2, 4  # pending trials per running trial, and per trial collected in one step
+AHEAD_PER_CHANGE = 4  # pending trials per trial claimed or collected in one step
+RUNNING_PER_AHEAD = 4  # at least one pending trial for so many running ones
 AHEAD_PER_CLAIM = 2  # instead, if results help to choose the next trial: per trial claimed or collected in one step
 
 
@@ -120,7 +121,9 @@ class Supply:
         claimed, self._running = running - self._running + collected, running
         if self.strategy.is_adaptive and not self.is_over():
             return max(1, AHEAD_PER_CLAIM * claimed)
-        return min(max(FEWEST_AHEAD, AHEAD_PER_RUNNING * running, AHEAD_PER_COLLECTED * collected), MOST_AHEAD)
+        return min(
+            max(FEWEST_AHEAD, running // RUNNING_PER_AHEAD, AHEAD_PER_CHANGE * max(claimed, collected)), MOST_AHEAD
+        )
 
     def note(self, number: int, proposal: Proposal | None) -> None:
         """Note the settings of a trial: a person may have queued it under a number of the grid's."""

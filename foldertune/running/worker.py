@@ -40,7 +40,8 @@ from foldertune.text import counted, settings_in_a_line
 from foldertune.trainer.report import Stopped
 from foldertune.trouble import Trouble
 
-FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks for work
+FIRST_WAIT, LONG_WAIT, LONGEST_WAIT = 0.02, 1.0, 30.0  # seconds between two looks for work: first, then, in a crowd
+NAMES_PER_SECOND = 100  # of waiting, in a crowd
 SAY_AFTER, SAY_AGAIN = 0.5, 60.0  # seconds without work; without a study we say it again, then after twice the time
 T = TypeVar("T")
 
@@ -138,8 +139,13 @@ class Worker:
                 say_at = max(2 * say_at, SAY_AGAIN) if lack else math.inf
             if not self.metrics and idle > self.start_timeout:
                 raise UserError(f"--logs {self.folder.path}: {self.lack()} after {idle:.0f} s; is the path right?")
-            self.pause(wait * random.uniform(0.5, 1.5))  # not all workers at the same moment
-            wait = min(2 * wait, LONGEST_WAIT)
+            longest = self.longest_wait()
+            self.pause(max(wait, longest / 10) * random.uniform(0.5, 1.5))  # not all workers at the same moment
+            wait = min(2 * wait, longest)
+
+    def longest_wait(self) -> float:
+        """Seconds between two looks for work. The more names a listing has, the more workers there are to ask for it."""
+        return min(max(LONG_WAIT, self.folder.names_listed / NAMES_PER_SECOND), LONGEST_WAIT)
 
     def lack(self) -> str:
         """What is missing in a folder without a study."""
