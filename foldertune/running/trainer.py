@@ -17,6 +17,7 @@ from foldertune.errors import UserError
 from foldertune.protocol import Record, TrialName
 from foldertune.running.process import PATIENCE, Process
 from foldertune.running.signals import StopSignals
+from foldertune.shipped import COMMAND_OBJECTIVE, command
 from foldertune.text import printable
 from foldertune.trainer.channel import Channel, Message
 from foldertune.trainer.report import Stopped
@@ -114,6 +115,17 @@ class Trainer:
     def _hear(self, data: bytes) -> None:
         self._tail = (self._tail + data)[-TAIL:]
         self.on_output(data)
+
+
+def check_objective(study: Record, mine: str, logs: Path) -> None:
+    """Raise UserError if this study, of the folder `logs`, is trained by another objective than mine."""
+    theirs = study.get("objective", mine)
+    if theirs != mine:
+        option = ("--command", "…") if theirs == COMMAND_OBJECTIVE else ("--objective", theirs)
+        raise UserError(
+            f"{logs}: this study is for the objective '{theirs}', not '{mine}'; "
+            f"if you trust that code, start the worker with: {command('worker', '--logs', logs, *option)}"
+        )
 
 
 def show(data: bytes) -> None:

@@ -34,8 +34,8 @@ from foldertune.protocol import (
 from foldertune.running.attempt import Attempt
 from foldertune.running.process import PATIENCE
 from foldertune.running.signals import StopSignals
-from foldertune.running.trainer import Trainer
-from foldertune.shipped import COMMAND_OBJECTIVE, command
+from foldertune.running.time_left import TimeLeft
+from foldertune.running.trainer import Trainer, check_objective
 from foldertune.text import counted, settings_in_a_line
 from foldertune.trainer.report import Stopped
 from foldertune.trouble import Trouble
@@ -55,6 +55,7 @@ class Worker:
         idle_timeout: seconds without work after which the worker ends; None: when the study is complete.
         start_timeout: seconds to wait for a study in a folder that never had one: its path is probably wrong.
         grace: seconds that a training has to save its state when told to stop.
+        time_left: seconds until this machine is taken away; None: it is ours.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Worker:
         idle_timeout: float | None = None,
         grace: float = 20.0,
         start_timeout: float = math.inf,
+        time_left: float | None = None,
     ) -> None:
         self.folder = folder
         self.objective_name = name
@@ -76,6 +78,7 @@ class Worker:
         self.idle_timeout = idle_timeout
         self.grace = grace
         self.start_timeout = start_timeout
+        self.time_left, self.is_out_of_time = TimeLeft(time_left, grace), False  # the latter: has it ended for that?
         self.owner = new_owner()
         self.metrics: list[str] = []
         self.study: Record = {}  # its definition
@@ -83,10 +86,12 @@ class Worker:
         self._candidates: Iterator[TrialName] = iter(())
         self._trained: tuple[Claim, Record, float] | None = None  # not handed in yet: claim, last word and seconds
         self._results = 0
+        self._saves_state = False  # did the last training?
 
     def run(self, heartbeat: Heartbeat) -> int:
         """Claim, train, finish, repeat. Returns the exit code."""
         heartbeat.start()
+        self.time_left.set_alarm()
         gc.freeze()  # what is loaded stays: no collection need look at it
         try:
             with contextlib.suppress(OSError):  # for another objective, say so before this one is loaded
@@ -101,10 +106,12 @@ class Worker:
             with contextlib.suppress(OSError):
                 self._finish()
             self.trainer.end()
-        number = self.signals.number
-        why = f"stopped by {signal.Signals(number).name}" if number else "nothing more to do"
+        self.is_out_of_time |= self.signals.is_time_up
+        why = self.signals.reason or ("too little time is left" if self.is_out_of_time else "nothing more to do")
         self.say(f"{why}; {counted(self._results, 'trial')} trained")
-        return 128 + number if number else 0
+        if self.is_out_of_time and not self._results:
+            self.time_left.check()
+        return self.signals.exit_code
 
     def prepare(self) -> None:
         """Have a trainer that is ready. Raises UserError if this machine can't train, Stopped when a signal comes."""
@@ -123,6 +130,9 @@ class Worker:
         while True:
             if self.signals.number:
                 raise Stopped
+            if self.time_left.is_short():
+                self.is_out_of_time = True
+                return None
             look = time.monotonic()
             if claim := self.patiently(self.try_to_claim):
                 return claim
@@ -167,14 +177,7 @@ class Worker:
         study = self.folder.read_study()
         if study is None:
             return False
-        theirs = study.get("objective", self.objective_name)
-        if theirs != self.objective_name:
-            option = ("--command", "…") if theirs == COMMAND_OBJECTIVE else ("--objective", theirs)
-            raise UserError(
-                f"{self.folder.path}: this study is for the objective '{theirs}', not '{self.objective_name}'; "
-                f"if you trust that code, start the worker with: "
-                f"{command('worker', '--logs', self.folder.path, *option)}"
-            )
+        check_objective(study, self.objective_name, self.folder.path)
         self.trainer.check(study)
         metric = study.get("metric")
         self.study, self.metrics = study, [str(name) for name in (metric if isinstance(metric, list) else [metric])]
@@ -207,6 +210,7 @@ class Worker:
             self.put_down(claim, last_word, str(error))
             raise
         finally:
+            self.time_left.learn(time.monotonic() - start, saves_state=self._saves_state)
             heartbeat.release()  # who finds a last word in the file counts it, also when the lease has expired
         self.hand_in()
         self._trained = claim, last_word, time.monotonic() - start
@@ -235,6 +239,7 @@ class Worker:
             self.patiently(lambda: claim.append(describe_owner(self.owner)))
             last_word = {"error": str(error), "time": utc_now()}
         finally:
+            self._saves_state = attempt.saves_state
             if "result" not in last_word:
                 self.trainer.end(min(self.grace, PATIENCE))
             attempt.output.close()

@@ -1,0 +1,116 @@
+"""Workers and a master as jobs of a real Slurm: see slurm.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from foldertune.protocol import TrialName
+from tests.conftest import Bench, wait_for
+from tests.explorers.slurm import lack, slurm
+
+LEASE = 6  # seconds after which a master that comes back follows itself
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    if text := lack():
+        pytest.skip(text)
+    with slurm() as cluster:
+        yield cluster
+
+
+class SlurmBench(Bench):
+    """A folder whose workers and masters are Slurm's jobs. They train as long as there is a file `hold`."""
+
+    def __init__(self, path, cluster):
+        super().__init__(path)
+        self.cluster, self.hold = cluster, path / "hold"
+        self.hold.touch()
+        self.logs.mkdir()
+
+    def launch(self, *arguments):
+        """Run `foldertune launch slurm`, and return the numbers of the jobs that it has submitted."""
+        objective = () if "--objective" in arguments else ("--objective", "tests.objectives:enduring")
+        command = ("-m", "foldertune", "launch", "slurm", "--logs", self.logs, *objective, *arguments)
+        said = self.finish(self.start(*command, env=self.cluster.environment | {"HOLD": str(self.hold)}))
+        return [words.partition(":")[0] for words in said.split(" as job ")[1:]]
+
+    def state(self, job):
+        job = self.cluster.job(job)
+        return job["JobState"], job["ExitCode"], int(job["Restarts"])
+
+    def said_by(self, task):
+        output = self.logs / "launch" / f"slurm-{task}.out"
+        return output.read_text() if output.exists() else ""
+
+    def trains(self, task):
+        """The trial that this worker trains, once it has one that has saved something."""
+        owners = [line.split()[1].rstrip(":") for line in self.said_by(task).splitlines() if ": trial " in line]
+        return next((name for name in self.names("taken") if owners and name.owner == owners[-1]), None)
+
+
+@pytest.fixture
+def bench(tmp_path, cluster):
+    path = tmp_path / "it's a 100% folder"  # sbatch reads %, quotes and spaces in its own way
+    path.mkdir()
+    bench = SlurmBench(path, cluster)
+    yield bench
+    cluster("scancel", "--me")
+    bench.close()
+
+
+def test_each_trial_is_counted_once_whatever_slurm_does(bench, cluster):
+    """Requeue, scancel, preemption, time limits, a node that is drained and one that dies, in one search."""
+    study, limits = bench.study(trials=12, objective="enduring"), ("--time", "2", "--grace", 5)  # warned 105 s before
+    master, limited = bench.launch("--workers", 1, *limits, "--master", study, "--lease", LEASE)
+    (three,) = bench.launch("--workers", 3)
+    (lost,) = bench.launch("--workers", 1, "--sbatch-option", "exclude=node1", "--checkpoint-every", 1)
+    (preempted,) = bench.launch("--workers", 1, "--sbatch-option=--nodelist=node3")
+    requeued, cancelled, steady = (f"{three}_{k}" for k in (1, 2, 3))
+    limited, lost, preempted = (f"{job}_1" for job in (limited, lost, preempted))
+    tasks = requeued, cancelled, steady, lost, preempted
+    trials = {task: wait_for(lambda task=task: bench.trains(task), f"{task} to train") for task in tasks}
+    assert [cluster.job(task)["NodeList"] for task in (steady, requeued, lost)] == ["node1", "node1", "node2"]
+
+    wait_for(Path(bench.folder.checkpoint(trials[lost])).exists, "a checkpoint")
+    cluster("scontrol", "update", "NodeName=node1", "State=DRAIN", "Reason=test")
+    cluster("scontrol", "requeue", requeued)
+    cluster("scancel", cancelled)
+    cluster.kill_node("node2")
+    urgent = ("--partition=urgent", "--nodelist=node3", "--exclusive", "--output=/dev/null", "--wrap=true")
+    cluster("sbatch", *urgent)
+    comers_back = requeued, preempted, lost, limited, master
+    for task in comers_back:
+        wait_for(lambda task=task: bench.state(task) == ("RUNNING", "0:0", 1), f"{task} to come back")
+    assert bench.state(steady) == ("RUNNING", "0:0", 0)
+    assert (cluster.job(requeued)["NodeList"], cluster.job(lost)["NodeList"]) == ("node3", "node3")
+    (follower,) = cluster(
+        "sbatch", "--parsable", f"--dependency=afterok:{limited}", "--output=/dev/null", "--wrap=true"
+    ).split()
+
+    bench.hold.unlink()
+    for task in (*comers_back, steady, follower):
+        wait_for(lambda task=task: bench.state(task)[:2] == ("COMPLETED", "0:0"), f"{task} to end")
+    assert bench.state(cancelled) == ("CANCELLED", "0:0", 0)
+    bench.assert_complete(12)
+    attempts = {row.trial: row.attempt for row in bench.rows()}
+    assert [attempts[trials[task].number] for task in tasks] == [2, 2, 1, 2, 2]
+    for task in set(tasks) - {steady}:
+        story = bench.folder.locate(TrialName(trials[task].number, 2, "seen"))
+        assert '"resumed"' in Path(story).read_text(), f"the trial of {task} began anew"
+    assert [name.number for name in bench.names("lost")] == [trials[lost].number], "the others were given back"
+
+
+def test_what_needs_a_person_ends_with_another_code_and_stays_away(bench, cluster):
+    """No study comes; the objective can't be loaded; no trial ends within the time, and none can be saved."""
+    (idle,) = bench.launch("--workers", 1, "--start-timeout", 1)
+    wait_for(lambda: bench.state(f"{idle}_1") == ("FAILED", "2:0", 0), "the worker to give up")
+    assert "is the path right?" in bench.said_by(f"{idle}_1")
+    bench.master(bench.study(objective="stuck"))
+    wait_for(bench.folder.read_study, "the study")
+    (unable,) = bench.launch("--workers", 1, "--objective", "tests.objectives:stuck", "--time-left", 17, "--grace", 1)
+    wait_for(lambda: bench.state(f"{unable}_1") == ("FAILED", "2:0", 0), "the worker to give up")
+    assert "its training saves no state" in bench.said_by(f"{unable}_1")
+    assert bench.names("pending") and not bench.names("taken")
