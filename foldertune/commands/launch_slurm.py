@@ -99,7 +99,7 @@ def main(arguments: argparse.Namespace) -> int:
         job = script.submit()
         first = first or job
         what = f"{counted(script.tasks, 'worker')}" if script.tasks else "a master"
-        print(f"submitted {what} as job {job}: the script and what it prints are {script.directory}/slurm-{job}*")
+        print(f"submitted {what} as job {job}: the script and what it prints are {script.logs}/launch/slurm-{job}*")
     logs = arguments.logs.resolve()
     print(f"See them: squeue --me; {command('status', '--logs', logs)}; end them: scancel {job}")
     return 0

@@ -46,12 +46,12 @@ class Script:
         is_array = self.tasks > 0
         number = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" if is_array else "$SLURM_JOB_ID"
         who = counted(self.tasks, "worker") if is_array else "The master"
-        output = f"{self.directory}/slurm-".replace("%", "%%") + ("%A_%a.out" if is_array else "%j.out")
+        output = worker_output(self.logs) if is_array else worker_output(self.logs).replace("%A_%a", "%j")
         array = f"1-{self.tasks}" + (f"%{self.at_once}" if self.at_once else "")
         options = [
             f"--job-name={self.logs.name}{'' if is_array else '-master'}",
             *([f"--array={array}"] if is_array else []),
-            f"--output={output}",
+            output,
             "--open-mode=append",
             f"--chdir={os.getcwd()}",
             "--export=ALL",
@@ -63,41 +63,37 @@ class Script:
             "#!/bin/bash",
             f"# {who} of foldertune; to submit again: sbatch FILE. Slurm warns {self.warning:.0f} s before the time",
             "# limit (SIGUSR1): then the program saves its work, and queues itself again while there is work left.",
-            *(f"#SBATCH {_quoted(option)}" for option in options),
+            *map(line, options),
             "",
             f'export {LAUNCHER}="slurm {number}"',
             f"exec {_wrapped(self.command)}",
             "",
         ])  # fmt: skip
 
-    @property
-    def directory(self) -> Path:
-        """Where scripts and outputs go."""
-        return self.logs / "launch"
-
     def submit(self) -> str:
-        """Keep the script in the folder, and give it to Slurm. Returns the job's number. Raises UserError.
-
-        Slurm gets the text itself: nobody can exchange the file in between.
-        """
-        check_slurm()
-        make_directory(self.directory)
-        text = str(self)
-        try:
-            done = subprocess.run(
-                ["sbatch", "--parsable"], check=False, input=text, capture_output=True, text=True, timeout=PATIENCE
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise UserError(
-                f"sbatch: no answer within {PATIENCE:.0f} s; is Slurm's controller up? see scontrol ping"
-            ) from None
-        if done.returncode:
-            raise UserError(
-                "; ".join(done.stderr.split("\n")).strip("; ").replace("sbatch: error: ", "") or "sbatch failed"
-            )
-        job = done.stdout.strip().partition(";")[0]
-        write_whole(self.directory / f"slurm-{job}.sh", text.encode())
+        """Give the script to Slurm, and keep it in the folder. Returns the job's number. Raises UserError."""
+        make_directory(self.logs / "launch")  # Slurm does not make it for the output
+        job = sbatch(str(self))
+        keep(self.logs, job, str(self))
         return job
+
+
+def sbatch(script: str) -> str:
+    """Submit this text: nobody can exchange it, as they could a file. Returns the job's number. Raises UserError."""
+    check_slurm()
+    command = ["sbatch", "--parsable"]
+    try:
+        done = subprocess.run(command, check=False, input=script, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"sbatch: no answer within {PATIENCE:.0f} s; is Slurm up? see scontrol ping") from None
+    if done.returncode:
+        raise UserError(f"sbatch: {' '.join(done.stderr.replace('sbatch: error: ', '').split())}")
+    return done.stdout.strip().partition(";")[0]
+
+
+def keep(logs: Path, job: str, script: str) -> None:
+    """Keep a script in the folder, for people."""
+    write_whole(logs / "launch" / f"slurm-{job}.sh", script.encode())
 
 
 def check_slurm() -> None:
@@ -114,10 +110,15 @@ def python_command(name: str) -> list[str]:
     return [sys.executable, *([str(script)] if script.is_file() else ["-P", "-m", "foldertune", name])]
 
 
-def _quoted(option: str) -> str:
-    """The option as sbatch reads it from a script: it knows quotes, and a # begins a comment."""
+def worker_output(logs: Path) -> str:
+    """The option that says where an array of workers for this folder prints."""
+    return f"--output={logs}/launch/slurm-".replace("%", "%%") + "%A_%a.out"
+
+
+def line(option: str) -> str:
+    """The line of a script that has this option. sbatch knows quotes, and a # begins a comment."""
     name, equals, value = option.partition("=")
-    return f"{name}{equals}{shlex.quote(value)}" if value else option
+    return f"#SBATCH {name}{equals}{shlex.quote(value) if value else ''}"
 
 
 def _wrapped(words: Sequence[str]) -> str:

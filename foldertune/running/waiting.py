@@ -49,6 +49,11 @@ def check_rights(folder: Folder) -> None:
             raise UserError(lack)
 
 
+def lack_of_study(logs: Path) -> str:
+    """What is missing in a folder without a study. Raises OSError."""
+    return "THERE IS NO STUDY YET, no study.json" if logs.is_dir() else "THERE IS NO SUCH DIRECTORY YET"
+
+
 def outlast(folder: Folder, action: Callable[[], T], signals: StopSignals, say: Callable[[str], None]) -> T:
     """Perform an action; while the folder is in trouble, say so once and try again. Raises Interrupted."""
 

@@ -36,6 +36,7 @@ from foldertune.running.process import PATIENCE
 from foldertune.running.signals import StopSignals
 from foldertune.running.time_left import TimeLeft
 from foldertune.running.trainer import Trainer, check_objective
+from foldertune.running.waiting import lack_of_study
 from foldertune.text import counted, settings_in_a_line
 from foldertune.trainer.report import Stopped
 from foldertune.trouble import Trouble
@@ -75,9 +76,8 @@ class Worker:
         self.trainer = trainer
         self.signals = signals
         self.checkpoint_every = checkpoint_every
-        self.idle_timeout = idle_timeout
+        self.idle_timeout, self.start_timeout = idle_timeout, start_timeout
         self.grace = grace
-        self.start_timeout = start_timeout
         self.time_left, self.is_out_of_time = TimeLeft(time_left, grace), False  # the latter: has it ended for that?
         self.owner = new_owner()
         self.metrics: list[str] = []
@@ -86,7 +86,6 @@ class Worker:
         self._candidates: Iterator[TrialName] = iter(())
         self._trained: tuple[Claim, Record, float] | None = None  # not handed in yet: claim, last word and seconds
         self._results = 0
-        self._saves_state = False  # did the last training?
 
     def run(self, heartbeat: Heartbeat) -> int:
         """Claim, train, finish, repeat. Returns the exit code."""
@@ -126,6 +125,7 @@ class Worker:
 
         Raises UserError if there is no study, and none comes.
         """
+        lack = functools.partial(lack_of_study, self.folder.path)
         idle_since, wait, say_at = time.monotonic(), FIRST_WAIT, SAY_AFTER
         while True:
             if self.signals.number:
@@ -143,19 +143,15 @@ class Worker:
             if self.idle_timeout is not None and idle > self.idle_timeout:
                 return None
             if idle > say_at:
-                lack = f": {self.lack()}" if not self.metrics else ""
-                self.say(f"waiting for work in {self.folder.path}{lack}")
-                say_at = max(2 * say_at, SAY_AGAIN) if lack else math.inf
+                what = f": {self.patiently(lack)}" if not self.metrics else ""
+                self.say(f"waiting for work in {self.folder.path}{what}")
+                say_at = max(2 * say_at, SAY_AGAIN) if what else math.inf
             if not self.metrics and idle > self.start_timeout:
-                raise UserError(f"--logs {self.folder.path}: {self.lack()} after {idle:.0f} s; is the path right?")
+                raise UserError(
+                    f"--logs {self.folder.path}: {self.patiently(lack)} after {idle:.0f} s; is the path right?"
+                )
             self.pause(wait * random.uniform(0.5, 1.5))  # not all workers at the same moment
             wait = min(2 * wait, LONGEST_WAIT)
-
-    def lack(self) -> str:
-        """What is missing in a folder without a study."""
-        if self.patiently(self.folder.path.is_dir):
-            return "THERE IS NO STUDY YET, no study.json"
-        return "THERE IS NO SUCH DIRECTORY YET"
 
     def try_to_claim(self) -> Claim | None:
         """Claim one of the names from the last listing; when they are used up, list the folder again."""
@@ -210,7 +206,6 @@ class Worker:
             self.put_down(claim, last_word, str(error))
             raise
         finally:
-            self.time_left.learn(time.monotonic() - start, saves_state=self._saves_state)
             heartbeat.release()  # who finds a last word in the file counts it, also when the lease has expired
         self.hand_in()
         self._trained = claim, last_word, time.monotonic() - start
@@ -228,7 +223,7 @@ class Worker:
 
         attempt = Attempt(claim, trial, self.metrics, self.study, self.trainer, self.patiently, say)
         self.trainer.on_output = attempt.output
-        last_word: Record = {}
+        start, last_word = time.monotonic(), Record()
         try:
             attempt.begin(self.checkpoint_every)
             self.hand_in()
@@ -239,7 +234,7 @@ class Worker:
             self.patiently(lambda: claim.append(describe_owner(self.owner)))
             last_word = {"error": str(error), "time": utc_now()}
         finally:
-            self._saves_state = attempt.saves_state
+            self.time_left.learn(time.monotonic() - start, saves_state=attempt.saves_state)
             if "result" not in last_word:
                 self.trainer.end(min(self.grace, PATIENCE))
             attempt.output.close()

@@ -103,6 +103,29 @@ def test_each_trial_is_counted_once_whatever_slurm_does(bench, cluster):
     assert [name.number for name in bench.names("lost")] == [trials[lost].number], "the others were given back"
 
 
+def test_more_and_fewer_workers_by_one_command(bench, cluster):
+    """Slurm is asked, not the folder; other jobs and the master stay as they are."""
+    (master,) = bench.launch("--master", bench.study(trials=8, objective="enduring"))
+    others = cluster("sbatch", "--parsable", "--array=1-2", "--output=/dev/null", "--wrap=sleep 60").strip()
+    (array,) = bench.launch("--workers", 3, "--max-running", 2)
+    wait_for(lambda: bench.trains(f"{array}_1") and bench.trains(f"{array}_2"), "two workers to train")
+
+    def scale(number, code=0):
+        options = ("--logs", bench.logs, number)
+        return bench.finish(bench.start("-m", "foldertune", "scale", *options, env=cluster.environment), code)
+
+    assert f"cancelled 2 workers, which give their trials back: {array}_2, {array}_3" in scale(1)
+    wait_for(lambda: bench.state(f"{array}_2")[0] == "CANCELLED", "the worker to end")
+    assert "given back" in bench.said_by(f"{array}_2") and bench.said_by(f"{array}_3") == ""
+    more = scale(3).partition(" as job ")[2].split()[0]
+    assert "--array=1-2%2\n" in (bench.logs / "launch" / f"slurm-{more}.sh").read_text()
+    wait_for(lambda: bench.trains(f"{more}_2"), "the new ones to train")
+    assert scale(3).startswith("Slurm has 3 workers")
+    scale(0)
+    assert bench.state(master)[0] == bench.state(others)[0] == "RUNNING"
+    assert "has none of your workers for this folder" in scale(2, 2)
+
+
 def test_what_needs_a_person_ends_with_another_code_and_stays_away(bench, cluster):
     """No study comes; the objective can't be loaded; no trial ends within the time, and none can be saved."""
     (idle,) = bench.launch("--workers", 1, "--start-timeout", 1)

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -120,6 +121,12 @@ def test_a_task_asks_and_queues_for_itself_not_for_its_array(folder, cluster):
     assert leave(128 + 10, Folder(folder.path), 10) == 0
     calls = [line.rpartition("/")[2] for line in cluster.read_text().splitlines()]
     assert calls == ["squeue -h -j 4711_3 -o %L", "scontrol requeue 4711_3"]
+
+
+def test_newer_versions_of_slurm_say_themselves_when_the_job_ends(cluster, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 500))
+    assert 300 < seconds_left() <= 500
+    assert not cluster.exists()
 
 
 def test_only_who_is_out_of_time_comes_back(folder, cluster, monkeypatch):
