@@ -46,8 +46,16 @@ def add_own(group: argparse._ActionsContainer) -> None:
         "--max-running", type=whole_number(1), metavar="N", help="the most workers that work at once (default: all)"
     )
     group.add_argument(
-        "--gpus-per-worker", type=whole_number(0), default=0, metavar="N", help="GPUs of each worker (default: 0)"
+        "--gpus-per-worker",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="GPUs of each worker, on each of its nodes (default: 0)",
     )
+    group.add_argument(
+        "--nodes-per-worker", type=whole_number(1), default=1, metavar="N",
+        help="nodes of each worker; with several, let --command begin with srun, which starts it on all (default: 1)",
+    )  # fmt: skip
     group.add_argument(
         "--time", type=duration, metavar="TIME",
         help="time limit of each job: minutes, 4:00:00 or 1-12 (days-hours) (default: the partition's)",
@@ -117,6 +125,8 @@ def new_scripts(arguments: argparse.Namespace, words: Sequence[str]) -> list[Scr
     if arguments.workers is None and arguments.master is None:
         raise UserError("--workers: say how many; or say --master STUDY")
     warning = arguments.grace + EARLY
+    if arguments.nodes_per_worker > 1 and not arguments.command:
+        raise UserError("--nodes-per-worker: a Python function trains on one node; add --command 'srun …'")
     if arguments.time and (limit := read_duration(arguments.time)) <= warning:
         raise UserError(
             f"--time {arguments.time}: is {limit:.0f} s; it must be more than {warning:.0f} s, for Slurm warns so long "
@@ -134,6 +144,7 @@ def new_scripts(arguments: argparse.Namespace, words: Sequence[str]) -> list[Scr
     if arguments.workers is not None:
         check_study(arguments)
         shares = [f"--cpus-per-task={arguments.threads}"]
+        shares += [f"--nodes={arguments.nodes_per_worker}"] if arguments.nodes_per_worker > 1 else []
         shares += [f"--gres=gpu:{arguments.gpus_per_worker}"] if arguments.gpus_per_worker else []
         scripts.append(Script(
             logs, [*python_command("worker"), "--logs", str(logs), *words], arguments.workers,

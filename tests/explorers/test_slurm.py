@@ -32,7 +32,9 @@ class SlurmBench(Bench):
 
     def launch(self, *arguments):
         """Run `foldertune launch slurm`, and return the numbers of the jobs that it has submitted."""
-        objective = () if "--objective" in arguments else ("--objective", "tests.objectives:enduring")
+        objective = (
+            () if {"--objective", "--command"} & set(arguments) else ("--objective", "tests.objectives:enduring")
+        )
         command = ("-m", "foldertune", "launch", "slurm", "--logs", self.logs, *objective, *arguments)
         said = self.finish(self.start(*command, env=self.cluster.environment | {"HOLD": str(self.hold)}))
         return [words.partition(":")[0] for words in said.split(" as job ")[1:]]
@@ -61,8 +63,63 @@ def bench(tmp_path, cluster):
     bench.close()
 
 
+def test_more_and_fewer_workers_by_one_command(bench, cluster):
+    """Slurm is asked, not the folder; other jobs and the master stay as they are."""
+    (master,) = bench.launch("--master", bench.study(trials=8, objective="enduring"))
+    others = cluster("sbatch", "--parsable", "--array=1-2", "--output=/dev/null", "--wrap=sleep 60").strip()
+    (array,) = bench.launch("--workers", 3, "--max-running", 2)
+    wait_for(lambda: bench.trains(f"{array}_1") and bench.trains(f"{array}_2"), "two workers to train")
+
+    def scale(number, code=0):
+        options = ("--logs", bench.logs, number)
+        return bench.finish(bench.start("-m", "foldertune", "scale", *options, env=cluster.environment), code)
+
+    assert f"cancelled 2 workers, which give their trials back: {array}_2, {array}_3" in scale(1)
+    wait_for(lambda: bench.state(f"{array}_2")[0] == "CANCELLED", "the worker to end")
+    assert "given back" in bench.said_by(f"{array}_2") and bench.said_by(f"{array}_3") == ""
+    more = scale(3).partition(" as job ")[2].split()[0]
+    assert "--array=1-2%2\n" in (bench.logs / "launch" / f"slurm-{more}.sh").read_text()
+    wait_for(lambda: bench.trains(f"{more}_2"), "the new ones to train")
+    assert scale(3).startswith("Slurm has 3 workers")
+    scale(0)
+    assert bench.state(master)[0] == bench.state(others)[0] == "RUNNING"
+    assert "has none of your workers for this folder" in scale(2, 2)
+
+
+def test_a_command_trains_on_two_nodes(bench, cluster):
+    study = Path(bench.study(trials=2))
+    study.write_text(study.read_text().replace("tests.objectives:quick", "command"))
+    master = bench.master(study)
+    wait_for(bench.folder.read_study, "the study")
+    bench.hold.unlink()
+    shell = "echo $SLURMD_NODENAME; test $SLURM_PROCID = 0 && echo validation_error={x} || sleep 0.1"
+    command = ("--command", f"srun sh -c '{shell}'", "--pattern", "name=value")
+    (job,) = bench.launch("--workers", 1, "--nodes-per-worker", 2, *command)
+    wait_for(lambda: bench.state(f"{job}_1") == ("COMPLETED", "0:0", 0), "the worker to end")
+    bench.finish(master)
+    bench.assert_complete(2)
+    for trial in bench.names("seen"):
+        assert {"node1", "node2"} <= set(bench.folder.output_of(trial).read_text().split())
+
+
+def test_what_needs_a_person_ends_with_another_code_and_stays_away(bench, cluster):
+    """No study comes; the objective can't be loaded; no trial ends within the time, and none can be saved."""
+    (idle,) = bench.launch("--workers", 1, "--start-timeout", 1)
+    wait_for(lambda: bench.state(f"{idle}_1") == ("FAILED", "2:0", 0), "the worker to give up")
+    assert "is the path right?" in bench.said_by(f"{idle}_1")
+    bench.master(bench.study(objective="stuck"))
+    wait_for(bench.folder.read_study, "the study")
+    (unable,) = bench.launch("--workers", 1, "--objective", "tests.objectives:stuck", "--time-left", 17, "--grace", 1)
+    wait_for(lambda: bench.state(f"{unable}_1") == ("FAILED", "2:0", 0), "the worker to give up")
+    assert "its training saves no state" in bench.said_by(f"{unable}_1")
+    assert bench.names("pending") and not bench.names("taken")
+
+
 def test_each_trial_is_counted_once_whatever_slurm_does(bench, cluster):
-    """Requeue, scancel, preemption, time limits, a node that is drained and one that dies, in one search."""
+    """Requeue, scancel, preemption, time limits, a node that is drained and one that dies, in one search.
+
+    It comes last: two of three nodes are gone then.
+    """
     study, limits = bench.study(trials=12, objective="enduring"), ("--time", "2", "--grace", 5)  # warned 105 s before
     master, limited = bench.launch("--workers", 1, *limits, "--master", study, "--lease", LEASE)
     (three,) = bench.launch("--workers", 3)
@@ -101,39 +158,3 @@ def test_each_trial_is_counted_once_whatever_slurm_does(bench, cluster):
         story = bench.folder.locate(TrialName(trials[task].number, 2, "seen"))
         assert '"resumed"' in Path(story).read_text(), f"the trial of {task} began anew"
     assert [name.number for name in bench.names("lost")] == [trials[lost].number], "the others were given back"
-
-
-def test_more_and_fewer_workers_by_one_command(bench, cluster):
-    """Slurm is asked, not the folder; other jobs and the master stay as they are."""
-    (master,) = bench.launch("--master", bench.study(trials=8, objective="enduring"))
-    others = cluster("sbatch", "--parsable", "--array=1-2", "--output=/dev/null", "--wrap=sleep 60").strip()
-    (array,) = bench.launch("--workers", 3, "--max-running", 2)
-    wait_for(lambda: bench.trains(f"{array}_1") and bench.trains(f"{array}_2"), "two workers to train")
-
-    def scale(number, code=0):
-        options = ("--logs", bench.logs, number)
-        return bench.finish(bench.start("-m", "foldertune", "scale", *options, env=cluster.environment), code)
-
-    assert f"cancelled 2 workers, which give their trials back: {array}_2, {array}_3" in scale(1)
-    wait_for(lambda: bench.state(f"{array}_2")[0] == "CANCELLED", "the worker to end")
-    assert "given back" in bench.said_by(f"{array}_2") and bench.said_by(f"{array}_3") == ""
-    more = scale(3).partition(" as job ")[2].split()[0]
-    assert "--array=1-2%2\n" in (bench.logs / "launch" / f"slurm-{more}.sh").read_text()
-    wait_for(lambda: bench.trains(f"{more}_2"), "the new ones to train")
-    assert scale(3).startswith("Slurm has 3 workers")
-    scale(0)
-    assert bench.state(master)[0] == bench.state(others)[0] == "RUNNING"
-    assert "has none of your workers for this folder" in scale(2, 2)
-
-
-def test_what_needs_a_person_ends_with_another_code_and_stays_away(bench, cluster):
-    """No study comes; the objective can't be loaded; no trial ends within the time, and none can be saved."""
-    (idle,) = bench.launch("--workers", 1, "--start-timeout", 1)
-    wait_for(lambda: bench.state(f"{idle}_1") == ("FAILED", "2:0", 0), "the worker to give up")
-    assert "is the path right?" in bench.said_by(f"{idle}_1")
-    bench.master(bench.study(objective="stuck"))
-    wait_for(bench.folder.read_study, "the study")
-    (unable,) = bench.launch("--workers", 1, "--objective", "tests.objectives:stuck", "--time-left", 17, "--grace", 1)
-    wait_for(lambda: bench.state(f"{unable}_1") == ("FAILED", "2:0", 0), "the worker to give up")
-    assert "its training saves no state" in bench.said_by(f"{unable}_1")
-    assert bench.names("pending") and not bench.names("taken")
