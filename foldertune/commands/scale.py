@@ -1,6 +1,7 @@
 """Have more or fewer of the workers that `launch slurm` has started.
 
     {program} --logs /shared/me/lr 12    twelve workers, whatever there are now
+    {program} --logs /shared/me/lr       say how many there are
 
 More: Slurm gets the script of those that were submitted last once more. Fewer:
 those that still wait for their turn are cancelled first, then the latest; they
@@ -23,7 +24,10 @@ from foldertune.text import counted
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("number", type=whole_number(0), metavar="N", help="how many workers there shall be")
+    parser.add_argument(
+        "number", nargs="?", type=whole_number(0), metavar="N",
+        help="how many workers there shall be (default: as many as there are)",
+    )  # fmt: skip
     add_logs(parser)
 
 
@@ -36,8 +40,9 @@ def main(arguments: argparse.Namespace) -> int:
             f"--logs {arguments.logs}: {fleet.name} has none of your workers for this folder; start some with: "
             f"{command('launch slurm', '--logs', arguments.logs, '--workers', arguments.number or 1)}"
         )
-    lacking = arguments.number - len(fleet)
+    wanted = len(fleet) if arguments.number is None else arguments.number
+    lacking = wanted - len(fleet)
     if lacking:
         print(fleet.add(lacking) if lacking > 0 else fleet.remove(-lacking))
-    print(f"{fleet.name} has {counted(arguments.number, 'worker')} for {arguments.logs}")
+    print(f"{fleet.name} has {counted(wanted, 'worker')} for {arguments.logs}")
     return 0

@@ -70,8 +70,8 @@ def test_more_and_fewer_workers_by_one_command(bench, cluster):
     (array,) = bench.launch("--workers", 3, "--max-running", 2)
     wait_for(lambda: bench.trains(f"{array}_1") and bench.trains(f"{array}_2"), "two workers to train")
 
-    def scale(number, code=0):
-        options = ("--logs", bench.logs, number)
+    def scale(*number, code=0):
+        options = ("--logs", bench.logs, *number)
         return bench.finish(bench.start("-m", "foldertune", "scale", *options, env=cluster.environment), code)
 
     assert f"cancelled 2 workers, which give their trials back: {array}_2, {array}_3" in scale(1)
@@ -80,10 +80,10 @@ def test_more_and_fewer_workers_by_one_command(bench, cluster):
     more = scale(3).partition(" as job ")[2].split()[0]
     assert "--array=1-2%2\n" in (bench.logs / "launch" / f"slurm-{more}.sh").read_text()
     wait_for(lambda: bench.trains(f"{more}_2"), "the new ones to train")
-    assert scale(3).startswith("Slurm has 3 workers")
+    assert scale().startswith("Slurm has 3 workers")
     scale(0)
     assert bench.state(master)[0] == bench.state(others)[0] == "RUNNING"
-    assert "has none of your workers for this folder" in scale(2, 2)
+    assert "has none of your workers for this folder" in scale(2, code=2)
 
 
 def test_a_command_trains_on_two_nodes(bench, cluster):
