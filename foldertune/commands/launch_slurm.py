@@ -158,7 +158,7 @@ def check_study(arguments: argparse.Namespace) -> None:
     study = Folder(arguments.logs).read_study()
     if study is not None:
         mine = COMMAND_OBJECTIVE if arguments.command else arguments.objective or DEFAULT_OBJECTIVE
-        check_objective(study, mine, arguments.logs)
+        check_objective(arguments.logs, study, mine)
 
 
 def check_master(words: Sequence[str]) -> None:

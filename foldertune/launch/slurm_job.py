@@ -55,9 +55,8 @@ def read_duration(text: str) -> float:
 def leave(code: int, folder: Folder, number: int = 0, *, time_is_up: bool = False) -> int:
     """The exit code with which a program leaves. As a job of Slurm's that has given its work back in order: 0.
 
-    If Slurm has said that the time is up, or will be soon, and work is left, the job is queued again first. Any other
-    signal of Slurm's comes with its own end: who cancels a job does not want it back; who preempts it or queues it
-    again brings it back without our help.
+    If its time is up and work is left, the job is queued again first. Any other signal comes with an end that Slurm
+    has decided: a job that is cancelled must not come back, and one that is preempted comes back without our help.
 
     Args:
         code: the exit code without Slurm.
@@ -69,9 +68,9 @@ def leave(code: int, folder: Folder, number: int = 0, *, time_is_up: bool = Fals
     job, launcher = own_job(), os.environ.get(LAUNCHER)
     if job is None or launcher not in (None, f"slurm {job}"):
         return code  # a worker of several in this job: who has started it speaks to Slurm
-    if (time_is_up or number == signal.SIGUSR1) and launcher and not _is_complete(folder):
+    if (time_is_up or number == signal.SIGUSR1) and launcher and _wants_workers(folder):
         queue_again(job)
-    return 0 if number else code
+    return code if number in (0, signal.SIGINT) else 0  # Ctrl-C is a person's, in a shell that Slurm has started
 
 
 def queue_again(job: str) -> None:
@@ -91,7 +90,8 @@ def _ask(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
 
 
-def _is_complete(folder: Folder) -> bool:
-    with contextlib.suppress(OSError):  # then we can't know: who comes back will see
+def _wants_workers(folder: Folder) -> bool:
+    """Is the study incomplete, and has no person asked its workers to end? If that can't be read: yes."""
+    with contextlib.suppress(OSError):
         folder.names()
-    return folder.is_complete
+    return not folder.is_complete and not any((folder.path / name).exists() for name in ("drain", "stop"))

@@ -117,13 +117,13 @@ class Trainer:
         self.on_output(data)
 
 
-def check_objective(study: Record, mine: str, logs: Path) -> None:
-    """Raise UserError if this study, of the folder `logs`, is trained by another objective than mine."""
-    theirs = study.get("objective", mine)
-    if theirs != mine:
+def check_objective(logs: Path, study: Record, ours: str) -> None:
+    """Raise UserError if this study is trained by other code than ours."""
+    theirs = study.get("objective", ours)
+    if theirs != ours:
         option = ("--command", "…") if theirs == COMMAND_OBJECTIVE else ("--objective", theirs)
         raise UserError(
-            f"{logs}: this study is for the objective '{theirs}', not '{mine}'; "
+            f"{logs}: this study is for the objective '{theirs}', not '{ours}'; "
             f"if you trust that code, start the worker with: {command('worker', '--logs', logs, *option)}"
         )
 

@@ -173,7 +173,7 @@ class Worker:
         study = self.folder.read_study()
         if study is None:
             return False
-        check_objective(study, self.objective_name, self.folder.path)
+        check_objective(self.folder.path, study, self.objective_name)
         self.trainer.check(study)
         metric = study.get("metric")
         self.study, self.metrics = study, [str(name) for name in (metric if isinstance(metric, list) else [metric])]

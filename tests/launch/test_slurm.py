@@ -133,6 +133,11 @@ def test_newer_versions_of_slurm_say_themselves_when_the_job_ends(cluster, monke
 def test_only_who_is_out_of_time_comes_back(folder, cluster, monkeypatch):
     assert leave(128 + 15, Folder(folder.path), 15) == 0
     assert leave(2, Folder(folder.path)) == 2
+    assert leave(128 + 2, Folder(folder.path), 2) == 130  # Ctrl-C, in a shell that Slurm has started
+    for request in (folder.path / "drain", folder.path / "stop"):
+        request.touch()
+        assert leave(128 + 10, Folder(folder.path), 10) == 0
+        request.unlink()
     monkeypatch.setenv("FOLDERTUNE_LAUNCHER", "slurm 4711_3.2")  # one of several in this task
     assert leave(128 + 10, Folder(folder.path), 10) == 138
     monkeypatch.delenv("FOLDERTUNE_LAUNCHER")  # a person's own script
