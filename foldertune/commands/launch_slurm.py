@@ -32,6 +32,8 @@ from foldertune.running.trainer import check_objective
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command
 from foldertune.text import counted
 
+A_MINUTE = 60.0  # seconds: so much earlier may a signal of Slurm's come
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command, and those of the worker."""
@@ -127,10 +129,10 @@ def new_scripts(arguments: argparse.Namespace, words: Sequence[str]) -> list[Scr
     warning = arguments.grace + EARLY
     if arguments.nodes_per_worker > 1 and not arguments.command:
         raise UserError("--nodes-per-worker: a Python function trains on one node; add --command 'srun …'")
-    if arguments.time and (limit := read_duration(arguments.time)) <= warning:
+    if arguments.time and read_duration(arguments.time) <= warning + A_MINUTE:
         raise UserError(
-            f"--time {arguments.time}: is {limit:.0f} s; it must be more than {warning:.0f} s, for Slurm warns so long "
-            "before its end (see --grace)"
+            f"--time {arguments.time}: must be more than {warning + A_MINUTE:.0f} s, for Slurm warns {warning:.0f} s "
+            "before its end (see --grace), or up to a minute earlier"
         )
     limits = [f"--time={arguments.time}"] if arguments.time else []
     limits += [f"--partition={arguments.partition}"] if arguments.partition else []

@@ -18,7 +18,7 @@ from foldertune.protocol import make_directory, write_whole
 from foldertune.shipped import HOME
 from foldertune.text import counted
 
-EARLY = 100.0  # seconds besides the grace: Slurm may send its warning a minute early, or be slow to send it
+EARLY = 100.0  # seconds, besides the grace, from Slurm's warning to the end: it may be slow to send it
 WIDTH = 100  # characters of a line of the command in a script
 
 

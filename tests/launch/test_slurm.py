@@ -64,7 +64,7 @@ def test_a_master_is_patient_and_starts_no_workers_of_its_own(logs, bench, capsy
     [
         (["--workers", "2"], "sbatch: is not here"),
         ([], "--workers: say how many"),
-        (["--workers", "2", "--time", "2:00"], "--time 2:00: is 120 s; it must be more than 120 s"),
+        (["--workers", "2", "--time", "3:00"], "--time 3:00: must be more than 180 s"),
         (["--workers", "2", "--objective", "mine:train"], "this study is for the objective 'tests.objectives:quick'"),
         (["--workers", "2", "--nodes-per-worker", "2"], "--nodes-per-worker: a Python function trains on one node"),
         (["--master", "nothing.toml"], "nothing.toml"),
