@@ -28,6 +28,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +180,12 @@ class Signals:
     number, impatient = 0, False
 
     def __init__(self, world: World) -> None:
-        self.wait: Callable[[float], bool] = lambda seconds: bool(world.sleep(seconds))
+        self._world = world
+
+    def wait(self, seconds: float) -> bool:
+        """Wait. Has a signal come?"""
+        self._world.sleep(seconds)
+        return False
 
 
 class VirtualTrainer(Trainer):
@@ -247,7 +254,7 @@ def simulate(case: Case) -> dict[str, Any]:
     monotonic, clock = time.monotonic, time.time
     time.monotonic = lambda: world.now if world.is_inside else monotonic()
     time.time = lambda: EPOCH + world.now if world.is_inside else clock()
-    time.sleep = world.sleep
+    time.sleep = world.sleep  # type: ignore[assignment]
     for name, kind in WRAPPED.items():
         server.wrap(name, kind)
 
@@ -262,13 +269,13 @@ def simulate(case: Case) -> dict[str, Any]:
         heartbeat = VirtualHeartbeat(world)
         worker = Worker(Folder(folder.path), OBJECTIVE, VirtualTrainer(world, signals), signals)
         worker.owner = f"host{number:04d}-{number}-{number:04d}abcd"
-        worker.say = lambda text: None  # type: ignore[method-assign]
+        worker.say = lambda message: None  # type: ignore[method-assign]
         worker.run(heartbeat)
         heartbeat.is_over = True
 
     world.begin(lead)
     for number in range(case.workers):
-        world.begin(functools_partial(work, number), random.uniform(1, 1 + min(10.0, case.lasts)))
+        world.begin(partial(work, number), random.uniform(1, 1 + min(10.0, case.lasts)))
     world.run()
     measured = {**vars(case), **measure(top, case), "lost claims": server.lost_claims / case.count}
     seconds = [sum(server.calls[second].values()) for second in range(int(world.now))]
@@ -283,11 +290,6 @@ def simulate(case: Case) -> dict[str, Any]:
     return measured
 
 
-def functools_partial(function: Callable[[int], None], number: int) -> Callable[[], None]:
-    """The function with this argument."""
-    return lambda: function(number)
-
-
 def prepare(top: Path, case: Case) -> Folder:
     """A folder with a study."""
     (top / "crowd.toml").write_text(STUDY.format(trials=case.count, lasts=case.lasts))
@@ -300,8 +302,6 @@ def prepare(top: Path, case: Case) -> Folder:
 def measure(top: Path, case: Case) -> dict[str, Any]:
     """The seconds from the end of one trial of a worker to the beginning of its next, and the share of time at work."""
     spans: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    from datetime import datetime
-
     for file in (top / "logs" / "seen").glob("*.seen"):
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         spans[lines[1]["claimed"]].append((lines[1]["time"], lines[-1]["time"]))

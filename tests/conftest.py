@@ -20,6 +20,8 @@ from foldertune.trainer.report import Listener
 
 ROOT = Path(__file__).resolve().parent.parent
 METRIC = 'metric = "validation_error"\n'
+for name in [name for name in os.environ if name.startswith("SLURM_")]:
+    del os.environ[name]  # of a job in which the tests may run: programs would behave as Slurm's
 PATIENCE = 60  # seconds after which something that should have happened has not; never a measure of speed
 
 

@@ -46,6 +46,7 @@ from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices, limit_threads
 from foldertune.launch.search import ALL_FAILED, run
+from foldertune.launch.slurm_job import leave
 from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, LedFolder, printable
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
@@ -132,18 +133,9 @@ def main(arguments: argparse.Namespace) -> int:
     """Search until the budget is spent.
 
     Returns the exit code: 0; 1 if no worker can be kept alive; 3 if all trials have failed; 128 + the signal that
-    stopped it.
+    stopped it, but 0 in a job of Slurm's.
     """
-    study = with_first(arguments, load(
-        arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats,
-        budget=Budget(arguments.epochs, arguments.hours, arguments.target, arguments.patience),
-        strategy=arguments.strategy, stopping=arguments.stopping, workers=arguments.workers,
-        objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
-    ))  # fmt: skip
-    check_command(study, arguments)
-    check_settings(study, arguments.study)
-    if study.objective == DEFAULT_OBJECTIVE and (arguments.workers != 0 or arguments.try_trial is not None):
-        require("exercise")
+    study = study_of(arguments)
     if arguments.try_trial is not None:
         return try_first(study, arguments)
     logs, lease, say = arguments.logs, max(arguments.lease, SHORTEST_LEASE), partial(print, flush=True)
@@ -154,7 +146,23 @@ def main(arguments: argparse.Namespace) -> int:
 
         folder = once_reachable(logs, lead, say)
         opened = once_reachable(logs, lambda: open_folder(folder, study, lease, say, change=arguments.change), say)
-        return search(opened, once_reachable(logs, lambda: continued(opened, study), say), arguments)
+        code = search(opened, once_reachable(logs, lambda: continued(opened, study), say), arguments)
+    return leave(code, opened, max(code - 128, 0))
+
+
+def study_of(arguments: argparse.Namespace) -> Study:
+    """The study that the command line asks for. Raises UserError if it can't be searched so."""
+    study = with_first(arguments, load(
+        arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats,
+        budget=Budget(arguments.epochs, arguments.hours, arguments.target, arguments.patience),
+        strategy=arguments.strategy, stopping=arguments.stopping, workers=arguments.workers,
+        objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
+    ))  # fmt: skip
+    check_command(study, arguments)
+    check_settings(study, arguments.study)
+    if study.objective == DEFAULT_OBJECTIVE and (arguments.workers != 0 or arguments.try_trial is not None):
+        require("exercise")
+    return study
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:

@@ -9,7 +9,8 @@
 Start workers before or after the master, as many as you like. A worker waits
 while there is no work, and ends when the study is complete. Ctrl-C, SIGTERM
 and SIGUSR1 (Slurm's warning) make it save its trial and give it back, so that
-another worker resumes it.
+another worker resumes it. It then ends with 128 + the signal's number, but
+with 0 in a job of Slurm's, and with 2 after an error that a person must mend.
 
 --objective names a function `train(settings, report)` that calls
 `report(epoch=…, …)` after every epoch and returns a dict of metrics. README.md
@@ -25,6 +26,7 @@ from foldertune.commands.options import add_checkpoint_every, add_logs, add_obje
 from foldertune.errors import UserError
 from foldertune.launch.local import LocalWorkers
 from foldertune.launch.machine import choose_devices, describe_devices, limit_threads, mps_is_running
+from foldertune.launch.slurm_job import leave, seconds_left
 from foldertune.protocol import Folder, Heartbeat
 from foldertune.running.command import CommandTrainer
 from foldertune.running.signals import StopSignals
@@ -72,11 +74,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--grace", type=seconds(0), default=20.0, metavar="SECONDS",
         help="time that a training has to save its state when told to stop (default: 20; Slurm kills after 30)",
     )  # fmt: skip
+    group.add_argument(
+        "--time-left", type=seconds(0), metavar="SECONDS",
+        help="until this machine is taken away: --grace and 10 seconds before, the worker saves its trial and ends; "
+        "while trials save no state, it takes none with less time left than the longest it has seen (default: what "
+        "Slurm says in a job of its own, otherwise no limit)",
+    )  # fmt: skip
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # when this process ends, so does the worker
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Work until there is nothing left to do. Returns the exit code: 0, or 128 + the signal that stopped it.
+
+    In a job of Slurm's it is 0 after a signal, too.
 
     Raises UserError if this machine can't train, or if no study comes.
     """
@@ -92,7 +102,7 @@ def main(arguments: argparse.Namespace) -> int:
     signals = StopSignals()
     signals.listen()
     worker = Worker(
-        Folder(arguments.logs),
+        folder := Folder(arguments.logs),
         COMMAND_OBJECTIVE if arguments.command else arguments.objective or DEFAULT_OBJECTIVE,
         new_trainer(signals, arguments),
         signals,
@@ -100,8 +110,10 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.idle_timeout,
         arguments.grace,
         arguments.start_timeout,
+        seconds_left() if arguments.time_left is None else arguments.time_left,
     )
-    return worker.run(Heartbeat(arguments.parent))
+    code = worker.run(Heartbeat(arguments.parent))
+    return leave(code, folder, signals.number, time_is_up=worker.is_out_of_time)
 
 
 def new_trainer(signals: StopSignals, arguments: argparse.Namespace) -> Trainer:
@@ -135,7 +147,8 @@ def supervise(arguments: argparse.Namespace) -> int:
         except OSError as error:  # it passes; the workers themselves wait, too
             trouble.is_there(error)
     workers.stop(arguments.grace + SECONDS_AFTER_GRACE)
-    return 128 + signals.number if signals.number else workers.exit_code
+    time_is_up = seconds_left() is not None and not workers.exit_code and arguments.idle_timeout is None
+    return leave(signals.exit_code or workers.exit_code, folder, signals.number, time_is_up=time_is_up)
 
 
 def _number_or_auto(text: str) -> int | None:

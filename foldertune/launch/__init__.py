@@ -26,3 +26,22 @@ class Launcher(Protocol):
     @property
     def all_gone(self) -> bool:
         """Has every worker ended for good?"""
+
+
+class Fleet(Protocol):
+    """The workers that a launcher has started for a folder, for `foldertune scale`. `slurm_fleet.py` is one.
+
+    Attributes:
+        name: what people call the launcher.
+    """
+
+    name: str
+
+    def __len__(self) -> int:
+        """How many work or wait for their turn."""
+
+    def add(self, number: int) -> str:
+        """Start so many more, as the others were started. Returns what happened, in words. Raises UserError."""
+
+    def remove(self, number: int) -> str:
+        """End so many in good order. Returns what happened, in words. Raises UserError."""

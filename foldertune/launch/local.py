@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from foldertune.errors import UserError
 from foldertune.launch.machine import count_cores, let_others_finish
+from foldertune.launch.slurm_job import LAUNCHER
 from foldertune.protocol import SAFE, lack_of_access, share
 from foldertune.running.process import reap_orphans
 from foldertune.shipped import HOME
@@ -81,6 +82,8 @@ class LocalWorkers:
     def _start(self, slot: _Slot) -> None:
         command = [*self._command, "--device", slot.device, "--trials-per-gpu", "1"]
         environment = {**os.environ, "TRIALS_PER_GPU": str(self.devices.count(slot.device))}
+        number, outer = slot.name.rpartition("-")[2], os.environ.get(LAUNCHER)  # who has started us speaks to Slurm
+        environment[LAUNCHER] = f"{outer}.{number}" if outer else f"local {number}"
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(_open_log(slot.log)) if slot.log else None
             # In its own session, a worker does not get the terminal's Ctrl-C: `stop` ends it in good order.

@@ -12,11 +12,14 @@ from types import FrameType
 from foldertune.trainer.guardian import STOPPING
 
 SETTLE, LONG_SETTLE = 0.2, 2.0  # seconds after a training's end in which the signal that caused it may reach us, too
+TIME_IS_UP = (signal.SIGALRM, signal.SIGUSR1)  # our own alarm, and Slurm's warning
 MOMENT = 2.0  # seconds: a signal so soon after the first is the same one, from a supervisor that got it, too
 
 
 class StopSignals:
     """SIGTERM, SIGINT, SIGHUP, SIGUSR1 or SIGUSR2 asks us to stop; another one, a moment later, asks to stop at once.
+
+    So does SIGALRM, which a worker sets for itself where its machine is taken away at a known time.
 
     Handlers only take notes, so no signal ever comes between two steps of the protocol.
 
@@ -37,7 +40,7 @@ class StopSignals:
         """Note signals from now on, also those of children that end. Main thread only."""
         signal.set_wakeup_fd(self._mouth, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        for number in STOPPING:
+        for number in (*STOPPING, signal.SIGALRM):
             if signal.getsignal(number) != signal.SIG_IGN:  # under nohup, SIGHUP stays ignored
                 signal.signal(number, self.note)
 
@@ -51,6 +54,23 @@ class StopSignals:
         elif now - self._since > MOMENT:
             self.impatient, self._since = True, now
             signal.signal(number, signal.SIG_DFL)
+
+    @property
+    def reason(self) -> str:
+        """Why we stop, in words; nothing while no signal has come."""
+        if self.number == signal.SIGALRM:
+            return "its time is nearly up"
+        return f"stopped by {signal.Signals(self.number).name}" if self.number else ""
+
+    @property
+    def is_time_up(self) -> bool:
+        """Has a signal said that this machine is soon taken away?"""
+        return self.number in TIME_IS_UP
+
+    @property
+    def exit_code(self) -> int:
+        """That of a program that has ended for the signal: 128 + its number; 0 without one, and for our own alarm."""
+        return 128 + self.number if self.number not in (0, signal.SIGALRM) else 0
 
     def fileno(self) -> int:
         """A descriptor that becomes readable when a signal comes. `wait` empties it."""

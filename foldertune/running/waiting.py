@@ -1,4 +1,4 @@
-"""Waits for a folder that can't be reached: its mount is stale, not connected, or not permitted just now."""
+"""Waits: for work, and for a folder that can't be reached: its mount is stale, not connected, or not permitted now."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ from foldertune.trouble import Trouble
 MISTAKES = {  # waiting mends none of them
     errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENXIO, errno.EROFS,
 }  # fmt: skip
+FIRST_WAIT, LONG_WAIT, LONGEST_WAIT = (
+    0.02,
+    1.0,
+    30.0,
+)  # seconds between two looks for work: the first, later, in a crowd
+NAMES_PER_SECOND = 100  # of waiting, in a crowd
 T = TypeVar("T")
 
 
@@ -47,6 +53,21 @@ def check_rights(folder: Folder) -> None:
     for place in (folder.path, folder.seen, folder.checkpoints):
         if lack := lack_of_rights(place):
             raise UserError(lack)
+
+
+def lack_of_study(logs: Path) -> str:
+    """What is missing in a folder without a study. Raises OSError."""
+    return "THERE IS NO STUDY YET, no study.json" if logs.is_dir() else "THERE IS NO SUCH DIRECTORY YET"
+
+
+def next_wait(wait: float, names: int) -> float:
+    """Seconds until the next look for work: twice as long as the last wait, up to a limit.
+
+    The more names a listing has, the larger it is, and the more workers there are to ask for it: so the longer is this
+    limit. A thousand workers that ask once a second would keep a file server from all else (see bench/crowd.py).
+    """
+    longest = min(max(LONG_WAIT, names / NAMES_PER_SECOND), LONGEST_WAIT)
+    return min(max(2 * wait, FIRST_WAIT, longest / 10), longest)
 
 
 def outlast(folder: Folder, action: Callable[[], T], signals: StopSignals, say: Callable[[str], None]) -> T:

@@ -34,14 +34,13 @@ from foldertune.protocol import (
 from foldertune.running.attempt import Attempt
 from foldertune.running.process import PATIENCE
 from foldertune.running.signals import StopSignals
-from foldertune.running.trainer import Trainer
-from foldertune.shipped import COMMAND_OBJECTIVE, command
+from foldertune.running.time_left import TimeLeft
+from foldertune.running.trainer import Trainer, check_objective
+from foldertune.running.waiting import lack_of_study, next_wait
 from foldertune.text import counted, settings_in_a_line
 from foldertune.trainer.report import Stopped
 from foldertune.trouble import Trouble
 
-FIRST_WAIT, LONG_WAIT, LONGEST_WAIT = 0.02, 1.0, 30.0  # seconds between two looks for work: first, then, in a crowd
-NAMES_PER_SECOND = 100  # of waiting, in a crowd
 SAY_AFTER, SAY_AGAIN = 0.5, 60.0  # seconds without work; without a study we say it again, then after twice the time
 T = TypeVar("T")
 
@@ -56,6 +55,7 @@ class Worker:
         idle_timeout: seconds without work after which the worker ends; None: when the study is complete.
         start_timeout: seconds to wait for a study in a folder that never had one: its path is probably wrong.
         grace: seconds that a training has to save its state when told to stop.
+        time_left: seconds until this machine is taken away; None: it is ours.
     """
 
     def __init__(
@@ -68,15 +68,16 @@ class Worker:
         idle_timeout: float | None = None,
         grace: float = 20.0,
         start_timeout: float = math.inf,
+        time_left: float | None = None,
     ) -> None:
         self.folder = folder
         self.objective_name = name
         self.trainer = trainer
         self.signals = signals
         self.checkpoint_every = checkpoint_every
-        self.idle_timeout = idle_timeout
+        self.idle_timeout, self.start_timeout = idle_timeout, start_timeout
         self.grace = grace
-        self.start_timeout = start_timeout
+        self.time_left, self.is_out_of_time = TimeLeft(time_left, grace), False  # the latter: has it ended for that?
         self.owner = new_owner()
         self.metrics: list[str] = []
         self.study: Record = {}  # its definition
@@ -88,6 +89,7 @@ class Worker:
     def run(self, heartbeat: Heartbeat) -> int:
         """Claim, train, finish, repeat. Returns the exit code."""
         heartbeat.start()
+        self.time_left.set_alarm()
         gc.freeze()  # what is loaded stays: no collection need look at it
         try:
             with contextlib.suppress(OSError):  # for another objective, say so before this one is loaded
@@ -102,10 +104,12 @@ class Worker:
             with contextlib.suppress(OSError):
                 self._finish()
             self.trainer.end()
-        number = self.signals.number
-        why = f"stopped by {signal.Signals(number).name}" if number else "nothing more to do"
+        self.is_out_of_time |= self.signals.is_time_up
+        why = self.signals.reason or ("too little time is left" if self.is_out_of_time else "nothing more to do")
         self.say(f"{why}; {counted(self._results, 'trial')} trained")
-        return 128 + number if number else 0
+        if self.is_out_of_time and not self._results:
+            self.time_left.check()
+        return self.signals.exit_code
 
     def prepare(self) -> None:
         """Have a trainer that is ready. Raises UserError if this machine can't train, Stopped when a signal comes."""
@@ -120,10 +124,14 @@ class Worker:
 
         Raises UserError if there is no study, and none comes.
         """
-        idle_since, wait, say_at = time.monotonic(), FIRST_WAIT, SAY_AFTER
+        lack = functools.partial(lack_of_study, self.folder.path)
+        idle_since, wait, say_at = time.monotonic(), 0.0, SAY_AFTER
         while True:
             if self.signals.number:
                 raise Stopped
+            if self.time_left.is_short():
+                self.is_out_of_time = True
+                return None
             look = time.monotonic()
             if claim := self.patiently(self.try_to_claim):
                 return claim
@@ -134,24 +142,15 @@ class Worker:
             if self.idle_timeout is not None and idle > self.idle_timeout:
                 return None
             if idle > say_at:
-                lack = f": {self.lack()}" if not self.metrics else ""
-                self.say(f"waiting for work in {self.folder.path}{lack}")
-                say_at = max(2 * say_at, SAY_AGAIN) if lack else math.inf
+                what = f": {self.patiently(lack)}" if not self.metrics else ""
+                self.say(f"waiting for work in {self.folder.path}{what}")
+                say_at = max(2 * say_at, SAY_AGAIN) if what else math.inf
             if not self.metrics and idle > self.start_timeout:
-                raise UserError(f"--logs {self.folder.path}: {self.lack()} after {idle:.0f} s; is the path right?")
-            longest = self.longest_wait()
-            self.pause(max(wait, longest / 10) * random.uniform(0.5, 1.5))  # not all workers at the same moment
-            wait = min(2 * wait, longest)
-
-    def longest_wait(self) -> float:
-        """Seconds between two looks for work. The more names a listing has, the more workers there are to ask for it."""
-        return min(max(LONG_WAIT, self.folder.names_listed / NAMES_PER_SECOND), LONGEST_WAIT)
-
-    def lack(self) -> str:
-        """What is missing in a folder without a study."""
-        if self.patiently(self.folder.path.is_dir):
-            return "THERE IS NO STUDY YET, no study.json"
-        return "THERE IS NO SUCH DIRECTORY YET"
+                raise UserError(
+                    f"--logs {self.folder.path}: {self.patiently(lack)} after {idle:.0f} s; is the path right?"
+                )
+            wait = next_wait(wait, self.folder.names_listed)
+            self.pause(wait * random.uniform(0.5, 1.5))  # not all workers at the same moment
 
     def try_to_claim(self) -> Claim | None:
         """Claim one of the names from the last listing; when they are used up, list the folder again."""
@@ -173,14 +172,7 @@ class Worker:
         study = self.folder.read_study()
         if study is None:
             return False
-        theirs = study.get("objective", self.objective_name)
-        if theirs != self.objective_name:
-            option = ("--command", "…") if theirs == COMMAND_OBJECTIVE else ("--objective", theirs)
-            raise UserError(
-                f"{self.folder.path}: this study is for the objective '{theirs}', not '{self.objective_name}'; "
-                f"if you trust that code, start the worker with: "
-                f"{command('worker', '--logs', self.folder.path, *option)}"
-            )
+        check_objective(self.folder.path, study, self.objective_name)
         self.trainer.check(study)
         metric = study.get("metric")
         self.study, self.metrics = study, [str(name) for name in (metric if isinstance(metric, list) else [metric])]
@@ -230,7 +222,7 @@ class Worker:
 
         attempt = Attempt(claim, trial, self.metrics, self.study, self.trainer, self.patiently, say)
         self.trainer.on_output = attempt.output
-        last_word: Record = {}
+        start, last_word = time.monotonic(), Record()
         try:
             attempt.begin(self.checkpoint_every)
             self.hand_in()
@@ -241,6 +233,7 @@ class Worker:
             self.patiently(lambda: claim.append(describe_owner(self.owner)))
             last_word = {"error": str(error), "time": utc_now()}
         finally:
+            self.time_left.learn(time.monotonic() - start, saves_state=attempt.saves_state)
             if "result" not in last_word:
                 self.trainer.end(min(self.grace, PATIENCE))
             attempt.output.close()
