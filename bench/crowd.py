@@ -177,7 +177,7 @@ WRAPPED = {
 class Signals:
     """No signal ever comes."""
 
-    number, impatient = 0, False
+    number, impatient, is_time_up = 0, False, False
 
     def __init__(self, world: World) -> None:
         self._world = world
