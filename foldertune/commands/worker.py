@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
 
 from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
 from foldertune.errors import UserError
 from foldertune.launch.local import LocalWorkers
 from foldertune.launch.machine import choose_devices, describe_devices, limit_threads, mps_is_running
 from foldertune.protocol import Folder, Heartbeat
-from foldertune.running.command import CommandTrainer
+from foldertune.running.command import CommandTrainer, split
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer, Trainer
 from foldertune.running.waiting import Interrupted, outlast
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--device", default="auto",
         help="cpu, cuda, cuda:1 or mps, passed to the objective; auto: the first GPU, or the CPU without one; all: "
-        "start one worker per GPU, or one per core if there is none (default: auto)",
+        "start one worker per GPU, or one per core if there is none (default: %(default)s)",
     )  # fmt: skip
     group.add_argument(
         "--trials-per-gpu", type=_number_or_auto, default=1, metavar="N",
@@ -72,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--grace", type=seconds(0), default=20.0, metavar="SECONDS",
         help="time that a training has to save its state when told to stop (default: 20; Slurm kills after 30)",
     )  # fmt: skip
+    group.add_argument("--check", action="store_true", help="only find out whether this machine can train, and end")
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # when this process ends, so does the worker
 
 
@@ -85,7 +87,7 @@ def main(arguments: argparse.Namespace) -> int:
     with contextlib.suppress(OSError):  # the folder is in trouble: the worker says so, and waits
         if arguments.logs.exists() and not arguments.logs.is_dir():
             raise UserError(f"--logs {arguments.logs}: is not a directory")
-    if arguments.device == "all" or arguments.trials_per_gpu != 1:
+    if not arguments.check and (arguments.device == "all" or arguments.trials_per_gpu != 1):
         return supervise(arguments)
     limit_threads(arguments.threads)
     arguments.device = choose_devices(arguments.device, workers=1)[0]
@@ -101,7 +103,21 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.grace,
         arguments.start_timeout,
     )
-    return worker.run(Heartbeat(arguments.parent))
+    return check(worker, arguments.command) if arguments.check else worker.run(Heartbeat(arguments.parent))
+
+
+def check(worker: Worker, command: str | None) -> int:
+    """Find out whether this machine can train the study in the folder, if there is one. Raises UserError."""
+    program = split(command)[0] if command else ""
+    if program and "{" not in program and shutil.which(program) is None:
+        raise UserError(f"--command: there is no program '{program}' here")
+    try:
+        with contextlib.suppress(OSError):  # it is in trouble, or not there yet
+            worker.know_study()
+        worker.prepare()
+    finally:
+        worker.trainer.end()
+    return 0
 
 
 def new_trainer(signals: StopSignals, arguments: argparse.Namespace) -> Trainer:

@@ -82,7 +82,7 @@ class LocalWorkers:
         command = [*self._command, "--device", slot.device, "--trials-per-gpu", "1"]
         environment = {**os.environ, "TRIALS_PER_GPU": str(self.devices.count(slot.device))}
         with contextlib.ExitStack() as stack:
-            output = stack.enter_context(_open_log(slot.log)) if slot.log else None
+            output = stack.enter_context(open_log(slot.log)) if slot.log else None
             # In its own session, a worker does not get the terminal's Ctrl-C: `stop` ends it in good order.
             slot.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment
@@ -144,7 +144,8 @@ class LocalWorkers:
                 process.wait()
 
 
-def _open_log(path: Path) -> BinaryIO:
+def open_log(path: Path) -> BinaryIO:
+    """Open the file that collects what a worker prints."""
     try:
         file = open(path, "ab", opener=_open_safely)  # noqa: SIM115
     except OSError as error:
