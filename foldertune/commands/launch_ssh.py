@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from foldertune.commands import worker
-from foldertune.commands.options import whole_number
+from foldertune.commands.options import path, whole_number
 from foldertune.errors import UserError, did_you_mean
 from foldertune.launch.remote import Request
 from foldertune.launch.ssh import NoAnswer, Place, ask
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command, and those of the workers that it starts."""
     parser.add_argument("host", nargs="*", metavar="HOST", help="as you type it after ssh")
     group = parser.add_argument_group("hosts")
-    group.add_argument("--hosts", type=Path, metavar="FILE", help="a file with one host a line, and its options")
+    group.add_argument("--hosts", type=path, metavar="FILE", help="a file with one host a line, and its options")
     group.add_argument(
         "--workers", type=whole_number(1), metavar="N",
         help="workers on each host (default: as --device and --trials-per-gpu say)",

@@ -95,6 +95,7 @@ def say(message: Answer) -> None:
 def look(request: Request) -> Answer:
     """Find out which workers run here, and whether others can. Raises UserError."""
     check_folder(Path(request.logs), request.token)
+    Folder(request.logs).check_parts()
     devices = choose_devices(request.device, request.trials_per_gpu, request.workers)
     numbers = range(1, len(devices) + 1)
     running = {number: pid for number in numbers if (pid := holder(request.logs, number)) is not None}

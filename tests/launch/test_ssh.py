@@ -64,7 +64,7 @@ def test_workers_start_where_they_can_outlive_the_connection_and_are_not_started
     old.write_text(OLD_PYTHON)
     old.chmod(0o755)
     container = project / "python in a container"
-    container.write_text(f'#!/bin/sh\nexec unshare --pid --fork --mount-proc {sys.executable} "$@"\n')
+    container.write_text(f'#!/bin/sh\necho loading\nexec unshare --pid --fork --mount-proc {sys.executable} "$@"\n')
     container.chmod(0o755)
     bare = lab.shared / "bare"
     bare.mkdir()
