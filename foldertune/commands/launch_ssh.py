@@ -128,7 +128,7 @@ def absolute(path: Path) -> Path:
     here = os.environ.get("PWD", "")
     with contextlib.suppress(OSError):
         if os.path.isabs(here) and os.path.samefile(here, "."):
-            return Path(os.path.normpath(Path(here) / path))
+            return Path(here) / path
     return Path(os.path.abspath(path))
 
 
@@ -223,7 +223,7 @@ def at_once(ask_one: Callable[[Workers], None], wanted: Sequence[Workers]) -> No
         try:
             ask_one(workers)
         except NoAnswer as error:
-            workers.problem = str(error)
+            workers.problem = workers.problem or str(error)
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         list(threads.map(ask_it, [workers for workers in wanted if not workers.problem]))
@@ -232,6 +232,8 @@ def at_once(ask_one: Callable[[Workers], None], wanted: Sequence[Workers]) -> No
 def look(workers: Workers) -> None:
     """Find out which workers run on the host, and whether others can. Raises NoAnswer."""
     (found,) = ask(workers.place, [workers.request])
+    if "error" in found:
+        raise NoAnswer(str(found["error"]))
     workers.request.devices = [str(device) for device in found["devices"]]
     for number, process in found["running"].items():
         workers.note(int(number), process, "was running")
@@ -242,7 +244,10 @@ def start(workers: Workers) -> None:
     missing = [number for number in range(1, len(workers.request.devices) + 1) if number not in workers.states]
     requests = [replace(workers.request, start=number) for number in missing]
     for answer in ask(workers.place, requests) if requests else ():
-        workers.note(answer["worker"], answer["process"], answer["what"])
+        if "error" in answer:
+            workers.problem = str(answer["error"])
+        else:
+            workers.note(answer["worker"], answer["process"], answer["what"])
 
 
 def table(wanted: Sequence[Workers]) -> str:

@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +68,9 @@ class Place:
         return re.sub(r"[^\w.@-]", "_", self.host, flags=re.ASCII).lstrip(".")
 
 
-def ask(place: Place, requests: Sequence[Request]) -> list[Answer]:
-    """Answers to requests, in the order in which they come. Raises NoAnswer, or UserError if there is no ssh here."""
-    answers: list[Answer] = []
+def ask(place: Place, requests: Sequence[Request]) -> Iterator[Answer]:
+    """Yield the answers to requests as they come. Raises NoAnswer, or UserError if there is no ssh here."""
+    open_requests = len(requests)
     with tempfile.TemporaryFile() as said:
         try:
             ssh = subprocess.Popen(
@@ -85,29 +85,25 @@ def ask(place: Place, requests: Sequence[Request]) -> list[Answer]:
             with contextlib.suppress(BrokenPipeError):  # it has ended: it says why
                 ssh.stdin.write(script(place, requests).encode())
                 ssh.stdin.close()
-            while len(answers) < len(requests) and (line := ssh.stdout.readline()):
+            while open_requests and (line := ssh.stdout.readline()):
                 if line.startswith(MARK.encode()):
-                    answers.append(read(line.decode(errors="replace").removeprefix(MARK)))
+                    open_requests -= 1
+                    yield read(line.decode(errors="replace").removeprefix(MARK))
         finally:
             out_of_patience.cancel()
             end(ssh)
-        if len(answers) == len(requests):
-            return answers
-        said.seek(0)
-        raise NoAnswer(why_silent(ssh.returncode, said.read().decode(errors="replace")))
+        if open_requests:
+            said.seek(0)
+            raise NoAnswer(why_silent(ssh.returncode, said.read().decode(errors="replace")))
 
 
 def read(text: str) -> Answer:
-    """What the host has answered. Raises NoAnswer if that is an error."""
+    """What the host has answered. An "error" in it says why it did not do what it was asked for."""
     try:
         answer: Any = json.loads(text)
     except ValueError:
         answer = None
-    if not isinstance(answer, dict):
-        raise NoAnswer(f"it answered {text.strip()[:200]!r}")
-    if "error" in answer:
-        raise NoAnswer(str(answer["error"]))
-    return answer
+    return answer if isinstance(answer, dict) else {"error": f"it answered {text.strip()[:200]!r}"}
 
 
 def end(ssh: subprocess.Popen[bytes]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from foldertune.cli import main
+from foldertune.launch.remote import holder, lock_file
 from tests.conftest import ROOT, wait_for
 from tests.launch.hosts import new_lab
 
@@ -55,7 +56,8 @@ def states(said):
 
 def test_workers_start_where_they_can_outlive_the_connection_and_are_not_started_twice(bench, new_lab):
     lab = new_lab("gpu01", "gpu02", "blind", blind=("blind",), shells={"gpu02": "/bin/tcsh"})
-    aliases = "".join(f"Host {name}\n    HostName 10.9.1.2\n" for name in ("old", "bare", "lost", "astray"))
+    aliases = "".join(f"Host {name}\n    HostName 10.9.1.2\n" for name in ("old", "lost", "astray"))
+    aliases += "Host bare\n    HostName 127.0.0.1\n    ProxyJump gpu01\n"
     sharing = f"Host gpu02\n    ControlMaster auto\n    ControlPath {lab.keys}/shared\n    ControlPersist yes\n"
     gone = "Host gone\n    HostName 10.9.77.2\nHost stranger\n    HostName 10.9.1.2\n    UserKnownHostsFile /dev/null\n"
     lab.config.write_text(aliases + sharing + gone + lab.config.read_text())
@@ -175,6 +177,10 @@ def test_what_is_wrong_here_is_said(bench, capsys):
     assert main([*launch, str(bench.logs)]) == 2
     assert "ssh is not installed here" in capsys.readouterr().err
     assert list(bench.logs.iterdir()) == []
+    hosts = bench.path / "lab.hosts"  # the example in the documentation gets as far
+    hosts.write_text(re.search(r"```\n(# lab.hosts\n.*?)```", (ROOT / "docs" / "cluster.md").read_text(), re.S)[1])
+    assert main(["launch", "ssh", "--logs", str(bench.logs), "--hosts", str(hosts)]) == 2
+    assert "ssh is not installed here" in capsys.readouterr().err
 
 
 def test_a_check_finds_out_whether_a_machine_can_train_and_takes_no_trial(bench):
@@ -187,3 +193,26 @@ def test_a_check_finds_out_whether_a_machine_can_train_and_takes_no_trial(bench)
     )
     bench.finish(bench.start(*command, f"{sys.executable} -c {{x}}"))
     assert list(bench.logs.iterdir()) == []
+
+
+def test_one_worker_that_can_not_start_does_not_hide_the_others(bench, capsys):
+    ssh = bench.path / "ssh"  # to this machine, which has something to say first
+    ssh.write_text("#!/bin/sh\necho welcome\nexec sh\n")
+    ssh.chmod(0o755)
+    os.environ["PATH"] = f"{bench.path}:{os.environ['PATH']}"
+    bench.logs.mkdir()
+    first, second = (Path(lock_file(str(bench.logs), number)) for number in (1, 2))
+    second.mkdir()
+    options = ("--workers", "2", "--objective", "tests.objectives:quick", "--start-timeout", "0.1")
+    try:
+        assert main(["launch", "ssh", "here", "--logs", str(bench.logs), *options]) == 1
+        said = capsys.readouterr().out
+        assert states(said) == {("here", "1"): "started"} and f"{second}: Is a directory; remove it" in said
+        wait_for(lambda: holder(str(bench.logs), 1) is None, "the worker's end")
+        assert "is the path right?" in (bench.logs / "launch" / "here-1.log").read_text()
+        ssh.write_text("#!/bin/sh\nexit 3\n")
+        assert main(["launch", "ssh", "here", "--logs", str(bench.logs)]) == 1
+        assert "here: ssh ended with exit code 3 and said nothing" in capsys.readouterr().err
+    finally:
+        second.rmdir()
+        first.unlink(missing_ok=True)
