@@ -21,6 +21,7 @@ from foldertune.text import printable
 COMMANDS = {
     "master": "search: publish trials, collect results, try lost trials again",
     "worker": "take trials from a shared folder and train them",
+    "launch local": "start workers on this machine, and look after them",
     "status": "show how far a search is, who trains what, and what is best",
     "results": "show, filter, group and export the results of a study",
     "best": "print the best settings, for the final training",

@@ -25,7 +25,7 @@ FILESYSTEMS = (ROOT / "docs" / "filesystems.md").read_text()
 DOCS = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 PROGRAMS = {
     **{f"{name}.py": [f"{name}.py"] for name in ("master", "worker", "exercise3")},
-    **{f"foldertune {name}": ["-m", "foldertune", name] for name in COMMANDS},
+    **{f"foldertune {name}": ["-m", "foldertune", *name.split()] for name in COMMANDS},
     **{f"-m {name}": ["-m", name] for name in ("analysis.report", "bench.coordination", "bench.reading")},
 }
 
