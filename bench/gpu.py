@@ -58,7 +58,7 @@ class Size:
     settings: tuple[tuple[str, Any], ...] = (("learning_rate", 0.1), ("batch_size", 100), ("filters", 32))
 
 
-TINY = Size(1, 2, 0.1, 0.0, ((3, 250),), (2,), ("float32",), (("batch_size", 1000), ("filters", 2)))
+TINY = Size(1, 2, 0.1, 0.0, ((3, 250),), (2,), (), (("batch_size", 1000), ("filters", 2)))
 
 
 class Repeater:

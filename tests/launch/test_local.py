@@ -76,6 +76,18 @@ def test_a_trial_that_takes_too_much_memory_fails_alone(bench):
     assert (in_words(2**33), in_words(3 * 2**29), in_words(2**24)) == ("8 GiB", "1.5 GiB", "16 MiB")
 
 
+def test_what_has_left_the_group_ends_with_its_worker_too(bench):
+    """Though the worker is killed, and can't see to it."""
+    (bench.path / "one.toml").write_text(ONE)
+    bench.master(bench.path / "one.toml")
+    words = "sh -c 'setsid sleep 600 & echo $! > {out}/child; wait'"
+    worker = bench.start("worker.py", "--logs", bench.logs, "--command", words)
+    child = bench.logs / "out" / "trial-00000" / "child"
+    process = int(wait_for(lambda: child.exists() and child.read_text(), "the child"))
+    worker.kill()
+    wait_for(lambda: is_gone(process), "its end")
+
+
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed: pip install torch")
 def test_torchrun_trains_a_trial_with_two_processes(bench):
     """On CPUs, with the backend gloo. The example of the documentation does the same on GPUs."""
