@@ -19,9 +19,10 @@ from foldertune.shipped import command
 from foldertune.text import printable
 
 COMMANDS = {
-    "master": "search: publish trials, collect results, try lost trials again",
+    "master": "search: publish trials, collect results, retry lost trials",
     "worker": "take trials from a shared folder and train them",
     "launch ssh": "start workers on other machines, through ssh",
+    "launch local": "start workers on this machine, and look after them",
     "status": "show how far a search is, who trains what, and what is best",
     "results": "show, filter, group and export the results of a study",
     "best": "print the best settings, for the final training",

@@ -26,6 +26,7 @@ PROGRAMS = [
     "-m foldertune best",
     "-m foldertune doctor",
     "-m foldertune launch ssh",
+    "-m foldertune launch local",
 ]
 
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;

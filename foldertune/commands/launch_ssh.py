@@ -60,14 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--python", metavar="PATH", help="the Python there (default: the same path as here)")
     group.add_argument("--directory", metavar="DIR", help="where workers start (default: the same path as here)")
     before = len(parser._actions)
-    worker.add_arguments(parser)
+    worker.add_arguments(parser, device="all")
     for action in parser._actions[before:]:
         if action.dest in ("check", "parent"):  # for a worker alone
             action.help = argparse.SUPPRESS
         elif action.dest not in OWN:
             action.help = str(action.help) % {"default": action.default}
             action.type, action.default = _as_typed(action.type), None
-    parser.set_defaults(device="all")
 
 
 class Typed(str):
@@ -208,8 +207,9 @@ def new_workers(arguments: argparse.Namespace, token: str) -> Workers:
     options = [f"--{name.replace('_', '-')}={value}" for name, value in typed.items()]
     logs = arguments.logs if str(arguments.logs).startswith("~") else absolute(arguments.logs)
     request = Request(
-        str(logs), token, options, arguments.device, arguments.trials_per_gpu, arguments.workers, name=place.name
-    )
+        str(logs), token, options, arguments.device, arguments.trials_per_gpu, int(arguments.gpus_per_trial or 1),
+        int(arguments.cores or 0) or None, arguments.workers, place.name,
+    )  # fmt: skip
     return Workers(place, request)
 
 

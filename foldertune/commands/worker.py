@@ -21,25 +21,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import shutil
+from pathlib import Path
 
-from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
+from foldertune.commands.machine import add_machine, introduce, new_local_workers, place
+from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds
 from foldertune.errors import UserError
-from foldertune.launch.local import LocalWorkers
-from foldertune.launch.machine import choose_devices, describe_devices, limit_threads, mps_is_running
+from foldertune.launch.local import supervise
+from foldertune.launch.machine import limit_threads, split_cores, stay_on
 from foldertune.protocol import Folder, Heartbeat
 from foldertune.running.command import CommandTrainer, split
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer, Trainer
-from foldertune.running.waiting import Interrupted, outlast
 from foldertune.running.worker import Worker, say
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE
-from foldertune.trouble import Trouble
 
 SECONDS_AFTER_GRACE = 5.0  # for a worker to put its trial down
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+def add_arguments(parser: argparse.ArgumentParser, device: str = "auto") -> None:
+    """Add the options of this command. `device` is the default of --device."""
     group = parser.add_argument_group("what to work on")
     add_logs(group)
     group.add_argument(
@@ -56,18 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="end with exit code 2 if no study begins in the folder within this time (default: %(default)g)",
     )  # fmt: skip
     group = parser.add_argument_group("machine")
-    group.add_argument(
-        "--device", default="auto",
-        help="cpu, cuda, cuda:1 or mps, passed to the objective; auto: the first GPU, or the CPU without one; all: "
-        "start one worker per GPU, or one per core if there is none (default: %(default)s)",
-    )  # fmt: skip
-    group.add_argument(
-        "--trials-per-gpu", type=_number_or_auto, default=1, metavar="N",
-        help="start N workers per GPU, which share its memory; auto: as many as memory and cores allow (default: 1)",
-    )  # fmt: skip
-    group.add_argument(
-        "--threads", type=whole_number(1), default=1, metavar="N", help="CPU threads of each worker (default: 1)"
-    )
+    add_machine(group, device)
     add_checkpoint_every(group)
     group.add_argument(
         "--grace", type=seconds(0), default=20.0, metavar="SECONDS",
@@ -82,15 +71,17 @@ def main(arguments: argparse.Namespace) -> int:
 
     Raises UserError if this machine can't train, or if no study comes.
     """
-    if arguments.trials_per_gpu != 1 and arguments.device not in ("auto", "all") and "cuda" not in arguments.device:
-        raise UserError(f"--trials-per-gpu: '{arguments.device}' is not a GPU; use --device all, auto, cuda or cuda:1")
-    with contextlib.suppress(OSError):  # the folder is in trouble: the worker says so, and waits
-        if arguments.logs.exists() and not arguments.logs.is_dir():
-            raise UserError(f"--logs {arguments.logs}: is not a directory")
+    check_logs(arguments.logs)
     if not arguments.check and (arguments.device == "all" or arguments.trials_per_gpu != 1):
-        return supervise(arguments)
+        devices = place(arguments)
+        introduce(devices, say)
+        workers = new_local_workers(devices, arguments.argv, arguments, None, say, "local")
+        return supervise(workers, Folder(arguments.logs), arguments.grace + SECONDS_AFTER_GRACE, say)
+    arguments.device = place(arguments, workers=1)[0]
     limit_threads(arguments.threads)
-    arguments.device = choose_devices(arguments.device, workers=1)[0]
+    if arguments.cores:
+        for cores in split_cores(1, arguments.cores):
+            stay_on(cores)
     signals = StopSignals()
     signals.listen()
     worker = Worker(
@@ -120,39 +111,20 @@ def check(worker: Worker, command: str | None) -> int:
     return 0
 
 
+def check_logs(logs: Path) -> None:
+    """Raise UserError if the folder is a file."""
+    with contextlib.suppress(OSError):  # the folder is in trouble: the worker says so, and waits
+        if logs.exists() and not logs.is_dir():
+            raise UserError(f"--logs {logs}: is not a directory")
+
+
 def new_trainer(signals: StopSignals, arguments: argparse.Namespace) -> Trainer:
     """The trainer that the command line asks for. Raises UserError."""
     if arguments.command is None:
         if arguments.pattern:
             raise UserError("--pattern: is for the lines that a command prints; add --command")
-        return ObjectiveTrainer(signals, arguments.objective or DEFAULT_OBJECTIVE, arguments.device)
+        name = arguments.objective or DEFAULT_OBJECTIVE
+        return ObjectiveTrainer(signals, name, arguments.device, arguments.memory)
     if arguments.objective:
         raise UserError("--command and --objective: give one of them")
-    return CommandTrainer(signals, arguments.command, arguments.device, arguments.pattern)
-
-
-def supervise(arguments: argparse.Namespace) -> int:
-    """Start several workers and look after them until all have ended or a signal stops them. Returns the exit code."""
-    signals = StopSignals()
-    signals.listen()
-    devices = choose_devices(arguments.device, arguments.trials_per_gpu)
-    say(f"workers here: {describe_devices(devices)}")
-    if len(set(devices)) < len(devices) and devices[0].startswith("cuda") and not mps_is_running():
-        say("trials on one GPU take turns; with NVIDIA's MPS they run at once: nvidia-cuda-mps-control -d")
-    folder = Folder(arguments.logs)
-    workers = LocalWorkers(devices, arguments.argv, None, say)
-    trouble = Trouble(say)
-    with contextlib.suppress(Interrupted):
-        outlast(folder, workers.start, signals, say)
-    while not workers.all_gone and not signals.wait(0.1):
-        try:
-            workers.look_after(lambda: len(folder.settled()))
-            trouble.is_over()
-        except OSError as error:  # it passes; the workers themselves wait, too
-            trouble.is_there(error)
-    workers.stop(arguments.grace + SECONDS_AFTER_GRACE)
-    return 128 + signals.number if signals.number else workers.exit_code
-
-
-def _number_or_auto(text: str) -> int | None:
-    return None if text == "auto" else whole_number(1)(text)
+    return CommandTrainer(signals, arguments.command, arguments.device, arguments.pattern, arguments.memory)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from foldertune.errors import UserError
-from foldertune.launch.local import open_log, worker_command
-from foldertune.launch.machine import choose_devices, count_cores, let_others_finish
+from foldertune.launch.local import LAUNCHER, open_log, worker_command
+from foldertune.launch.machine import choose_devices, count_cores, let_others_finish, split_cores, stay_on
 from foldertune.protocol import (
     Folder,
     host_name,
@@ -48,6 +48,8 @@ class Request:
         options: of the worker, except for its folder and device.
         device: the device, "auto" or "all".
         trials_per_gpu: workers per GPU; None: as many as fit.
+        gpus_per_trial: with more than one, a device is a group of GPUs.
+        cores: of each worker, its own; None: the system decides.
         workers: the number of workers; None: `trials_per_gpu` on each GPU, or one per core if there is none.
         name: what the person calls this host.
         start: the number of the worker to start, from 1; None: only look.
@@ -59,6 +61,8 @@ class Request:
     options: list[str]
     device: str = "all"
     trials_per_gpu: int | None = 1
+    gpus_per_trial: int = 1
+    cores: int | None = None
     workers: int | None = None
     name: str = ""
     start: int | None = None
@@ -96,7 +100,11 @@ def look(request: Request) -> Answer:
     """Find out which workers run here, and whether others can. Raises UserError."""
     check_folder(Path(request.logs), request.token)
     Folder(request.logs).check_parts()
-    devices = choose_devices(request.device, request.trials_per_gpu, request.workers)
+    devices = choose_devices(
+        request.device, request.trials_per_gpu, request.workers, request.gpus_per_trial, request.cores or 1
+    )
+    if request.cores:
+        split_cores(len(devices), request.cores)
     numbers = range(1, len(devices) + 1)
     running = {number: pid for number in numbers if (pid := holder(request.logs, number)) is not None}
     if len(running) < len(devices):
@@ -148,11 +156,13 @@ def become_worker(request: Request, number: int) -> None:
     folder = Folder(request.logs)
     make_directory(folder.launch)
     name = str(folder.launch / f"{request.name}-{number}")
-    os.environ |= {"FOLDERTUNE_LAUNCHER": f"ssh {number}", "TRIALS_PER_GPU": str(request.devices.count(device))}
+    os.environ |= {LAUNCHER: f"ssh {number}", "TRIALS_PER_GPU": str(request.devices.count(device))}
     command = [*worker_command(), *request.options, "--logs", request.logs, "--device", device]
     write_whole(f"{name}.json", json.dumps(describe(request, number, device, command)).encode() + b"\n")
     with contextlib.suppress(PermissionError):  # we lead a session already
         os.setsid()
+    for cores in split_cores(len(request.devices), request.cores)[number - 1 : number] if request.cores else ():
+        stay_on(cores)
     if len(request.devices) > count_cores():
         let_others_finish(os.getpid())
     with open_log(Path(f"{name}.log")) as log, open(os.devnull) as nothing:

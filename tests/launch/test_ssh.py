@@ -6,12 +6,14 @@ import json
 import os
 import re
 import shlex
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from foldertune.cli import main
+from foldertune.launch.machine import count_cores
 from foldertune.launch.remote import holder, lock_file
 from tests.conftest import ROOT, wait_for
 from tests.launch.hosts import new_lab
@@ -195,11 +197,38 @@ def test_a_check_finds_out_whether_a_machine_can_train_and_takes_no_trial(bench)
     assert list(bench.logs.iterdir()) == []
 
 
-def test_one_worker_that_can_not_start_does_not_hide_the_others(bench, capsys):
-    ssh = bench.path / "ssh"  # to this machine, which has something to say first
+def ssh_to_this_machine(bench):
+    """A program `ssh` that connects to where it is. The host has something to say first."""
+    ssh = bench.path / "ssh"
     ssh.write_text("#!/bin/sh\necho welcome\nexec sh\n")
     ssh.chmod(0o755)
     os.environ["PATH"] = f"{bench.path}:{os.environ['PATH']}"
+    return ssh
+
+
+def test_each_worker_of_a_host_has_its_own_cores(bench):
+    ssh_to_this_machine(bench)
+    bench.logs.mkdir()
+    count = min(2, count_cores())
+    options = ("--workers", str(count), "--cores", "1", "--objective", "tests.objectives:quick", "--memory", "1G")
+    locks = [Path(lock_file(str(bench.logs), number)) for number in range(1, count + 1)]
+    try:
+        assert main(["launch", "ssh", "here", "--logs", str(bench.logs), *options]) == 0
+        processes = [holder(str(bench.logs), number) for number in range(1, count + 1)]
+        cores = [os.sched_getaffinity(process) for process in processes]
+        assert all(len(each) == 1 for each in cores) and len(set.union(*cores)) == count
+        bench.search(bench.study(trials=4))
+        bench.assert_complete(4)
+        wait_for(lambda: not any(holder(str(bench.logs), number) for number in range(1, count + 1)), "their end")
+    finally:
+        for number, lock in enumerate(locks, start=1):
+            if process := holder(str(bench.logs), number):
+                os.kill(process, signal.SIGKILL)
+            lock.unlink(missing_ok=True)
+
+
+def test_one_worker_that_can_not_start_does_not_hide_the_others(bench, capsys):
+    ssh = ssh_to_this_machine(bench)
     bench.logs.mkdir()
     first, second = (Path(lock_file(str(bench.logs), number)) for number in (1, 2))
     second.mkdir()
