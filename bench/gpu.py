@@ -71,14 +71,14 @@ class Repeater:
         return lambda: repeat(step, count)
 
 
-def new_training(size: Size, device: str, **settings: Any) -> Any:
-    """A training, with its steps recorded."""
+def new_training(size: Size, device: str, recorder: Repeater | None = None, **settings: Any) -> Any:
+    """A training, with its steps recorded on a GPU, or by this recorder."""
     from training.cnn import Training, set_up_process
     from training.data import load
 
     set_up_process()
     values = complete({"precision": "float32", "epochs": size.epochs, **dict(size.settings), **settings})
-    return Training(values, load("small", device), device, Repeater() if device == "cpu" else None)
+    return Training(values, load("small", device), device, recorder)
 
 
 def train(training: Any, epochs: int) -> None:
@@ -147,7 +147,8 @@ def check_graphs(size: Size, device: str) -> Figures:
     for precision in ("float32", "bfloat16"):
         trainings, seconds = {}, {}
         for name in ("unrecorded", "recorded"):
-            training = trainings[name] = new_training(size, device, precision=precision)
+            stand_in = Repeater() if device == "cpu" else None
+            training = trainings[name] = new_training(size, device, stand_in, precision=precision)
             is_recorded = len(training._runs) > 1
             if name == "unrecorded":
                 training._runs = {1: training._step}

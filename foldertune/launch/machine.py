@@ -12,6 +12,7 @@ from pathlib import Path
 from foldertune.errors import UserError
 from foldertune.launch.gpus import find_gpus, parts_are_seen
 from foldertune.running.devices import name_of
+from foldertune.text import counted
 
 MEMORY_PER_TRIAL = 4096  # MiB of a GPU: half a gigabyte of context, the full data set, activations of large batches
 MOST_PER_GPU = 8
@@ -126,9 +127,8 @@ def split_cores(workers: int, cores: int) -> list[set[int]]:
     mine = sorted(os.sched_getaffinity(0))
     if workers * cores > min(len(mine), count_cores()):
         have = f"{min(len(mine), count_cores())} here"
-        raise UserError(
-            f"--cores {cores}: {workers} workers want {workers * cores} cores, there are {have}; start fewer"
-        )
+        wanted = f"{counted(workers, 'worker')} would have {workers * cores} cores"
+        raise UserError(f"--cores {cores}: {wanted}, there are {have}; start fewer")
     return [set(mine[first : first + cores]) for first in range(0, workers * cores, cores)]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
+VISIBLE, AMD_VISIBLE = "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"  # AMD's driver reads both, its own first
 
 
 class Shown(NamedTuple):
@@ -33,10 +33,12 @@ def show(device: str, *, alone: bool = False) -> Shown:
     chosen = [name_of(number) for number in numbers.split(",")]
     if len(chosen) == 1 and not alone and not chosen[0].startswith("MIG-"):
         return Shown(device, 1, None)
-    return Shown("cuda", len(chosen), {**os.environ, VISIBLE: ",".join(chosen)})
+    names = [VISIBLE, *([AMD_VISIBLE] if AMD_VISIBLE in os.environ else [])]
+    return Shown("cuda", len(chosen), {**os.environ, **dict.fromkeys(names, ",".join(chosen))})
 
 
 def name_of(number: str) -> str:
     """The name, in CUDA_VISIBLE_DEVICES, of the GPU that processes started here know by this number."""
-    visible = [name.strip() for name in os.environ.get(VISIBLE, "").split(",")]
+    listed = os.environ.get(VISIBLE) or os.environ.get(AMD_VISIBLE, "")
+    visible = [name.strip() for name in listed.split(",")]
     return visible[int(number)] if visible[0] and number.isdecimal() and int(number) < len(visible) else number

@@ -214,7 +214,7 @@ def test_cores_of_each_worker(monkeypatch):
     monkeypatch.setattr(machine, "count_cores", lambda: 5)
     assert machine.split_cores(2, 2) == [{1, 3}, {5, 7}]
     assert machine.choose_devices("cpu", cores=2) == ["cpu"] * 2
-    with pytest.raises(UserError, match="--cores 2: 3 workers want 6 cores, there are 5 here; start fewer"):
+    with pytest.raises(UserError, match="--cores 2: 3 workers would have 6 cores, there are 5 here; start fewer"):
         machine.split_cores(3, 2)
 
 
@@ -296,7 +296,7 @@ def test_all_end_with_their_supervisor(bench, gpus):
         (["--device", "all", "--objective", "nothing:here"], "can't import nothing"),
         (["--memory", "8"], "--memory: must be a size such as 8G or 500M, at least 16M, not '8'"),
         (["--memory", "8X"], "--memory: must be a size"),
-        (["--cores", "9999"], "--cores 9999: 1 workers want 9999 cores"),
+        (["--cores", "9999"], "--cores 9999: 1 worker would have 9999 cores"),
         (["--device", "cpu", "--gpus-per-trial", "2"], "--gpus-per-trial 2: --device cpu is another number"),
     ],
 )

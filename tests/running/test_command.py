@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from foldertune.errors import UserError
+from foldertune.launch.gpus import AMD_HIDES
 from foldertune.protocol import TrialName
 from foldertune.rows import FAILED, SUCCEEDED
 from foldertune.running.command import PAIRS, CommandTrainer, fill_in, read_pattern, read_values, split
@@ -211,7 +212,8 @@ def test_values_are_found_in_printed_lines():
 
 
 def test_a_gpu_is_the_only_one_that_its_command_sees(monkeypatch):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in AMD_HIDES:
+        monkeypatch.delenv(name, raising=False)
     assert show("cpu", alone=True) == ("cpu", 0, None) and show("cuda", alone=True) == ("cuda", 1, None)
     assert show("cuda:1") == ("cuda:1", 1, None)  # a Python function may see the others
     assert show("cuda:1", alone=True).environment["CUDA_VISIBLE_DEVICES"] == "1"
@@ -220,5 +222,10 @@ def test_a_gpu_is_the_only_one_that_its_command_sees(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
     assert show("cuda:1", alone=True).environment["CUDA_VISIBLE_DEVICES"] == "GPU-b"
     assert show("cuda:0,1").environment["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "2,3")  # AMD's, which goes before the other
+    environment = show("cuda:1", alone=True).environment
+    assert environment["HIP_VISIBLE_DEVICES"] == environment["CUDA_VISIBLE_DEVICES"] == "3"
+    monkeypatch.delenv("HIP_VISIBLE_DEVICES")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")  # of these a process uses the first that it sees
     assert show("cuda:1")[:2] == ("cuda", 1) and show("cuda:1").environment["CUDA_VISIBLE_DEVICES"] == "MIG-b"
