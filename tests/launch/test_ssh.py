@@ -6,13 +6,14 @@ import json
 import os
 import re
 import shlex
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from foldertune.cli import main
-from foldertune.launch.remote import holder, lock_file
+from foldertune.launch.remote import find_running, holder, lock_file
 from tests.conftest import ROOT, wait_for
 from tests.launch.hosts import new_lab
 
@@ -195,11 +196,57 @@ def test_a_check_finds_out_whether_a_machine_can_train_and_takes_no_trial(bench)
     assert list(bench.logs.iterdir()) == []
 
 
-def test_one_worker_that_can_not_start_does_not_hide_the_others(bench, capsys):
-    ssh = bench.path / "ssh"  # to this machine, which has something to say first
+def ssh_to_this_machine(bench):
+    """A program `ssh` that connects to where it is. The host has something to say first."""
+    ssh = bench.path / "ssh"
     ssh.write_text("#!/bin/sh\necho welcome\nexec sh\n")
     ssh.chmod(0o755)
     os.environ["PATH"] = f"{bench.path}:{os.environ['PATH']}"
+    return ssh
+
+
+def test_workers_that_are_too_many_end_in_good_order_when_asked_for(bench, capsys):
+    ssh_to_this_machine(bench)
+    os.environ["HOLD"] = str(hold := bench.path / "hold")
+    hold.touch()
+    master = bench.master(bench.study(trials=12, objective="held"))
+    wait_for(lambda: bench.names("pending"), "the trials")
+    logs = str(bench.logs)
+    launch = ["launch", "ssh", "here", "--logs", logs, "--objective", "tests.objectives:held", "--workers"]
+    try:
+        assert main([*launch, "3"]) == 0
+        wait_for(lambda: len(bench.names("taken")) == 3, "a trial of each")
+        capsys.readouterr()
+        assert main([*launch, "1"]) == 0  # no more are asked for
+        assert set(states(capsys.readouterr().out).values()) == {"was running"} and len(find_running(logs)) == 3
+        bystander = bench.start(
+            "-c", "import time; time.sleep(60)"
+        )  # it has the number that a container's worker has there
+        Path(lock_file(logs, 3)).write_text(str(bystander.pid))
+        assert main([*launch, "1", "--exactly"]) == 1
+        said = capsys.readouterr().out
+        assert f"worker 3 is process {bystander.pid} of a container; end it there" in said
+        assert bystander.poll() is None
+        assert states(said) == {
+            ("here", "1"): "was running",
+            ("here", "2"): "saves its trial and ends",
+            ("here", "3"): "was running",
+        }
+        wait_for(lambda: find_running(logs).keys() == {1, 3}, "the end of the second")
+        assert "given back" in (bench.logs / "launch" / "here-2.log").read_text() and not bench.names("lost")
+        hold.unlink()
+        bench.finish(master)
+        bench.assert_complete(12)
+        wait_for(lambda: not find_running(logs), "the end of the others")
+    finally:
+        for number in (1, 2, 3):
+            if number in find_running(logs):
+                os.kill(json.loads((bench.logs / "launch" / f"here-{number}.json").read_text())["pid"], signal.SIGKILL)
+            Path(lock_file(logs, number)).unlink(missing_ok=True)
+
+
+def test_one_worker_that_can_not_start_does_not_hide_the_others(bench, capsys):
+    ssh = ssh_to_this_machine(bench)
     bench.logs.mkdir()
     first, second = (Path(lock_file(str(bench.logs), number)) for number in (1, 2))
     second.mkdir()
