@@ -9,7 +9,8 @@ reached by `ssh HOST` without a password. Jump hosts, keys and all else are as
 in your ~/.ssh/config. First all are asked whether workers can work there, then
 workers start where they can. They outlive the connection, and write to
 launch/HOST-K.log in the folder. Do it again, and only what is missing starts;
-with more --workers, more start.
+with more --workers, more start; with fewer and --exactly, the rest ends in good
+order (all of them: --workers 0 --exactly).
 
 FILE has one host a line, with any of these options as name=value; they are for
 that host, in place of those on the command line. `~` is the home there:
@@ -45,7 +46,19 @@ from foldertune.text import printable
 
 NOT_ALL = 1  # the exit code if a host failed
 AT_ONCE = 64  # connections
-OWN = ("host", "hosts", "workers", "python", "directory", "logs", "device", "trials_per_gpu", "parent", "check")
+OWN = (
+    "host",
+    "hosts",
+    "workers",
+    "exactly",
+    "python",
+    "directory",
+    "logs",
+    "device",
+    "trials_per_gpu",
+    "parent",
+    "check",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,9 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("hosts")
     group.add_argument("--hosts", type=path, metavar="FILE", help="a file with one host a line, and its options")
     group.add_argument(
-        "--workers", type=whole_number(1), metavar="N",
+        "--workers", type=whole_number(0), metavar="N",
         help="workers on each host (default: as --device and --trials-per-gpu say)",
     )  # fmt: skip
+    group.add_argument(
+        "--exactly",
+        action="store_true",
+        help="end workers that are more than that: they save their trials, as when stopped",
+    )
     group.add_argument("--python", metavar="PATH", help="the Python there (default: the same path as here)")
     group.add_argument("--directory", metavar="DIR", help="where workers start (default: the same path as here)")
     before = len(parser._actions)
@@ -89,22 +107,25 @@ class Workers:
     """The workers that a person wants on one host.
 
     Attributes:
+        exactly: are others to be ended?
         problem: why they don't work there.
         states: of each worker, its device, process and what became of it.
     """
 
     place: Place
     request: Request
+    exactly: bool = False
     problem: str = ""
     states: dict[int, tuple[str, str, str]] = field(default_factory=dict)
 
-    def note(self, number: int, process: int, what: str) -> None:
+    def note(self, number: int, process: int | str, what: str) -> None:
         """Note what became of a worker."""
-        self.states[number] = self.request.devices[number - 1], str(process), what
+        device = "".join(self.request.devices[number - 1 : number]) or "-"
+        self.states[number] = device, str(process), what
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Start the workers that are missing. Returns the exit code."""
+    """Start the workers that are missing, and end others with --exactly. Returns the exit code."""
     logs = absolute(arguments.logs)
     if not logs.is_dir():
         raise UserError(f"--logs {logs}: there is no such directory; start the master first, or make it")
@@ -178,7 +199,11 @@ def read_line(line: str, where: str, arguments: argparse.Namespace) -> list[argp
         raise UserError(f"{where}: {error}") from None
     parser = Line(prog=where, add_help=False, allow_abbrev=False)
     add_arguments(parser)
-    known = [option[2:] for option in parser._option_string_actions if option not in ("--hosts", "--check", "--parent")]
+    known = [
+        option[2:]
+        for option in parser._option_string_actions
+        if option not in ("--hosts", "--exactly", "--check", "--parent")
+    ]
     for word in words:
         name, equals, _ = word.partition("=")
         if not equals or name not in known:
@@ -210,7 +235,7 @@ def new_workers(arguments: argparse.Namespace, token: str) -> Workers:
         str(logs), token, options, arguments.device, arguments.trials_per_gpu, int(arguments.gpus_per_trial or 1),
         int(arguments.cores or 0) or None, arguments.workers, place.name,
     )  # fmt: skip
-    return Workers(place, request)
+    return Workers(place, request, arguments.exactly)
 
 
 # ---------------------------------------------------------------- hosts are asked
@@ -240,9 +265,12 @@ def look(workers: Workers) -> None:
 
 
 def start(workers: Workers) -> None:
-    """Start those that are missing. Raises NoAnswer."""
-    missing = [number for number in range(1, len(workers.request.devices) + 1) if number not in workers.states]
+    """Start those that are missing, and end those that are too many, if asked for. Raises NoAnswer."""
+    count = len(workers.request.devices)
+    missing = [number for number in range(1, count + 1) if number not in workers.states]
+    excess = [number for number in workers.states if number > count and workers.exactly]
     requests = [replace(workers.request, start=number) for number in missing]
+    requests += [replace(workers.request, end=number) for number in excess]
     for answer in ask(workers.place, requests) if requests else ():
         if "error" in answer:
             workers.problem = str(answer["error"])

@@ -1,4 +1,4 @@
-"""What `foldertune launch ssh` does on each host: find out whether workers can work there, and become a worker.
+"""What `foldertune launch ssh` does on each host: find out whether workers can work there, become one, or end one.
 
 It runs there, with the Python that workers will have. Whoever asked reads the lines that begin with MARK: the rest may
 come from the host's login scripts.
@@ -11,8 +11,10 @@ import fcntl
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,8 @@ class Request:
         cores: of each worker, its own; None: the system decides.
         workers: the number of workers; None: `trials_per_gpu` on each GPU, or one per core if there is none.
         name: what the person calls this host.
-        start: the number of the worker to start, from 1; None: only look.
+        start: the number of the worker to start, from 1.
+        end: the number of the worker to end. Without either, look.
         devices: of all workers of this host, as it has said when it was looked at.
     """
 
@@ -66,6 +69,7 @@ class Request:
     workers: int | None = None
     name: str = ""
     start: int | None = None
+    end: int | None = None
     devices: list[str] = field(default_factory=list)
 
     def to_text(self) -> str:
@@ -78,10 +82,12 @@ def answer(text: str) -> None:
     try:
         request = Request(**json.loads(text))
         request.logs = os.path.expanduser(request.logs)
-        if request.start is None:
-            say(look(request))
-        else:
+        if request.start is not None:
             become_worker(request, request.start)
+        elif request.end is not None:
+            say(end_worker(request.logs, request.end))
+        else:
+            say(look(request))
     except UserError as error:
         say({"error": str(error)})
     except Exception as error:  # it is read on another machine: a traceback would be of no use
@@ -105,9 +111,8 @@ def look(request: Request) -> Answer:
     )
     if request.cores:
         split_cores(len(devices), request.cores)
-    numbers = range(1, len(devices) + 1)
-    running = {number: pid for number in numbers if (pid := holder(request.logs, number)) is not None}
-    if len(running) < len(devices):
+    running = find_running(request.logs)
+    if not running.keys() >= set(range(1, len(devices) + 1)):
         check_objective(request)
     return {"devices": devices, "running": running}
 
@@ -144,7 +149,7 @@ def check_objective(request: Request) -> None:
         raise UserError(last.removeprefix("error: ") or f"the worker's check ended with exit code {done.returncode}")
 
 
-# ---------------------------------------------------------------- start
+# ---------------------------------------------------------------- start and end
 
 
 def become_worker(request: Request, number: int) -> None:
@@ -180,6 +185,25 @@ def describe(request: Request, number: int, device: str, command: list[str]) -> 
     return {**where, **process, "directory": os.getcwd(), "command": command}
 
 
+def end_worker(logs: str, number: int) -> Answer:
+    """Have this worker save its trial, give it back and end. Raises UserError if it is not a process that we see."""
+    process = holder(logs, number)
+    if process is None:
+        return {"worker": number, "process": "", "what": "had ended"}
+    if lock_file(logs, number) not in open_files(process):
+        raise UserError(f"worker {number} is process {process} of a container; end it there")
+    os.kill(process, signal.SIGTERM)
+    return {"worker": number, "process": process, "what": "saves its trial and ends"}
+
+
+def open_files(process: int) -> Iterator[str]:
+    """The files that a process has open; none where /proc does not tell."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(f"/proc/{process}/fd"):
+            with contextlib.suppress(OSError):
+                yield os.readlink(entry.path)
+
+
 # A worker holds a lock on a file of its host's own for as long as it lives. The kernel lets go of it at any end: at
 # kill -9, or when the machine restarts. Process numbers, boots and names of hosts need not be compared, and of two
 # launchers at the same moment one gets it. systemd, when it tidies /tmp up, leaves locked files alone.
@@ -187,8 +211,21 @@ def describe(request: Request, number: int, device: str, command: list[str]) -> 
 
 def lock_file(logs: str, number: int) -> str:
     """The file whose lock this user's worker with this number holds, in this folder, on this host."""
+    return f"{_locks(logs)}{number}.lock"
+
+
+def _locks(logs: str) -> str:
     folder = hashlib.sha256(os.fsencode(os.path.realpath(logs))).hexdigest()[:16]
-    return f"{LOCKS}/.foldertune-{os.getuid()}-{folder}-{number}.lock"
+    return f"{LOCKS}/.foldertune-{os.getuid()}-{folder}-"
+
+
+def find_running(logs: str) -> dict[int, int]:
+    """The workers of this user that run here, in this folder: their processes by their numbers."""
+    before, after = _locks(logs), ".lock"
+    names = (entry.path for entry in os.scandir(LOCKS) if entry.path.startswith(before))
+    numbers = (name.removeprefix(before).removesuffix(after) for name in names)
+    found = {int(number): holder(logs, int(number)) for number in numbers if number.isdecimal()}
+    return {number: process for number, process in sorted(found.items()) if process is not None}
 
 
 def take_lock(logs: str, number: int) -> int | None:

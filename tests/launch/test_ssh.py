@@ -14,7 +14,7 @@ import pytest
 
 from foldertune.cli import main
 from foldertune.launch.machine import count_cores
-from foldertune.launch.remote import holder, lock_file
+from foldertune.launch.remote import find_running, holder, lock_file
 from tests.conftest import ROOT, wait_for
 from tests.launch.hosts import new_lab
 
@@ -225,6 +225,46 @@ def test_each_worker_of_a_host_has_its_own_cores(bench):
             if process := holder(str(bench.logs), number):
                 os.kill(process, signal.SIGKILL)
             lock.unlink(missing_ok=True)
+
+
+def test_workers_that_are_too_many_end_in_good_order_when_asked_for(bench, capsys):
+    ssh_to_this_machine(bench)
+    os.environ["HOLD"] = str(hold := bench.path / "hold")
+    hold.touch()
+    master = bench.master(bench.study(trials=12, objective="held"))
+    wait_for(lambda: bench.names("pending"), "the trials")
+    logs = str(bench.logs)
+    launch = ["launch", "ssh", "here", "--logs", logs, "--objective", "tests.objectives:held", "--workers"]
+    try:
+        assert main([*launch, "3"]) == 0
+        wait_for(lambda: len(bench.names("taken")) == 3, "a trial of each")
+        capsys.readouterr()
+        assert main([*launch, "1"]) == 0  # no more are asked for
+        assert set(states(capsys.readouterr().out).values()) == {"was running"} and len(find_running(logs)) == 3
+        bystander = bench.start(
+            "-c", "import time; time.sleep(60)"
+        )  # it has the number that a container's worker has there
+        Path(lock_file(logs, 3)).write_text(str(bystander.pid))
+        assert main([*launch, "1", "--exactly"]) == 1
+        said = capsys.readouterr().out
+        assert f"worker 3 is process {bystander.pid} of a container; end it there" in said
+        assert bystander.poll() is None
+        assert states(said) == {
+            ("here", "1"): "was running",
+            ("here", "2"): "saves its trial and ends",
+            ("here", "3"): "was running",
+        }
+        wait_for(lambda: find_running(logs).keys() == {1, 3}, "the end of the second")
+        assert "given back" in (bench.logs / "launch" / "here-2.log").read_text() and not bench.names("lost")
+        hold.unlink()
+        bench.finish(master)
+        bench.assert_complete(12)
+        wait_for(lambda: not find_running(logs), "the end of the others")
+    finally:
+        for number in (1, 2, 3):
+            if number in find_running(logs):
+                os.kill(json.loads((bench.logs / "launch" / f"here-{number}.json").read_text())["pid"], signal.SIGKILL)
+            Path(lock_file(logs, number)).unlink(missing_ok=True)
 
 
 def test_one_worker_that_can_not_start_does_not_hide_the_others(bench, capsys):
