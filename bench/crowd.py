@@ -192,7 +192,7 @@ class VirtualTrainer(Trainer):
     """Trains by waiting."""
 
     def __init__(self, world: World, signals: Any) -> None:
-        super().__init__(signals)
+        super().__init__(signals, "cpu", None)
         self._world, self._ends, self._x = world, 0.0, 0.0
 
     def begin(self, name: Any, settings: Any, saving: Any, out: str) -> None:

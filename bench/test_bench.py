@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
 
 import pytest
 
+from bench import gpu
 from bench.coordination import time_journal, time_ours
 from bench.training import flops
 from tests.conftest import ROOT
@@ -23,6 +25,34 @@ def test_both_sides_train(side):
     measured = json.loads(said.splitlines()[-1])
     epoch = 5000 / measured["images per second"]
     assert 0 < epoch < measured["epoch seconds"] and measured["start seconds"] > 0
+
+
+def test_what_a_gpu_will_check_and_measure_runs(tmp_path):
+    """In small, on the CPU, where all checks hold. Without a GPU and without these options, it says so in one line."""
+    command, out = [sys.executable, "-m", "bench.gpu"], tmp_path / "gpu.json"
+    done = subprocess.run(
+        [*command, "--device", "cpu", "--tiny", "--out", out], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(out.read_text())["figures"]
+    assert list(figures) == list(gpu.ALL) and done.stdout.count(": holds") == 3
+    assert figures["curves as on the CPU"]["largest relative difference"] == 0
+    assert figures["graphs against steps"]["bfloat16"]["relative difference"] == 0
+    assert all(rate > 0 for rate in figures["several at once"]["as it is"].values())
+    without = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=without)
+    assert done.returncode == 2 and done.stderr.startswith("error: bench.gpu: PyTorch sees no GPU here")
+
+
+def test_a_check_that_fails_is_said_and_the_others_go_on(monkeypatch):
+    def broken(size, device):
+        raise RuntimeError("no kernel image\nis available")
+
+    monkeypatch.setattr(gpu, "ALL", {"one": broken, "two": lambda size, device: {"ok": False}, "three": lambda *_: {}})
+    said = []
+    figures = gpu.measure_all(gpu.TINY, "cpu", said.append)
+    assert figures["one"]["error"] == "RuntimeError: no kernel image is available" and figures["three"] == {}
+    assert "one: DOES NOT HOLD" in said[0] and "two: DOES NOT HOLD" in said[2] and "three: measured" in said[4]
 
 
 def test_arithmetic_of_an_image():

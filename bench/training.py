@@ -103,11 +103,13 @@ def train_for(side: str, filters: int, batch_size: int, seconds: float, born: fl
     }
 
 
-def measure(side: str, shape: tuple[int, int], processes: int, seconds: float) -> list[dict[str, float]]:
-    """The measurements of this many processes that train at once."""
+def measure(
+    side: str, shape: tuple[int, int], processes: int, seconds: float, settled: float = SETTLED
+) -> list[dict[str, float]]:
+    """The measurements of this many processes that train at once, from so many seconds after their start."""
     command = [sys.executable, "-m", "bench.training", "--child", side, *map(str, shape), str(seconds)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    born = str(time.time())
+    born = str(time.time() + settled - SETTLED)
     children = [
         subprocess.Popen([*command, born], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(processes)

@@ -23,6 +23,8 @@ COMMANDS = {
     "worker": "take trials from a shared folder and train them",
     "launch slurm": "start workers, or a master, on a cluster with Slurm",
     "scale": "have more or fewer of the workers that a launcher started",
+    "launch ssh": "start workers on other machines, through ssh",
+    "launch local": "start workers on this machine, and look after them",
     "status": "show how far a search is, who trains what, and what is best",
     "results": "show, filter, group and export the results of a study",
     "best": "print the best settings, for the final training",

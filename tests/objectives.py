@@ -7,6 +7,8 @@ import math
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 
 
@@ -241,9 +243,37 @@ def placed(settings, report):
     return {
         "validation_error": 0.0,
         "device": report.device,
+        "gpus": report.gpus,
+        "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "sharers": int(os.environ["TRIALS_PER_GPU"]),
         "threads": threads,
+        "cores": sorted(os.sched_getaffinity(0)),
+        "launcher": os.environ.get("FOLDERTUNE_LAUNCHER"),
     }
+
+
+def hungry(settings, report):
+    """Takes memory as $HUNGER says, a letter for each trial, and waits a while."""
+    megabytes, processes = 150, []
+    kind = os.environ["HUNGER"][settings["trial"]]
+    if kind == "i":  # itself, for ever more
+        kept = []
+        while True:
+            kept.append(b"x" * 2**24)
+            time.sleep(0.02)
+    elif kind == "c":  # a child of its own session, as torchrun starts its processes
+        fill = f"kept = b'x' * {4 * megabytes} * 2**20; import time; time.sleep(600)"
+        processes = [subprocess.Popen([sys.executable, "-c", fill], start_new_session=True)]
+        report(epoch=1, child=processes[0].pid)
+        processes[0].wait()
+    elif kind == "s":  # four children that share its own, as the workers of a data loader do
+        kept = b"x" * megabytes * 2**20
+        if not all(os.fork() for _ in range(4)):
+            time.sleep(1)
+            os._exit(0)
+        for _ in range(4):
+            os.wait()
+    return {"validation_error": 0.0}
 
 
 def nested(settings, report):

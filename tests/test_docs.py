@@ -26,7 +26,7 @@ DOCS = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / 
 PROGRAMS = {
     **{f"{name}.py": [f"{name}.py"] for name in ("master", "worker", "exercise3")},
     **{f"foldertune {name}": ["-m", "foldertune", *name.split()] for name in COMMANDS},
-    **{f"-m {name}": ["-m", name] for name in ("analysis.report", "bench.coordination", "bench.reading")},
+    **{f"-m {name}": ["-m", name] for name in ("analysis.report", "bench.coordination", "bench.reading", "bench.gpu")},
 }
 
 

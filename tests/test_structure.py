@@ -27,6 +27,8 @@ PROGRAMS = [
     "-m foldertune doctor",
     "-m foldertune launch slurm",
     "-m foldertune scale",
+    "-m foldertune launch ssh",
+    "-m foldertune launch local",
 ]
 
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;

@@ -12,7 +12,7 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
@@ -22,12 +22,12 @@ from torch.nn import functional
 
 from foldertune.trainer.report import Report
 from training.data import Dataset, Part, load
+from training.graphs import CudaRecorder, Recorder, record_steps
 from training.network import Network
 from training.settings import SettingsError, complete
 
 EVALUATION_BATCH = 500
 CHANCE = 0.15  # an accuracy below this is chance level: the most frequent digit as the only answer reaches 11 %
-GRAPH_STEPS = 16  # training steps in one CUDA graph
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -110,12 +110,13 @@ class Training:
     Args:
         values: complete settings.
         data: the data set, on the device.
+        recorder: what records its steps; None: CUDA graphs on a GPU, nothing on the CPU.
 
     Attributes:
         history: the reports of the epochs so far.
     """
 
-    def __init__(self, values: Mapping[str, Any], data: Dataset, device: str) -> None:
+    def __init__(self, values: Mapping[str, Any], data: Dataset, device: str, recorder: Recorder | None = None) -> None:
         self.values, self.data, self.device = values, data, device
         torch.manual_seed(values["seed"])
         precision = choose_precision(values["precision"], device)
@@ -123,12 +124,15 @@ class Training:
         self.history: list[dict[str, Any]] = []
         self._images = data.training.images.to(precision)  # exact: a pixel is n/256
         self._steps = len(data.training) // values["batch_size"]
-        self._order = torch.zeros((self._steps, values["batch_size"]), dtype=torch.long, device=device)
+        examples = torch.arange(self._steps * values["batch_size"], device=device)  # any, until an epoch begins
+        self._order = examples.view(self._steps, values["batch_size"])
         self._position = 0  # the epoch's next step
         self._row = torch.zeros(1, dtype=torch.long, device=device)  # the same number, on the device
         self._total = torch.zeros((), device=device)  # the sum of the epoch's training losses
-        self._graphs = record_graphs(self._step, self._state, self._steps) if device != "cpu" else {1: self._step}
-        self.network.round()
+        self._runs = {1: self._step}  # by their number of steps
+        if recorder or device != "cpu":
+            state = {**self._state, "rounded": self.network.rounded}
+            self._runs = record_steps(self._step, state, self._steps, recorder or CudaRecorder(device))
         self._start = time.perf_counter()
 
     @property
@@ -149,8 +153,8 @@ class Training:
             self._total.zero_()
         if self._position == self._steps:
             return False
-        count = max(count for count in self._graphs if self._position + count <= self._steps)
-        self._graphs[count]()
+        count = max(count for count in self._runs if self._position + count <= self._steps)
+        self._runs[count]()
         self._position += count
         return True
 
@@ -226,35 +230,6 @@ class Training:
         return training
 
 
-def record_graphs(step: Callable[[], None], state: Mapping[str, Tensor], steps: int) -> dict[int, Callable[[], None]]:
-    """A CUDA graph of several steps and one of a single step, by their number of steps. The state does not change.
-
-    Recorded steps run only when they are replayed. But each kernel must have run once before, because it may then
-    allocate memory or choose an algorithm (PyTorch's documentation: CUDA semantics, CUDA graphs).
-    """
-    device = state["weights"].device
-    before = {name: tensor.clone() for name, tensor in state.items()}
-    generator = torch.cuda.get_rng_state(device)
-    graphs: dict[int, Callable[[], None]] = {}
-    with torch.cuda.device(device):
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(min(3, steps)):
-                step()
-        torch.cuda.current_stream().wait_stream(stream)
-        for count in {1, min(GRAPH_STEPS, steps)}:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                for _ in range(count):
-                    step()
-            graphs[count] = graph.replay
-    for name, tensor in state.items():
-        tensor.copy_(before[name])
-    torch.cuda.set_rng_state(generator, device)
-    return graphs
-
-
 def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """Train one network and measure it.
 
@@ -267,8 +242,8 @@ def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     Returns:
         validation_error (1 − best accuracy: the score), best_epoch, validation_loss (the lowest), test_loss,
         test_accuracy, training_loss (of the last epoch), seconds, epochs_trained, parameters, diverged (loss not
-        finite, or accuracy at chance level in the end), precision, device, trials_on_device (the number of trials
-        that shared the device, including this one; seconds are wall-clock seconds, whatever this number is).
+        finite, or accuracy at chance level in the end), precision, device, trials_on_device (the number of trials that
+        shared the device, including this one; seconds are wall-clock seconds, whatever this number is).
 
     Raises SettingsError and DataError. The same settings on the same machine and number of threads give the same
     bits, no matter how often the training was interrupted and resumed.

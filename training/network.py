@@ -43,6 +43,7 @@ class Network:
 
     Attributes:
         weights, velocities: float32 vectors. A training changes nothing else.
+        rounded: the weights as the operations use them: a copy in `precision`, or the same vector.
     """
 
     def __init__(self, filters: int, dropout: float, precision: torch.dtype, device: str) -> None:
@@ -55,11 +56,11 @@ class Network:
         count = sum(self._sizes)
         self.weights = torch.zeros(count, device=device)
         self.velocities = torch.zeros(count, device=device)
-        self._rounded = (
+        self.rounded = (
             self.weights if precision == torch.float32 else torch.zeros(count, dtype=precision, device=device)
         )
         self._gradients = torch.zeros(count, dtype=precision, device=device)
-        self._views = self.split(self._rounded)
+        self._views = self.split(self.rounded)
         self._gradient_views = self.split(self._gradients)
         self._classes = torch.arange(CLASSES, device=device)
         for weight in self.split(self.weights)[:LAYERS]:
@@ -82,8 +83,8 @@ class Network:
 
     def round(self) -> None:
         """Update the rounded copy that the operations use. Call it after `weights` have changed."""
-        if self._rounded is not self.weights:
-            self._rounded.copy_(self.weights)
+        if self.rounded is not self.weights:
+            self.rounded.copy_(self.weights)
 
     def __call__(self, images: Tensor) -> Tensor:
         """The logits in float32, without dropout. Images must have the network's precision."""

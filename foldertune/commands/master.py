@@ -31,6 +31,7 @@ from typing import TypeVar
 from foldertune.budget import Budget
 from foldertune.commands.first import add_first, with_first
 from foldertune.commands.first_look import check_settings
+from foldertune.commands.machine import add_machine, check_machine, in_words, new_local_workers, place
 from foldertune.commands.options import (
     add_budget,
     add_checkpoint_every,
@@ -43,8 +44,8 @@ from foldertune.commands.options import (
 )
 from foldertune.errors import UserError, require
 from foldertune.launch import Launcher
-from foldertune.launch.local import STOP_SECONDS, LocalWorkers
-from foldertune.launch.machine import choose_devices, count_cores, describe_devices, limit_threads
+from foldertune.launch.local import STOP_SECONDS
+from foldertune.launch.machine import count_cores, describe_devices, limit_threads
 from foldertune.launch.search import ALL_FAILED, run
 from foldertune.launch.slurm_job import leave
 from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, LedFolder, printable
@@ -100,10 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start N workers; 0: none, you start them yourself (default: one per GPU, or one per core if there is "
         "none)",
     )  # fmt: skip
-    group.add_argument("--device", default="all", help="the workers' device: see worker --help (default: all)")
-    group.add_argument(
-        "--threads", type=whole_number(1), default=1, metavar="N", help="CPU threads of each worker (default: 1)"
-    )
+    add_machine(group, "all")
     add_checkpoint_every(group)
     group = parser.add_argument_group("lost workers, other masters, failed trials")
     group.add_argument(
@@ -158,6 +156,7 @@ def study_of(arguments: argparse.Namespace) -> Study:
         strategy=arguments.strategy, stopping=arguments.stopping, workers=arguments.workers,
         objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
     ))  # fmt: skip
+    check_machine(arguments)
     check_command(study, arguments)
     check_settings(study, arguments.study)
     if study.objective == DEFAULT_OBJECTIVE and (arguments.workers != 0 or arguments.try_trial is not None):
@@ -167,14 +166,14 @@ def study_of(arguments: argparse.Namespace) -> Study:
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:
     """Train one trial here, without a folder. Returns the exit code: 1 if the training failed."""
-    device = choose_devices(arguments.device, workers=1)[0]
+    device = place(arguments, workers=1)[0]
     limit_threads(arguments.threads)
     signals = StopSignals()
     signals.listen()
     trainer = (
-        CommandTrainer(signals, arguments.command, device, arguments.pattern)
+        CommandTrainer(signals, arguments.command, device, arguments.pattern, arguments.memory)
         if study.objective == COMMAND_OBJECTIVE
-        else ObjectiveTrainer(signals, study.objective, device)
+        else ObjectiveTrainer(signals, study.objective, device, arguments.memory)
     )
     return try_trial(study, arguments.try_trial, trainer, signals, partial(print, flush=True))
 
@@ -270,14 +269,14 @@ def new_workers(
     folder: Folder, study: Study, arguments: argparse.Namespace, say: Callable[[str], None]
 ) -> Launcher | None:
     """The workers of this machine, or None. Prints what they will do, and how to add more."""
-    devices = [] if arguments.workers == 0 else choose_devices(arguments.device, workers=arguments.workers)
+    devices = [] if arguments.workers == 0 else place(arguments, arguments.workers)
     own = ["--objective", study.objective]
     if study.objective == COMMAND_OBJECTIVE:
         own = ["--command", arguments.command or "…", *(["--pattern", arguments.pattern] if arguments.pattern else [])]
     say(hint(folder, study, devices, arguments.threads, own))
     options = ["--logs", str(folder.path), *own]
-    options += ["--threads", str(arguments.threads), "--checkpoint-every", str(arguments.checkpoint_every)]
-    return LocalWorkers(devices, options, folder.path, say) if devices else None
+    options += [*in_words(arguments), "--checkpoint-every", str(arguments.checkpoint_every)]
+    return new_local_workers(devices, options, arguments, folder.path, say, "master") if devices else None
 
 
 def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int, own: Sequence[str]) -> str:

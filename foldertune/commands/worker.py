@@ -21,26 +21,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
+from pathlib import Path
 
-from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
+from foldertune.commands.machine import add_machine, introduce, new_local_workers, place
+from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds
 from foldertune.errors import UserError
-from foldertune.launch.local import LocalWorkers
-from foldertune.launch.machine import choose_devices, describe_devices, limit_threads, mps_is_running
+from foldertune.launch.local import supervise
+from foldertune.launch.machine import limit_threads, split_cores, stay_on
 from foldertune.launch.slurm_job import leave, seconds_left
 from foldertune.protocol import Folder, Heartbeat
-from foldertune.running.command import CommandTrainer
+from foldertune.running.command import CommandTrainer, split
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer, Trainer
-from foldertune.running.waiting import Interrupted, outlast
 from foldertune.running.worker import Worker, say
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE
-from foldertune.trouble import Trouble
 
 SECONDS_AFTER_GRACE = 5.0  # for a worker to put its trial down
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this command."""
+def add_arguments(parser: argparse.ArgumentParser, device: str = "auto") -> None:
+    """Add the options of this command. `device` is the default of --device."""
     group = parser.add_argument_group("what to work on")
     add_logs(group)
     group.add_argument(
@@ -57,18 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="end with exit code 2 if no study begins in the folder within this time (default: %(default)g)",
     )  # fmt: skip
     group = parser.add_argument_group("machine")
-    group.add_argument(
-        "--device", default="auto",
-        help="cpu, cuda, cuda:1 or mps, passed to the objective; auto: the first GPU, or the CPU without one; all: "
-        "start one worker per GPU, or one per core if there is none (default: auto)",
-    )  # fmt: skip
-    group.add_argument(
-        "--trials-per-gpu", type=_number_or_auto, default=1, metavar="N",
-        help="start N workers per GPU, which share its memory; auto: as many as memory and cores allow (default: 1)",
-    )  # fmt: skip
-    group.add_argument(
-        "--threads", type=whole_number(1), default=1, metavar="N", help="CPU threads of each worker (default: 1)"
-    )
+    add_machine(group, device)
     add_checkpoint_every(group)
     group.add_argument(
         "--grace", type=seconds(0), default=20.0, metavar="SECONDS",
@@ -80,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "while trials save no state, it takes none with less time left than the longest it has seen (default: what "
         "Slurm says in a job of its own, otherwise no limit)",
     )  # fmt: skip
+    group.add_argument("--check", action="store_true", help="only find out whether this machine can train, and end")
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # when this process ends, so does the worker
 
 
@@ -90,15 +81,18 @@ def main(arguments: argparse.Namespace) -> int:
 
     Raises UserError if this machine can't train, or if no study comes.
     """
-    if arguments.trials_per_gpu != 1 and arguments.device not in ("auto", "all") and "cuda" not in arguments.device:
-        raise UserError(f"--trials-per-gpu: '{arguments.device}' is not a GPU; use --device all, auto, cuda or cuda:1")
-    with contextlib.suppress(OSError):  # the folder is in trouble: the worker says so, and waits
-        if arguments.logs.exists() and not arguments.logs.is_dir():
-            raise UserError(f"--logs {arguments.logs}: is not a directory")
-    if arguments.device == "all" or arguments.trials_per_gpu != 1:
-        return supervise(arguments)
+    check_logs(arguments.logs)
+    if not arguments.check and (arguments.device == "all" or arguments.trials_per_gpu != 1):
+        devices = place(arguments)
+        introduce(devices, say)
+        workers = new_local_workers(devices, arguments.argv, arguments, None, say, "local")
+        seconds, are_patient = arguments.grace + SECONDS_AFTER_GRACE, arguments.idle_timeout is None
+        return supervise(workers, Folder(arguments.logs), seconds, say, are_patient=are_patient)
+    arguments.device = place(arguments, workers=1)[0]
     limit_threads(arguments.threads)
-    arguments.device = choose_devices(arguments.device, workers=1)[0]
+    if arguments.cores:
+        for cores in split_cores(1, arguments.cores):
+            stay_on(cores)
     signals = StopSignals()
     signals.listen()
     worker = Worker(
@@ -112,8 +106,31 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.start_timeout,
         seconds_left() if arguments.time_left is None else arguments.time_left,
     )
+    if arguments.check:
+        return check(worker, arguments.command)
     code = worker.run(Heartbeat(arguments.parent))
     return leave(code, folder, signals.number, time_is_up=worker.is_out_of_time)
+
+
+def check(worker: Worker, command: str | None) -> int:
+    """Find out whether this machine can train the study in the folder, if there is one. Raises UserError."""
+    program = split(command)[0] if command else ""
+    if program and "{" not in program and shutil.which(program) is None:
+        raise UserError(f"--command: there is no program '{program}' here")
+    try:
+        with contextlib.suppress(OSError):  # it is in trouble, or not there yet
+            worker.know_study()
+        worker.prepare()
+    finally:
+        worker.trainer.end()
+    return 0
+
+
+def check_logs(logs: Path) -> None:
+    """Raise UserError if the folder is a file."""
+    with contextlib.suppress(OSError):  # the folder is in trouble: the worker says so, and waits
+        if logs.exists() and not logs.is_dir():
+            raise UserError(f"--logs {logs}: is not a directory")
 
 
 def new_trainer(signals: StopSignals, arguments: argparse.Namespace) -> Trainer:
@@ -121,35 +138,8 @@ def new_trainer(signals: StopSignals, arguments: argparse.Namespace) -> Trainer:
     if arguments.command is None:
         if arguments.pattern:
             raise UserError("--pattern: is for the lines that a command prints; add --command")
-        return ObjectiveTrainer(signals, arguments.objective or DEFAULT_OBJECTIVE, arguments.device)
+        name = arguments.objective or DEFAULT_OBJECTIVE
+        return ObjectiveTrainer(signals, name, arguments.device, arguments.memory)
     if arguments.objective:
         raise UserError("--command and --objective: give one of them")
-    return CommandTrainer(signals, arguments.command, arguments.device, arguments.pattern)
-
-
-def supervise(arguments: argparse.Namespace) -> int:
-    """Start several workers and look after them until all have ended or a signal stops them. Returns the exit code."""
-    signals = StopSignals()
-    signals.listen()
-    devices = choose_devices(arguments.device, arguments.trials_per_gpu)
-    say(f"workers here: {describe_devices(devices)}")
-    if len(set(devices)) < len(devices) and devices[0].startswith("cuda") and not mps_is_running():
-        say("trials on one GPU take turns; with NVIDIA's MPS they run at once: nvidia-cuda-mps-control -d")
-    folder = Folder(arguments.logs)
-    workers = LocalWorkers(devices, arguments.argv, None, say)
-    trouble = Trouble(say)
-    with contextlib.suppress(Interrupted):
-        outlast(folder, workers.start, signals, say)
-    while not workers.all_gone and not signals.wait(0.1):
-        try:
-            workers.look_after(lambda: len(folder.settled()))
-            trouble.is_over()
-        except OSError as error:  # it passes; the workers themselves wait, too
-            trouble.is_there(error)
-    workers.stop(arguments.grace + SECONDS_AFTER_GRACE)
-    time_is_up = seconds_left() is not None and not workers.exit_code and arguments.idle_timeout is None
-    return leave(signals.exit_code or workers.exit_code, folder, signals.number, time_is_up=time_is_up)
-
-
-def _number_or_auto(text: str) -> int | None:
-    return None if text == "auto" else whole_number(1)(text)
+    return CommandTrainer(signals, arguments.command, arguments.device, arguments.pattern, arguments.memory)

@@ -23,18 +23,29 @@ def find_gpus() -> dict[str, int]:
 
 def list_gpus() -> list[int]:
     """The memory in MiB of each NVIDIA GPU that processes started here can see; empty without GPU or driver."""
+    return [memory for memory, _ in _list_seen()]
+
+
+def parts_are_seen() -> bool:
+    """Is one of them divided into parts (MIG), of which each process uses only one?"""
+    return any(is_part for _, is_part in _list_seen())
+
+
+def _list_seen() -> list[tuple[int, bool]]:
+    """Of each NVIDIA GPU that processes can see, the memory in MiB, and whether that is a part of a GPU."""
     gpus = _list_nvidia()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None or not gpus:
-        return [gpu.memory_seen for gpu in gpus]
+        return [(gpu.memory_seen, bool(gpu.parts)) for gpu in gpus]
     by_identifier = {key: value for gpu in gpus for key, value in gpu.by_identifier.items()}
     seen = []
     for name in map(str.strip, visible.split(",")):  # a number, or an identifier of a GPU or of a part of one
         if name.isdecimal() and int(name) < len(gpus):
-            seen.append(gpus[int(name)].memory_seen)
+            seen.append((gpus[int(name)].memory_seen, bool(gpus[int(name)].parts)))
         elif name.startswith(("GPU-", "MIG-")):
             known = [memory for identifier, memory in by_identifier.items() if identifier.startswith(name)]
-            seen.append(min(known or [gpu.memory_seen for gpu in gpus]))
+            is_part = name.startswith("MIG-") or any(gpu.parts and gpu.identifier.startswith(name) for gpu in gpus)
+            seen.append((min(known or [gpu.memory_seen for gpu in gpus]), is_part))
         else:
             break  # CUDA, too, ignores an invalid entry and all after it
     return seen

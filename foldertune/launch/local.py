@@ -10,16 +10,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO
 
 from foldertune.errors import UserError
-from foldertune.launch.machine import count_cores, let_others_finish
-from foldertune.launch.slurm_job import LAUNCHER
-from foldertune.protocol import SAFE, lack_of_access, share
+from foldertune.launch.machine import count_cores, let_others_finish, stay_on
+from foldertune.launch.slurm_job import LAUNCHER, leave, seconds_left
+from foldertune.protocol import SAFE, Folder, lack_of_access, share
 from foldertune.running.process import reap_orphans
+from foldertune.running.signals import StopSignals
+from foldertune.running.waiting import Interrupted, outlast
 from foldertune.shipped import HOME
 from foldertune.text import ending
+from foldertune.trouble import Trouble
 
 RESTARTS = 3  # of one worker while no trial ends; more restarts would not help
 STOP_SECONDS = 25.0  # longer than a worker gives its training to save its state
@@ -39,8 +43,9 @@ def worker_command() -> list[str]:
 class _Slot:
     """The place of one worker, which several processes may take one after another."""
 
-    name: str
+    number: int
     device: str
+    cores: set[int] | None
     log: Path | None
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
@@ -48,29 +53,41 @@ class _Slot:
     start_at: float | None = None  # when to restart a dead worker, by our monotonic clock
     over: bool = False
 
+    @property
+    def name(self) -> str:
+        return f"worker-{self.number}"
+
 
 class LocalWorkers:
     """Worker processes on this machine. Each has memory of its own, and can die without harm to the others.
 
     Args:
         devices: the device of each worker. The environment variable TRIALS_PER_GPU tells workers how many of them
-            share their GPU.
+            share their GPU, and LAUNCHER what started them.
         options: the command line that each worker gets.
         logs: the folder of `worker-K.log`, the output of worker K; None: workers write to our own output.
         say: called with a line about each worker that dies.
+        launcher: what we are called: `master` or `local`.
+        cores: the cores of each worker, its own; empty: the system decides.
     """
 
     def __init__(
-        self, devices: Sequence[str], options: Sequence[str], logs: Path | None, say: Callable[[str], None]
+        self,
+        devices: Sequence[str],
+        options: Sequence[str],
+        logs: Path | None,
+        say: Callable[[str], None],
+        launcher: str = "local",
+        cores: Sequence[set[int]] = (),
     ) -> None:
         self._say = say
+        self._launcher = launcher
         self.devices = devices
         self._is_crowded = len(devices) > count_cores()
         self._command = [*worker_command(), *options, "--parent", str(os.getpid())]
-        names = (f"worker-{number}" for number in range(1, len(devices) + 1))
         self._slots = [
-            _Slot(name, device, logs / f"{name}.log" if logs else None)
-            for name, device in zip(names, devices, strict=True)
+            _Slot(number, device, own_cores, logs / f"worker-{number}.log" if logs else None)
+            for number, (device, own_cores) in enumerate(zip_longest(devices, cores), start=1)
         ]
 
     def start(self) -> None:
@@ -80,16 +97,18 @@ class LocalWorkers:
                 self._start(slot)
 
     def _start(self, slot: _Slot) -> None:
-        command = [*self._command, "--device", slot.device, "--trials-per-gpu", "1"]
+        command = [*self._command, "--device", slot.device, "--trials-per-gpu", "1", "--gpus-per-trial", "1"]
         environment = {**os.environ, "TRIALS_PER_GPU": str(self.devices.count(slot.device))}
-        number, outer = slot.name.rpartition("-")[2], os.environ.get(LAUNCHER)  # who has started us speaks to Slurm
-        environment[LAUNCHER] = f"{outer}.{number}" if outer else f"local {number}"
+        outer = os.environ.get(LAUNCHER)  # another launcher has started us, on this host; it speaks to Slurm
+        environment[LAUNCHER] = f"{outer}.{slot.number}" if outer else f"{self._launcher} {slot.number}"
         with contextlib.ExitStack() as stack:
-            output = stack.enter_context(_open_log(slot.log)) if slot.log else None
+            output = stack.enter_context(open_log(slot.log)) if slot.log else None
             # In its own session, a worker does not get the terminal's Ctrl-C: `stop` ends it in good order.
             slot.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment
             )
+        if slot.cores:
+            stay_on(slot.cores, slot.process.pid)
         if self._is_crowded:
             let_others_finish(slot.process.pid)
         slot.start_at = None
@@ -147,7 +166,34 @@ class LocalWorkers:
                 process.wait()
 
 
-def _open_log(path: Path) -> BinaryIO:
+def supervise(
+    workers: LocalWorkers, folder: Folder, seconds: float, say: Callable[[str], None], *, are_patient: bool
+) -> int:
+    """Start workers and look after them until all have ended or a signal stops them. Returns the exit code.
+
+    Args:
+        seconds: the time that they have to end when a signal comes.
+        are_patient: do they wait for work until the study is complete? Then those of a job of Slurm's that end have run
+            out of time.
+    """
+    signals = StopSignals()
+    signals.listen()
+    trouble = Trouble(say)
+    with contextlib.suppress(Interrupted):
+        outlast(folder, workers.start, signals, say)
+    while not workers.all_gone and not signals.wait(0.1):
+        try:
+            workers.look_after(lambda: len(folder.settled()))
+            trouble.is_over()
+        except OSError as error:  # it passes; the workers themselves wait, too
+            trouble.is_there(error)
+    workers.stop(seconds)
+    time_is_up = are_patient and seconds_left() is not None and not workers.exit_code
+    return leave(signals.exit_code or workers.exit_code, folder, signals.number, time_is_up=time_is_up)
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open the file that collects what a worker prints."""
     try:
         file = open(path, "ab", opener=_open_safely)  # noqa: SIM115
     except OSError as error:

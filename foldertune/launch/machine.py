@@ -9,7 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from foldertune.launch.gpus import find_gpus
+from foldertune.errors import UserError
+from foldertune.launch.gpus import find_gpus, parts_are_seen
+from foldertune.running.devices import name_of
+from foldertune.text import counted
 
 MEMORY_PER_TRIAL = 4096  # MiB of a GPU: half a gigabyte of context, the full data set, activations of large batches
 MOST_PER_GPU = 8
@@ -51,7 +54,13 @@ def _quotas(groups: Path, own_groups: Path) -> Iterator[float]:
                 break
 
 
-def choose_devices(wish: str, trials_per_gpu: int | None = 1, workers: int | None = None) -> list[str]:
+def choose_devices(
+    wish: str,
+    trials_per_gpu: int | None = 1,
+    workers: int | None = None,
+    gpus_per_trial: int = 1,
+    cores: int = 1,
+) -> list[str]:
     """The device of each worker to be started on this machine.
 
     Args:
@@ -59,17 +68,74 @@ def choose_devices(wish: str, trials_per_gpu: int | None = 1, workers: int | Non
             "auto" and "all" mean the CPU.
         trials_per_gpu: workers per GPU; None: as many as memory and cores allow, but at most 8.
         workers: the number of all workers; None: `trials_per_gpu` on each GPU, or one per core if there is none.
+        gpus_per_trial: with more than one, a device is a group of GPUs: `cuda:0,1`.
+        cores: the cores of each worker.
+
+    Raises UserError.
     """
     gpus = find_gpus() if wish in ("auto", "all") or trials_per_gpu is None else {}
     devices = [wish]
-    if wish in ("auto", "all"):
+    if gpus_per_trial > 1:
+        devices = _form_groups(wish, list(gpus), gpus_per_trial)
+    elif wish in ("auto", "all"):
         devices = list(gpus)[: 1 if wish == "auto" else None] or ["cpu"]
     if trials_per_gpu is None:
         room = min(gpus.values(), default=0) // MEMORY_PER_TRIAL
-        trials_per_gpu = max(1, min(count_cores() // len(devices), room, MOST_PER_GPU))
+        trials_per_gpu = max(1, min(count_cores() // (cores * len(devices)), room, MOST_PER_GPU))
     if workers is None:
-        workers = count_cores() if devices == ["cpu"] else len(devices) * trials_per_gpu
+        workers = max(1, count_cores() // cores) if devices == ["cpu"] else len(devices) * trials_per_gpu
     return [devices[number % len(devices)] for number in range(workers)]
+
+
+def _form_groups(wish: str, gpus: Sequence[str], size: int) -> list[str]:
+    """Groups of so many GPUs: one, or for "all" as many as there are. Raises UserError."""
+    option = f"--gpus-per-trial {size}"
+    numbers = [name.partition(":")[2] for name in gpus if name.startswith("cuda:")]
+    if wish not in ("auto", "all"):
+        if wish.startswith("cuda:") and wish.count(",") == size - 1:
+            return [wish]
+        names = ",".join(map(str, range(size)))
+        raise UserError(f"{option}: --device {wish} is another number; leave --device out, or name all: cuda:{names}")
+    if len(numbers) < size:
+        raise UserError(f"{option}: there {_are_gpus(len(numbers))} here; give a number that each trial can have")
+    if parts_are_seen():
+        raise UserError(
+            f"{option}: a GPU here is divided into parts (MIG), of which a process uses one only; "
+            "name whole GPUs in CUDA_VISIBLE_DEVICES"
+        )
+    if wish == "all" and len(numbers) % size:
+        some = ",".join(name_of(number) for number in numbers[: len(numbers) // size * size])
+        raise UserError(
+            f"{option}: there are {len(numbers)} GPUs here, and {len(numbers) % size} would be idle; give a number "
+            f"that divides {len(numbers)}, or say which to use: CUDA_VISIBLE_DEVICES={some}"
+        )
+    groups = [numbers[first : first + size] for first in range(0, len(numbers), size)]
+    return [f"cuda:{','.join(group)}" for group in groups][: 1 if wish == "auto" else None]
+
+
+def _are_gpus(number: int) -> str:
+    return {0: "is no GPU", 1: "is one GPU"}.get(number, f"are {number} GPUs")
+
+
+def split_cores(workers: int, cores: int) -> list[set[int]]:
+    """So many cores for each of the workers, different ones; empty where a process can't be kept on some (macOS).
+
+    Raises UserError if there are not enough.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    mine = sorted(os.sched_getaffinity(0))
+    if workers * cores > min(len(mine), count_cores()):
+        have = f"{min(len(mine), count_cores())} here"
+        wanted = f"{counted(workers, 'worker')} would have {workers * cores} cores"
+        raise UserError(f"--cores {cores}: {wanted}, there are {have}; start fewer")
+    return [set(mine[first : first + cores]) for first in range(0, workers * cores, cores)]
+
+
+def stay_on(cores: set[int], process: int = 0) -> None:
+    """Keep a process, and all that it starts, on these cores."""
+    with contextlib.suppress(OSError):  # it has ended, or a container forbids it
+        os.sched_setaffinity(process, cores)
 
 
 def limit_threads(number: int) -> None:

@@ -12,6 +12,7 @@
                                                      or the trial that goes on with this one
     logs/output/trial-00007-1.txt                    what the training printed in that attempt, for people
     logs/out/trial-00007/                            what a command keeps for its later attempts at the trial
+    logs/launch/gpu07-2.log, .json                   what gpu07's second worker printed, and how a launcher started it
     logs/aside/…                                     what stood in the way of a name, moved, never deleted
     logs/study.json, logs/study.json.done            the study's definition; with .done it is complete
     logs/.master-00003.jsonl                         the third master of this folder, and the last: it leads

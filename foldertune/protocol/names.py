@@ -18,7 +18,9 @@ _TRIAL = re.compile(
 )
 _MASTER = re.compile(r"\.master-(\d{5,9})\.jsonl", re.ASCII)
 _TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.tmp", re.ASCII)
-_WRITTEN = re.compile(r"(trial-|\.master[.-]|study\.json|results\.csv).*", re.ASCII)  # what is written in the folder
+_WRITTEN = re.compile(
+    r"(trial-|\.master[.-]|study\.json|results\.csv|launch).*", re.ASCII
+)  # what is written in the folder
 LAST_ATTEMPT = 999_999_999  # the highest number of an attempt
 
 

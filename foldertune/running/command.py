@@ -16,6 +16,7 @@ from typing import Any
 from foldertune.errors import UserError, did_you_mean
 from foldertune.nesting import DOT, flatten
 from foldertune.protocol import BrokenFile, Record, TrialName, read_bytes
+from foldertune.running import devices
 from foldertune.running.process import Process
 from foldertune.running.signals import SETTLE, StopSignals
 from foldertune.running.trainer import Saving, Trainer
@@ -24,7 +25,7 @@ from foldertune.trainer.channel import Message
 from foldertune.trainer.metrics import as_metrics
 
 RESULT = "result.json"  # the file in {out} that may hold the result
-OWN = ("out", "device", "trial", "attempt", "seed")  # words in braces that are no settings of the study
+OWN = ("out", "device", "gpus", "trial", "attempt", "seed")  # words in braces that are no settings of the study
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|[-+]?inf"
 PAIRS = rf"(?<![\w./-])(?P<name>[A-Za-z_][\w./-]*)\s*[=:]\s*(?P<value>{_NUMBER})\b"
 LONGEST_LINE = 2**20  # bytes
@@ -38,7 +39,8 @@ class CommandTrainer(Trainer):
 
     Args:
         command: the command with words such as `{lr}`, `{model.width}` and `{out}`. No shell reads it.
-        device: where to train. A GPU is shown to the command as its only one.
+        device: where to train. The command sees no other GPU.
+        memory: bytes that the command may take, with all that it has started; None: no limit.
         pattern: finds values in lines that are not JSON. Its groups are the names; or, with groups `name` and `value`,
             it finds one pair after another.
     """
@@ -46,9 +48,16 @@ class CommandTrainer(Trainer):
     advice = "; print it as JSON, or say how to read it: --pattern name=value"
     wants_out = True
 
-    def __init__(self, signals: StopSignals, command: str, device: str, pattern: str | None = None) -> None:
-        super().__init__(signals)
-        self._words, self._device = split(command), device
+    def __init__(
+        self,
+        signals: StopSignals,
+        command: str,
+        device: str,
+        pattern: str | None = None,
+        memory: int | None = None,
+    ) -> None:
+        super().__init__(signals, device, memory)
+        self._words, self._shown = split(command), devices.show(device, alone=True)
         self._pattern = read_pattern(pattern) if pattern else None
         self._messages: deque[Message] = deque()
         self._line, self._result_file = b"", ""
@@ -78,13 +87,15 @@ class CommandTrainer(Trainer):
         self._messages, self._values, self._is_stopping = deque(), {}, False
         self._result_file, self._noted = os.path.abspath(os.path.join(out, RESULT)), set()
         self._result_before = _signature(self._result_file)
-        own = {"out": os.path.abspath(out), "device": self._device.partition(":")[0]}
+        own = {"out": os.path.abspath(out), "device": self._shown.device, "gpus": str(self._shown.gpus)}
         own |= {"trial": str(name.number), "attempt": str(name.attempt)}
         values = Values(settings, own)
         try:
             absent = {name for name in self._conditional if name not in values}
             words = [fill_in(word, values) for word in without(self._words, absent)]
-            self._process = Process(words, self._signals, self._hear, environment=environment(self._device))
+            self._process = Process(
+                words, self._signals, self._hear, environment=self._shown.environment, memory=self.memory
+            )
         except KeyError as error:  # a trial that was queued by hand
             self._messages.append({"error": f"--command: this trial has no setting {error}"})
         except ValueError as error:  # words that no command line can hold
@@ -254,13 +265,3 @@ def as_number(text: str) -> Any:
         with contextlib.suppress(ValueError):
             return kind(text)
     return text
-
-
-def environment(device: str) -> dict[str, str] | None:
-    """The command's environment, in which a worker's GPU is the only one."""
-    kind, _, number = device.partition(":")
-    if kind != "cuda" or not number.isdigit():
-        return None
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    chosen = visible[int(number)] if int(number) < len(visible) and visible[0] else number
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": chosen}

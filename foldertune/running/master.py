@@ -167,10 +167,9 @@ class Master:
 
     def collect(self) -> None:
         """Count the results that were handed in. Set aside files of trials that are counted already."""
-        done = 0
+        before = len(self.ledger.counted)
         for name in self.in_hand:
-            done += name.state == "done"
-            if done > MOST_COLLECTED:
+            if len(self.ledger.counted) - before >= MOST_COLLECTED:
                 break
             try:
                 if name.number in self.ledger.counted:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 
+from foldertune.running.memory import MemoryWatch, in_words
 from foldertune.running.signals import StopSignals
 from foldertune.text import ending
 from foldertune.trainer import guardian
@@ -29,6 +30,7 @@ class Process:
         channel: our end of the line to the command, if it has one.
         keep: descriptors that the command inherits.
         environment: its environment variables; None: ours.
+        memory: bytes that it may take together with all that it has started; None: no limit.
 
     Attributes:
         how: how the command ended; None while it runs.
@@ -43,6 +45,7 @@ class Process:
         channel: Channel | None = None,
         keep: Sequence[int] = (),
         environment: dict[str, str] | None = None,
+        memory: int | None = None,
     ) -> None:
         self.how: str | None = None
         self.code: int | None = None
@@ -65,9 +68,15 @@ class Process:
         finally:
             os.close(life)
             os.close(output)
+        self._memory = MemoryWatch(self._process.pid, memory) if memory else None
 
     def listen(self, seconds: float) -> bool:
         """Hear what comes within this time. False if nothing came, or a signal, or the process has ended."""
+        if self._memory:
+            if self._memory.finds_too_much():
+                self._bury(f"took more than {in_words(self._memory.limit)} of memory")
+                return False
+            seconds = min(seconds, self._memory.seconds_to_next_look())
         line, ear = self._line, self._signals.fileno()
         unsent = [line.fileno()] if line and line.has_unsent else []
         ready, writable, _ = select.select([ear, *self._sources], unsent, [], max(seconds, 0))
@@ -123,7 +132,7 @@ class Process:
         """Kill what is left of the group, hear its last words, and close our descriptors."""
         if self.has_ended():
             self._wait_for_group()
-        self.signal_group(signal.SIGKILL)
+        guardian.kill_family(self._process.pid)
         with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a driver: not even SIGKILL ends it
             self.code = self._process.wait(PATIENCE)
         self.how = how or ending(self._process.returncode)

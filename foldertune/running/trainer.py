@@ -15,6 +15,7 @@ from typing import NamedTuple
 import foldertune
 from foldertune.errors import UserError
 from foldertune.protocol import Record, TrialName
+from foldertune.running import devices
 from foldertune.running.process import PATIENCE, Process
 from foldertune.running.signals import StopSignals
 from foldertune.shipped import COMMAND_OBJECTIVE, command
@@ -39,6 +40,10 @@ class Saving(NamedTuple):
 class Trainer:
     """A person's training code in a process of its own. The kinds differ in how we talk to it.
 
+    Args:
+        device: where it trains; see `running/devices.py`.
+        memory: bytes that it may take, with all that it has started; None: no limit.
+
     Attributes:
         advice: what to do if a result lacks the metric, in words that follow others.
         wants_out: does it need the directory `out`?
@@ -49,8 +54,9 @@ class Trainer:
     advice = "; return a dict that has it"
     wants_out = False
 
-    def __init__(self, signals: StopSignals) -> None:
+    def __init__(self, signals: StopSignals, device: str, memory: int | None) -> None:
         self.on_output: Callable[[bytes], None] = show
+        self.device, self.memory = device, memory
         self._signals = signals
         self._process: Process | None = None
         self.data = self._tail = b""
@@ -138,9 +144,9 @@ def show(data: bytes) -> None:
 class ObjectiveTrainer(Trainer):
     """Trains with a Python function MODULE:FUNCTION. It is loaded once, and trains one trial after another."""
 
-    def __init__(self, signals: StopSignals, name: str, device: str) -> None:
-        super().__init__(signals)
-        self.name, self.device = name, device
+    def __init__(self, signals: StopSignals, name: str, device: str, memory: int | None = None) -> None:
+        super().__init__(signals, device, memory)
+        self.name = name
         self._socket, self._channel = socket.socket(), Channel(-1)
 
     def is_ready(self) -> bool:
@@ -175,10 +181,13 @@ class ObjectiveTrainer(Trainer):
         self._socket.setblocking(False)
         self._channel, self._tail = Channel(self._socket.fileno()), b""
         program = f"import sys; here = {HERE!r}; here in sys.path or sys.path.insert(0, here); "
-        program += f"from foldertune.trainer.main import main; main({theirs.fileno()}, {self.name!r}, {self.device!r})"
+        shown, keep = devices.show(self.device), [theirs.fileno()]
+        program += f"from foldertune.trainer.main import main; main({keep[0]}, {self.name!r}, {shown[:2]!r})"
         command = [sys.executable, "-P", "-c", program]
         try:
-            self._process = Process(command, self._signals, self._hear, self._channel, keep=[theirs.fileno()])
+            self._process = Process(
+                command, self._signals, self._hear, self._channel, keep, shown.environment, self.memory
+            )
         except OSError as error:
             raise UserError(f"no process can be started here: {error.strerror}; see ulimit -a") from None
         finally:

@@ -7,9 +7,15 @@ that is killed can't end its trainer any more, and the trainer may hang, or leav
 that does nothing else watches over them.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
+
+TYPE_CHECKING = False  # the module typing takes longer to load than all of this
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -31,8 +37,40 @@ def watch_over_group(life: int) -> None:
         os.dup2(life, 0)
         os.closerange(1, 65536)
         if not os.read(0, 1):
-            os.killpg(group, signal.SIGKILL)
+            kill_family(group)
     os._exit(0)
+
+
+def kill_family(leader: int) -> None:
+    """Kill a process, its group, and what descends from it: torchrun gives each of its processes a group of its own."""
+    for kill, number in ((os.killpg, leader), *((os.kill, process) for process in family(leader))):
+        try:  # noqa: SIM105 (contextlib takes longer to load than all of this)
+            kill(number, signal.SIGKILL)
+        except OSError:  # it has ended
+            pass
+
+
+def family(leader: int) -> list[int]:
+    """A process and all that descend from it, as far as the system tells (Linux does)."""
+    found = [leader]
+    for process in found:
+        for thread in look(os.listdir, f"/proc/{process}/task"):
+            found += map(int, look(read_words, f"/proc/{process}/task/{thread}/children"))
+    return found
+
+
+def read_words(path: str) -> list[str]:
+    """The words of a file."""
+    with open(path) as file:
+        return file.read().split()
+
+
+def look(read: Callable[[str], list[str]], path: str) -> list[str]:
+    """What a function reads there; nothing if the process has ended."""
+    try:
+        return read(path)
+    except OSError:
+        return []
 
 
 if __name__ == "__main__":

@@ -51,10 +51,12 @@ class Report:
 
     Attributes:
         device: where to train, by the name that PyTorch gives it: `cpu`, `cuda:0`, `mps`; `--device` chooses it.
+        gpus: how many GPUs it may use: as many as `--gpus-per-trial` says, 0 on the CPU. Several are `cuda`.
     """
 
-    def __init__(self, listener: Listener, device: str = "cpu") -> None:
+    def __init__(self, listener: Listener, device: str = "cpu", gpus: int | None = None) -> None:
         self.device = device
+        self.gpus = int(device != "cpu") if gpus is None else gpus
         self._listener = listener
         self._noted: set[str] = set()
 

@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
+from foldertune.errors import UserError
 from foldertune.launch import local, machine
-from foldertune.launch.gpus import AMD_HIDES, list_gpus
+from foldertune.launch.gpus import AMD_HIDES, list_gpus, parts_are_seen
 from tests.conftest import ROOT, children_of, wait_for
 
 
@@ -174,6 +175,49 @@ def test_devices_of_workers(gpus, monkeypatch):
     assert machine.choose_devices("all", None) == ["cuda:0"]
 
 
+def test_groups_of_gpus(gpus, monkeypatch):
+    """Each trial has several. What does not fit is said, with what would."""
+    gpus(81920, 81920, 81920, 81920)
+    assert machine.choose_devices("all", gpus_per_trial=2) == ["cuda:0,1", "cuda:2,3"]
+    assert machine.choose_devices("all", gpus_per_trial=4, trials_per_gpu=2) == ["cuda:0,1,2,3"] * 2
+    assert machine.choose_devices("all", gpus_per_trial=2, workers=3) == ["cuda:0,1", "cuda:2,3", "cuda:0,1"]
+    assert machine.choose_devices("auto", gpus_per_trial=3) == ["cuda:0,1,2"]
+    assert machine.choose_devices("cuda:1,3", gpus_per_trial=2) == machine.choose_devices("cuda:1,3") == ["cuda:1,3"]
+
+    def complaint(wish, gpus_per_trial):
+        with pytest.raises(UserError) as caught:
+            machine.choose_devices(wish, gpus_per_trial=gpus_per_trial)
+        return str(caught.value)
+
+    assert "there are 4 GPUs here, and 1 would be idle; give a number that divides 4, or say which to use: " in (
+        said := complaint("all", 3)
+    )
+    assert said.endswith("CUDA_VISIBLE_DEVICES=0,1,2")
+    assert "--gpus-per-trial 5: there are 4 GPUs here" in complaint("all", 5)
+    assert "--device cuda is another number; leave --device out, or name all: cuda:0,1" in complaint("cuda", 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,3,1")
+    assert machine.choose_devices("auto", gpus_per_trial=3) == ["cuda:0,1,2"]  # as PyTorch numbers what it sees
+    assert complaint("all", 2).endswith("CUDA_VISIBLE_DEVICES=GPU-a,3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")
+    assert "divided into parts (MIG), of which a process uses one only" in complaint("all", 2)
+    parts = "GPU 0: A (UUID: GPU-a)\n  MIG 1g.10gb     Device  0: (UUID: MIG-b)\nGPU 1: A (UUID: GPU-c)\nGPU 2: A (UUID: GPU-d)"
+    gpus(81920, 81920, 81920, parts=parts)
+    for visible, is_divided in (("0,1", True), ("GPU-a,1", True), ("2,1", False), ("GPU-c,2", False)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert parts_are_seen() == is_divided, visible
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "there is no GPU here" in complaint("all", 2)
+
+
+def test_cores_of_each_worker(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 3, 5, 7, 9})
+    monkeypatch.setattr(machine, "count_cores", lambda: 5)
+    assert machine.split_cores(2, 2) == [{1, 3}, {5, 7}]
+    assert machine.choose_devices("cpu", cores=2) == ["cpu"] * 2
+    with pytest.raises(UserError, match="--cores 2: 3 workers would have 6 cores, there are 5 here; start fewer"):
+        machine.split_cores(3, 2)
+
+
 def test_workers_of_one_gpu(bench, gpus, monkeypatch):
     """Three processes share a GPU. Each has its own trial, and all know their number."""
     gpus(81920, 81920)
@@ -250,6 +294,10 @@ def test_all_end_with_their_supervisor(bench, gpus):
         (["--device", "cpu", "--trials-per-gpu", "auto"], "--trials-per-gpu: 'cpu' is not a GPU"),
         (["--trials-per-gpu", "two"], "--trials-per-gpu"),
         (["--device", "all", "--objective", "nothing:here"], "can't import nothing"),
+        (["--memory", "8"], "--memory: must be a size such as 8G or 500M, at least 16M, not '8'"),
+        (["--memory", "8X"], "--memory: must be a size"),
+        (["--cores", "9999"], "--cores 9999: 1 worker would have 9999 cores"),
+        (["--device", "cpu", "--gpus-per-trial", "2"], "--gpus-per-trial 2: --device cpu is another number"),
     ],
 )
 def test_bad_options(bench, options, said):

@@ -12,9 +12,11 @@ import sys
 import pytest
 
 from foldertune.errors import UserError
+from foldertune.launch.gpus import AMD_HIDES
 from foldertune.protocol import TrialName
 from foldertune.rows import FAILED, SUCCEEDED
-from foldertune.running.command import PAIRS, CommandTrainer, environment, fill_in, read_pattern, read_values, split
+from foldertune.running.command import PAIRS, CommandTrainer, fill_in, read_pattern, read_values, split
+from foldertune.running.devices import show
 from foldertune.running.signals import StopSignals
 from tests.conftest import ROOT, wait_for
 from tests.running.test_trainer import is_gone
@@ -210,8 +212,20 @@ def test_values_are_found_in_printed_lines():
 
 
 def test_a_gpu_is_the_only_one_that_its_command_sees(monkeypatch):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert environment("cpu") is environment("cuda") is None
-    assert environment("cuda:1")["CUDA_VISIBLE_DEVICES"] == "1"
+    for name in AMD_HIDES:
+        monkeypatch.delenv(name, raising=False)
+    assert show("cpu", alone=True) == ("cpu", 0, None) and show("cuda", alone=True) == ("cuda", 1, None)
+    assert show("cuda:1") == ("cuda:1", 1, None)  # a Python function may see the others
+    assert show("cuda:1", alone=True).environment["CUDA_VISIBLE_DEVICES"] == "1"
+    several = show("cuda:1,3")
+    assert several[:2] == ("cuda", 2) and several.environment["CUDA_VISIBLE_DEVICES"] == "1,3"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
-    assert environment("cuda:1")["CUDA_VISIBLE_DEVICES"] == "GPU-b"
+    assert show("cuda:1", alone=True).environment["CUDA_VISIBLE_DEVICES"] == "GPU-b"
+    assert show("cuda:0,1").environment["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "2,3")  # AMD's, which goes before the other
+    environment = show("cuda:1", alone=True).environment
+    assert environment["HIP_VISIBLE_DEVICES"] == environment["CUDA_VISIBLE_DEVICES"] == "3"
+    monkeypatch.delenv("HIP_VISIBLE_DEVICES")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")  # of these a process uses the first that it sees
+    assert show("cuda:1")[:2] == ("cuda", 1) and show("cuda:1").environment["CUDA_VISIBLE_DEVICES"] == "MIG-b"

@@ -49,3 +49,36 @@ def test_a_worker_in_another_container_of_the_same_name_is_not_taken_for_dead(be
     assert "died" not in bench.finish(master)
     assert not bench.names("lost") and half_written.exists()
     assert all(row.worker.startswith(f"{own_host()}-{worker.pid}-") for row in bench.rows())
+
+
+@needs_containers
+def test_a_container_that_sees_the_folder_elsewhere_shares_the_work_and_may_be_killed(bench):
+    """Its worker is process 1, and 1 is alive outside, too: the host's name is the same, the process is another."""
+    hold = bench.path / "hold"
+    hold.touch()
+    environment = os.environ | {"HOLD": str(hold)}
+    master = bench.master(bench.study(trials=12, objective="held"), "--lease", 5)
+    wait_for(lambda: len(bench.names("pending")) > 3, "the trials")
+    worker = f"{sys.executable} worker.py --logs /mnt --objective tests.objectives:held"
+    container = subprocess.Popen(
+        [*CONTAINER, "sh", "-c", f'mount --bind "$0" /mnt && exec {worker}', bench.logs],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+    )  # fmt: skip
+    bench.processes.append(container)
+    inside = f"{own_host()}-1-"
+
+    def held_inside():
+        taken = [name for name in bench.names("taken") if name.owner.startswith(inside)]
+        return [name for name in taken if bench.folder.read(name).settings["x"] > 0.5]
+
+    (theirs,) = wait_for(held_inside, "a trial that waits in the container")
+    outside = bench.worker("held", env=environment)
+    wait_for(lambda: len(bench.names("taken")) == 2 and len(held_inside()) == 1, "a trial of each")
+    assert not bench.names("lost")
+    container.kill()
+    wait_for(lambda: bench.names("lost"), "the end of the container's lease")
+    hold.unlink()
+    bench.finish(outside)
+    assert "died" not in bench.finish(master)
+    bench.assert_complete(12)
+    assert [(name.number, name.attempt) for name in bench.names("lost")] == [(theirs.number, theirs.attempt)]

@@ -190,7 +190,14 @@ def test_the_last_number_of_an_attempt_is_the_last_attempt(bench):
 
 
 def test_foreign_temporary_files_are_not_ours():
-    ours = ["results.csv", "study.json", "trial-00007-2.jsonl.seen", "trial-00007-2.checkpoint", ".master-00001.jsonl"]
+    ours = [
+        "results.csv",
+        "study.json",
+        "trial-00007-2.jsonl.seen",
+        "trial-00007-2.checkpoint",
+        ".master-00001.jsonl",
+        "launch",
+    ]
     for name in ours:
         assert writer_of(f".{name}.far-1-0badcafe.tmp") == "far-1-0badcafe"
         assert written_name(f".{name}.far-1-0badcafe.tmp") == name
