@@ -36,6 +36,21 @@ def test_workers_with_two_gpus_a_trial(bench, gpus):  # noqa: F811
     assert {each["launcher"] for each in metrics} == {"local 1", "local 2"}
 
 
+def test_a_command_is_told_how_many_gpus_it_has(bench, gpus):  # noqa: F811
+    """By a worker that is started alone, which takes the first ones. Its options are said to be wrong before it begins."""
+    gpus(*[81920] * 4)
+    (bench.path / "one.toml").write_text(ONE)
+    (bench.path / "train.sh").write_text('echo loss=1 gpus=$1\necho "{\\"on\\": \\"$2 $CUDA_VISIBLE_DEVICES\\"}"\n')
+    master = bench.master(bench.path / "one.toml")
+    words = ("--command", f"sh {bench.path}/train.sh {{gpus}} {{device}}", "--pattern", "name=value")
+    said = bench.finish(launch(bench, *words, "--gpus-per-trial", 3, objective=None), 2)
+    assert said.startswith("error: --gpus-per-trial 3: there are 4 GPUs here") and said.count("\n") == 1
+    bench.finish(bench.start("worker.py", "--logs", bench.logs, *words, "--gpus-per-trial", 3))
+    bench.finish(master)
+    [row] = bench.rows()
+    assert (row.metrics["gpus"], row.metrics["on"]) == (3, "cuda 0,1,2")
+
+
 def search(bench, *arguments, **options):
     """Two workers train thirty trials, which are published when both wait for them. Returns what they said."""
     with open(bench.path / "said", "w") as said:
