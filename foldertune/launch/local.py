@@ -16,9 +16,10 @@ from typing import BinaryIO
 
 from foldertune.errors import UserError
 from foldertune.launch.machine import count_cores, let_others_finish, stay_on
-from foldertune.protocol import SAFE, Folder, lack_of_access, share
+from foldertune.protocol import SAFE, Folder, lack_of_access, make_directory, share
 from foldertune.running.process import reap_orphans
 from foldertune.running.signals import StopSignals
+from foldertune.running.trainer import HERE
 from foldertune.running.waiting import Interrupted, outlast
 from foldertune.shipped import HOME
 from foldertune.text import ending
@@ -102,7 +103,7 @@ class LocalWorkers:
         outer = os.environ.get(LAUNCHER)  # another launcher has started us, on this host
         environment[LAUNCHER] = f"{outer}.{slot.number}" if outer else f"{self._launcher} {slot.number}"
         with contextlib.ExitStack() as stack:
-            output = stack.enter_context(_open_log(slot.log)) if slot.log else None
+            output = stack.enter_context(open_log(slot.log)) if slot.log else None
             # In its own session, a worker does not get the terminal's Ctrl-C: `stop` ends it in good order.
             slot.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment
@@ -187,7 +188,23 @@ def supervise(workers: LocalWorkers, folder: Folder, seconds: float, say: Callab
     return 128 + signals.number if signals.number else workers.exit_code
 
 
-def _open_log(path: Path) -> BinaryIO:
+def start_in_background(words: Sequence[str], log: Path) -> int:
+    """Start `foldertune WORDS` in a session of its own, so that it outlives the terminal. Returns its process number.
+
+    Args:
+        log: the file that collects what it prints. Raises UserError if it can't be opened.
+    """
+    program = f"import sys; sys.path.insert(0, {HERE!r}); from foldertune.cli import main; sys.exit(main({[*words]!r}))"
+    make_directory(log.parent)
+    with open_log(log) as output:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", program],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        ).pid  # fmt: skip
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open the file that collects what a worker prints."""
     try:
         file = open(path, "ab", opener=_open_safely)  # noqa: SIM115
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 
 import pytest
@@ -89,6 +90,21 @@ def test_a_trial_that_takes_too_much_memory_fails_alone(bench):
     assert is_gone(report["child"])
     assert "starting it again" not in said
     assert (in_words(2**33), in_words(3 * 2**29), in_words(2**24)) == ("8 GiB", "1.5 GiB", "16 MiB")
+
+
+def test_workers_in_the_background(bench):
+    """They outlive the command, and end with the study. What is wrong is said before."""
+    said = bench.finish(launch(bench, "--detach", "--cores", "9999"), 2)
+    assert "--cores 9999" in said and not bench.logs.exists()
+    assert "there is no such directory" in bench.finish(launch(bench, "--detach"), 2)
+    bench.logs.mkdir()
+    said = bench.finish(launch(bench, "--workers", 1, "--detach"))
+    log, process = re.search(r"print to (.*); to end them: kill (\d+)", said).groups()
+    assert os.path.dirname(log) == str(bench.logs / "launch")
+    wait_for(lambda: "waiting for work" in open(log).read(), "its worker")
+    bench.search(bench.study(trials=2, objective="placed"))
+    wait_for(lambda: is_gone(int(process)), "its end")
+    assert "2 trials trained" in open(log).read() and bench.rows()[0].metrics["launcher"] == "local 1"
 
 
 def test_what_has_left_the_group_ends_with_its_worker_too(bench):
