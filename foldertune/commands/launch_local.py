@@ -4,6 +4,7 @@
     {program} --workers 4 --memory 8G  four, each trial within 8 GiB
     {program} --gpus-per-trial 2       each trial on two GPUs
     {program} --trials-per-gpu 3       three trials on each GPU
+    {program} --detach                 in the background
 
 A worker that dies is started again. Ctrl-C or SIGTERM stops all of them: they
 save their trials and give them back within seconds.
@@ -20,8 +21,9 @@ import argparse
 from foldertune.commands import worker
 from foldertune.commands.machine import introduce, new_local_workers, place
 from foldertune.commands.options import whole_number
-from foldertune.launch.local import supervise
-from foldertune.protocol import Folder
+from foldertune.errors import UserError
+from foldertune.launch.local import start_in_background, supervise
+from foldertune.protocol import Folder, own_host
 from foldertune.running.worker import say
 
 
@@ -32,10 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_own(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument_group("how many").add_argument(
+    group = parser.add_argument_group("how many, and where they print")
+    group.add_argument(
         "--workers", type=whole_number(1), metavar="N",
         help="start N workers, spread over the GPUs (default: one per GPU, or one per core if there is none)",
     )  # fmt: skip
+    group.add_argument(
+        "--detach",
+        action="store_true",
+        help="do so in the background, and print to launch/HOST-local.log in the folder",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -43,7 +51,15 @@ def main(arguments: argparse.Namespace) -> int:
     worker.check_logs(arguments.logs)
     devices = place(arguments, arguments.workers)
     introduce(devices, say)
-    workers = new_local_workers(devices, worker_words(arguments.argv), arguments, None, say, "local")
+    words = worker_words(arguments.argv)
+    workers = new_local_workers(devices, words, arguments, None, say, "local")
+    if arguments.detach:
+        if not arguments.logs.is_dir():
+            raise UserError(f"--logs {arguments.logs}: there is no such directory; start the master first, or make it")
+        log = arguments.logs / "launch" / f"{own_host()}-local.log"
+        process = start_in_background(["launch", "local", *words, "--workers", str(len(devices))], log)
+        say(f"they start in the background and print to {log}; to end them: kill {process}")
+        return 0
     seconds, are_patient = arguments.grace + worker.SECONDS_AFTER_GRACE, arguments.idle_timeout is None
     return supervise(workers, Folder(arguments.logs), seconds, say, are_patient=are_patient)
 

@@ -17,9 +17,10 @@ from typing import BinaryIO
 from foldertune.errors import UserError
 from foldertune.launch.machine import count_cores, let_others_finish, stay_on
 from foldertune.launch.slurm_job import LAUNCHER, leave, seconds_left
-from foldertune.protocol import SAFE, Folder, lack_of_access, share
+from foldertune.protocol import SAFE, Folder, lack_of_access, make_directory, share
 from foldertune.running.process import reap_orphans
 from foldertune.running.signals import StopSignals
+from foldertune.running.trainer import HERE
 from foldertune.running.waiting import Interrupted, outlast
 from foldertune.shipped import HOME
 from foldertune.text import ending
@@ -190,6 +191,21 @@ def supervise(
     workers.stop(seconds)
     time_is_up = are_patient and seconds_left() is not None and not workers.exit_code
     return leave(signals.exit_code or workers.exit_code, folder, signals.number, time_is_up=time_is_up)
+
+
+def start_in_background(words: Sequence[str], log: Path) -> int:
+    """Start `foldertune WORDS` in a session of its own, so that it outlives the terminal. Returns its process number.
+
+    Args:
+        log: the file that collects what it prints. Raises UserError if it can't be opened.
+    """
+    program = f"import sys; sys.path.insert(0, {HERE!r}); from foldertune.cli import main; sys.exit(main({[*words]!r}))"
+    make_directory(log.parent)
+    with open_log(log) as output:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", program],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        ).pid  # fmt: skip
 
 
 def open_log(path: Path) -> BinaryIO:

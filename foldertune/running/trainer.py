@@ -182,7 +182,7 @@ class ObjectiveTrainer(Trainer):
         self._channel, self._tail = Channel(self._socket.fileno()), b""
         program = f"import sys; here = {HERE!r}; here in sys.path or sys.path.insert(0, here); "
         shown, keep = devices.show(self.device), [theirs.fileno()]
-        program += f"from foldertune.trainer.main import main; main({keep[0]}, {self.name!r}, {shown[:2]!r})"
+        program += f"from foldertune.trainer.main import main; main({keep[0]}, {self.name!r}, *{shown[:2]!r})"
         command = [sys.executable, "-P", "-c", program]
         try:
             self._process = Process(

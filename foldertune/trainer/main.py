@@ -26,12 +26,8 @@ from foldertune.trainer.surroundings import Surroundings, flush
 LONGEST_TEXT = 2**16  # characters of an error, and of its traceback
 
 
-def main(descriptor: int, name: str, place: tuple[str, int]) -> None:
-    """Serve the worker at the other end of this descriptor, until it is gone or says `leave`.
-
-    Args:
-        place: the device, and the number of GPUs.
-    """
+def main(descriptor: int, name: str, device: str, gpus: int) -> None:
+    """Serve the worker at the other end of this descriptor, until it is gone or says `leave`."""
     sys.argv[1:] = []
     surroundings = Surroundings()
     os.set_inheritable(descriptor, False)  # a program that the training starts must not hold the line open
@@ -39,7 +35,7 @@ def main(descriptor: int, name: str, place: tuple[str, int]) -> None:
     line.listen_to_signals()
     os.register_at_fork(before=hold_signals, after_in_parent=release_signals, after_in_child=line.forget_signals)
     try:
-        objective = load_objective(name, place[0])
+        objective = load_objective(name, device)
     except UserError as error:
         cause = error.__cause__
         line.send({"unable": str(error), "traceback": "".join(traceback.format_exception(cause)) if cause else ""})
@@ -54,7 +50,9 @@ def main(descriptor: int, name: str, place: tuple[str, int]) -> None:
         order = line.wait_for("train", "leave")
         if order is None or "leave" in order:
             break
-        answer = Training(line, order["checkpoint_every"], order["save_from"]).train(objective, order["train"], place)
+        answer = Training(line, order["checkpoint_every"], order["save_from"]).train(
+            objective, order["train"], device, gpus
+        )
 
 
 class Line:
@@ -190,13 +188,13 @@ class Training(Listener):
         self._checkpoint_every = checkpoint_every or math.inf
         self._plan_checkpoint()
 
-    def train(self, objective: Objective, settings: Message, place: tuple[str, int]) -> Message:
+    def train(self, objective: Objective, settings: Message, device: str, gpus: int | None = None) -> Message:
         """Call the objective. Returns the last message about this trial."""
         self._line.was_signalled = False
         try:
             try:
                 self._line.begin_to_obey()
-                result = objective(settings, Report(self, *place))
+                result = objective(settings, Report(self, device, gpus))
             finally:
                 self._line.may_be_interrupted = False
             if not isinstance(result, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 
 import pytest
@@ -34,6 +35,21 @@ def test_workers_with_two_gpus_a_trial(bench, gpus):  # noqa: F811
     assert {each["visible"] for each in metrics} == {"5,4", "1,0"}
     assert {(each["device"], each["gpus"], each["sharers"]) for each in metrics} == {("cuda", 2, 1)}
     assert {each["launcher"] for each in metrics} == {"local 1", "local 2"}
+
+
+def test_a_command_is_told_how_many_gpus_it_has(bench, gpus):  # noqa: F811
+    """By a worker that is started alone, which takes the first ones. Its options are said to be wrong before it begins."""
+    gpus(*[81920] * 4)
+    (bench.path / "one.toml").write_text(ONE)
+    (bench.path / "train.sh").write_text('echo loss=1 gpus=$1\necho "{\\"on\\": \\"$2 $CUDA_VISIBLE_DEVICES\\"}"\n')
+    master = bench.master(bench.path / "one.toml")
+    words = ("--command", f"sh {bench.path}/train.sh {{gpus}} {{device}}", "--pattern", "name=value")
+    said = bench.finish(launch(bench, *words, "--gpus-per-trial", 3, objective=None), 2)
+    assert said.startswith("error: --gpus-per-trial 3: there are 4 GPUs here") and said.count("\n") == 1
+    bench.finish(bench.start("worker.py", "--logs", bench.logs, *words, "--gpus-per-trial", 3))
+    bench.finish(master)
+    [row] = bench.rows()
+    assert (row.metrics["gpus"], row.metrics["on"]) == (3, "cuda 0,1,2")
 
 
 def search(bench, *arguments, **options):
@@ -74,6 +90,21 @@ def test_a_trial_that_takes_too_much_memory_fails_alone(bench):
     assert is_gone(report["child"])
     assert "starting it again" not in said
     assert (in_words(2**33), in_words(3 * 2**29), in_words(2**24)) == ("8 GiB", "1.5 GiB", "16 MiB")
+
+
+def test_workers_in_the_background(bench):
+    """They outlive the command, and end with the study. What is wrong is said before."""
+    said = bench.finish(launch(bench, "--detach", "--cores", "9999"), 2)
+    assert "--cores 9999" in said and not bench.logs.exists()
+    assert "there is no such directory" in bench.finish(launch(bench, "--detach"), 2)
+    bench.logs.mkdir()
+    said = bench.finish(launch(bench, "--workers", 1, "--detach"))
+    log, process = re.search(r"print to (.*); to end them: kill (\d+)", said).groups()
+    assert os.path.dirname(log) == str(bench.logs / "launch")
+    wait_for(lambda: "waiting for work" in open(log).read(), "its worker")
+    bench.search(bench.study(trials=2, objective="placed"))
+    wait_for(lambda: is_gone(int(process)), "its end")
+    assert "2 trials trained" in open(log).read() and bench.rows()[0].metrics["launcher"] == "local 1"
 
 
 def test_what_has_left_the_group_ends_with_its_worker_too(bench):
