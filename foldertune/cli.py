@@ -22,6 +22,7 @@ COMMANDS = {
     "master": "search: publish trials, collect results, try lost trials again",
     "worker": "take trials from a shared folder and train them",
     "status": "show how far a search is, who trains what, and what is best",
+    "logs": "print what a worker or a trial said",
     "results": "show, filter, group and export the results of a study",
     "best": "print the best settings, for the final training",
     "report": "make a page with figures, answers and every trial",

@@ -23,10 +23,12 @@ import contextlib
 
 from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds, whole_number
 from foldertune.errors import UserError
+from foldertune.launch.about import Usage, about
 from foldertune.launch.local import LocalWorkers
 from foldertune.launch.machine import choose_devices, describe_devices, limit_threads, mps_is_running
 from foldertune.protocol import Folder, Heartbeat
 from foldertune.running.command import CommandTrainer
+from foldertune.running.presence import Presence
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer, Trainer
 from foldertune.running.waiting import Interrupted, outlast
@@ -101,7 +103,8 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.grace,
         arguments.start_timeout,
     )
-    return worker.run(Heartbeat(arguments.parent))
+    with Presence(worker, about(arguments.device, arguments.logs), Usage(arguments.device)):
+        return worker.run(Heartbeat(arguments.parent))
 
 
 def new_trainer(signals: StopSignals, arguments: argparse.Namespace) -> Trainer:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from foldertune.errors import UserError
+from foldertune.launch.about import LAUNCHER
 from foldertune.launch.machine import count_cores, let_others_finish
 from foldertune.protocol import SAFE, lack_of_access, share
 from foldertune.running.process import reap_orphans
@@ -81,6 +82,8 @@ class LocalWorkers:
     def _start(self, slot: _Slot) -> None:
         command = [*self._command, "--device", slot.device, "--trials-per-gpu", "1"]
         environment = {**os.environ, "TRIALS_PER_GPU": str(self.devices.count(slot.device))}
+        starter = os.environ.get(LAUNCHER) or ("master" if slot.log else "local")
+        environment[LAUNCHER] = f"{starter} {slot.name.rpartition('-')[2]}"
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(_open_log(slot.log)) if slot.log else None
             # In its own session, a worker does not get the terminal's Ctrl-C: `stop` ends it in good order.

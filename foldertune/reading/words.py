@@ -72,3 +72,10 @@ def moment(seconds: float) -> str:
     then, today = time.localtime(seconds), time.localtime()
     form = "%H:%M" if then[:3] == today[:3] else "%a %d %b %H:%M" if then[0] == today[0] else "%d %b %Y %H:%M"
     return time.strftime(form, then)
+
+
+def size(memory: float | None) -> str:
+    """Bytes as `512M` or `7.9G`; empty if they are not known."""
+    if memory is None:
+        return ""
+    return f"{memory / 2**30:.1f}G" if memory >= 2**30 else f"{memory / 2**20:.0f}M"

@@ -32,6 +32,7 @@ from foldertune.protocol import (
     utc_now,
 )
 from foldertune.running.attempt import Attempt
+from foldertune.running.doubts import Doubts
 from foldertune.running.process import PATIENCE
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import Trainer
@@ -82,7 +83,8 @@ class Worker:
         self._trouble = Trouble(self.say, partial(lack_of_rights, folder.path))
         self._candidates: Iterator[TrialName] = iter(())
         self._trained: tuple[Claim, Record, float] | None = None  # not handed in yet: claim, last word and seconds
-        self._results = 0
+        self._results, self._doubts = 0, Doubts(folder, self.owner)
+        self.waits_since, self.why_ended = math.inf, ""  # for people
 
     def run(self, heartbeat: Heartbeat) -> int:
         """Claim, train, finish, repeat. Returns the exit code."""
@@ -102,8 +104,8 @@ class Worker:
                 self._finish()
             self.trainer.end()
         number = self.signals.number
-        why = f"stopped by {signal.Signals(number).name}" if number else "nothing more to do"
-        self.say(f"{why}; {counted(self._results, 'trial')} trained")
+        self.why_ended = f"stopped by {signal.Signals(number).name}" if number else "nothing more to do"
+        self.say(f"{self.why_ended}; {counted(self._results, 'trial')} trained")
         return 128 + number if number else 0
 
     def prepare(self) -> None:
@@ -119,17 +121,18 @@ class Worker:
 
         Raises UserError if there is no study, and none comes.
         """
-        idle_since, wait, say_at = time.monotonic(), FIRST_WAIT, SAY_AFTER
+        self.waits_since, wait, say_at = time.monotonic(), FIRST_WAIT, SAY_AFTER
         while True:
             if self.signals.number:
                 raise Stopped
             look = time.monotonic()
             if claim := self.patiently(self.try_to_claim):
+                self.waits_since = math.inf
                 return claim
-            idle_since += time.monotonic() - look  # while the folder is in trouble we are not without work
+            self.waits_since += time.monotonic() - look  # while the folder is in trouble we are not without work
             if self.folder.is_complete:
                 return None
-            idle = time.monotonic() - idle_since
+            idle = time.monotonic() - self.waits_since
             if self.idle_timeout is not None and idle > self.idle_timeout:
                 return None
             if idle > say_at:
@@ -149,7 +152,7 @@ class Worker:
 
     def try_to_claim(self) -> Claim | None:
         """Claim one of the names from the last listing; when they are used up, list the folder again."""
-        if not self.metrics and not self.know_study():
+        if (not self.metrics and not self.know_study()) or self._doubts.hold_back():
             return None
         try:
             claim = self.folder.claim(self.owner, self._candidates)
@@ -197,6 +200,8 @@ class Worker:
                 return self.patiently(claim.hand_in)  # as it is: the master judges it and tries again
             heartbeat.hold(claim, trial.lease or SHORTEST_LEASE)  # a person queued it: the master's lease may be short
             last_word = self.evaluate(claim, trial, heartbeat)
+            if self.patiently(lambda: self._doubts.put_down(claim, last_word, self.say)):
+                return None
             self.patiently(lambda: claim.say_last_word(last_word))
         except LeaseLost:
             return self.say_dropped(claim)

@@ -17,7 +17,7 @@ from foldertune.reading.page.curves import curves_of
 from foldertune.reading.page.images import Image, save
 from foldertune.reading.page.tables import HtmlTable, html_table, table_of_trials
 from foldertune.reading.results import Results
-from foldertune.reading.words import best_first, changes_of
+from foldertune.reading.words import best_first, changes_of, size
 
 BY_HAND = 90_001  # the number for a trial queued by hand, if it is free
 
@@ -62,9 +62,32 @@ def make_section(id: str, title: str, results: Results, found: Findings, out: Pa
         best=say_best(results)[0] if best else "",
         findings=found,
         figures=[image for p in found.pictures if (image := save(p, out, f"{prefix}{p.name}")) is not None],
-        tables=[*tables, table_of_trials(id, results)],
+        tables=[*tables, *table_of_workers(id, results, out), table_of_trials(id, results)],
         curves=curves_of(results),
     )
+
+
+def table_of_workers(id: str, results: Results, out: Path) -> list[HtmlTable]:
+    """The table of the workers, the worst first; none if nobody knows of any."""
+    rows = [
+        {
+            "worker": worker.owner,
+            "host": worker.host,
+            "started by": worker.launcher or "hand",
+            "device": worker.device,
+            "GPU": worker.gpu,
+            "memory": size(worker.memory),
+            "GPU memory": size(worker.gpu_memory),
+            "trials ended": worker.finished,
+            "failed": worker.failed,
+            "last sign": worker.last_sign,
+            "now, or ended by": worker.what,
+            "Python": worker.python,
+        }
+        for worker in results.workers
+    ]
+    caption = "Workers, those first that need a person; a ~ is by the times of files, which two clocks have made."
+    return [html_table(f"{id}-workers", Table(caption, rows), out)] if rows else []
 
 
 def compare_studies(comparison: Comparison, out: Path) -> Compared:
