@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import math
 import random
@@ -10,7 +11,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TypeVar
 
 from foldertune.errors import UserError
@@ -80,7 +80,7 @@ class Worker:
         self.owner = new_owner()
         self.metrics: list[str] = []
         self.study: Record = {}  # its definition
-        self._trouble = Trouble(self.say, partial(lack_of_rights, folder.path))
+        self._trouble = Trouble(self.say, functools.partial(lack_of_rights, folder.path))
         self._candidates: Iterator[TrialName] = iter(())
         self._trained: tuple[Claim, Record, float] | None = None  # not handed in yet: claim, last word and seconds
         self._results, self._doubts = 0, Doubts(folder, self.owner)
@@ -296,5 +296,10 @@ class Worker:
 def say(message: str) -> None:
     """Print a line with the time of day."""
     with contextlib.suppress(OSError):  # the output may be on the disk that is full
-        sys.stdout.write(f"{time.strftime('%H:%M:%S')} {message}\n")  # one write: many share an output
+        sys.stdout.write(f"{_time_of_day(int(time.time()))} {message}\n")  # one write: many share an output
         sys.stdout.flush()
+
+
+@functools.lru_cache(maxsize=1)
+def _time_of_day(seconds: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
