@@ -8,7 +8,6 @@ import gc
 import math
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -34,6 +33,7 @@ from foldertune.protocol import (
 from foldertune.running.attempt import Attempt
 from foldertune.running.doubts import Doubts
 from foldertune.running.process import PATIENCE
+from foldertune.running.saying import say as say
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import Trainer
 from foldertune.shipped import COMMAND_OBJECTIVE, command
@@ -291,15 +291,3 @@ class Worker:
     def say(self, message: str) -> None:
         """Print a line that begins with this worker's name."""
         say(f"{self.owner}: {printable(message)}")
-
-
-def say(message: str) -> None:
-    """Print a line with the time of day."""
-    with contextlib.suppress(OSError):  # the output may be on the disk that is full
-        sys.stdout.write(f"{_time_of_day(int(time.time()))} {message}\n")  # one write: many share an output
-        sys.stdout.flush()
-
-
-@functools.lru_cache(maxsize=1)
-def _time_of_day(seconds: int) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(seconds))
