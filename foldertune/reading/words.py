@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -79,3 +80,10 @@ def size(memory: float | None) -> str:
     if memory is None:
         return ""
     return f"{memory / 2**30:.1f}G" if memory >= 2**30 else f"{memory / 2**20:.0f}M"
+
+
+def utc(seconds: float) -> str:
+    """A time as `2026-01-31 12:00:00`, in UTC; empty if there is no such time."""
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+    return ""

@@ -48,7 +48,8 @@ class Worker:
     finished: int  # trials with a result
     failed: int  # attempts that ended with an error
     trial: Trial | None  # in hand
-    silence: float | None  # seconds since its last sign of life
+    touched: float | None  # when it gave its last sign of life, by the file server's clock, in seconds since 1970
+    silence: float | None  # seconds since then
     is_watched: bool  # by our own clock; otherwise by the times of files
     end: str  # what ended it; empty while it lives
     waits: float | None  # seconds without work
@@ -149,7 +150,10 @@ def find_workers(
     workers = []
     for owner, record in records.items():
         known, trial = noted.get(owner), in_hand.get(owner)
-        seconds, is_watched = _silence(known, trial, silences, heard, now)
+        times = [known.touched] if known else []
+        times += [heard[trial.name]] if trial and trial.name in heard else []
+        touched = max(times, default=None)
+        seconds, is_watched = _silence(known, trial, silences, touched, now)
         workers.append(
             Worker(
                 owner=owner,
@@ -164,6 +168,7 @@ def find_workers(
                 finished=finished[owner],
                 failed=failed[owner],
                 trial=trial,
+                touched=touched,
                 silence=seconds,
                 is_watched=is_watched,
                 end=_end_of(known, trial, seconds, cut_off.get(owner)),
@@ -176,7 +181,7 @@ def _silence(
     known: Noted | None,
     trial: Trial | None,
     silences: Mapping[TrialName, Silence],
-    heard: Mapping[TrialName, float],
+    touched: float | None,
     now: float,
 ) -> tuple[float | None, bool]:
     """The seconds since a worker's last sign of life, and whether we have measured them by our own clock."""
@@ -185,9 +190,7 @@ def _silence(
     watched += [silence.seconds] if silence and silence.heard else []
     if watched:
         return min(watched), True
-    times = [known.touched] if known else []
-    times += [heard[trial.name]] if trial and trial.name in heard else []
-    return (max(now - max(times), 0.0), False) if times else (None, False)
+    return None if touched is None else max(now - touched, 0.0), False
 
 
 def _end_of(known: Noted | None, trial: Trial | None, silence: float | None, cut_off: str | None) -> str:

@@ -55,10 +55,12 @@ class Presence(threading.Thread):
         """Write the record at once, again when the slow tools have answered, and then about once a minute."""
         while not self._write({}) and not self._over.wait(UNTIL_THERE):
             pass
+        pause = SIGN_EVERY / 6  # by then, the trainer has loaded what it needs
         while not self._over.is_set():
             waits = round(max(time.monotonic() - since, 0)) if (since := self._worker.waits_since) < math.inf else None
             self._write({**self._look(), "waits": waits})
-            self._over.wait(SIGN_EVERY * random.uniform(0.75, 1.25))  # not all workers at the same moment
+            self._over.wait(pause * random.uniform(0.75, 1.25))  # not all workers at the same moment
+            pause = SIGN_EVERY
 
     def _write(self, news: Record) -> bool:
         with self._lock:

@@ -17,7 +17,7 @@ from foldertune.reading.page.curves import curves_of
 from foldertune.reading.page.images import Image, save
 from foldertune.reading.page.tables import HtmlTable, html_table, table_of_trials
 from foldertune.reading.results import Results
-from foldertune.reading.words import best_first, changes_of, size
+from foldertune.reading.words import best_first, changes_of, size, utc
 
 BY_HAND = 90_001  # the number for a trial queued by hand, if it is free
 
@@ -80,13 +80,13 @@ def table_of_workers(id: str, results: Results, out: Path) -> list[HtmlTable]:
             "GPU memory": size(worker.gpu_memory),
             "trials ended": worker.finished,
             "failed": worker.failed,
-            "last sign": worker.last_sign,
+            "last sign, UTC": "" if worker.touched is None else utc(worker.touched),
             "now, or ended by": worker.what,
             "Python": worker.python,
         }
         for worker in results.workers
     ]
-    caption = "Workers, those first that need a person; a ~ is by the times of files, which two clocks have made."
+    caption = "Workers, those first that need a person; the last sign is by the file server's clock."
     return [html_table(f"{id}-workers", Table(caption, rows), out)] if rows else []
 
 

@@ -29,8 +29,8 @@ COLUMNS: dict[str, Callable[[Worker], str]] = {
     "> last sign": lambda worker: worker.last_sign,
     LAST: lambda worker: worker.what,
 }
-GO_FIRST = ("host", "GPU", "device", "> GPU memory", "started by", "> memory")  # the columns that go, in this order
-ROOM_FOR_LAST, GAP = 20, 2  # characters of the last column, which is cut; and between two columns
+GO_FIRST = ("host", "GPU", "device", "> GPU memory", "> memory", "started by")  # the columns that go, in this order
+ROOM_FOR_LAST, GAP = 16, 2  # characters of the last column, which is cut; and between two columns
 
 
 def style_of(worker: Worker) -> str:
