@@ -82,6 +82,11 @@ def size(memory: float | None) -> str:
     return f"{memory / 2**30:.1f}G" if memory >= 2**30 else f"{memory / 2**20:.0f}M"
 
 
+def mebibytes(memory: float | None) -> int | None:
+    """Bytes as a number of MiB."""
+    return None if memory is None else round(memory / 2**20)
+
+
 def utc(seconds: float) -> str:
     """A time as `2026-01-31 12:00:00`, in UTC; empty if there is no such time."""
     with contextlib.suppress(ValueError, OverflowError, OSError):

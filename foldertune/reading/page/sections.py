@@ -17,7 +17,7 @@ from foldertune.reading.page.curves import curves_of
 from foldertune.reading.page.images import Image, save
 from foldertune.reading.page.tables import HtmlTable, html_table, table_of_trials
 from foldertune.reading.results import Results
-from foldertune.reading.words import best_first, changes_of, size, utc
+from foldertune.reading.words import best_first, changes_of, mebibytes, utc
 
 BY_HAND = 90_001  # the number for a trial queued by hand, if it is free
 
@@ -72,20 +72,22 @@ def table_of_workers(id: str, results: Results, out: Path) -> list[HtmlTable]:
     rows = [
         {
             "worker": worker.owner,
-            "host": worker.host,
             "started by": worker.launcher or "hand",
-            "device": worker.device,
-            "GPU": worker.gpu,
-            "memory": size(worker.memory),
-            "GPU memory": size(worker.gpu_memory),
+            "now, or ended by": worker.what,
             "trials ended": worker.finished,
             "failed": worker.failed,
             "last sign, UTC": "" if worker.touched is None else utc(worker.touched),
-            "now, or ended by": worker.what,
+            "memory, MiB": mebibytes(worker.memory),
+            "device": worker.device,
+            "GPU": worker.gpu or None,
+            "GPU memory, MiB": mebibytes(worker.gpu_memory),
+            "host": worker.host,
             "Python": worker.python,
         }
         for worker in results.workers
     ]
+    there = {key for row in rows for key, value in row.items() if value is not None}
+    rows = [{key: value for key, value in row.items() if key in there} for row in rows]
     caption = "Workers, those first that need a person; the last sign is by the file server's clock."
     return [html_table(f"{id}-workers", Table(caption, rows), out)] if rows else []
 
