@@ -38,12 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Print it. Returns the exit code. Raises UserError and OSError."""
     folder, _ = open_study(arguments.logs)
+    if folder.is_kept():
+        raise UserError(f"{arguments.logs}: the small form of a study keeps no output; ask in the study's own folder")
     voices = find_voices(folder, arguments.name)
     for voice in voices:
         if len(voices) > 1:
             print(f"==> {printable(voice.title)}: {voice.file} <==", flush=True)
         printed = tell(voice, follow=arguments.follow and voice is voices[-1])
-        if not printed and len(voices) == 1 and not voice.remark:
+        if not printed and len(voices) == 1 and not voice.remark():
             raise UserError(f"{arguments.name}: {voice.title} has printed nothing")
     return 0
 
@@ -57,8 +59,8 @@ def tell(voice: Voice, *, follow: bool) -> bool:
         if is_over or not follow:
             break
         time.sleep(LOOK_EVERY)
-    if voice.remark:
-        show(f"{voice.remark}\n".encode())
+    if remark := voice.remark():
+        show(f"{remark.rstrip()}\n".encode())
     return place > 0
 
 

@@ -57,7 +57,7 @@ class Messages:
     def look(self, results: Results) -> None:
         """Look at the results so far: has an alarm lasted, has a trial beaten the best?"""
         self._in_trouble_since, self._told_trouble = math.inf, False
-        self._look_at_alarm(next(iter(alarms(results)), ""))
+        self._look_at_alarm(next(iter(alarms(results)), ""), is_stuck=bool(results.pending))
         if self._notifier:
             self._notifier.look()
             if self._clock() >= self._next_best:
@@ -78,7 +78,7 @@ class Messages:
             self._tell("stuck" if why_stuck else "complete", why_stuck or "the search is complete", results)
             self._notifier.finish()
 
-    def _look_at_alarm(self, alarm: str) -> None:
+    def _look_at_alarm(self, alarm: str, *, is_stuck: bool) -> None:
         if not alarm:
             self._since, self._told = math.inf, ""
         self._since = min(self._since, self._clock())
@@ -86,7 +86,8 @@ class Messages:
         if alarm and kind != self._told and self._clock() - self._since >= AFTER:
             self._told = kind
             self._say(alarm)
-            self._tell("stuck", alarm)
+            if is_stuck:  # workers that wait for the strategy are worth a line, and no message
+                self._tell("stuck", alarm)
 
     def _look_at_best(self, results: Results) -> None:
         if not results.scored:

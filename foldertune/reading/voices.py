@@ -6,11 +6,11 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from foldertune.errors import UserError
-from foldertune.protocol import BrokenFile, Folder, Record, Trial, TrialName, WorkerRecords, opened
+from foldertune.protocol import BrokenFile, Folder, Record, TrialName, WorkerRecords, opened
 
 LAUNCH = "launch"  # the directory of the folder in which launchers keep their workers' output
 _TRIAL = re.compile(r"(?:trial-)?0*(\d{1,12})(?:-(\d{1,9}))?(?:\.jsonl.*|\.txt)?", re.ASCII)
@@ -24,8 +24,8 @@ class Voice:
 
     title: str
     file: Path
-    remark: str = ""  # how it ended, after what it said
-    is_over: Callable[[], bool] = field(default=lambda: True)
+    remark: Callable[[], str]  # how it ended, after what it said; empty: there is nothing to add
+    is_over: Callable[[], bool]
 
 
 def find_voices(folder: Folder, word: str) -> list[Voice]:
@@ -34,10 +34,11 @@ def find_voices(folder: Folder, word: str) -> list[Voice]:
         return found
     records, logs = WorkerRecords(folder), logs_in(folder)
     known = {owner: records.read(owner) for owner in records.owners()}
-    found = [Voice(log, folder.path / log) for log in logs if word in (log, Path(log).name, Path(log).stem)]
+    known = dict(sorted(known.items(), key=lambda pair: (str(pair[1].get("started")), pair[0])))  # the latest is last
+    found = [_log_of_file(folder, log) for log in logs if word in (log, Path(log).name, Path(log).stem)]
     found = found or _matching(folder, known, lambda text: text.lower() == word.lower())
     found = found or _matching(folder, known, lambda text: word.lower() in text.lower())
-    found = found or [Voice(log, folder.path / log) for log in logs if word.lower() in log.lower()]
+    found = found or [_log_of_file(folder, log) for log in logs if word.lower() in log.lower()]
     if len({voice.file for voice in found}) == 1:
         return found[-1:]
     if found:
@@ -72,11 +73,19 @@ def _voice_of(folder: Folder, owner: str, record: Record) -> Voice:
         return "ended" in WorkerRecords(folder).read(owner)
 
     if isinstance(log, str) and log in logs_in(folder):
-        return Voice(_title(owner, record), folder.path / log, is_over=has_ended)
+        return Voice(_title(owner, record), folder.path / log, _nothing, has_ended)
     where = f"{host}:{log}" if isinstance(log, str) else "its terminal, or a pipe"
-    return Voice(
-        _title(owner, record), folder.path / owner, remark=f"it does not write into this folder, but to {where}"
-    )
+    remark = f"it does not write into this folder, but to {where}"
+    return Voice(_title(owner, record), folder.path / owner, lambda: remark, lambda: True)
+
+
+def _log_of_file(folder: Folder, log: str) -> Voice:
+    """A log that is asked for by its own name; its last worker may write more."""
+    return Voice(log, folder.path / log, _nothing, lambda: False)
+
+
+def _nothing() -> str:
+    return ""
 
 
 def _title(owner: str, record: Record) -> str:
@@ -88,31 +97,25 @@ def _attempts(folder: Folder, number: int, attempt: str | None) -> Iterator[Voic
     """The attempts at a trial that were begun, in their order."""
     there = [name for name in (*folder.names(), *folder.settled()) if name.number == number]
     begun = {name.attempt: name for name in there if name.state != "pending"}
-    with contextlib.suppress(OSError):  # given back: its file is that of the next attempt
-        for text in os.listdir(folder.output):
+    with contextlib.suppress(OSError), opened(folder.output) as inside:  # given back: its file is that of the next
+        for text in os.listdir(inside):
             if (match := _TRIAL.fullmatch(text)) and int(match[1]) == number:
                 begun.setdefault(int(match[2] or 1), TrialName(number, int(match[2] or 1), "lost"))
     for each in sorted(begun):
         if attempt is None or each == int(attempt):
-            name = begun[each]
-            yield Voice(
-                f"trial {number}, attempt {each}",
-                folder.output_of(name),
-                _how_it_ended(folder, name),
-                _over(folder, name),
-            )
+            yield _voice_of_attempt(folder, begun[each])
 
 
-def _over(folder: Folder, name: TrialName) -> Callable[[], bool]:
-    return lambda: name.state != "taken" or not folder.has(name)
-
-
-def _how_it_ended(folder: Folder, name: TrialName) -> str:
-    try:
-        trial: Trial = folder.read(name)
-    except (OSError, BrokenFile):
+def _voice_of_attempt(folder: Folder, name: TrialName) -> Voice:
+    def how_it_ended() -> str:
+        for there in (name, *map(name.to, ("done", "seen", "lost"))):
+            with contextlib.suppress(OSError, BrokenFile):
+                trial = folder.read(there, epochs=False)
+                return trial.traceback or trial.error or ""
         return ""
-    return trial.traceback or trial.error or ""
+
+    title = f"trial {name.number}, attempt {name.attempt}"
+    return Voice(title, folder.output_of(name), how_it_ended, lambda: name.state != "taken" or not folder.has(name))
 
 
 def _listed(names: list[str]) -> str:
