@@ -22,6 +22,7 @@ from foldertune.errors import UserError
 from foldertune.protocol import SAFE, opened, printable
 from foldertune.reading.archive import open_study
 from foldertune.reading.voices import Voice, find_voices
+from foldertune.shipped import command
 from foldertune.text import without_controls
 
 LOOK_EVERY = 0.5  # seconds between two looks at a log that grows
@@ -30,7 +31,9 @@ CHUNK = 2**20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("name", metavar="WORKER|TRIAL", help="a trial's number, or any part of a worker's name")
+    parser.add_argument(
+        "name", nargs="?", metavar="WORKER|TRIAL", help="a trial's number, or any part of a worker's name"
+    )
     add_logs(parser)
     parser.add_argument("--follow", action="store_true", help="print what comes, until it has ended")
 
@@ -40,6 +43,9 @@ def main(arguments: argparse.Namespace) -> int:
     folder, _ = open_study(arguments.logs)
     if folder.is_kept():
         raise UserError(f"{arguments.logs}: the small form of a study keeps no output; ask in the study's own folder")
+    if not arguments.name:
+        shown = command("status", "--logs", arguments.logs)
+        raise UserError(f"give a trial's number, or any part of a worker's name; they are shown by: {shown}")
     voices = find_voices(folder, arguments.name)
     for voice in voices:
         if len(voices) > 1:

@@ -75,7 +75,7 @@ def table_of_workers(id: str, results: Results, out: Path) -> list[HtmlTable]:
             "started by": worker.launcher or "hand",
             "now, or ended by": worker.what,
             "trials ended": worker.finished,
-            "failed": worker.failed,
+            "errors": worker.failed,
             "last sign, UTC": "" if worker.touched is None else utc(worker.touched),
             "memory, MiB": mebibytes(worker.memory),
             "device": worker.device,

@@ -25,7 +25,7 @@ COLUMNS: dict[str, Callable[[Worker], str]] = {
     "> memory": lambda worker: size(worker.memory),
     "> GPU memory": lambda worker: size(worker.gpu_memory),
     "> ended": lambda worker: f"{worker.finished}",
-    "> failed": lambda worker: f"{worker.failed or ''}",
+    "> errors": lambda worker: f"{worker.failed or ''}",
     "> last sign": lambda worker: worker.last_sign,
     LAST: lambda worker: worker.what,
 }
