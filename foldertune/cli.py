@@ -26,6 +26,7 @@ COMMANDS = {
     "launch ssh": "start workers on other machines, through ssh",
     "launch local": "start workers on this machine, and look after them",
     "status": "show how far a search is, who trains what, and what is best",
+    "logs": "print what a worker or a trial said",
     "results": "show, filter, group and export the results of a study",
     "best": "print the best settings, for the final training",
     "report": "make a page with figures, answers and every trial",

@@ -415,3 +415,12 @@ def slowly(settings, report):
         time.sleep(0.05)
         report(epoch=epoch, loss=loss)
     return {"loss": loss}
+
+
+def placed_badly(settings, report):
+    """Fails where there is $BROKEN; elsewhere it prints, and takes a quarter of a second."""
+    if os.environ.get("BROKEN"):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    print("trained", settings["x"], flush=True)
+    time.sleep(0.25)
+    return {"validation_error": settings["x"]}

@@ -22,6 +22,7 @@ PROGRAMS = [
     "-m foldertune",
     "-m foldertune results",
     "-m foldertune status",
+    "-m foldertune logs",
     "-m foldertune report",
     "-m foldertune best",
     "-m foldertune doctor",

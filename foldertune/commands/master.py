@@ -32,6 +32,7 @@ from foldertune.budget import Budget
 from foldertune.commands.first import add_first, with_first
 from foldertune.commands.first_look import check_settings
 from foldertune.commands.machine import add_machine, check_machine, in_words, new_local_workers, place
+from foldertune.commands.messages import Messages, add_notify
 from foldertune.commands.options import (
     add_budget,
     add_checkpoint_every,
@@ -46,7 +47,7 @@ from foldertune.errors import UserError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS
 from foldertune.launch.machine import count_cores, describe_devices, limit_threads
-from foldertune.launch.search import ALL_FAILED, run
+from foldertune.launch.search import ALL_FAILED, NO_WORKER, run
 from foldertune.launch.slurm_job import leave
 from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, LedFolder, printable
 from foldertune.reading.reader import Reader
@@ -103,6 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_machine(group, "all")
     add_checkpoint_every(group)
+    add_notify(parser)
     group = parser.add_argument_group("lost workers, other masters, failed trials")
     group.add_argument(
         "--lease", type=seconds(), default=DEFAULT_LEASE, metavar="SECONDS",
@@ -207,8 +209,12 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
         master = Master(folder, study, lease, arguments.max_attempts, arguments.trial_timeout, view.say)
         reader = Reader(folder, study)
 
+        messages = Messages(arguments.notify, folder.path, study, view.say)
+
         def read() -> Results:
-            return reader.read(master.ledger.in_order())
+            results = reader.read(master.ledger.in_order())
+            messages.look(results)
+            return results
 
         def patiently(action: Callable[[], T]) -> T:
             return outlast(folder, action, signals, view.say)
@@ -220,7 +226,7 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
             patiently(lambda: open_study(master))
             if not master.is_done() and (workers := new_workers(folder, study, arguments, view.say)):
                 patiently(workers.start)
-            code = run(master, workers, fault, signals, lambda: view.update(read))
+            code = run(master, workers, fault, signals, lambda: view.update(read), messages.trouble)
             if signals.number:
                 view.say("stopping" + (": local workers give their trials back" if workers else ""))
         except Interrupted:
@@ -239,6 +245,8 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
             results = patiently(end)
         except Interrupted:  # who is told to stop does not wait until it works
             return 128 + signals.number
+    if not signals.number:
+        messages.end(results, {NO_WORKER: "no worker is left", ALL_FAILED: "all trials fail"}.get(code, ""))
     print_best(folder, results)
     if code == ALL_FAILED:
         print_fault(fault, arguments)

@@ -27,11 +27,13 @@ from pathlib import Path
 from foldertune.commands.machine import add_machine, introduce, new_local_workers, place
 from foldertune.commands.options import add_checkpoint_every, add_logs, add_objective_command, seconds
 from foldertune.errors import UserError
+from foldertune.launch.about import Usage, about
 from foldertune.launch.local import supervise
 from foldertune.launch.machine import limit_threads, split_cores, stay_on
 from foldertune.launch.slurm_job import leave, seconds_left
 from foldertune.protocol import Folder, Heartbeat
 from foldertune.running.command import CommandTrainer, split
+from foldertune.running.presence import Presence
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer, Trainer
 from foldertune.running.worker import Worker, say
@@ -108,7 +110,8 @@ def main(arguments: argparse.Namespace) -> int:
     )
     if arguments.check:
         return check(worker, arguments.command)
-    code = worker.run(Heartbeat(arguments.parent))
+    with Presence(worker, about(arguments.device, arguments.logs), Usage(arguments.device)):
+        code = worker.run(Heartbeat(arguments.parent))
     return leave(code, folder, signals.number, time_is_up=worker.is_out_of_time)
 
 

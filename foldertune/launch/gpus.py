@@ -70,13 +70,13 @@ class _Gpu:
 
 
 def _list_nvidia() -> list[_Gpu]:
-    memories = _ask("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+    memories = ask("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
     gpus = [_Gpu(int(line) if line.strip().isdecimal() else 0) for line in memories]
     if not gpus:
         return []
     here = iter(gpus)
     gpu: _Gpu | None = None
-    for line in _ask("nvidia-smi", "-L"):
+    for line in ask("nvidia-smi", "-L"):
         if match := _GPU.match(line):
             gpu = next(here, None)
             if gpu:
@@ -88,7 +88,7 @@ def _list_nvidia() -> list[_Gpu]:
 
 def _list_amd() -> list[int]:
     """The memory in MiB of each AMD GPU. PyTorch calls these `cuda`, too."""
-    lines = _ask("rocm-smi", "--showmeminfo", "vram", "--csv")  # card0,TOTAL,USED in bytes
+    lines = ask("rocm-smi", "--showmeminfo", "vram", "--csv")  # card0,TOTAL,USED in bytes
     memories = [int(total) // 2**20 for line in lines if (total := line.partition(",")[2].split(",")[0]).isdecimal()]
     visible = next((os.environ[name] for name in AMD_HIDES if name in os.environ), None)
     if visible is None:
@@ -97,7 +97,7 @@ def _list_amd() -> list[int]:
     return [memories[int(name)] for name in names if name.isdecimal() and int(name) < len(memories)]
 
 
-def _ask(*command: str) -> list[str]:
+def ask(*command: str) -> list[str]:
     """The lines that a driver's tool prints; none if there is no such tool, or no GPU for it."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()

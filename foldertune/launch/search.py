@@ -18,7 +18,14 @@ SHORTEST_WAIT, LONGEST_WAIT, LOOKS_PER_LEASE = 0.01, 1.0, 20  # seconds between 
 SHORT_WAIT = 0.05  # the longest while our own workers start: then all of them claim trials at once
 
 
-def run(master: Master, workers: Launcher | None, fault: Fault, signals: StopSignals, show: Callable[[], None]) -> int:
+def run(
+    master: Master,
+    workers: Launcher | None,
+    fault: Fault,
+    signals: StopSignals,
+    show: Callable[[], None],
+    in_trouble: Callable[[OSError], None] = lambda error: None,
+) -> int:
     """Take one step after another, with longer pauses while nothing happens. Returns the exit code."""
     wait, trouble = SHORTEST_WAIT, Trouble(master.say, partial(lack_of_rights, master.folder.path))
     longest_wait = min(LONGEST_WAIT, master.lease / LOOKS_PER_LEASE)
@@ -44,6 +51,7 @@ def run(master: Master, workers: Launcher | None, fault: Fault, signals: StopSig
             trouble.is_over()
         except OSError as error:  # a full disk or a restarting server: the step can be repeated
             trouble.is_there(error)
+            in_trouble(error)
         quiet = not moved and wait >= longest_wait  # nothing has happened for some seconds
         if workers and quiet and workers.all_gone and not master.someone_works():
             master.say("no worker is left on this machine, and none works elsewhere")

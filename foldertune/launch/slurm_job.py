@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 
 from foldertune.errors import UserError
 from foldertune.protocol import Folder
@@ -15,14 +16,14 @@ LAUNCHER = "FOLDERTUNE_LAUNCHER"  # the variable that says who has started a wor
 PATIENCE = 60.0  # seconds for an answer of Slurm's, whose controller may be busy
 
 
-def own_job() -> str | None:
+def own_job(environment: Mapping[str, str] = os.environ) -> str | None:
     """The number of the job in which we run, such as `4711`, or `4711_3` in an array; None if it is none.
 
     SLURM_JOB_ID does not do: in one task of an array it is the number of the whole array.
     """
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
-        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
-    return os.environ.get("SLURM_JOB_ID")
+    if array := environment.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{environment.get('SLURM_ARRAY_TASK_ID', '')}"
+    return environment.get("SLURM_JOB_ID")
 
 
 def seconds_left() -> float | None:

@@ -13,6 +13,7 @@
     logs/output/trial-00007-1.txt                    what the training printed in that attempt, for people
     logs/out/trial-00007/                            what a command keeps for its later attempts at the trial
     logs/launch/gpu07-2.log, .json                   what gpu07's second worker printed, and how a launcher started it
+    logs/workers/gpu07-4711-k3f9.json                what a worker says of itself, for people
     logs/aside/…                                     what stood in the way of a name, moved, never deleted
     logs/study.json, logs/study.json.done            the study's definition; with .done it is complete
     logs/.master-00003.jsonl                         the third master of this folder, and the last: it leads
@@ -61,7 +62,8 @@ The rules (`docs/protocol.md` is the full argument, and says how each is tested)
 
 Where to read on: `folder.py` has every rename and says which process makes it; `names.py` has the names; `trial.py`
 the lines; `files.py` writes bytes safely and reads them back; `leases.py` and `owners.py` find out who is alive;
-`masters.py` says who leads; `checkpoints.py` keeps the checkpoints; `rights.py` lets several users share a folder.
+`masters.py` says who leads; `checkpoints.py` keeps the checkpoints; `workers.py` what workers say of themselves;
+`rights.py` lets several users share a folder.
 """
 
 from foldertune.protocol.checkpoints import MAX_CHECKPOINT, MAX_LOOK_BACK
@@ -108,6 +110,7 @@ from foldertune.protocol.trial import (
     to_line,
     utc_now,
 )
+from foldertune.protocol.workers import MOST_RECORDS, SIGN_EVERY, WorkerRecords
 from foldertune.text import printable
 
 __all__ = [
@@ -119,10 +122,12 @@ __all__ = [
     "MAX_CHECKPOINT",
     "MAX_LOOK_BACK",
     "MAX_REPORTS",
+    "MOST_RECORDS",
     "SAFE",
     "SECONDS",
     "SHORTEST_LEASE",
     "SIGNS_PER_LEASE",
+    "SIGN_EVERY",
     "YEAR",
     "BrokenFile",
     "Claim",
@@ -142,6 +147,7 @@ __all__ = [
     "Record",
     "Trial",
     "TrialName",
+    "WorkerRecords",
     "append_lines",
     "describe_owner",
     "has_died",

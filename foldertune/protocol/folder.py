@@ -109,6 +109,7 @@ class Folder:
         self.out = self.path / "out"
         self.aside = self.path / "aside"
         self.launch = self.path / "launch"
+        self.workers = self.path / "workers"
         self.study = self.path / "study.json"
         self.study_done = self.path / "study.json.done"
         self.results = self.path / "results.csv"
@@ -214,11 +215,15 @@ class Folder:
 
     def check_parts(self) -> None:
         """Raise BrokenFile if a directory of the folder leads out of it or is none, or a directory is in the way."""
-        for part in (self.seen, self.checkpoints, self.output, self.out, self.aside, self.launch):
+        for part in self._parts:
             if part.is_symlink() or (part.exists() and not part.is_dir()):
                 raise BrokenFile(f"{part}: is not a directory of this folder; move it away")
         if is_there(self.study_done) and (self.study_done.is_symlink() or not self.study_done.is_file()):
             raise BrokenFile(f"{self.study_done}: is not a file; move it away")
+
+    @property
+    def _parts(self) -> tuple[Path, ...]:
+        return self.seen, self.checkpoints, self.output, self.out, self.aside, self.workers, self.launch
 
     def _list(self) -> list[str]:
         texts = os.listdir(self.path)
@@ -271,9 +276,9 @@ class Folder:
     def prepare(self) -> None:
         """Make the folder ready for workers. Raises BrokenFile if a part of it leads elsewhere."""
         self.check_parts()
-        for directory in (self.seen, self.checkpoints):
+        for directory in (self.seen, self.checkpoints, self.workers):
             make_directory(directory)
-        for part in (self.seen, self.checkpoints, self.output, self.out, self.aside, self.launch):
+        for part in self._parts:
             share_directory(part)  # a person may have opened the folder to others since
 
     def publish(
@@ -394,12 +399,13 @@ class Folder:
 
     def temporary_files(self, directory: Path) -> dict[str, str]:
         """Path -> writer of the temporary files in `directory`, including those of writers that died."""
-        texts = list_if_there(directory) if directory != self.path else os.listdir(directory)
+        texts = os.listdir(directory) if directory == self.path else list_if_there(directory)
         return {f"{directory}/{text}": writer for text in texts if (writer := writer_of(text))}
 
     def remove_temporary(self, path: str) -> None:
         """Remove a temporary file. Its writer must certainly be gone: see `Leftovers`."""
-        with opened(self.seen) if os.path.dirname(path) == self._seen else nullcontext() as inside:
+        directory = os.path.dirname(path)
+        with opened(directory) if directory != self._path else nullcontext() as inside:
             remove(path, inside)
 
     def remove_checkpoints(self, numbers: Container[int]) -> None:

@@ -8,6 +8,7 @@ are ever compared (Gray and Cheriton's leases, SOSP 1989, with the clock on one 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -102,12 +103,18 @@ class Leftovers:
         """Look at every temporary file, and remove those with a writer that is certainly gone."""
         files = self._folder.temporary_files(self._folder.path)
         self._in_seen = self._folder.temporary_files(self._folder.seen)
-        self._judge(files | self._in_seen)
+        self._judge(files | self._in_seen | self._of_workers())
 
     def look(self) -> None:
         """Do so again if it is time, a few times per lease. This does not list `seen/`, which may be large."""
         if self._clock() >= self._next_look:
-            self._judge(self._folder.temporary_files(self._folder.path) | self._in_seen)
+            files = self._folder.temporary_files(self._folder.path)
+            self._judge(files | self._in_seen | self._of_workers())
+
+    def _of_workers(self) -> dict[str, str]:
+        with contextlib.suppress(NotADirectoryError):  # a link stands there: what it leads to is not ours
+            return self._folder.temporary_files(self._folder.workers)
+        return {}
 
     def _judge(self, files: dict[str, str]) -> None:
         self._next_look = self._clock() + self._interval

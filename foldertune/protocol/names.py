@@ -1,4 +1,4 @@
-"""Every name in the folder: trials in their states, owners, masters, and temporary files."""
+"""Every name in the folder: trials in their states, owners, masters, workers, and temporary files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _TRIAL = re.compile(
 )
 _MASTER = re.compile(r"\.master-(\d{5,9})\.jsonl", re.ASCII)
 _TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.tmp", re.ASCII)
-_WRITTEN = re.compile(
-    r"(trial-|\.master[.-]|study\.json|results\.csv|launch).*", re.ASCII
-)  # what is written in the folder
+_WORKER = re.compile(r"([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.json", re.ASCII)
+_WRITTEN = re.compile(  # what is written in the folder
+    rf"(trial-|\.master[.-]|study\.json|results\.csv|launch).*|{_WORKER.pattern}", re.ASCII
+)
 LAST_ATTEMPT = 999_999_999  # the highest number of an attempt
 
 
@@ -103,6 +104,17 @@ def master_number(text: str) -> int | None:
     """The number of the master that has made a file of this name; None if none has."""
     match = _MASTER.fullmatch(text)
     return int(match[1]) if match and master_name(int(match[1])) == text else None
+
+
+def worker_file(owner: str) -> str:
+    """The name of the file in `workers/` in which this worker says who it is."""
+    return f"{owner}.json"
+
+
+def worker_of(text: str) -> str | None:
+    """The token of the worker that has made a file of this name; None if none has."""
+    match = _WORKER.fullmatch(text)
+    return match[1] if match else None
 
 
 def is_here(token: str) -> bool:

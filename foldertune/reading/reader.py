@@ -12,6 +12,7 @@ from foldertune.protocol import DEFAULT_LEASE, BrokenFile, Folder, Leases, Trial
 from foldertune.reading.archive import open_study, read_archive
 from foldertune.reading.facts import Silence
 from foldertune.reading.results import Results
+from foldertune.reading.workers import Roll
 from foldertune.study import Study
 
 
@@ -53,6 +54,7 @@ class Reader:
         self._heard: dict[TrialName, float] = {}  # the last heartbeats of lost attempts
         self._outputs: dict[tuple[int, int], Path] = {}
         self._complaints: dict[TrialName, str] = {}
+        self._roll = Roll(folder, clock)
         self._met: dict[TrialName, None] = {}  # setbacks, in the order in which they were met
 
     def read(self, counted: Iterable[Trial] | None = None) -> Results:
@@ -76,6 +78,9 @@ class Reader:
             met=list(self._met),
             heard=self._heard | {name: watched.last[2] / 1e9 for name, watched in self._in_hand.items()},
             outputs=self._outputs,
+            path=self.folder.path,
+            noted=self._roll.read(),
+            leader=self._roll.leader,
             silences={name: watched.silence for name, watched in self._in_hand.items() if name.state == "taken"},
         )
 

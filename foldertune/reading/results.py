@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -37,9 +38,11 @@ from foldertune.reading.facts import (
     why_lost,
 )
 from foldertune.reading.importance import Importance, measure_importance
+from foldertune.reading.leader import Leader
 from foldertune.reading.rungs import Rung, chain_of, epochs_of, epochs_trained, rungs_of
 from foldertune.reading.samples import Sample
 from foldertune.reading.spans import Work
+from foldertune.reading.workers import Noted, Worker, find_workers
 from foldertune.space import Categorical, identity
 from foldertune.spending import USED_UP, hours_of, spans_at_work, spent, why_over
 from foldertune.stopping import is_cut_short
@@ -115,6 +118,9 @@ class Results:
     outputs: Mapping[tuple[int, int], Path] = field(
         default_factory=dict
     )  # what lost attempts printed, by trial, attempt
+    noted: Mapping[str, Noted] = field(default_factory=dict)  # what workers say of themselves
+    path: Path | None = None  # of the folder, if it is that of a search
+    leader: Leader | None = None  # the last master, if a reader has looked for it
     met: Sequence[TrialName] = ()  # setbacks, in the order in which the reader has met them
 
     @classmethod
@@ -634,6 +640,12 @@ class Results:
     def hosts(self) -> list[Host]:
         """The machines that take part. Those at work come first."""
         return find_hosts(self.trials, self.running, self.silences)
+
+    @cached_property
+    def workers(self) -> list[Worker]:
+        """The workers, the worst first."""
+        ended, now = (*self.trials, *self.handed_in), time.time()
+        return find_workers(self.noted, ended, self.lost, self.running, self.silences, self.heard, self.setbacks, now)
 
     # ---- what went wrong
 

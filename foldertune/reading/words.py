@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -72,3 +73,22 @@ def moment(seconds: float) -> str:
     then, today = time.localtime(seconds), time.localtime()
     form = "%H:%M" if then[:3] == today[:3] else "%a %d %b %H:%M" if then[0] == today[0] else "%d %b %Y %H:%M"
     return time.strftime(form, then)
+
+
+def size(memory: float | None) -> str:
+    """Bytes as `512M` or `7.9G`; empty if they are not known."""
+    if memory is None:
+        return ""
+    return f"{memory / 2**30:.1f}G" if memory >= 2**30 else f"{memory / 2**20:.0f}M"
+
+
+def mebibytes(memory: float | None) -> int | None:
+    """Bytes as a number of MiB."""
+    return None if memory is None else round(memory / 2**20)
+
+
+def utc(seconds: float) -> str:
+    """A time as `2026-01-31 12:00:00`, in UTC; empty if there is no such time."""
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+    return ""

@@ -1,13 +1,15 @@
-"""Removes what nobody needs any more: checkpoints of counted trials, temporary files of writers that died, doubles."""
+"""Removes what nobody needs: checkpoints of counted trials, temporary files of dead writers, doubles, old records."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Container, Mapping
 
-from foldertune.protocol import Folder, Leftovers, Trial, TrialName
+from foldertune.protocol import Folder, Leftovers, Trial, TrialName, WorkerRecords
 
 SUM_EVERY = 10.0  # seconds between two looks at the sizes of all checkpoints
+COUNT_EVERY = 600.0  # seconds between two looks at the number of workers' records
 
 
 class Housekeeping:
@@ -21,7 +23,7 @@ class Housekeeping:
     def __init__(self, folder: Folder, lease: float, say: Callable[[str], None]) -> None:
         self._folder, self._leftovers, self._say = folder, Leftovers(folder, lease), say
         self._told: set[str] = set()
-        self._next_sum = 0.0  # of the sizes of checkpoints, by our clock
+        self._next_sum = self._next_count = 0.0  # of checkpoints' sizes, and of workers' records, by our clock
 
     def begin(self) -> None:
         """Remove what an earlier master has left."""
@@ -31,6 +33,10 @@ class Housekeeping:
         """Remove the checkpoints of these trials, and temporary files whose writers have died."""
         self._remove_checkpoints(finished)
         self._leftovers.look()
+        if time.monotonic() >= self._next_count:
+            self._next_count = time.monotonic() + COUNT_EVERY
+            with contextlib.suppress(NotADirectoryError):
+                WorkerRecords(self._folder).limit()
 
     def limit_checkpoints(self, needed: Collection[int], most: float) -> None:
         """Give up checkpoints of counted trials beyond so many bytes. `needed` has the most promising first."""

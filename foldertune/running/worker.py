@@ -8,7 +8,6 @@ import gc
 import math
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -32,7 +31,9 @@ from foldertune.protocol import (
     utc_now,
 )
 from foldertune.running.attempt import Attempt
+from foldertune.running.doubts import Doubts
 from foldertune.running.process import PATIENCE
+from foldertune.running.saying import say as say
 from foldertune.running.signals import StopSignals
 from foldertune.running.time_left import TimeLeft
 from foldertune.running.trainer import Trainer, check_objective
@@ -84,7 +85,8 @@ class Worker:
         self._trouble = Trouble(self.say, functools.partial(lack_of_rights, folder.path))
         self._candidates: Iterator[TrialName] = iter(())
         self._trained: tuple[Claim, Record, float] | None = None  # not handed in yet: claim, last word and seconds
-        self._results = 0
+        self._results, self._doubts = 0, Doubts(folder, self.owner)
+        self.waits_since, self.why_ended = math.inf, ""  # for people
 
     def run(self, heartbeat: Heartbeat) -> int:
         """Claim, train, finish, repeat. Returns the exit code."""
@@ -105,8 +107,9 @@ class Worker:
                 self._finish()
             self.trainer.end()
         self.is_out_of_time |= self.signals.is_time_up
-        why = self.signals.reason or ("too little time is left" if self.is_out_of_time else "nothing more to do")
-        self.say(f"{why}; {counted(self._results, 'trial')} trained")
+        short = "too little time is left"
+        self.why_ended = self.signals.reason or (short if self.is_out_of_time else "nothing more to do")
+        self.say(f"{self.why_ended}; {counted(self._results, 'trial')} trained")
         if self.is_out_of_time and not self._results:
             self.time_left.check()
         return self.signals.exit_code
@@ -125,7 +128,7 @@ class Worker:
         Raises UserError if there is no study, and none comes.
         """
         lack = functools.partial(lack_of_study, self.folder.path)
-        idle_since, wait, say_at = time.monotonic(), 0.0, SAY_AFTER
+        self.waits_since, wait, say_at = time.monotonic(), 0.0, SAY_AFTER
         while True:
             if self.signals.number:
                 raise Stopped
@@ -134,11 +137,12 @@ class Worker:
                 return None
             look = time.monotonic()
             if claim := self.patiently(self.try_to_claim):
+                self.waits_since = math.inf
                 return claim
-            idle_since += time.monotonic() - look  # while the folder is in trouble we are not without work
+            self.waits_since += time.monotonic() - look  # while the folder is in trouble we are not without work
             if self.folder.is_complete:
                 return None
-            idle = time.monotonic() - idle_since
+            idle = time.monotonic() - self.waits_since
             if self.idle_timeout is not None and idle > self.idle_timeout:
                 return None
             if idle > say_at:
@@ -154,7 +158,7 @@ class Worker:
 
     def try_to_claim(self) -> Claim | None:
         """Claim one of the names from the last listing; when they are used up, list the folder again."""
-        if not self.metrics and not self.know_study():
+        if (not self.metrics and not self.know_study()) or self._doubts.hold_back():
             return None
         try:
             claim = self.folder.claim(self.owner, self._candidates)
@@ -195,6 +199,8 @@ class Worker:
                 return self.patiently(claim.hand_in)  # as it is: the master judges it and tries again
             heartbeat.hold(claim, trial.lease or SHORTEST_LEASE)  # a person queued it: the master's lease may be short
             last_word = self.evaluate(claim, trial, heartbeat)
+            if self.patiently(lambda: self._doubts.put_down(claim, last_word, self.say)):
+                return None
             self.patiently(lambda: claim.say_last_word(last_word))
         except LeaseLost:
             return self.say_dropped(claim)
@@ -285,15 +291,3 @@ class Worker:
     def say(self, message: str) -> None:
         """Print a line that begins with this worker's name."""
         say(f"{self.owner}: {printable(message)}")
-
-
-def say(message: str) -> None:
-    """Print a line with the time of day."""
-    with contextlib.suppress(OSError):  # the output may be on the disk that is full
-        sys.stdout.write(f"{_time_of_day(int(time.time()))} {message}\n")  # one write: many share an output
-        sys.stdout.flush()
-
-
-@functools.lru_cache(maxsize=1)
-def _time_of_day(seconds: int) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(seconds))

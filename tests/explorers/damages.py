@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 OWNER = "gone-1-abcd"  # of no host that is here
-PARTS = ("seen", "checkpoints", "output", "out", "aside")
+PARTS = ("seen", "checkpoints", "output", "out", "aside", "workers")
 VITAL = (
     *PARTS,
     "study.json",

@@ -71,7 +71,7 @@ from foldertune.study import Study
 
 LOGS = "logs"
 ON_DISK = (names, files, folder_module)  # modules of the protocol whose `os` is the explorer's
-DIRECTORIES = (LOGS, f"{LOGS}/seen", f"{LOGS}/checkpoints")
+DIRECTORIES = (LOGS, f"{LOGS}/seen", f"{LOGS}/checkpoints", f"{LOGS}/workers")
 FAULTS = {
     "kill": "a process ends at any call, as by kill -9; another is started in its place",
     "reply": "a rename succeeds, but its reply is lost, and its repetition finds the source gone (ENOENT)",
@@ -221,7 +221,7 @@ def is_private(disk: Disk, operation: Operation) -> bool:
         return bool(arguments[0].endswith(".tmp"))
     if kind in ("write", "sync"):
         return all(path.endswith(".tmp") for path, inode in disk.names if inode == arguments[0])
-    return kind == "listdir" and arguments[0] == f"{LOGS}/checkpoints"
+    return kind == "listdir" and arguments[0] in (f"{LOGS}/checkpoints", f"{LOGS}/workers")
 
 
 # ---------------------------------------------------------------- the processes

@@ -17,7 +17,7 @@ from foldertune.reading.page.curves import curves_of
 from foldertune.reading.page.images import Image, save
 from foldertune.reading.page.tables import HtmlTable, html_table, table_of_trials
 from foldertune.reading.results import Results
-from foldertune.reading.words import best_first, changes_of
+from foldertune.reading.words import best_first, changes_of, mebibytes, utc
 
 BY_HAND = 90_001  # the number for a trial queued by hand, if it is free
 
@@ -62,9 +62,34 @@ def make_section(id: str, title: str, results: Results, found: Findings, out: Pa
         best=say_best(results)[0] if best else "",
         findings=found,
         figures=[image for p in found.pictures if (image := save(p, out, f"{prefix}{p.name}")) is not None],
-        tables=[*tables, table_of_trials(id, results)],
+        tables=[*tables, *table_of_workers(id, results, out), table_of_trials(id, results)],
         curves=curves_of(results),
     )
+
+
+def table_of_workers(id: str, results: Results, out: Path) -> list[HtmlTable]:
+    """The table of the workers, the worst first; none if nobody knows of any."""
+    rows = [
+        {
+            "worker": worker.owner,
+            "started by": worker.launcher or "hand",
+            "now, or ended by": worker.what,
+            "trials ended": worker.finished,
+            "errors": worker.failed,
+            "last sign, UTC": "" if worker.touched is None else utc(worker.touched),
+            "memory, MiB": mebibytes(worker.memory),
+            "device": worker.device,
+            "GPU": worker.gpu or None,
+            "GPU memory, MiB": mebibytes(worker.gpu_memory),
+            "host": worker.host,
+            "Python": worker.python,
+        }
+        for worker in results.workers
+    ]
+    there = {key for row in rows for key, value in row.items() if value is not None}
+    rows = [{key: value for key, value in row.items() if key in there} for row in rows]
+    caption = "Workers, those first that need a person; the last sign is by the file server's clock."
+    return [html_table(f"{id}-workers", Table(caption, rows), out)] if rows else []
 
 
 def compare_studies(comparison: Comparison, out: Path) -> Compared:

@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import Trial, printable
+from foldertune.reading.alarms import alarms
 from foldertune.reading.facts import Setback
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.lines import NAME, cell, new_table, rungs_table
+from foldertune.reading.terminal.workers import workers_lines
 from foldertune.reading.words import changes_of, clock, described, moment, waiting
 from foldertune.tables import cell_of, finite, short
 
@@ -119,12 +121,13 @@ def last_value(results: Results, trial: Trial, most: int | None = None) -> str:
 # ---------------------------------------------------------------- in a few lines
 
 
-def render(results: Results, *, setbacks: bool = True, expand: bool = True) -> Group:
+def render(results: Results, *, setbacks: bool = True, expand: bool = True, width: int = 0) -> Group:
     """The state, for a terminal of 80 columns or more.
 
     Args:
         setbacks: whether to show the latest setbacks; a master prints them as separate lines.
         expand: whether to fill the terminal's width.
+        width: characters in a line of it, for the table of workers; 0: without that.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Group
@@ -138,8 +141,12 @@ def render(results: Results, *, setbacks: bool = True, expand: bool = True) -> G
     parts += [cell(line) for line in changes_of(results.study)]
     if results.rungs:
         parts.append(rungs_table(results, box=SIMPLE_HEAD, expand=expand))
+    parts += [Text(printable(line), style="bold red") for line in alarms(results)]
     if results.running:
         parts.append(_running_table(results, expand))
+    if width and results.workers:
+        options: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": (0, 1, 0, 0), "expand": expand}
+        parts += workers_lines(results.workers, width if expand else None, **options)
     parts += output_lines(results.latest_setbacks(RECENT if setbacks else 0))
     return Group(*parts)
 
@@ -151,7 +158,7 @@ def print_state(results: Results) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDEST
-    console.print(render(results, expand=console.is_terminal))
+    console.print(render(results, expand=console.is_terminal, width=console.width))
 
 
 def progress(results: Results, *, expand: bool = True) -> Table:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from foldertune.protocol import Trial, printable
+from foldertune.reading.alarms import alarms
 from foldertune.reading.facts import Host, Silence
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.curves import Sparkline, chart, view_range
@@ -30,6 +31,7 @@ from foldertune.reading.terminal.live import (
     setback_lines,
     summary,
 )
+from foldertune.reading.terminal.workers import workers_lines
 from foldertune.reading.words import clock, hourly
 from foldertune.tables import is_number
 
@@ -90,6 +92,8 @@ class Screen:
         if self.results:
             lines += Text(summary(self.results)).wrap(console, width)
             lines += Text(best_line(self.results) or "", style="green").wrap(console, width)[:most]
+            for line in alarms(self.results):
+                lines += Text(printable(line), style="bold red").wrap(console, width)
             if most > 1 and (front := front_line(self.results)):
                 lines.append(Text(front, style="green", no_wrap=True, overflow="ellipsis"))
         return lines
@@ -120,6 +124,12 @@ def _blocks(results: Results, width: int) -> list[Block]:
         blocks.append(Block(height, height, lambda _: [rungs_table(results, **PLAIN)]))
     if hosts := sorted(results.hosts, key=lambda host: -_urgency(host.silence)):
         blocks.append(Block(1 + min(len(hosts), 2), 1 + len(hosts), functools.partial(_host_lines, hosts)))
+    if workers := [worker for worker in results.workers if not worker.end or worker.ended_badly]:
+
+        def draw_workers(lines: int) -> Sequence[RenderableType]:
+            return workers_lines(workers, width, lines - 1, **PLAIN)
+
+        blocks.append(Block(1 + min(len(workers), 2), 1 + len(workers), draw_workers))
     if setbacks := setback_lines(results.latest_setbacks(RECENT)):
         blocks.append(Block(1, len(setbacks), lambda lines: setbacks[:lines]))
     if len(results.course.values) > 1:
@@ -286,4 +296,4 @@ def open_screen(name: str) -> Iterator[View]:
         signal.signal(signal.SIGTSTP, view.stop_soon)
         yield view
     if view.results:
-        console.print(render(view.results))
+        console.print(render(view.results, width=console.width))

@@ -1,0 +1,44 @@
+"""Notices idle machines: work that waits for workers, and workers that wait for work; and says what to do."""
+
+from __future__ import annotations
+
+from foldertune.reading.results import Results
+from foldertune.shipped import command
+from foldertune.text import counted
+
+FOR_LONG = 30.0  # seconds: for less, workers wait between two trials
+
+
+def alarms(results: Results) -> list[str]:
+    """A line about machines or work that stand idle, with what to do; none if all is well."""
+    if results.complete or results.kept or results.path is None:
+        return []
+    living = [worker for worker in results.workers if not worker.end]
+    idle = [worker for worker in living if worker.is_idle and (worker.waits or 0) >= FOR_LONG]
+    pending, leader = len(results.pending), results.leader
+    if leader and leader.is_gone and not pending and (idle or results.handed_in):
+        last = f"the last, {leader.who}, {leader.how}; " if leader.who else ""
+        return [f"{_they_wait(len(idle), len(results.handed_in))}, and no master leads: {last}start it again"]
+    if pending and not living:
+        start = command("worker", "--logs", results.path)
+        return [f"{_wait(pending, 'trial')}, but no worker is there; start one on any machine: {start}"]
+    if pending and len(idle) == len(living):
+        ask = command("logs", idle[0].owner, "--logs", results.path)
+        return [f"{_wait(pending, 'trial')}, but so do all workers; see what one says: {ask}"]
+    if idle and not pending and results.running and not _is_ending(results):
+        why = f"the strategy ({results.study.strategy}) must see results of the trials that run before it goes on"
+        return [f"{_wait(len(idle), 'worker')}: {why}; more workers would not help"]
+    return []
+
+
+def _they_wait(workers: int, trials: int) -> str:
+    return _wait(workers, "worker") if workers else _wait(trials, "finished trial")
+
+
+def _wait(number: int, noun: str) -> str:
+    return f"{counted(number, noun)} wait{'s' * (number == 1)}"
+
+
+def _is_ending(results: Results) -> bool:
+    """Are all trials published that the study will have?"""
+    return not results.is_open_ended and len(results.trials) + len(results.in_hand) >= results.asked

@@ -1,0 +1,20 @@
+"""Prints lines with the time of day."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import time
+
+
+def say(message: str) -> None:
+    """Print a line with the time of day."""
+    with contextlib.suppress(OSError):  # the output may be on the disk that is full
+        sys.stdout.write(f"{_time_of_day(int(time.time()))} {message}\n")  # one write: many share an output
+        sys.stdout.flush()
+
+
+@functools.lru_cache(maxsize=1)
+def _time_of_day(seconds: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
