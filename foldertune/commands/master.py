@@ -12,7 +12,8 @@ the same command, and the search continues: its whole state is in the folder.
 A second master is refused, or waits with --standby until it can take over.
 
 If all trials fail in the same way, the search stops and shows where; the exit
-code is then 3. Repair the code, and continue with --retry-failed.
+code is then 3. Repair the code, and continue with --retry-failed. It is 4 if a
+person has stopped all (`{stop}`).
 
 Several users can work in one folder: let their group write it, chmod g+ws DIR.
 
@@ -45,7 +46,7 @@ from foldertune.errors import UserError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS, LocalWorkers
 from foldertune.launch.machine import choose_devices, count_cores, describe_devices, limit_threads
-from foldertune.launch.search import ALL_FAILED, run
+from foldertune.launch.search import ALL_FAILED, STOPPED, run
 from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, LedFolder, printable
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
@@ -56,10 +57,11 @@ from foldertune.running.fault import Fault
 from foldertune.running.first_try import try_trial
 from foldertune.running.master import Master
 from foldertune.running.mastership import continued, only_master, open_folder
+from foldertune.running.remote import request_to_end
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer
 from foldertune.running.waiting import Interrupted, once_reachable, outlast
-from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, shipped_studies
+from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, how_to_go_on, shipped_studies
 from foldertune.strategies import STRATEGIES, load
 from foldertune.study import Study
 
@@ -131,8 +133,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Search until the budget is spent.
 
-    Returns the exit code: 0; 1 if no worker can be kept alive; 3 if all trials have failed; 128 + the signal that
-    stopped it.
+    Returns the exit code: 0; 1 if no worker can be kept alive; 3 if all trials have failed; 4 if a person has stopped
+    all; 128 + the signal that stopped it.
     """
     study = with_first(arguments, load(
         arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats,
@@ -147,6 +149,9 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.try_trial is not None:
         return try_first(study, arguments)
     logs, lease, say = arguments.logs, max(arguments.lease, SHORTEST_LEASE), partial(print, flush=True)
+    if request := request_to_end(Folder(logs)):
+        say(f"{logs}: {request}, so no search begins; {how_to_go_on(logs)}")
+        return STOPPED
     with contextlib.ExitStack() as stack:
 
         def lead() -> LedFolder:

@@ -14,6 +14,7 @@
     logs/out/trial-00007/                            what a command keeps for its later attempts at the trial
     logs/aside/…                                     what stood in the way of a name, moved, never deleted
     logs/study.json, logs/study.json.done            the study's definition; with .done it is complete
+    logs/pause, drain, stop, end                     what a person asks of all, also by `touch`: see `requests.py`
     logs/.master-00003.jsonl                         the third master of this folder, and the last: it leads
     logs/.NAME.gpu07-4711-1f0c93aa.tmp               NAME, while that process writes it
 
@@ -60,7 +61,8 @@ The rules (`docs/protocol.md` is the full argument, and says how each is tested)
 
 Where to read on: `folder.py` has every rename and says which process makes it; `names.py` has the names; `trial.py`
 the lines; `files.py` writes bytes safely and reads them back; `leases.py` and `owners.py` find out who is alive;
-`masters.py` says who leads; `checkpoints.py` keeps the checkpoints; `rights.py` lets several users share a folder.
+`masters.py` says who leads; `requests.py` what a person asks of all; `checkpoints.py` keeps the checkpoints;
+`rights.py` lets several users share a folder.
 """
 
 from foldertune.protocol.checkpoints import MAX_CHECKPOINT, MAX_LOOK_BACK
@@ -90,8 +92,25 @@ from foldertune.protocol.leases import (
     Leftovers,
 )
 from foldertune.protocol.masters import Holder, LedFolder, Masters, Mastership, MastershipLost
-from foldertune.protocol.names import LAST_ATTEMPT, TrialName, new_owner, temporary_name, writer_of
+from foldertune.protocol.names import (
+    DRAIN,
+    END,
+    LAST_ATTEMPT,
+    PAUSE,
+    STOP,
+    TrialName,
+    new_owner,
+    temporary_name,
+    writer_of,
+)
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
+from foldertune.protocol.requests import (
+    REQUESTS,
+    Request,
+    make_request,
+    read_request,
+    remove_request,
+)
 from foldertune.protocol.rights import is_anothers, lack_of_access, lack_of_rights, make_directory, share, user_name
 from foldertune.protocol.trial import (
     SECONDS,
@@ -112,16 +131,21 @@ from foldertune.text import printable
 __all__ = [
     "A_TICK",
     "DEFAULT_LEASE",
+    "DRAIN",
+    "END",
     "LAST_ATTEMPT",
     "LONGEST_DOUBT",
     "MAX_BYTES",
     "MAX_CHECKPOINT",
     "MAX_LOOK_BACK",
     "MAX_REPORTS",
+    "PAUSE",
+    "REQUESTS",
     "SAFE",
     "SECONDS",
     "SHORTEST_LEASE",
     "SIGNS_PER_LEASE",
+    "STOP",
     "YEAR",
     "BrokenFile",
     "Claim",
@@ -139,6 +163,7 @@ __all__ = [
     "Parent",
     "Proposal",
     "Record",
+    "Request",
     "Trial",
     "TrialName",
     "append_lines",
@@ -151,6 +176,7 @@ __all__ = [
     "lack_of_access",
     "lack_of_rights",
     "make_directory",
+    "make_request",
     "new_owner",
     "opened",
     "own_host",
@@ -160,7 +186,9 @@ __all__ = [
     "read_bytes",
     "read_object",
     "read_records",
+    "read_request",
     "read_tail",
+    "remove_request",
     "settings_record",
     "share",
     "sync",

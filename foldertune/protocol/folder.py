@@ -55,7 +55,7 @@ from foldertune.protocol.files import (
     sync,
     write_whole,
 )
-from foldertune.protocol.names import LAST_ATTEMPT, TrialName, writer_of
+from foldertune.protocol.names import END, HALTS, LAST_ATTEMPT, TrialName, writer_of
 from foldertune.protocol.rights import lack_of_access, make_directory, share_directory
 from foldertune.protocol.trial import (
     Parent,
@@ -90,7 +90,9 @@ class Folder:
     Attributes:
         is_complete: had the study ended, by the last listing? Nobody asks for study.json by its name: it has become
             study.json.done, and a client's cache may go on to answer the old name for as long as it is asked for.
-        requests: the requests to stop that the last `names` has found.
+        requests: the requests to single attempts to stop early that the last `names` has found.
+        halt: "pause", "drain" or "stop" if a person asks that of all by the last look, or "". See `requests.py`.
+        is_ended: does a person ask to end the study, by the last listing?
         is_wary: was a claimed file another user's, and closed to us? From then on we look before we claim.
         fill: completes the settings of each trial that is read, if its study had fewer of them at that time.
     """
@@ -101,6 +103,7 @@ class Folder:
         self._path, self._seen = str(self.path), str(self.seen)  # every call needs one of them
         self.is_complete = self.is_wary = False
         self.requests: list[TrialName] = []
+        self.halt, self.is_ended = "", False
         self.fill: Callable[[Record], Record] | None = None
         self._seen_descriptor: int | None = None
         self.checkpoints = self.path / "checkpoints"
@@ -220,10 +223,28 @@ class Folder:
 
     def _list(self) -> list[str]:
         texts = os.listdir(self.path)
+        self._note_requests(texts)
         self.is_complete = self.study_done.name in texts and self.study.name not in texts
         if "seen" not in texts:  # an empty mount point, or a folder that no master has prepared yet
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.seen))
         return texts
+
+    def _note_requests(self, texts: list[str]) -> None:
+        there = {*HALTS, END}.intersection(texts)
+        self.halt, self.is_ended = next((halt for halt in HALTS if halt in there), ""), END in there
+
+    def look_for_halt(self) -> None:
+        """See whether a person halts all workers, without a listing, which may be long. Raises OSError.
+
+        To open the directory makes NFS ask the server whether what it knows of missing names is out of date. A name
+        that answers may be an old one in a cache: then a listing decides.
+        """
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if self.halt or any(is_there(halt, descriptor) for halt in HALTS):
+                self._note_requests(os.listdir(descriptor))
+        finally:
+            os.close(descriptor)
 
     def _move(self, name: TrialName, target: TrialName) -> bool:
         """Change a trial's state. True if it is done, False if the name was gone. Raises OSError."""
@@ -367,7 +388,10 @@ class Folder:
         write_whole(self.study, text.encode(), sync=True)
 
     def complete_study(self, definition: Record) -> None:
-        """Tell the workers that no more trials will come. Raises BrokenFile if something stands in the way."""
+        """Tell the workers that no more trials will come, and ask them for nothing else.
+
+        Raises BrokenFile if something stands in the way.
+        """
         if not is_there(self.study):  # a person has moved it: without it there would be no mark of the end
             self.write_study(definition)
         if not stat.S_ISREG(status_of(self.study).st_mode):
@@ -377,6 +401,9 @@ class Folder:
         except IsADirectoryError:
             self.set_aside(str(self.study_done))
             rename(str(self.study), str(self.study_done))
+        if self.halt:
+            for halt in HALTS:
+                remove(f"{self._path}/{halt}")
         time.sleep(A_TICK)
         self.stir()
 
@@ -414,20 +441,24 @@ class Folder:
 
         Trials that already bear the worker's own token come first: it claimed them while the folder was in trouble,
         and could not see that the claim had succeeded. A trial beside whose file a `.done` stands is the master's.
+        While a person halts all workers there are no others.
         """
         texts = self._list()
         done = {text.removesuffix(".done") for text in texts if text.endswith(".done")}
         own = [text for text in texts if text.endswith(f".{owner}.taken")]
-        pending = [text for text in texts if text.endswith(".jsonl") and text not in done]
+        pending = [] if self.halt else [text for text in texts if text.endswith(".jsonl") and text not in done]
         share = math.ceil(len(pending) / (1 + sum(text.endswith(".taken") for text in texts)))
         names = map(TrialName.parse, own + random.sample(pending, share))  # parsed one by one, when asked for
         return (name for name in names if name is not None)
 
     def claim(self, owner: str, candidates: Iterator[TrialName]) -> Claim | None:
-        """Claim the first candidate that no other worker has claimed before us. None if there is none."""
+        """Claim the first candidate that no other worker has claimed before us. None if there is none.
+
+        While a person halts all workers we claim none, whatever an earlier listing has shown.
+        """
         for name in candidates:
             taken = name.to("taken", owner)
-            if self.is_wary and name != taken and lack_of_access(self.locate(name)):
+            if name != taken and (self.halt or (self.is_wary and lack_of_access(self.locate(name)))):
                 continue
             if name == taken or self._move(name, taken):
                 return Claim(self, taken)

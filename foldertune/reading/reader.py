@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from foldertune.protocol import DEFAULT_LEASE, BrokenFile, Folder, Leases, Trial, TrialName
+from foldertune.protocol import DEFAULT_LEASE, BrokenFile, Folder, Leases, Trial, TrialName, read_request
 from foldertune.reading.archive import open_study, read_archive
 from foldertune.reading.facts import Silence
 from foldertune.reading.results import Results
+from foldertune.shipped import how_to_go_on
 from foldertune.study import Study
 
 
@@ -73,11 +74,17 @@ class Reader:
             listed=frozenset(name.number for name in names),
             pending=frozenset(name.number for name in names if name.state == "pending"),
             complete=self.folder.is_complete,
+            halted=self._halted(),
             met=list(self._met),
             heard=self._heard | {name: watched.last[2] / 1e9 for name, watched in self._in_hand.items()},
             outputs=self._outputs,
             silences={name: watched.silence for name, watched in self._in_hand.items() if name.state == "taken"},
         )
+
+    def _halted(self) -> str:
+        """Who has paused, drained or stopped the search, and how to go on; empty if nobody has."""
+        logs, halt = self.folder.path, self.folder.halt
+        return f"{read_request(logs, halt)}; {how_to_go_on(logs)}" if halt else ""
 
     def _read_settled(self, names: list[TrialName]) -> list[Trial]:
         for name in sorted(names, key=_order):

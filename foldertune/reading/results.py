@@ -109,6 +109,7 @@ class Results:
     )  # the numbers of all trials in hand, including those with a file that can't be read
     pending: frozenset[int] = frozenset()  # the numbers of the trials that wait for a worker
     complete: bool = False
+    halted: str = ""  # by a person, in words that say how to go on
     kept: bool = False  # read from the small form of a finished study, so nobody works there
     heard: Mapping[TrialName, float] = field(default_factory=dict)  # when lost and running ones last gave a heartbeat
     silences: Mapping[TrialName, Silence] = field(default_factory=dict)  # of running trials, if a reader watches them

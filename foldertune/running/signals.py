@@ -46,11 +46,18 @@ class StopSignals:
         if number == signal.SIGHUP:
             let_go_of_terminal()
         now = time.monotonic()
-        if not self.number:
-            self.number, self._since = number, now
+        self.number = self.number or number
+        if not self._since:
+            self._since = now
         elif now - self._since > MOMENT:
             self.impatient, self._since = True, now
             signal.signal(number, signal.SIG_DFL)
+
+    def ask(self) -> None:
+        """Ask to stop, from any thread, as a first signal does. The first real signal after it is none too many."""
+        self.number = self.number or signal.SIGTERM
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._mouth, b".")
 
     def fileno(self) -> int:
         """A descriptor that becomes readable when a signal comes. `wait` empties it."""

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import math
 import random
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +32,7 @@ from foldertune.protocol import (
 )
 from foldertune.running.attempt import Attempt
 from foldertune.running.process import PATIENCE
+from foldertune.running.remote import Remote
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import Trainer
 from foldertune.shipped import COMMAND_OBJECTIVE, command
@@ -79,6 +79,7 @@ class Worker:
         self.owner = new_owner()
         self.metrics: list[str] = []
         self.study: Record = {}  # its definition
+        self._remote = Remote(folder, signals, self.say)
         self._trouble = Trouble(self.say, partial(lack_of_rights, folder.path))
         self._candidates: Iterator[TrialName] = iter(())
         self._trained: tuple[Claim, Record, float] | None = None  # not handed in yet: claim, last word and seconds
@@ -89,6 +90,7 @@ class Worker:
         heartbeat.start()
         gc.freeze()  # what is loaded stays: no collection need look at it
         try:
+            self._remote.begin(heartbeat)
             with contextlib.suppress(OSError):  # for another objective, say so before this one is loaded
                 self.know_study()
             self.prepare()
@@ -101,10 +103,8 @@ class Worker:
             with contextlib.suppress(OSError):
                 self._finish()
             self.trainer.end()
-        number = self.signals.number
-        why = f"stopped by {signal.Signals(number).name}" if number else "nothing more to do"
-        self.say(f"{why}; {counted(self._results, 'trial')} trained")
-        return 128 + number if number else 0
+        self.say(f"{self._remote.last_word}; {counted(self._results, 'trial')} trained")
+        return self._remote.exit_code
 
     def prepare(self) -> None:
         """Have a trainer that is ready. Raises UserError if this machine can't train, Stopped when a signal comes."""
@@ -127,8 +127,10 @@ class Worker:
             if claim := self.patiently(self.try_to_claim):
                 return claim
             idle_since += time.monotonic() - look  # while the folder is in trouble we are not without work
-            if self.folder.is_complete:
+            if self.folder.is_complete or self._remote.ends():
                 return None
+            if self._remote.is_halted():
+                idle_since = time.monotonic()
             idle = time.monotonic() - idle_since
             if self.idle_timeout is not None and idle > self.idle_timeout:
                 return None
@@ -201,7 +203,7 @@ class Worker:
         except LeaseLost:
             return self.say_dropped(claim)
         except Stopped:
-            self.put_down(claim, last_word, signal.Signals(self.signals.number).name)
+            self.put_down(claim, last_word, self._remote.why)
             raise
         except UserError as error:  # this machine can't train any more; others can
             self.put_down(claim, last_word, str(error))

@@ -12,8 +12,9 @@ from foldertune.protocol import Trial, printable
 from foldertune.reading.facts import Setback
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.lines import NAME, cell, new_table, rungs_table
-from foldertune.reading.words import changes_of, clock, described, moment, waiting
+from foldertune.reading.words import changes_of, clock, described, waiting
 from foldertune.tables import cell_of, finite, short
+from foldertune.text import moment
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -131,6 +132,8 @@ def render(results: Results, *, setbacks: bool = True, expand: bool = True) -> G
     from rich.text import Text
 
     parts: list[RenderableType] = [progress(results, expand=expand), Text(summary(results))]
+    if results.halted:
+        parts.append(Text(results.halted, style="yellow"))
     if best := best_line(results):
         parts.append(Text(best, style="green"))
     if front := front_line(results):

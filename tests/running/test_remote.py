@@ -1,0 +1,133 @@
+"""A person pauses, drains and stops a search, by commands and by mere files. Real workers and masters obey."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from foldertune.protocol import read_request
+from tests.conftest import wait_for
+
+
+@pytest.fixture
+def hold(bench, monkeypatch):
+    """While this file is there, trials of `patient` don't end."""
+    file = bench.path / "hold"
+    file.touch()
+    monkeypatch.setenv("HOLD", str(file))
+    return file
+
+
+def foldertune(bench, *words, code=0):
+    """What a command says of the folder."""
+    return bench.finish(bench.start("-m", "foldertune", *words, "--logs", bench.logs), code)
+
+
+def spoken(bench, name):
+    """A file for the output of a process, and a wait for words in it."""
+    path = bench.path / f"{name}.txt"
+
+    def wait_for_words(words):
+        wait_for(lambda: words in path.read_text(), f"{name} to say {words!r}")
+
+    return path.open("w"), wait_for_words
+
+
+def on_one_core():
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+
+
+def test_while_a_search_is_paused_no_worker_claims_and_nobody_takes_that_for_idleness(bench):
+    study = bench.study(trials=3)
+    output, says = spoken(bench, "master")
+    master = bench.master(study, stdout=output)
+    wait_for(lambda: bench.names("pending"), "trials")
+    said = foldertune(bench, "pause")
+    assert f"{bench.logs}: no worker takes a trial any more" in said
+    request = read_request(bench.logs, "pause")
+    worker = bench.worker("quick", "--idle-timeout", 0.01)
+    lines = [worker.stdout.readline()]
+    assert f"{request}: no worker takes a trial; go on with: " in lines[0]
+    assert request.by.partition(" on ")[2] and "resume --logs" in lines[0]
+    says("paused by ")
+    wait_for(lambda: foldertune(bench, "status").count(str(request)) == 1)  # three looks and more for the worker
+    assert f"{request}" in foldertune(bench, "doctor")
+    assert worker.poll() is None and not bench.names("taken") + bench.names("done") + bench.names("seen")
+    (bench.logs / "pause").unlink()
+    bench.finish(master)
+    assert "resumed" in bench.finish(worker) and "no worker is left" not in (bench.path / "master.txt").read_text()
+    bench.assert_complete(3)
+
+
+def test_drained_workers_end_after_the_trial_in_hand_and_nobody_starts_them_again(bench, hold):
+    study = bench.study(trials=6, objective="patient")
+    outputs = {name: spoken(bench, name) for name in ("master", "supervisor", "worker")}
+    master = bench.master(study, "--workers", 1, stdout=outputs["master"][0])
+    supervisor = bench.worker("patient", "--device", "all", stdout=outputs["supervisor"][0], preexec_fn=on_one_core)
+    worker = bench.worker("patient", stdout=outputs["worker"][0])
+    wait_for(lambda: len(bench.names("taken")) == 3, "all to train")
+    (bench.logs / "drain").mkdir()  # anything of that name will do
+    for _, says in outputs.values():
+        says("drained by ")
+    newcomer = bench.finish(bench.worker("patient"))
+    assert newcomer.count("\n") == 1 and "drained by " in newcomer and "; 0 trials trained" in newcomer
+    assert "so no search begins; go on with: " in bench.search(study, code=4)
+    hold.unlink()
+    for process in (supervisor, worker):
+        bench.finish(process)
+    wait_for(lambda: len(bench.names("seen")) == 3, "their trials")
+    assert len(bench.names("pending")) == 3 and not bench.names("taken")
+    said = foldertune(bench, "resume")
+    assert "removed drain: it was drained by " in said and "must be started again" in said
+    assert "there is no request" in foldertune(bench, "resume")
+    outputs["master"][1]("resumed; workers that have ended must be started again")
+    assert master.poll() is None
+    foldertune(bench, "pause")
+    (bench.logs / "pause").touch()
+    foldertune(bench, "resume")
+    bench.finish(bench.worker("patient"))
+    bench.finish(master)
+    bench.assert_complete(6)
+    assert not bench.names("lost")
+
+
+def test_stopped_workers_save_their_trials_and_give_them_back(bench, hold):
+    study = bench.study(trials=3, objective="patient")
+    output, says = spoken(bench, "master")
+    master = bench.master(study, "--workers", 1, stdout=output)
+    worker = bench.worker("patient")
+    wait_for(lambda: [name for name in bench.names("taken") if bench.folder.read(name).epochs][1:], "both to train")
+    foldertune(bench, "stop")
+    said = bench.finish(worker)
+    assert "given back" in said and "stopped by " in said.splitlines()[-1] and "go on with: " in said
+    bench.finish(master, 4)
+    says("Not complete. Continue with: ")
+    given_back = [name for name in bench.names("pending") if name.attempt == 2]
+    assert len(given_back) == 2 and not bench.names("taken") + bench.names("lost")
+    assert len([*bench.folder.checkpoints.iterdir()]) == 2
+    assert any('{"given_back": "stopped by ' in (bench.logs / str(name)).read_text() for name in given_back)
+    said = bench.search(study, code=4)
+    assert said.startswith(f"{bench.logs}: stopped by ") and said.count("\n") == 1
+    hold.unlink()
+    assert "So must the master" in foldertune(bench, "resume")
+    bench.search(study, "--workers", 1)
+    bench.assert_complete(3)
+    assert sorted(row.metrics["began_at"] for row in bench.rows()) == [0, 1, 1]
+
+
+def test_a_request_says_who_made_it_and_is_no_danger(bench):
+    bench.logs.mkdir()
+    for data in (b"", b"[]", b'{"by": 7}', b"\xff\n", b"0" * 2**15):
+        (bench.logs / "pause").write_bytes(data)
+        assert read_request(bench.logs, "pause").by and read_request(bench.logs, "pause").since
+    (bench.logs / "pause").write_text(json.dumps({"by": "an\x1bna", "host": "far", "time": "2026-11-26T12:30:00Z"}))
+    assert str(read_request(bench.logs, "pause")).startswith("paused by an\\x1bna on far since ")
+    (bench.logs / "pause").unlink()
+    os.mkfifo(bench.logs / "pause")
+    assert read_request(bench.logs, "pause").by
+    assert "no study there" in foldertune(bench, "drain", code=2)
+    (bench.logs / "pause").unlink()
+    bench.search(bench.study(trials=1), "--workers", 1)
+    assert "the study is complete" in foldertune(bench, "stop", code=2)
