@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from foldertune.budget import Budget
+from foldertune.budget import KEYS, Budget
 from foldertune.commands.first import add_first, with_first
 from foldertune.commands.first_look import check_settings
 from foldertune.commands.options import (
@@ -57,7 +57,7 @@ from foldertune.running.fault import Fault
 from foldertune.running.first_try import try_trial
 from foldertune.running.master import Master
 from foldertune.running.mastership import continued, only_master, open_folder
-from foldertune.running.remote import request_to_end
+from foldertune.running.remote import lift_end, request_to_end
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer
 from foldertune.running.waiting import Interrupted, once_reachable, outlast
@@ -158,6 +158,8 @@ def main(arguments: argparse.Namespace) -> int:
             return stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say))
 
         folder = once_reachable(logs, lead, say)
+        if any(getattr(arguments, limit) is not None for limit in KEYS):
+            lift_end(folder, say)
         opened = once_reachable(logs, lambda: open_folder(folder, study, lease, say, change=arguments.change), say)
         return search(opened, once_reachable(logs, lambda: continued(opened, study), say), arguments)
 

@@ -1,4 +1,4 @@
-"""Go on after pause, drain or stop: remove these requests from the folder.
+"""Go on after pause, drain, stop or end: remove these requests from the folder.
 
     {program} --logs /shared/me/lr
 
@@ -12,6 +12,7 @@ import argparse
 
 from foldertune.commands.asking import make_seen, open_search
 from foldertune.commands.options import add_logs
+from foldertune.errors import UserError
 from foldertune.protocol import DRAIN, REQUESTS, STOP, is_there, read_request, remove_request
 from foldertune.shipped import command
 
@@ -24,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Remove the requests, and say which. Returns the exit code. Raises UserError."""
     logs, folder = arguments.logs, open_search(arguments.logs)
+    if folder.is_complete:
+        raise UserError(f"{logs}: the study is complete; extend it with: {command('master', 'STUDY', '--trials', 'N')}")
     there = [kind for kind in REQUESTS if is_there(logs / kind)]
     for kind in there:
         request = read_request(logs, kind)

@@ -19,7 +19,9 @@ SHORTEST_WAIT, LONGEST_WAIT, LOOKS_PER_LEASE = 0.01, 1.0, 20  # seconds between 
 SHORT_WAIT = 0.05  # the longest while our own workers start: then all of them claim trials at once
 
 
-def run(master: Master, workers: Launcher | None, fault: Fault, signals: StopSignals, show: Callable[[], None]) -> int:
+def run(
+    master: Master, workers: Launcher | None, fault: Fault | None, signals: StopSignals, show: Callable[[], None]
+) -> int:
     """Take one step after another, with longer pauses while nothing happens. Returns the exit code."""
     wait, trouble = SHORTEST_WAIT, Trouble(master.say, partial(lack_of_rights, master.folder.path))
     longest_wait = min(LONGEST_WAIT, master.lease / LOOKS_PER_LEASE)
@@ -37,7 +39,7 @@ def run(master: Master, workers: Launcher | None, fault: Fault, signals: StopSig
             if master.is_done():
                 master.conclude()
                 return ALL_FAILED if master.ledger.all_have_failed() else 0
-            if fault.is_there(master.in_hand):
+            if fault and fault.is_there(master.in_hand):
                 master.say("stopped, because all trials fail in the same way")
                 return ALL_FAILED
             if remote.is_halted() and master.folder.halt == STOP and not master.folder.is_ended:

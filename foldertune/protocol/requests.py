@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from foldertune.errors import UserError
@@ -41,10 +42,16 @@ class Request:
     by: str = ""
     since: float | None = None
 
+    def to_record(self) -> Record:
+        """As its file has it."""
+        time = {} if self.since is None else {"time": f"{datetime.fromtimestamp(self.since, UTC):%Y-%m-%dT%H:%M:%SZ}"}
+        return {"request": self.kind, "by": self.by, **time}
+
     def __str__(self) -> str:
         """For people: `paused by anna on gpu07 since 12:30`."""
         by = f" by {printable(self.by)}" if self.by else ""
-        return f"{DONE[self.kind]}{by}{f' since {moment(self.since)}' if self.since is not None else ''}"
+        when = f" {'at' if self.kind == END else 'since'} {moment(self.since)}" if self.since is not None else ""
+        return f"{DONE[self.kind]}{by}{when}"
 
 
 def read_request(folder: Path, kind: str) -> Request:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from foldertune.protocol import DEFAULT_LEASE, BrokenFile, Folder, Leases, Trial, TrialName, read_request
+from foldertune.protocol import DEFAULT_LEASE, END, BrokenFile, Folder, Leases, Trial, TrialName, read_request
 from foldertune.reading.archive import open_study, read_archive
 from foldertune.reading.facts import Silence
 from foldertune.reading.results import Results
@@ -75,6 +75,7 @@ class Reader:
             pending=frozenset(name.number for name in names if name.state == "pending"),
             complete=self.folder.is_complete,
             halted=self._halted(),
+            ended_by=read_request(self.folder.path, END) if self.folder.is_ended else None,
             met=list(self._met),
             heard=self._heard | {name: watched.last[2] / 1e9 for name, watched in self._in_hand.items()},
             outputs=self._outputs,
@@ -84,7 +85,9 @@ class Reader:
     def _halted(self) -> str:
         """Who has paused, drained or stopped the search, and how to go on; empty if nobody has."""
         logs, halt = self.folder.path, self.folder.halt
-        return f"{read_request(logs, halt)}; {how_to_go_on(logs)}" if halt else ""
+        lines = [f"{read_request(logs, END)}: what runs is finished and counted"] if self.folder.is_ended else []
+        lines += [f"{read_request(logs, halt)}; {how_to_go_on(logs)}"] if halt and not self.folder.is_ended else []
+        return "" if self.folder.is_complete else "".join(lines)
 
     def _read_settled(self, names: list[TrialName]) -> list[Trial]:
         for name in sorted(names, key=_order):

@@ -18,7 +18,7 @@ from typing import Any
 from foldertune.confirm import confirmed_by
 from foldertune.finalists import is_whole, settings_key
 from foldertune.metrics import front_of
-from foldertune.protocol import SECONDS, YEAR, Record, Trial, TrialName, parse_time
+from foldertune.protocol import SECONDS, YEAR, Record, Request, Trial, TrialName, parse_time
 from foldertune.reading.confirmed import Confirmation, confirmation_of, is_confirming
 from foldertune.reading.facts import (
     Column,
@@ -110,6 +110,7 @@ class Results:
     pending: frozenset[int] = frozenset()  # the numbers of the trials that wait for a worker
     complete: bool = False
     halted: str = ""  # by a person, in words that say how to go on
+    ended_by: Request | None = None  # by a person, before all trials had begun
     kept: bool = False  # read from the small form of a finished study, so nobody works there
     heard: Mapping[TrialName, float] = field(default_factory=dict)  # when lost and running ones last gave a heartbeat
     silences: Mapping[TrialName, Silence] = field(default_factory=dict)  # of running trials, if a reader watches them
@@ -147,7 +148,7 @@ class Results:
     def asked_of_search(self) -> int:
         """The same without confirmations."""
         numbers = self._numbers - self._confirming
-        if self.is_open_ended or (self.complete and self.study.budget):  # it may have ended early
+        if self.is_open_ended or (self.complete and (self.study.budget or self.ended_by)):  # it may have ended early
             return len(numbers)
         return self.study.trials + sum(number >= self.study.trials for number in numbers)
 
@@ -198,6 +199,8 @@ class Results:
     @cached_property
     def why_over(self) -> str:
         """Why the study has ended before all trials that it might have had; empty if it hasn't."""
+        if self.ended_by:
+            return str(self.ended_by) if self.complete else ""
         hours = self.study.budget.hours
         is_late = hours is not None and hours_of(spans_at_work(self.trials)) >= hours
         why = why_over(self.study, self.trials, is_late=is_late)

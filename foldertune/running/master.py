@@ -251,15 +251,15 @@ class Master:
                 known = proposal if isinstance(proposal, Proposal) else Proposal({})
                 self.count(self.folder.read(self.folder.record_failure(name, known, reasons)))
                 self.say(f"trial {number}: failed for good after {counted(len(reasons), 'attempt')}")
-            elif self.supply.spending.why_over() and number not in self.ledger.confirmations:
+            elif self.supply.spending.why_over() and self.supply.spending.concerns(number):
                 self.ledger.withdraw(name, loss.proposal)
             elif isinstance(proposal, Proposal):
                 self.publish(name.next_attempt(), proposal, lost=reasons)
 
     def publish_ahead(self, collected: int) -> None:
         """Keep enough pending trials ready for the workers until the next step; none of a search that is over."""
-        if why := self.supply.spending.why_over():
-            self.ending.withdraw(self.ledger, self.in_hand, why)
+        if self.supply.spending.why_over():
+            self.ending.withdraw(self.supply.spending, self.in_hand)
         elif self.supply.reinstate():  # the next step publishes them
             return
         pending, running = (sum(name.state == state for name in self.in_hand) for state in ("pending", "taken"))

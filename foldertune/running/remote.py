@@ -6,7 +6,18 @@ import contextlib
 import signal
 from collections.abc import Callable, Sequence
 
-from foldertune.protocol import DRAIN, PAUSE, STOP, Folder, Heartbeat, Request, read_request
+from foldertune.protocol import (
+    DRAIN,
+    END,
+    PAUSE,
+    STOP,
+    Folder,
+    Heartbeat,
+    Request,
+    is_there,
+    read_request,
+    remove_request,
+)
 from foldertune.running.signals import StopSignals
 from foldertune.shipped import how_to_go_on
 from foldertune.trainer.report import Stopped
@@ -24,6 +35,13 @@ def request_to_end(folder: Folder) -> Request | None:
     with contextlib.suppress(OSError):  # then we have not seen it yet
         folder.look_for_halt()
     return read_request(folder.path, folder.halt) if folder.halt in ENDS_WORKERS else None
+
+
+def lift_end(folder: Folder, say: Callable[[str], None]) -> None:
+    """Go on with a study that a person has ended."""
+    if is_there(folder.path / END):
+        say(f"{folder.path}: was {read_request(folder.path, END)}; it goes on")
+        remove_request(folder.path, END)
 
 
 class Remote:

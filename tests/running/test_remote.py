@@ -131,3 +131,47 @@ def test_a_request_says_who_made_it_and_is_no_danger(bench):
     (bench.logs / "pause").unlink()
     bench.search(bench.study(trials=1), "--workers", 1)
     assert "the study is complete" in foldertune(bench, "stop", code=2)
+
+
+def test_a_study_is_ended_without_a_master_and_extended_later(bench, hold):
+    study = bench.study(trials=6, objective="patient")
+    master = bench.master(study)
+    worker = bench.worker("patient")
+    wait_for(lambda: bench.names("taken") and bench.names("pending"), "one to train")
+    master.kill()
+    master.wait()
+    end = bench.start("-m", "foldertune", "end", "--logs", bench.logs)
+    wait_for(lambda: not bench.names("pending"), "the others to be withdrawn")
+    assert len(bench.folder.withdrawn()) >= 4 and "ended by " in foldertune(bench, "status")
+    hold.unlink()
+    said = bench.finish(end)
+    assert "no more trials begin: ended by " in said and "complete, with 1 trial\n" in said
+    bench.finish(worker)
+    assert len(bench.names("seen")) == 1 and not bench.folder.names() and bench.folder.is_complete
+    assert "1 of 1 trials" in (said := foldertune(bench, "status")) and "complete: ended by " in said
+    foldertune(bench, "results", "--keep", bench.path / "kept")
+    kept = bench.finish(bench.start("-m", "foldertune", "status", "--logs", bench.path / "kept"))
+    assert "1 of 1 trials" in kept and "complete: ended by " in kept
+    assert "the study is complete" in foldertune(bench, "end", code=2)
+    assert "no more trials begin: ended by " in bench.search(study)  # the same command does not undo it
+    assert len(bench.names("seen")) == 1 and bench.folder.study_done.exists()
+    assert "it goes on" in bench.search(study, "--trials", 7, "--workers", 1)
+    bench.assert_complete(7)
+
+
+def test_a_master_ends_its_study_now_when_it_is_asked_to(bench, hold):
+    study = bench.study(trials=6, objective="patient")
+    output, says = spoken(bench, "master")
+    master = bench.master(study, "--workers", 1, stdout=output)
+    worker = bench.worker("patient")
+    wait_for(lambda: [name for name in bench.names("taken") if bench.folder.read(name).epochs][1:], "both to train")
+    assert "its master ends the study" in foldertune(bench, "end", "--now")
+    bench.finish(master)
+    bench.finish(worker)
+    says("no more trials begin: ended by ")
+    bench.assert_complete(0)
+    assert (bench.logs / "end").exists() and not (bench.logs / "stop").exists()
+    hold.unlink()
+    bench.search(study, "--trials", 6, "--workers", 1)
+    bench.assert_complete(6)
+    assert [row.metrics["began_at"] for row in bench.rows()].count(1) == 2 and not bench.names("lost")
