@@ -29,6 +29,7 @@ COMMANDS = {
     "drain": "let all workers end after the trial in hand",
     "stop": "let all workers give their trials back and end, and the master too",
     "resume": "go on after pause, drain or stop",
+    "drop": "take a trial out of the ranking; it is kept and marked",
     "end": "finish the study now, with the results that there are",
     "doctor": "find out whether a folder is fit for a search",
 }

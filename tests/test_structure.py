@@ -25,7 +25,7 @@ PROGRAMS = [
     "-m foldertune report",
     "-m foldertune best",
     "-m foldertune doctor",
-    *(f"-m foldertune {name}" for name in ("pause", "drain", "stop", "resume", "end")),
+    *(f"-m foldertune {name}" for name in ("pause", "drain", "stop", "resume", "end", "drop")),
 ]
 
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;

@@ -15,6 +15,7 @@
     logs/aside/…                                     what stood in the way of a name, moved, never deleted
     logs/study.json, logs/study.json.done            the study's definition; with .done it is complete
     logs/pause, drain, stop, end                     what a person asks of all, also by `touch`: see `requests.py`
+    logs/dropped/trial-00007.json                    a person has taken trial 7 out of the ranking: see `drops.py`
     logs/.master-00003.jsonl                         the third master of this folder, and the last: it leads
     logs/.NAME.gpu07-4711-1f0c93aa.tmp               NAME, while that process writes it
 
@@ -61,11 +62,12 @@ The rules (`docs/protocol.md` is the full argument, and says how each is tested)
 
 Where to read on: `folder.py` has every rename and says which process makes it; `names.py` has the names; `trial.py`
 the lines; `files.py` writes bytes safely and reads them back; `leases.py` and `owners.py` find out who is alive;
-`masters.py` says who leads; `requests.py` what a person asks of all; `checkpoints.py` keeps the checkpoints;
+`masters.py` says who leads; `requests.py` and `drops.py` what a person asks; `checkpoints.py` keeps the checkpoints;
 `rights.py` lets several users share a folder.
 """
 
 from foldertune.protocol.checkpoints import MAX_CHECKPOINT, MAX_LOOK_BACK
+from foldertune.protocol.drops import Drops, drop, undo_drop
 from foldertune.protocol.files import (
     MAX_BYTES,
     MAX_REPORTS,
@@ -149,6 +151,7 @@ __all__ = [
     "YEAR",
     "BrokenFile",
     "Claim",
+    "Drops",
     "Folder",
     "Heartbeat",
     "Holder",
@@ -168,6 +171,7 @@ __all__ = [
     "TrialName",
     "append_lines",
     "describe_owner",
+    "drop",
     "has_died",
     "host_name",
     "identify_process",
@@ -194,6 +198,7 @@ __all__ = [
     "sync",
     "temporary_name",
     "to_line",
+    "undo_drop",
     "user_name",
     "utc_now",
     "write_whole",

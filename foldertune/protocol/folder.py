@@ -110,6 +110,7 @@ class Folder:
         self.output = self.path / "output"
         self.out = self.path / "out"
         self.aside = self.path / "aside"
+        self.dropped = self.path / "dropped"
         self.study = self.path / "study.json"
         self.study_done = self.path / "study.json.done"
         self.results = self.path / "results.csv"
@@ -215,7 +216,7 @@ class Folder:
 
     def check_parts(self) -> None:
         """Raise BrokenFile if a directory of the folder leads out of it or is none, or a directory is in the way."""
-        for part in (self.seen, self.checkpoints, self.output, self.out, self.aside):
+        for part in (self.seen, self.checkpoints, self.output, self.out, self.dropped, self.aside):
             if part.is_symlink() or (part.exists() and not part.is_dir()):
                 raise BrokenFile(f"{part}: is not a directory of this folder; move it away")
         if is_there(self.study_done) and (self.study_done.is_symlink() or not self.study_done.is_file()):
@@ -291,7 +292,7 @@ class Folder:
         self.check_parts()
         for directory in (self.seen, self.checkpoints):
             make_directory(directory)
-        for part in (self.seen, self.checkpoints, self.output, self.out, self.aside):
+        for part in (self.seen, self.checkpoints, self.output, self.out, self.dropped, self.aside):
             share_directory(part)  # a person may have opened the folder to others since
 
     def publish(

@@ -31,7 +31,8 @@ from foldertune.text import moment, printable
 
 REQUESTS = (*HALTS, END)
 LARGEST = 2**14  # bytes of a request that are read
-DONE = {PAUSE: "paused", DRAIN: "drained", STOP: "stopped", END: "ended"}
+DROP = "drop"  # of single trials: see drops.py
+DONE = {DROP: "dropped", PAUSE: "paused", DRAIN: "drained", STOP: "stopped", END: "ended"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Request:
     kind: str
     by: str = ""
     since: float | None = None
+    because: str = ""
 
     def to_record(self) -> Record:
         """As its file has it."""
@@ -50,22 +52,25 @@ class Request:
     def __str__(self) -> str:
         """For people: `paused by anna on gpu07 since 12:30`."""
         by = f" by {printable(self.by)}" if self.by else ""
-        when = f" {'at' if self.kind == END else 'since'} {moment(self.since)}" if self.since is not None else ""
-        return f"{DONE[self.kind]}{by}{when}"
+        when = f" {'since' if self.kind in HALTS else 'at'} {moment(self.since)}" if self.since is not None else ""
+        return f"{DONE[self.kind]}{by}{when}{f': {printable(self.because)}' if self.because else ''}"
 
 
-def read_request(folder: Path, kind: str) -> Request:
-    """The request of this kind. If its file does not say who made it, the owner of the file did."""
-    path, record, by, since = folder / kind, Record(), "", None
+def read_request(folder: Path, kind: str, name: str = "") -> Request:
+    """The request of this kind, in the file of this name. If that does not say who made it, its owner did."""
+    path, record, by, since = folder / (name or kind), Record(), "", None
     with contextlib.suppress(OSError):
         status = status_of(path)
         by, since = user_name(status.st_uid), status.st_mtime
     with contextlib.suppress(OSError, BrokenFile, ValueError, RecursionError):
         record = json.loads(read_bytes(str(path), LARGEST))
-    if isinstance(record, dict) and isinstance(record.get("by"), str):
-        host, time = record.get("host"), parse_time(record.get("time"))
-        return Request(kind, f"{record['by']} on {host}" if isinstance(host, str) else record["by"], time or since)
-    return Request(kind, by, since)
+    if not isinstance(record, dict):
+        return Request(kind, by, since)
+    if isinstance(told := record.get("by"), str):
+        host, since = record.get("host"), parse_time(record.get("time")) or since
+        by = f"{told} on {host}" if isinstance(host, str) else told
+    because = record.get("because")
+    return Request(kind, by, since, because if isinstance(because, str) else "")
 
 
 def signature() -> Record:

@@ -144,10 +144,12 @@ def _read_trials(path: Path) -> Iterator[Trial]:
             if name is None or name.state not in ("seen", "lost"):
                 raise BrokenFile(f"{path}: line {number}: its 'name' must be that of a trial that is seen or lost")
             try:
-                records = list(_unpack(record))
+                records, dropped = list(_unpack(record)), record.get("dropped")
             except (TypeError, ValueError, AttributeError):
                 raise BrokenFile(f"{path}: line {number}: its learning curve is broken") from None
-            yield Trial.from_records(name, records, f"{path}: line {number}")
+            trial = Trial.from_records(name, records, f"{path}: line {number}")
+            trial.dropped = dropped if isinstance(dropped, str) else None
+            yield trial
     except BrokenFile as error:
         raise StudyError(f"{error}; make the archive again, in a new folder") from None
     except OSError as error:
@@ -169,6 +171,7 @@ def _pack(trial: Trial) -> Record:
         "error": trial.error,
         "finished": trial.finished,
         "stopped": trial.stopped,
+        "dropped": trial.dropped,
     }
     return {"name": str(trial.name), **{key: value for key, value in story.items() if value is not None}}
 

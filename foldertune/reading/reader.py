@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from foldertune.protocol import DEFAULT_LEASE, END, BrokenFile, Folder, Leases, Trial, TrialName, read_request
+from foldertune.protocol import DEFAULT_LEASE, END, BrokenFile, Drops, Folder, Leases, Trial, TrialName, read_request
 from foldertune.reading.archive import open_study, read_archive
 from foldertune.reading.facts import Silence
 from foldertune.reading.results import Results
@@ -54,6 +54,7 @@ class Reader:
         self._heard: dict[TrialName, float] = {}  # the last heartbeats of lost attempts
         self._outputs: dict[tuple[int, int], Path] = {}
         self._complaints: dict[TrialName, str] = {}
+        self._drops = Drops(folder.dropped)
         self._met: dict[TrialName, None] = {}  # setbacks, in the order in which they were met
 
     def read(self, counted: Iterable[Trial] | None = None) -> Results:
@@ -66,7 +67,9 @@ class Reader:
         settled = [name for name in self.folder.settled() if counted is None or name.state == "lost"]
         known = {*names, *settled}
         self._complaints = {name: text for name, text in self._complaints.items() if name in known}
+        self._drops.look()
         found = [*self._read_in_hand(names), *self._read_settled(settled), *(counted or ())]
+        self._drops.mark(found)
         return Results.of(
             self.study,
             found,

@@ -214,8 +214,8 @@ class Results:
 
     @cached_property
     def tried(self) -> list[Trial]:
-        """The trials of the search that have a result."""
-        return [trial for trial in self.search if trial.result is not None]
+        """The trials of the search that have a result, without those that were dropped."""
+        return [trial for trial in self.search if trial.result is not None and not trial.dropped]
 
     @cached_property
     def confirmation(self) -> Confirmation:
@@ -224,13 +224,18 @@ class Results:
 
     @cached_property
     def ended(self) -> list[Trial]:
-        """The counted trials that have a result."""
-        return [trial for trial in self.trials if trial.result is not None]
+        """The counted trials that have a result, without those that were dropped."""
+        return [trial for trial in self.trials if trial.result is not None and not trial.dropped]
+
+    @cached_property
+    def dropped(self) -> list[Trial]:
+        """The counted trials that persons have taken out of the ranking."""
+        return [trial for trial in self.trials if trial.dropped]
 
     @cached_property
     def failed(self) -> list[Trial]:
         """The counted trials without a result: they used up their attempts."""
-        return [trial for trial in self.trials if trial.result is None]
+        return [trial for trial in self.trials if trial.result is None and not trial.dropped]
 
     @cached_property
     def collapsed(self) -> list[Trial]:
@@ -240,7 +245,7 @@ class Results:
     @cached_property
     def stopped(self) -> list[Trial]:
         """The counted trials that were stopped early."""
-        return [trial for trial in self.trials if trial.stopped is not None]
+        return [trial for trial in self.trials if trial.stopped is not None and not trial.dropped]
 
     @cached_property
     def surplus_numbers(self) -> list[int]:
@@ -262,9 +267,10 @@ class Results:
     def value(self, trial: Trial, metric: str | None = None) -> float | None:
         """A trial's value of a metric; None if it has no finite value.
 
-        By default it is the study's first metric, and None if the value of any of them is missing.
+        By default it is the study's first metric, and None if the value of any of them is missing, or if the trial was
+        dropped.
         """
-        if metric is None and self.study.losses(trial.result) is None:
+        if metric is None and (trial.dropped or self.study.losses(trial.result) is None):
             return None
         return finite((trial.result or {}).get(metric or self.study.metric))
 
@@ -311,13 +317,20 @@ class Results:
 
         A value after three epochs is no better than one after thirty, although it may be lower: see `is_cut_short`. So
         one of a higher rung comes before all of lower ones. Confirmations follow the trials of the search.
+        Dropped trials have no rank, and come last.
         """
         return sorted(self.trials, key=lambda trial: (self._class(trial), -self.level(trial), self._loss(trial)))
 
-    def _class(self, trial: Trial) -> tuple[bool, bool, bool, bool]:
+    def _class(self, trial: Trial) -> tuple[bool, ...]:
         """A trial of a lower class is better than all of a higher one, whatever the values."""
         has_none, again = self.value(trial) is None, confirmed_by(trial.why) is not None
-        return has_none, again, trial.name in self._collapsed_names, is_cut_short(trial.stopped)
+        return (
+            trial.dropped is not None,
+            has_none,
+            again,
+            trial.name in self._collapsed_names,
+            is_cut_short(trial.stopped),
+        )
 
     @cached_property
     def _collapsed_names(self) -> frozenset[TrialName]:
@@ -345,7 +358,8 @@ class Results:
         """The rungs of a schedule that trials have come to, the lowest first; empty without a schedule."""
         if not self.study.is_scheduled:
             return []
-        ranked = [trial for trial in self.ranking if trial.result is not None and confirmed_by(trial.why) is None]
+        known = (trial for trial in self.ranking if trial.result is not None and not trial.dropped)
+        ranked = [trial for trial in known if confirmed_by(trial.why) is None]
         return rungs_of(ranked, (t for t in self.running if confirmed_by(t.why) is None), self.level)
 
     @cached_property
@@ -550,7 +564,9 @@ class Results:
     @cached_property
     def begun(self) -> list[Trial]:
         """The trials of the search that have reported an epoch, counted or in hand. Of one training, the last one."""
-        reported = [t for t in (*self.trials, *self.in_hand) if t.epochs and confirmed_by(t.why) is None]
+        reported = [
+            t for t in (*self.trials, *self.in_hand) if t.epochs and not t.dropped and confirmed_by(t.why) is None
+        ]
         parents = {trial.parent.number for trial in reported if trial.parent}
         return [trial for trial in reported if trial.name.number not in parents]
 

@@ -26,7 +26,8 @@ class Spending:
         self.ended = self.shortage = ""
         self._since: dict[TrialName, float] = {}  # when the running trials were claimed
         self._spans: tuple[int, Spans] = -1, []  # when counted trials were trained, and how many they were
-        self._why: tuple[tuple[int, bool], str] = (-1, False), ""  # the last answer, and what it depends on
+        self._why: tuple[tuple[int, bool, frozenset[int]], str] = (-1, False, frozenset()), ""  # the last answer, and
+        # what it depends on
 
     def look(self, folder: Folder, in_hand: Iterable[TrialName]) -> None:
         """Note whether a person has ended the study and, if that matters, since when trials are running."""
@@ -47,7 +48,7 @@ class Spending:
         """Why no further trial is to begin, whatever it would cost; empty if one may."""
         if self.ended or not self.study.budget:
             return self.ended
-        known = len(self.ledger.counted), self._is_late()
+        known = len(self.ledger.counted), self._is_late(), frozenset(self.ledger.dropped)
         if self._why[0] != known:
             self._why = known, why_over(self.study, self.ledger.counted.values(), is_late=known[1])
         return self._why[1]
@@ -119,10 +120,10 @@ def meet_withdrawn(folder: Folder, ledger: Ledger) -> None:
             ledger.withdraw(name, proposal, skipped=1)  # its successor may be hidden by a cache
 
 
-def forgive_failed(folder: Folder, ledger: Ledger) -> int:
-    """Give the trials that have failed for good their attempts back. Returns their number."""
-    failed = [trial for trial in ledger.in_order() if trial.result is None]
+def forgive_failed(folder: Folder, ledger: Ledger, say: Callable[[str], None]) -> None:
+    """Give the trials that have failed for good their attempts back, and say how many they are."""
+    failed = [trial for trial in ledger.in_order() if trial.result is None and not trial.dropped]
     for trial in failed:
         if lost := folder.retry(trial.name):
             ledger.forgive(lost, trial)
-    return len(failed)
+    say(f"{counted(len(failed), 'failed trial')} get{'s' * (len(failed) == 1)} new attempts")

@@ -7,7 +7,9 @@ import os
 
 import pytest
 
-from foldertune.protocol import read_request
+from foldertune.protocol import read_request, undo_drop
+from foldertune.running.master import Master
+from foldertune.study_file import load_study
 from tests.conftest import wait_for
 
 
@@ -137,12 +139,12 @@ def test_a_study_is_ended_without_a_master_and_extended_later(bench, hold):
     study = bench.study(trials=6, objective="patient")
     master = bench.master(study)
     worker = bench.worker("patient")
-    wait_for(lambda: bench.names("taken") and bench.names("pending"), "one to train")
+    wait_for(lambda: bench.names("taken") and len(bench.names("pending")) == 5, "one to train")
     master.kill()
     master.wait()
     end = bench.start("-m", "foldertune", "end", "--logs", bench.logs)
     wait_for(lambda: not bench.names("pending"), "the others to be withdrawn")
-    assert len(bench.folder.withdrawn()) >= 4 and "ended by " in foldertune(bench, "status")
+    assert len(bench.folder.withdrawn()) == 5 and "ended by " in foldertune(bench, "status")
     hold.unlink()
     said = bench.finish(end)
     assert "no more trials begin: ended by " in said and "complete, with 1 trial\n" in said
@@ -165,7 +167,8 @@ def test_a_master_ends_its_study_now_when_it_is_asked_to(bench, hold):
     master = bench.master(study, "--workers", 1, stdout=output)
     worker = bench.worker("patient")
     wait_for(lambda: [name for name in bench.names("taken") if bench.folder.read(name).epochs][1:], "both to train")
-    assert "its master ends the study" in foldertune(bench, "end", "--now")
+    said = foldertune(bench, "end", "--now")
+    assert "its master ends the study" in said or "complete, with 0 trials" in said  # it may have done so already
     bench.finish(master)
     bench.finish(worker)
     says("no more trials begin: ended by ")
@@ -175,3 +178,66 @@ def test_a_master_ends_its_study_now_when_it_is_asked_to(bench, hold):
     bench.search(study, "--trials", 6, "--workers", 1)
     bench.assert_complete(6)
     assert [row.metrics["began_at"] for row in bench.rows()].count(1) == 2 and not bench.names("lost")
+
+
+def test_a_dropped_trial_is_kept_and_has_no_rank(bench):
+    study = bench.study(trials=4)
+    bench.search(study, "--workers", 1)
+    order = [row["trial"] for row in table(bench)]
+    file = next(bench.folder.seen.glob(f"trial-{order[0]:05d}-*"))
+    before = file.read_bytes()
+    said = foldertune(bench, "drop", order[0], "--because", "gpu07 computes\nnonsense")
+    assert "counts as one of the trials" in said
+    rows = table(bench)
+    assert [row["trial"] for row in rows] == [*order[1:], order[0]]
+    assert rows[-1]["status"] == "dropped" and rows[-1]["error"].startswith("dropped by ")
+    assert "gpu07 computes\\nnonsense" in foldertune(bench, "results") and file.read_bytes() == before
+    assert f"{json.loads(foldertune(bench, 'best'))['x']:.6g}" == f"{rows[0]['x']:.6g}"
+    assert f"in trial {order[1]} " in (said := foldertune(bench, "status")) and "1 dropped" in said
+    assert f"{order[0]},dropped," in bench.folder.results.read_text()
+    foldertune(bench, "results", "--keep", bench.path / "kept")
+    assert "dropped by " in bench.finish(bench.start("-m", "foldertune", "results", "--logs", bench.path / "kept"))
+    bench.search(study, "--trials", 6, "--workers", 1)
+    bench.assert_complete(6)
+    assert f"{order[0]},dropped," in bench.folder.results.read_text()
+    assert "has its rank again" in foldertune(bench, "drop", order[0], "--undo")
+    assert "was not dropped" in foldertune(bench, "drop", order[0], "--undo")
+    assert "nobody has begun such a trial" in foldertune(bench, "drop", 77, code=2)
+    assert next(row for row in table(bench) if row["trial"] == order[0])["status"] == "succeeded"
+
+
+def table(bench):
+    return json.loads(foldertune(bench, "results", "--format", "json", "--all"))
+
+
+def test_a_running_master_and_its_strategy_leave_dropped_trials_out(bench):
+    bench.folder.prepare()
+    study = load_study(bench.study(trials=3, extra="[budget]\ntarget = 1.0\n"))
+    master = Master(bench.folder, study, 60.0, max_attempts=3, say=lambda message: None)
+    master.take_stock()
+    master.step()
+    claim = bench.folder.claim("far-1-abcd", bench.folder.candidates("far-1-abcd"))
+    claim.append({"claimed": "far-1-abcd"})
+    claim.finish({"result": {"validation_error": 0.5}})
+    number, spending = claim.name.number, master.supply.spending
+    step(master)
+    assert "the target is reached" in spending.why_over() and not bench.names("pending")
+    bench.folder.dropped.mkdir()
+    (bench.folder.dropped / f"trial-{number:05d}.json").touch()
+    step(master)
+    step(master)
+    assert spending.why_over() == "" and len(bench.names("pending")) == 2
+    trial = master.ledger.counted[number]
+    assert trial.dropped.startswith("dropped by ") and trial.result and not master.ledger.history.counted[number].result
+    again = Master(bench.folder, study, 60.0, max_attempts=3, say=lambda message: None)
+    again.take_stock()
+    assert again.ledger.counted[number].dropped and not again.is_done()
+    undo_drop(bench.folder.dropped, number)
+    step(master)
+    assert "the target is reached" in spending.why_over() and not bench.names("pending")
+
+
+def step(master):
+    """One step that looks at everything."""
+    master._next_check = 0.0
+    master.step()

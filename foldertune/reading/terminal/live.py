@@ -43,6 +43,8 @@ def summary(results: Results) -> str:
         parts[-1] += f" ({', '.join(of_them)})"
     if failed:
         parts.append(f"{failed} failed")
+    if results.dropped:
+        parts.append(f"{len(results.dropped)} dropped")
     if lost:
         parts.append(f"{lost} lost attempt{'s' * (lost != 1)}")
     if results.handed_in:
