@@ -114,7 +114,7 @@ def replay_optuna(study: Study, losses: Losses, epochs: float, workers: int) -> 
     while True:
         while len(running) < workers and spent + len(running) < epochs:
             trial = theirs.ask()
-            heapq.heappush(running, (now + 1, trial.number, trial, _suggested(study, trial), 1))
+            heapq.heappush(running, (now + 1, trial.number, trial, suggested(study, trial), 1))
         if not running:
             return
         now, number, trial, settings, epoch = heapq.heappop(running)
@@ -133,7 +133,8 @@ def replay_optuna(study: Study, losses: Losses, epochs: float, workers: int) -> 
             yield spent, loss
 
 
-def _suggested(study: Study, trial: Any) -> dict[str, Any]:
+def suggested(study: Study, trial: Any) -> dict[str, Any]:
+    """What Optuna suggests for a trial in the space of the study."""
     settings = {}
     for name, dimension in study.space.items():
         assert isinstance(dimension, Float | Int)
@@ -219,6 +220,8 @@ def draw(record: list[dict[str, Any]]) -> None:
                     panel.plot(spent, middle, line, color=colour, label=label)
             panel.set_title(f"shift s = {shift:g}, noise σ = {noise:g}", fontsize=10)
             panel.set_yscale("log")
+            panel.set_yticks([0.03, 0.1, 0.3], ["0.03", "0.1", "0.3"])
+            panel.minorticks_off()
             panel.grid(alpha=0.3)
             if column == 0:
                 panel.set_ylabel("loss of the best settings\nafter 81 epochs, without noise")

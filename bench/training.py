@@ -72,7 +72,7 @@ def train_for(side: str, filters: int, batch_size: int, seconds: float, born: fl
             time.sleep(max(born + SETTLED - time.time(), 0))
             last = time.perf_counter()
 
-        stock.train(settings, begin_together, lambda training_seconds, accuracy: after_epoch(training_seconds))
+        stock.train(settings, begin_together, lambda training_seconds, *_: after_epoch(training_seconds))
     else:
         from training.cnn import Training, choose_device, set_up_process
         from training.data import load

@@ -180,6 +180,18 @@ def milliseconds(seconds):
     return f"{1000 * seconds:,.0f}" if seconds >= 0.1 else f"{1000 * seconds:.3g}"
 
 
+def test_the_figures_of_the_artificial_loss_are_those_that_were_measured():
+    record = json.loads((ROOT / "bench/results/replay-artificial.json").read_text())
+    section = DOCS[ROOT / "docs" / "strategies.md"].split("### When short trainings mislead")[1].split("\n## ")[0]
+    assert f"`{record['command']}`" in section
+    for method, first, last in (("random", "whole trainings", "40"), ("hyperband", "as many epochs", "as many epochs")):
+        courses = [course for course in record["courses"] if course["method"] == method and not course["noise"]]
+        assert [course["shift"] for course in courses] == [0, 0.2, 0.4, 0.8]
+        for share, words in ((4, first), (1, last)):
+            medians = [course["quartiles"][len(record["epochs"]) // share - 1][1] for course in courses]
+            assert f"{words} | {' | '.join(f'{median:.3f}' for median in medians)} |" in section
+
+
 def test_the_figures_of_strategies_are_those_that_were_measured():
     text = DOCS[ROOT / "docs" / "strategies.md"]
     foreign, asking = (

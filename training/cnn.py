@@ -265,7 +265,7 @@ def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
             report also keeps checkpoints, and names the device (see `choose_device`).
 
     Returns:
-        validation_error (1 − best accuracy: the score), best_epoch, test_loss, test_accuracy, training_loss (of the
+        validation_error (1 − best accuracy: the score), best_epoch, validation_loss (the lowest), test_loss, test_accuracy, training_loss (of the
         last epoch), seconds, epochs_trained, parameters, diverged (loss not finite, or accuracy at chance level in the
         end), precision, device, trials_on_device (the number of trials that shared the device, including this one;
         seconds are wall-clock seconds, whatever this number is).
@@ -292,10 +292,12 @@ def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
 
     last = training.history[-1]
     best = max(training.history, key=lambda epoch: epoch["validation_accuracy"])  # the first, if several are equal
+    losses = [epoch["validation_loss"] for epoch in training.history if math.isfinite(epoch["validation_loss"])]
     test_loss, test_accuracy = evaluate(training.network, data.test)
     return {
         "validation_error": round(1 - best["validation_accuracy"], 6),
         "best_epoch": best["epoch"],
+        "validation_loss": min(losses, default=math.nan),
         "test_loss": test_loss,
         "test_accuracy": test_accuracy,
         "training_loss": last["training_loss"],

@@ -4,9 +4,9 @@
     {program} 7 --undo --logs /shared/me/lr
 
 A dropped trial is one of the trials asked for: to have another one in its
-place, extend the study ({master} STUDY --trials N). But it is never the best,
-nobody confirms it, and no target, figure or strategy looks at its result. A
-master that runs knows it within seconds.
+place, extend the study, with --trials. But it is never the best, nobody
+confirms it, and no target, figure or strategy looks at its result. A master
+that runs knows it within seconds.
 """
 
 from __future__ import annotations

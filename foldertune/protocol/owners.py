@@ -38,8 +38,12 @@ def _state_and_start(pid: int) -> tuple[str, int]:
 
 def describe_owner(owner: str) -> Record:
     """The line that a worker appends to the trial it claimed."""
-    identity = {"host": host_name(), "pid": os.getpid(), "process": identify_process()}
-    return {"claimed": owner, **identity, "time": utc_now()}
+    return {**_describe(owner, os.getpid()), "time": utc_now()}
+
+
+@functools.cache
+def _describe(owner: str, pid: int) -> Record:
+    return {"claimed": owner, "host": host_name(), "pid": pid, "process": identify_process()}
 
 
 def has_died(claim: Record) -> bool:

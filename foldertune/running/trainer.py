@@ -17,6 +17,7 @@ from foldertune.errors import UserError
 from foldertune.protocol import Record, TrialName
 from foldertune.running.process import PATIENCE, Process
 from foldertune.running.signals import StopSignals
+from foldertune.shipped import COMMAND_OBJECTIVE, command
 from foldertune.text import printable
 from foldertune.trainer.channel import Channel, Message
 from foldertune.trainer.report import Stopped
@@ -114,6 +115,17 @@ class Trainer:
     def _hear(self, data: bytes) -> None:
         self._tail = (self._tail + data)[-TAIL:]
         self.on_output(data)
+
+
+def check_objective(logs: Path, study: Record, ours: str) -> None:
+    """Raise UserError if this study is trained by other code than ours."""
+    theirs = study.get("objective", ours)
+    if theirs != ours:
+        option = ("--command", "…") if theirs == COMMAND_OBJECTIVE else ("--objective", theirs)
+        raise UserError(
+            f"{logs}: this study is for the objective '{theirs}', not '{ours}'; "
+            f"if you trust that code, start the worker with: {command('worker', '--logs', logs, *option)}"
+        )
 
 
 def show(data: bytes) -> None:

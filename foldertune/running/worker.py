@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import math
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TypeVar
 
 from foldertune.errors import UserError
@@ -34,8 +34,7 @@ from foldertune.running.attempt import Attempt
 from foldertune.running.process import PATIENCE
 from foldertune.running.remote import Remote
 from foldertune.running.signals import StopSignals
-from foldertune.running.trainer import Trainer
-from foldertune.shipped import COMMAND_OBJECTIVE, command
+from foldertune.running.trainer import Trainer, check_objective
 from foldertune.text import counted, settings_in_a_line
 from foldertune.trainer.report import Stopped
 from foldertune.trouble import Trouble
@@ -80,7 +79,7 @@ class Worker:
         self.metrics: list[str] = []
         self.study: Record = {}  # its definition
         self._remote = Remote(folder, signals, self.say)
-        self._trouble = Trouble(self.say, partial(lack_of_rights, folder.path))
+        self._trouble = Trouble(self.say, functools.partial(lack_of_rights, folder.path))
         self._candidates: Iterator[TrialName] = iter(())
         self._trained: tuple[Claim, Record, float] | None = None  # not handed in yet: claim, last word and seconds
         self._results = 0
@@ -169,14 +168,7 @@ class Worker:
         study = self.folder.read_study()
         if study is None:
             return False
-        theirs = study.get("objective", self.objective_name)
-        if theirs != self.objective_name:
-            option = ("--command", "…") if theirs == COMMAND_OBJECTIVE else ("--objective", theirs)
-            raise UserError(
-                f"{self.folder.path}: this study is for the objective '{theirs}', not '{self.objective_name}'; "
-                f"if you trust that code, start the worker with: "
-                f"{command('worker', '--logs', self.folder.path, *option)}"
-            )
+        check_objective(self.folder.path, study, self.objective_name)
         self.trainer.check(study)
         metric = study.get("metric")
         self.study, self.metrics = study, [str(name) for name in (metric if isinstance(metric, list) else [metric])]
@@ -293,5 +285,10 @@ class Worker:
 def say(message: str) -> None:
     """Print a line with the time of day."""
     with contextlib.suppress(OSError):  # the output may be on the disk that is full
-        sys.stdout.write(f"{time.strftime('%H:%M:%S')} {message}\n")  # one write: many share an output
+        sys.stdout.write(f"{_time_of_day(int(time.time()))} {message}\n")  # one write: many share an output
         sys.stdout.flush()
+
+
+@functools.lru_cache(maxsize=1)
+def _time_of_day(seconds: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))

@@ -149,6 +149,7 @@ class Guest:
             "con": "null",
             "con0": "null,fd:1",
             "ssl": "null",
+            "nohz": "off",  # a timer of this machine for each tick may be lost, and the guest's clock stands; so one for all
             "ssl0": f"fd:{theirs.fileno()}",
             "ubd0": self.disk,
             "eth0": f"daemon,02:00:00:00:00:{self.number:02x},unix,{self.network.switch}",

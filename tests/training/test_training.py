@@ -69,6 +69,7 @@ def test_training_learns_and_reports_each_epoch():
     assert result["validation_error"] < 0.3
     best = max(curve, key=lambda epoch: epoch["validation_accuracy"])
     assert result["validation_error"] == pytest.approx(1 - best["validation_accuracy"])
+    assert result["validation_loss"] == min(epoch["validation_loss"] for epoch in curve)
     assert result["best_epoch"] == best["epoch"] and result["epochs_trained"] == 4 and not result["diverged"]
     assert result["parameters"] == 25 * 64 + 4123 * 8 + 2826
     assert result["test_accuracy"] > 0.7
