@@ -216,10 +216,7 @@ def test_a_running_master_and_its_strategy_leave_dropped_trials_out(bench):
     master = Master(bench.folder, study, 60.0, max_attempts=3, say=lambda message: None)
     master.take_stock()
     master.step()
-    claim = bench.folder.claim("far-1-abcd", bench.folder.candidates("far-1-abcd"))
-    claim.append({"claimed": "far-1-abcd"})
-    claim.finish({"result": {"validation_error": 0.5}})
-    number, spending = claim.name.number, master.supply.spending
+    number, spending = train(bench.folder), master.supply.spending
     step(master)
     assert "the target is reached" in spending.why_over() and not bench.names("pending")
     bench.folder.dropped.mkdir()
@@ -235,6 +232,39 @@ def test_a_running_master_and_its_strategy_leave_dropped_trials_out(bench):
     undo_drop(bench.folder.dropped, number)
     step(master)
     assert "the target is reached" in spending.why_over() and not bench.names("pending")
+
+
+def test_a_study_that_is_ended_confirms_nothing(bench):
+    bench.folder.prepare()
+    study = load_study(bench.study(trials=2, extra="[confirm]\nbest = 1\nrepeats = 2\n"))
+    master = Master(bench.folder, study, 60.0, max_attempts=3, say=lambda message: None)
+    master.take_stock()
+    step(master)
+    train(bench.folder)
+    train(bench.folder)
+    step(master)
+    assert len(bench.names("pending")) == 2, "the confirmations"
+    master.folder.write_study(study.to_record())
+    (bench.logs / "end").touch()
+    step(master)
+    step(master)
+    assert master.is_done() and not bench.folder.names() and len(bench.folder.withdrawn()) == 2
+    master.conclude()
+    assert "complete: ended by " in foldertune(bench, "status")
+    (bench.logs / "end").unlink()
+    again = Master(bench.folder, study, 60.0, max_attempts=3, say=lambda message: None)
+    again.take_stock()
+    step(again)
+    step(again)
+    assert [name.attempt for name in bench.names("pending")] == [3, 3]
+
+
+def train(folder):
+    """A trial is trained on another machine."""
+    claim = folder.claim("far-1-abcd", folder.candidates("far-1-abcd"))
+    claim.append({"claimed": "far-1-abcd"})
+    claim.finish({"result": {"validation_error": 0.5}})
+    return claim.name.number
 
 
 def step(master):
