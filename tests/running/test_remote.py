@@ -37,6 +37,14 @@ def spoken(bench, name):
     return path.open("w"), wait_for_words
 
 
+def beats(bench, number):
+    """Wait until the master has given so many signs of life: so long it has gone on looking at the folder."""
+    [file] = bench.logs.glob(".master-*.jsonl")
+    for _ in range(number):
+        before = file.stat().st_mtime_ns
+        wait_for(lambda before=before: file.stat().st_mtime_ns != before, "a sign of life")
+
+
 def on_one_core():
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 
@@ -73,7 +81,7 @@ def test_drained_workers_end_after_the_trial_in_hand_and_nobody_starts_them_agai
     (bench.logs / "drain").mkdir()  # anything of that name will do
     for _, says in outputs.values():
         says("drained by ")
-    newcomer = bench.finish(bench.worker("patient"))
+    newcomer = bench.finish(bench.worker("quick"))  # not even the objective is looked at
     assert newcomer.count("\n") == 1 and "drained by " in newcomer and "; 0 trials trained" in newcomer
     assert "so no search begins; go on with: " in bench.search(study, code=4)
     hold.unlink()
@@ -81,10 +89,13 @@ def test_drained_workers_end_after_the_trial_in_hand_and_nobody_starts_them_agai
         bench.finish(process)
     wait_for(lambda: len(bench.names("seen")) == 3, "their trials")
     assert len(bench.names("pending")) == 3 and not bench.names("taken")
+    beats(bench, 5)
+    assert master.poll() is None, "it waits, whatever becomes of its own workers"
     said = foldertune(bench, "resume")
     assert "removed drain: it was drained by " in said and "must be started again" in said
     assert "there is no request" in foldertune(bench, "resume")
     outputs["master"][1]("resumed; workers that have ended must be started again")
+    beats(bench, 5)
     assert master.poll() is None
     foldertune(bench, "pause")
     (bench.logs / "pause").touch()
