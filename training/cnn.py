@@ -265,10 +265,10 @@ def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
             report also keeps checkpoints, and names the device (see `choose_device`).
 
     Returns:
-        validation_error (1 − best accuracy: the score), best_epoch, validation_loss (the lowest), test_loss, test_accuracy, training_loss (of the
-        last epoch), seconds, epochs_trained, parameters, diverged (loss not finite, or accuracy at chance level in the
-        end), precision, device, trials_on_device (the number of trials that shared the device, including this one;
-        seconds are wall-clock seconds, whatever this number is).
+        validation_error (1 − best accuracy: the score), best_epoch, validation_loss (the lowest), test_loss,
+        test_accuracy, training_loss (of the last epoch), seconds, epochs_trained, parameters, diverged (loss not
+        finite, or accuracy at chance level in the end), precision, device, trials_on_device (the number of trials
+        that shared the device, including this one; seconds are wall-clock seconds, whatever this number is).
 
     Raises SettingsError and DataError. The same settings on the same machine and number of threads give the same
     bits, no matter how often the training was interrupted and resumed.
