@@ -55,7 +55,7 @@ from foldertune.protocol.files import (
     sync,
     write_whole,
 )
-from foldertune.protocol.names import END, HALTS, LAST_ATTEMPT, TrialName, writer_of
+from foldertune.protocol.names import END, HALTS, LAST_ATTEMPT, STOP, TrialName, writer_of
 from foldertune.protocol.rights import lack_of_access, make_directory, share_directory
 from foldertune.protocol.trial import (
     Parent,
@@ -70,6 +70,7 @@ from foldertune.protocol.trial import (
 
 LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file that has moved: a cache may hide it
 A_TICK = 0.05  # seconds: longer than a tick of the clock by which a file server stamps changes
+FRESH = 3.0  # seconds for which a worker claims from one listing, before it looks again what a person asks for
 A_MOMENT = 1.0  # seconds: nobody can have put a file by hand beside a trial that was claimed so shortly ago
 IN_HAND = ("pending", "taken", "done")  # the states of trials that are in the folder itself, and not in `seen/`
 SETTLED = ("seen", "lost", "withdrawn")  # those of the others
@@ -103,7 +104,7 @@ class Folder:
         self._path, self._seen = str(self.path), str(self.seen)  # every call needs one of them
         self.is_complete = self.is_wary = False
         self.requests: list[TrialName] = []
-        self.halt, self.is_ended = "", False
+        self.halt, self.is_ended, self._listed = "", False, -math.inf
         self.fill: Callable[[Record], Record] | None = None
         self._seen_descriptor: int | None = None
         self.checkpoints = self.path / "checkpoints"
@@ -184,9 +185,10 @@ class Folder:
                 return read_object(path)
             except FileNotFoundError:
                 continue
-        for directory in (self.path.parent, self.path):  # NFS: a client that is asked for a listing asks the server,
-            with contextlib.suppress(OSError):  # and so will not go on to answer for a minute that nothing is there
-                os.listdir(directory)
+        with contextlib.suppress(OSError):  # NFS: a client that is asked for a listing asks the server,
+            os.listdir(self.path.parent)  # and so will not go on to answer for a minute that nothing is there
+        with contextlib.suppress(OSError):
+            self.look_for_requests()
         return None
 
     def study_file(self) -> Path:
@@ -231,18 +233,24 @@ class Folder:
         return texts
 
     def _note_requests(self, texts: list[str]) -> None:
-        there = {*HALTS, END}.intersection(texts)
+        self._listed, there = time.monotonic(), {*HALTS, END}.intersection(texts)
         self.halt, self.is_ended = next((halt for halt in HALTS if halt in there), ""), END in there
 
-    def look_for_halt(self) -> None:
-        """See whether a person halts all workers, without a listing, which may be long. Raises OSError.
+    def look_for_requests(self) -> None:
+        """See what a person asks of all. Raises OSError."""
+        self._note_requests(os.listdir(self.path))
 
-        To open the directory makes NFS ask the server whether what it knows of missing names is out of date. A name
-        that answers may be an old one in a cache: then a listing decides.
+    def look_for_stop(self) -> None:
+        """See whether a person asks all workers to stop, unless a listing has just told it. Raises OSError.
+
+        This is no listing, which may be long: to open the directory makes NFS ask the server whether what it knows of
+        missing names is out of date. If the name is there, it may be an old one in a cache: then a listing decides.
         """
+        if time.monotonic() - self._listed < FRESH:
+            return
         descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            if self.halt or any(is_there(halt, descriptor) for halt in HALTS):
+            if is_there(STOP, descriptor):
                 self._note_requests(os.listdir(descriptor))
         finally:
             os.close(descriptor)
@@ -442,24 +450,23 @@ class Folder:
 
         Trials that already bear the worker's own token come first: it claimed them while the folder was in trouble,
         and could not see that the claim had succeeded. A trial beside whose file a `.done` stands is the master's.
-        While a person halts all workers there are no others.
+        While a person halts all workers there are no others, and what was listed some seconds ago is not offered any
+        more: by then a person may have done so.
         """
         texts = self._list()
         done = {text.removesuffix(".done") for text in texts if text.endswith(".done")}
+        until = time.monotonic() + FRESH
         own = [text for text in texts if text.endswith(f".{owner}.taken")]
         pending = [] if self.halt else [text for text in texts if text.endswith(".jsonl") and text not in done]
         share = math.ceil(len(pending) / (1 + sum(text.endswith(".taken") for text in texts)))
         names = map(TrialName.parse, own + random.sample(pending, share))  # parsed one by one, when asked for
-        return (name for name in names if name is not None)
+        return (name for name in names if name and (time.monotonic() < until or name.state == "taken"))
 
     def claim(self, owner: str, candidates: Iterator[TrialName]) -> Claim | None:
-        """Claim the first candidate that no other worker has claimed before us. None if there is none.
-
-        While a person halts all workers we claim none, whatever an earlier listing has shown.
-        """
+        """Claim the first candidate that no other worker has claimed before us. None if there is none."""
         for name in candidates:
             taken = name.to("taken", owner)
-            if name != taken and (self.halt or (self.is_wary and lack_of_access(self.locate(name)))):
+            if self.is_wary and name != taken and lack_of_access(self.locate(name)):
                 continue
             if name == taken or self._move(name, taken):
                 return Claim(self, taken)

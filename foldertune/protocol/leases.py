@@ -25,7 +25,7 @@ from foldertune.protocol.owners import is_own, owner_has_died
 DEFAULT_LEASE = 180.0  # seconds; NFS clients may cache a file's attributes for 60
 SHORTEST_LEASE = 1.0  # seconds; a shorter one would expire while a worker waits for its turn at the processor
 SIGNS_PER_LEASE = 12
-LOOK_EVERY = 3.0  # seconds between two looks for a person's requests: they are to be obeyed within ten
+LOOK_EVERY = 4.0  # seconds between two looks for a person's request to stop, which is to be obeyed within ten
 QUARTER = 4  # a folder that has not answered for this part of a lease was away
 LONGEST_DOUBT = 5.0  # seconds: for so long a file that lacks its result is opened again; a cache may be old
 
@@ -145,7 +145,7 @@ class Heartbeat(threading.Thread):
         parent: a process that this worker must not outlive. When it has ended, the worker gets SIGTERM.
 
     Attributes:
-        look: called every few seconds, whatever the worker does: it looks for a person's requests.
+        look: called every few seconds, whatever the worker does: it looks for a person's request to stop.
     """
 
     def __init__(self, parent: int | None = None) -> None:

@@ -33,7 +33,7 @@ ENDS_WORKERS = (DRAIN, STOP)
 def request_to_end(folder: Folder) -> Request | None:
     """The request that ends workers, if there is one."""
     with contextlib.suppress(OSError):  # then we have not seen it yet
-        folder.look_for_halt()
+        folder.look_for_requests()
     return read_request(folder.path, folder.halt) if folder.halt in ENDS_WORKERS else None
 
 
@@ -66,10 +66,10 @@ class Remote:
         heartbeat.look = self.look
 
     def look(self) -> None:
-        """Look into the folder, unless it is in trouble. From the heartbeat's thread: a stop comes like a signal."""
+        """Look for a request to stop, which comes to a worker like a signal. From the heartbeat's thread."""
         with contextlib.suppress(OSError):
-            self._folder.look_for_halt()
-        if self.is_halted() and self.ends([STOP]):
+            self._folder.look_for_stop()
+        if self.ends([STOP]):
             self._signals.ask()
 
     def ends(self, halts: Sequence[str] = ENDS_WORKERS) -> bool:

@@ -79,14 +79,15 @@ def test_drained_workers_end_after_the_trial_in_hand_and_nobody_starts_them_agai
     worker = bench.worker("patient", stdout=outputs["worker"][0])
     wait_for(lambda: len(bench.names("taken")) == 3, "all to train")
     (bench.logs / "drain").mkdir()  # anything of that name will do
-    for _, says in outputs.values():
-        says("drained by ")
+    outputs["master"][1]("drained by ")
     newcomer = bench.finish(bench.worker("quick"))  # not even the objective is looked at
     assert newcomer.count("\n") == 1 and "drained by " in newcomer and "; 0 trials trained" in newcomer
     assert "so no search begins; go on with: " in bench.search(study, code=4)
+    beats(bench, 4)  # by then, workers don't claim from their last listing any more
     hold.unlink()
-    for process in (supervisor, worker):
+    for name, process in (("supervisor", supervisor), ("worker", worker)):
         bench.finish(process)
+        outputs[name][1]("drained by ")
     wait_for(lambda: len(bench.names("seen")) == 3, "their trials")
     assert len(bench.names("pending")) == 3 and not bench.names("taken")
     beats(bench, 5)
