@@ -25,7 +25,7 @@ from foldertune.text import printable
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("trials", nargs="+", type=whole_number(0), metavar="N", help="the numbers of the trials")
+    parser.add_argument("trials", nargs="*", type=whole_number(0), metavar="N", help="the numbers of the trials")
     add_logs(parser)
     parser.add_argument("--because", default="", metavar="TEXT", help="why, for those who read the results")
     parser.add_argument("--undo", action="store_true", help="put them back into the ranking")
@@ -33,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Drop the trials, or undo that. Returns the exit code. Raises UserError."""
+    if not arguments.trials:
+        raise UserError("drop: of which trial? Give its number; see foldertune results")
     folder, _ = open_study(arguments.logs)
     if folder.is_kept():
         raise UserError(f"{folder.path}: is a finished study in its small form; drop trials where it was searched")
