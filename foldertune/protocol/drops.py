@@ -16,6 +16,7 @@ from pathlib import Path
 
 from foldertune.errors import UserError
 from foldertune.protocol.files import list_if_there, opened, write_whole
+from foldertune.protocol.folder import Folder
 from foldertune.protocol.requests import DROP, read_request, signature
 from foldertune.protocol.rights import make_directory
 from foldertune.protocol.trial import Trial, to_line
@@ -52,17 +53,20 @@ class Drops:
         by_number: who has dropped each trial, when and why, in words.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, folder: Folder) -> None:
         self.by_number: dict[int, str] = {}
-        self._directory, self._names = directory, frozenset[str]()
+        self._folder, self._names = folder, frozenset[str]()
 
     def look(self) -> bool:
-        """Look which marks there are. Has that changed? Raises OSError."""
-        names = frozenset(name for name in list_if_there(self._directory) if _NAME.fullmatch(name))
+        """Look which marks there are, if the last listing has shown any. Has that changed? Raises OSError."""
+        if not self._folder.has_drops and not self._names:
+            return False
+        directory = self._folder.dropped
+        names = frozenset(name for name in list_if_there(directory) if _NAME.fullmatch(name))
         if names == self._names:
             return False
         numbers = {int(match[1]): name for name in names if (match := _NAME.fullmatch(name))}
-        self.by_number = {number: str(read_request(self._directory, DROP, name)) for number, name in numbers.items()}
+        self.by_number = {number: str(read_request(directory, DROP, name)) for number, name in numbers.items()}
         self._names = names
         return True
 

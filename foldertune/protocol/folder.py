@@ -55,7 +55,7 @@ from foldertune.protocol.files import (
     sync,
     write_whole,
 )
-from foldertune.protocol.names import END, HALTS, LAST_ATTEMPT, STOP, TrialName, writer_of
+from foldertune.protocol.names import DROPPED, END, HALTS, LAST_ATTEMPT, STOP, TrialName, writer_of
 from foldertune.protocol.rights import lack_of_access, make_directory, share_directory
 from foldertune.protocol.trial import (
     Parent,
@@ -94,6 +94,7 @@ class Folder:
         requests: the requests to single attempts to stop early that the last `names` has found.
         halt: "pause", "drain" or "stop" if a person asks that of all by the last look, or "". See `requests.py`.
         is_ended: does a person ask to end the study, by the last listing?
+        has_drops: has a person ever dropped a trial, by the last listing? See `drops.py`.
         is_wary: was a claimed file another user's, and closed to us? From then on we look before we claim.
         fill: completes the settings of each trial that is read, if its study had fewer of them at that time.
     """
@@ -104,14 +105,14 @@ class Folder:
         self._path, self._seen = str(self.path), str(self.seen)  # every call needs one of them
         self.is_complete = self.is_wary = False
         self.requests: list[TrialName] = []
-        self.halt, self.is_ended, self._listed = "", False, -math.inf
+        self.halt, self.is_ended, self.has_drops, self._listed = "", False, False, -math.inf
         self.fill: Callable[[Record], Record] | None = None
         self._seen_descriptor: int | None = None
         self.checkpoints = self.path / "checkpoints"
         self.output = self.path / "output"
         self.out = self.path / "out"
         self.aside = self.path / "aside"
-        self.dropped = self.path / "dropped"
+        self.dropped = self.path / DROPPED
         self.study = self.path / "study.json"
         self.study_done = self.path / "study.json.done"
         self.results = self.path / "results.csv"
@@ -233,8 +234,9 @@ class Folder:
         return texts
 
     def _note_requests(self, texts: list[str]) -> None:
-        self._listed, there = time.monotonic(), {*HALTS, END}.intersection(texts)
+        self._listed, there = time.monotonic(), {*HALTS, END, DROPPED}.intersection(texts)
         self.halt, self.is_ended = next((halt for halt in HALTS if halt in there), ""), END in there
+        self.has_drops = DROPPED in there
 
     def look_for_requests(self) -> None:
         """See what a person asks of all. Raises OSError."""

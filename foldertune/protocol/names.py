@@ -12,6 +12,7 @@ from foldertune.protocol.hosts import LETTERS, MARK, own_host, own_place
 
 PAUSE, DRAIN, STOP, END = "pause", "drain", "stop", "end"  # what a person asks of all: see requests.py
 HALTS = (STOP, DRAIN, PAUSE)  # those that halt workers, the strongest first
+DROPPED = "dropped"  # the directory of marks on single trials: see drops.py
 LAST_MASTER = 999_999_999  # the highest number of a master
 MAX_STEM = 120  # bytes of a file's name that go into its temporary name
 

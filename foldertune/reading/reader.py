@@ -54,7 +54,7 @@ class Reader:
         self._heard: dict[TrialName, float] = {}  # the last heartbeats of lost attempts
         self._outputs: dict[tuple[int, int], Path] = {}
         self._complaints: dict[TrialName, str] = {}
-        self._drops = Drops(folder.dropped)
+        self._drops = Drops(folder)
         self._met: dict[TrialName, None] = {}  # setbacks, in the order in which they were met
 
     def read(self, counted: Iterable[Trial] | None = None) -> Results:

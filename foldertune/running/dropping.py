@@ -10,7 +10,7 @@ class Dropping:
     """Looks for the marks of dropped trials."""
 
     def __init__(self, folder: Folder) -> None:
-        self._drops = Drops(folder.dropped)
+        self._drops = Drops(folder)
 
     def look(self, ledger: Ledger) -> bool:
         """Has anything changed since the ledger was told last? Raises OSError."""
