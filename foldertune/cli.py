@@ -30,6 +30,12 @@ COMMANDS = {
     "results": "show, filter, group and export the results of a study",
     "best": "print the best settings, for the final training",
     "report": "make a page with figures, answers and every trial",
+    "pause": "let no worker take a trial, until resume",
+    "drain": "let all workers end after the trial in hand",
+    "stop": "let all workers give their trials back and end, and the master too",
+    "resume": "go on after pause, drain or stop",
+    "drop": "take a trial out of the ranking; it is kept and marked",
+    "end": "finish the study now, with the results that there are",
     "doctor": "find out whether a folder is fit for a search",
 }
 WIDTH = 79  # characters in a line of `--help`

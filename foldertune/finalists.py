@@ -29,6 +29,7 @@ def is_whole(study: Study, trial: Trial) -> bool:
     """
     if (
         study.losses(trial.result) is None
+        or trial.dropped
         or is_cut_short(trial.stopped)
         or study.has_collapsed(trial.settings, trial.result or {})
     ):

@@ -15,7 +15,7 @@ from foldertune.protocol import Trial
 from foldertune.study import SEED, Study
 from foldertune.tables import Cells, as_cell
 
-SUCCEEDED, STOPPED, FAILED = "succeeded", "stopped", "failed"
+SUCCEEDED, STOPPED, FAILED, DROPPED = "succeeded", "stopped", "failed", "dropped"
 FRONT = "front"  # a column of tables for people
 _BEFORE = ("trial", "status")
 _AFTER = ("worker", "host", "attempt", "claimed", "finished", "error")
@@ -29,7 +29,7 @@ class Row:
     """One counted trial. Times are UTC in ISO 8601, by the clock of the worker's host."""
 
     trial: int
-    status: str  # succeeded; stopped, if it was stopped early; or failed, if no attempt had a result
+    status: str  # succeeded; stopped, if it was stopped early; failed, if no attempt had a result; dropped by a person
     settings: dict[str, Any]
     metrics: dict[str, Any] = field(default_factory=dict)
     worker: str | None = None
@@ -45,9 +45,10 @@ class Row:
     def from_trial(cls, trial: Trial) -> Row:
         """The row of a counted trial."""
         succeeded = trial.result is not None
+        status = FAILED if not succeeded else SUCCEEDED if trial.stopped is None else STOPPED
         return cls(
             trial=trial.name.number,
-            status=FAILED if not succeeded else SUCCEEDED if trial.stopped is None else STOPPED,
+            status=status if trial.dropped is None else DROPPED,
             settings=trial.settings,
             metrics=trial.result or {},
             worker=trial.claim.get("claimed"),
@@ -55,7 +56,7 @@ class Row:
             attempt=trial.name.attempt,
             claimed=trial.claim.get("time"),
             finished=trial.finished,
-            error=None if succeeded else trial.error,
+            error=trial.dropped or (None if succeeded else trial.error),
             parent=trial.parent.number if trial.parent else None,
             confirms=confirmed_by(trial.why) if trial.why else None,
         )

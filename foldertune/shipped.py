@@ -33,3 +33,8 @@ def command(name: str, *arguments: object) -> str:
         is_here = not beside.is_file() or not called.parent.name
         words = ["python", script.name if is_here else str(script)] if script.is_file() else ["python", "-m", *words]
     return shlex.join([*words, *map(str, arguments)])
+
+
+def how_to_go_on(logs: Path) -> str:
+    """What to type when a person has paused, drained or stopped the search in this folder."""
+    return f"go on with: {command('resume', '--logs', logs)}"

@@ -73,7 +73,7 @@ def why_over(study: Study, trials: Iterable[Trial], *, is_late: bool = False) ->
         trials: the counted ones.
         is_late: are the hours over?
     """
-    budget, ended = study.budget, sorted(searched(trials), key=_by_end)
+    budget, ended = study.budget, sorted((t for t in searched(trials) if not t.dropped), key=_by_end)
     best: tuple[Trial, float] | None = None
     since = 0  # the number of trials that have ended since the best one
     for trial in ended:

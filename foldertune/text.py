@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -60,6 +61,13 @@ def ending(code: int) -> str:
         return f"ended with exit code {code}"
     name = next((member.name for member in signal.Signals if member == -code), f"signal {-code}")
     return f"was killed by {name}" + (", perhaps because memory ran out" if -code == signal.SIGKILL else "")
+
+
+def moment(seconds: float) -> str:
+    """A time of day, with the date if it is not today's."""
+    then, today = time.localtime(seconds), time.localtime()
+    form = "%H:%M" if then[:3] == today[:3] else "%a %d %b %H:%M" if then[0] == today[0] else "%d %b %Y %H:%M"
+    return time.strftime(form, then)
 
 
 def settings_in_a_line(settings: Mapping[str, Any]) -> str:

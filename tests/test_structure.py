@@ -30,6 +30,7 @@ PROGRAMS = [
     "-m foldertune scale",
     "-m foldertune launch ssh",
     "-m foldertune launch local",
+    *(f"-m foldertune {name}" for name in ("pause", "drain", "stop", "resume", "end", "drop")),
 ]
 
 # What each part of foldertune may import, from the bottom to the top. A part is a file or a folder of the package;
@@ -99,7 +100,7 @@ ARROWS = {
     "strategies": {*STUDY, "tables"},
     "trainer": {"errors", "text", "shipped"},
     "running": {*TABLES, "trouble", "strategies", "trainer"},
-    "launch": {"errors", "text", "shipped", "trouble", "protocol", "running"},
+    "launch": {"errors", "text", "shipped", "trouble", "protocol", "trainer", "running"},
     "reading": {*TABLES, "trouble"},
     "figures": FACTS,
     "terminal": FACTS,

@@ -109,7 +109,7 @@ def _confirms(study: Study, row: dict[str, Any]) -> bool:
 def _trials(place: Path, study: Study, source: str) -> list[tuple[Trial, Losses]]:
     """The trials of another study that have a value of each metric of this one, the best in the first one first."""
     try:
-        found = read_results(place, epochs=False).search  # confirmations repeat settings
+        found = read_results(place, epochs=False).tried  # confirmations repeat settings
     except OSError as error:
         raise StudyError(f"{source}: can't be read: {error.strerror}") from None
     return _best_first(study, [(trial, study.losses(trial.result)) for trial in found], source)

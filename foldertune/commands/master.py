@@ -12,7 +12,8 @@ the same command, and the search continues: its whole state is in the folder.
 A second master is refused, or waits with --standby until it can take over.
 
 If all trials fail in the same way, the search stops and shows where; the exit
-code is then 3. Repair the code, and continue with --retry-failed.
+code is then 3. Repair the code, and continue with --retry-failed. It is 4 if a
+person has stopped all (`{stop}`).
 
 Several users can work in one folder: let their group write it, chmod g+ws DIR.
 
@@ -28,7 +29,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from foldertune.budget import Budget
+from foldertune.budget import KEYS, Budget
 from foldertune.commands.first import add_first, with_first
 from foldertune.commands.first_look import check_settings
 from foldertune.commands.machine import add_machine, check_machine, in_words, new_local_workers, place
@@ -47,7 +48,7 @@ from foldertune.errors import UserError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS
 from foldertune.launch.machine import count_cores, describe_devices, limit_threads
-from foldertune.launch.search import ALL_FAILED, NO_WORKER, run
+from foldertune.launch.search import ALL_FAILED, NO_WORKER, STOPPED, run
 from foldertune.launch.slurm_job import leave
 from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, LedFolder, printable
 from foldertune.reading.reader import Reader
@@ -59,10 +60,11 @@ from foldertune.running.fault import Fault
 from foldertune.running.first_try import try_trial
 from foldertune.running.master import Master
 from foldertune.running.mastership import continued, only_master, open_folder
+from foldertune.running.remote import lift_end, request_to_end
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer
 from foldertune.running.waiting import Interrupted, once_reachable, outlast
-from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, shipped_studies
+from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, how_to_go_on, shipped_studies
 from foldertune.strategies import STRATEGIES, load
 from foldertune.study import Study
 
@@ -132,19 +134,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Search until the budget is spent.
 
-    Returns the exit code: 0; 1 if no worker can be kept alive; 3 if all trials have failed; 128 + the signal that
-    stopped it, but 0 in a job of Slurm's.
+    Returns the exit code: 0; 1 if no worker can be kept alive; 3 if all trials have failed; 4 if a person has stopped
+    all; 128 + the signal that stopped it, but 0 in a job of Slurm's.
     """
     study = study_of(arguments)
     if arguments.try_trial is not None:
         return try_first(study, arguments)
     logs, lease, say = arguments.logs, max(arguments.lease, SHORTEST_LEASE), partial(print, flush=True)
+    if request := request_to_end(Folder(logs)):
+        say(f"{logs}: {request}, so no search begins; {how_to_go_on(logs)}")
+        return STOPPED
     with contextlib.ExitStack() as stack:
 
         def lead() -> LedFolder:
             return stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say))
 
         folder = once_reachable(logs, lead, say)
+        if any(getattr(arguments, limit) is not None for limit in KEYS):
+            lift_end(folder, say)
         opened = once_reachable(logs, lambda: open_folder(folder, study, lease, say, change=arguments.change), say)
         code = search(opened, once_reachable(logs, lambda: continued(opened, study), say), arguments)
     return leave(code, opened, max(code - 128, 0))

@@ -20,7 +20,7 @@ from foldertune.doctor.probes import (
     check_sync,
     check_times,
 )
-from foldertune.doctor.study import check_leftovers, check_master, check_running, check_study
+from foldertune.doctor.study import check_leftovers, check_master, check_requests, check_running, check_study
 from foldertune.doctor.verdict import verdict
 from foldertune.doctor.visit import Finding, Visit, scratch_in
 from foldertune.errors import UserError
@@ -40,6 +40,7 @@ CHECKS: list[tuple[str, Callable[[Visit], Iterator[Finding]]]] = [
     ("echo", check_visibility),
     ("study", check_study),
     ("master", check_master),
+    ("requests", check_requests),
     ("running", check_running),
     ("leftovers", check_leftovers),
 ]

@@ -10,7 +10,18 @@ from typing import NoReturn
 
 from foldertune.changes import CHANGES, read_changes
 from foldertune.doctor.visit import Finding, Visit, in_words, is_left_over
-from foldertune.protocol import DEFAULT_LEASE, BrokenFile, Masters, TrialName, has_died, writer_of
+from foldertune.protocol import (
+    DEFAULT_LEASE,
+    REQUESTS,
+    BrokenFile,
+    Masters,
+    TrialName,
+    has_died,
+    is_there,
+    read_request,
+    writer_of,
+)
+from foldertune.shipped import how_to_go_on
 from foldertune.text import printable
 
 SHOWN, LOOKED_INTO = 3, 1000  # the most trials that get a line of their own, and the most that are read
@@ -35,6 +46,16 @@ def check_master(visit: Visit) -> Iterator[Finding]:
     else:
         gone = "has ended" if holder.last_word else "has died"
         yield Finding("note", f"{printable(str(holder))} {gone}", "start it again, with the same command")
+
+
+def check_requests(visit: Visit) -> Iterator[Finding]:
+    """Names what a person asks of all workers and the master."""
+    logs = visit.logs.path
+    there = [kind for kind in REQUESTS if is_there(logs / kind)]
+    for kind in there:
+        yield Finding("note", str(read_request(logs, kind)), how_to_go_on(logs))
+    if not there:
+        yield Finding("ok", "none")
 
 
 def check_running(visit: Visit) -> Iterator[Finding]:

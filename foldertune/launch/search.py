@@ -7,13 +7,14 @@ from collections.abc import Callable
 from functools import partial
 
 from foldertune.launch import Launcher
-from foldertune.protocol import A_TICK, lack_of_rights
+from foldertune.protocol import A_TICK, STOP, lack_of_rights
 from foldertune.running.fault import Fault
 from foldertune.running.master import Master
+from foldertune.running.remote import Remote
 from foldertune.running.signals import StopSignals
 from foldertune.trouble import Trouble
 
-NO_WORKER, ALL_FAILED = 1, 3  # exit codes
+NO_WORKER, ALL_FAILED, STOPPED = 1, 3, 4  # exit codes
 SHORTEST_WAIT, LONGEST_WAIT, LOOKS_PER_LEASE = 0.01, 1.0, 20  # seconds between two looks at the folder
 SHORT_WAIT = 0.05  # the longest while our own workers start: then all of them claim trials at once
 
@@ -21,7 +22,7 @@ SHORT_WAIT = 0.05  # the longest while our own workers start: then all of them c
 def run(
     master: Master,
     workers: Launcher | None,
-    fault: Fault,
+    fault: Fault | None,
     signals: StopSignals,
     show: Callable[[], None],
     in_trouble: Callable[[OSError], None] = lambda error: None,
@@ -30,6 +31,7 @@ def run(
     wait, trouble = SHORTEST_WAIT, Trouble(master.say, partial(lack_of_rights, master.folder.path))
     longest_wait = min(LONGEST_WAIT, master.lease / LOOKS_PER_LEASE)
     gc.freeze()  # what is loaded stays: no collection need look at it
+    remote = Remote(master.folder, signals, master.say)
     unstirred = True  # has the folder changed since we stirred it?
     while not signals.wait(wait):
         moved = False
@@ -42,9 +44,11 @@ def run(
             if master.is_done():
                 master.conclude()
                 return ALL_FAILED if master.ledger.all_have_failed() else 0
-            if fault.is_there(master.in_hand):
+            if fault and fault.is_there(master.in_hand):
                 master.say("stopped, because all trials fail in the same way")
                 return ALL_FAILED
+            if remote.is_halted() and master.folder.halt == STOP and not master.folder.is_ended:
+                return STOPPED
             show()
             if workers:
                 workers.look_after(lambda: master.ledger.ended)
@@ -53,7 +57,8 @@ def run(
             trouble.is_there(error)
             in_trouble(error)
         quiet = not moved and wait >= longest_wait  # nothing has happened for some seconds
-        if workers and quiet and workers.all_gone and not master.someone_works():
+        is_alone = workers and workers.all_gone and not (remote.is_halted() or remote.has_ended_workers)
+        if is_alone and quiet and not master.someone_works():
             master.say("no worker is left on this machine, and none works elsewhere")
             return NO_WORKER
         is_expecting = workers and not (workers.all_gone or master.ledger.ended or master.someone_works())

@@ -16,6 +16,8 @@
     logs/workers/gpu07-4711-k3f9.json                what a worker says of itself, for people
     logs/aside/…                                     what stood in the way of a name, moved, never deleted
     logs/study.json, logs/study.json.done            the study's definition; with .done it is complete
+    logs/pause, drain, stop, end                     what a person asks of all, also by `touch`: see `requests.py`
+    logs/dropped/trial-00007.json                    a person has taken trial 7 out of the ranking: see `drops.py`
     logs/.master-00003.jsonl                         the third master of this folder, and the last: it leads
     logs/.NAME.gpu07-4711-1f0c93aa.tmp               NAME, while that process writes it
 
@@ -63,10 +65,12 @@ The rules (`docs/protocol.md` is the full argument, and says how each is tested)
 Where to read on: `folder.py` has every rename and says which process makes it; `names.py` has the names; `trial.py`
 the lines; `files.py` writes bytes safely and reads them back; `leases.py` and `owners.py` find out who is alive;
 `masters.py` says who leads; `checkpoints.py` keeps the checkpoints; `workers.py` what workers say of themselves;
+`masters.py` says who leads; `requests.py` and `drops.py` what a person asks; `checkpoints.py` keeps the checkpoints;
 `rights.py` lets several users share a folder.
 """
 
 from foldertune.protocol.checkpoints import MAX_CHECKPOINT, MAX_LOOK_BACK
+from foldertune.protocol.drops import Drops, drop, undo_drop
 from foldertune.protocol.files import (
     MAX_BYTES,
     MAX_REPORTS,
@@ -93,8 +97,25 @@ from foldertune.protocol.leases import (
     Leftovers,
 )
 from foldertune.protocol.masters import Holder, LedFolder, Masters, Mastership, MastershipLost
-from foldertune.protocol.names import LAST_ATTEMPT, TrialName, new_owner, temporary_name, writer_of
+from foldertune.protocol.names import (
+    DRAIN,
+    END,
+    LAST_ATTEMPT,
+    PAUSE,
+    STOP,
+    TrialName,
+    new_owner,
+    temporary_name,
+    writer_of,
+)
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
+from foldertune.protocol.requests import (
+    REQUESTS,
+    Request,
+    make_request,
+    read_request,
+    remove_request,
+)
 from foldertune.protocol.rights import is_anothers, lack_of_access, lack_of_rights, make_directory, share, user_name
 from foldertune.protocol.trial import (
     SECONDS,
@@ -116,6 +137,8 @@ from foldertune.text import printable
 __all__ = [
     "A_TICK",
     "DEFAULT_LEASE",
+    "DRAIN",
+    "END",
     "LAST_ATTEMPT",
     "LONGEST_DOUBT",
     "MAX_BYTES",
@@ -123,14 +146,18 @@ __all__ = [
     "MAX_LOOK_BACK",
     "MAX_REPORTS",
     "MOST_RECORDS",
+    "PAUSE",
+    "REQUESTS",
     "SAFE",
     "SECONDS",
     "SHORTEST_LEASE",
     "SIGNS_PER_LEASE",
     "SIGN_EVERY",
+    "STOP",
     "YEAR",
     "BrokenFile",
     "Claim",
+    "Drops",
     "Folder",
     "Heartbeat",
     "Holder",
@@ -145,11 +172,13 @@ __all__ = [
     "Parent",
     "Proposal",
     "Record",
+    "Request",
     "Trial",
     "TrialName",
     "WorkerRecords",
     "append_lines",
     "describe_owner",
+    "drop",
     "has_died",
     "host_name",
     "identify_process",
@@ -158,6 +187,7 @@ __all__ = [
     "lack_of_access",
     "lack_of_rights",
     "make_directory",
+    "make_request",
     "new_owner",
     "opened",
     "own_host",
@@ -167,12 +197,15 @@ __all__ = [
     "read_bytes",
     "read_object",
     "read_records",
+    "read_request",
     "read_tail",
+    "remove_request",
     "settings_record",
     "share",
     "sync",
     "temporary_name",
     "to_line",
+    "undo_drop",
     "user_name",
     "utc_now",
     "write_whole",

@@ -55,7 +55,7 @@ from foldertune.protocol.files import (
     sync,
     write_whole,
 )
-from foldertune.protocol.names import LAST_ATTEMPT, TrialName, writer_of
+from foldertune.protocol.names import DROPPED, END, HALTS, LAST_ATTEMPT, STOP, TrialName, writer_of
 from foldertune.protocol.rights import lack_of_access, make_directory, share_directory
 from foldertune.protocol.trial import (
     Parent,
@@ -70,6 +70,7 @@ from foldertune.protocol.trial import (
 
 LOOKS_FOR_OURS = (0.0, 0.1, 0.4, 1.5)  # seconds before each look for a file that has moved: a cache may hide it
 A_TICK = 0.05  # seconds: longer than a tick of the clock by which a file server stamps changes
+FRESH = 3.0  # seconds for which a worker claims from one listing, before it looks again what a person asks for
 A_MOMENT = 1.0  # seconds: nobody can have put a file by hand beside a trial that was claimed so shortly ago
 IN_HAND = ("pending", "taken", "done")  # the states of trials that are in the folder itself, and not in `seen/`
 SETTLED = ("seen", "lost", "withdrawn")  # those of the others
@@ -90,7 +91,10 @@ class Folder:
     Attributes:
         is_complete: had the study ended, by the last listing? Nobody asks for study.json by its name: it has become
             study.json.done, and a client's cache may go on to answer the old name for as long as it is asked for.
-        requests: the requests to stop that the last `names` has found.
+        requests: the requests to single attempts to stop early that the last `names` has found.
+        halt: "pause", "drain" or "stop" if a person asks that of all by the last look, or "". See `requests.py`.
+        is_ended: does a person ask to end the study, by the last listing?
+        has_drops: has a person ever dropped a trial, by the last listing? See `drops.py`.
         is_wary: was a claimed file another user's, and closed to us? From then on we look before we claim.
         fill: completes the settings of each trial that is read, if its study had fewer of them at that time.
     """
@@ -102,6 +106,7 @@ class Folder:
         self.is_complete = self.is_wary = False
         self.names_listed = 0
         self.requests: list[TrialName] = []
+        self.halt, self.is_ended, self.has_drops, self._listed = "", False, False, -math.inf
         self.fill: Callable[[Record], Record] | None = None
         self._seen_descriptor: int | None = None
         self.checkpoints = self.path / "checkpoints"
@@ -110,6 +115,7 @@ class Folder:
         self.aside = self.path / "aside"
         self.launch = self.path / "launch"
         self.workers = self.path / "workers"
+        self.dropped = self.path / DROPPED
         self.study = self.path / "study.json"
         self.study_done = self.path / "study.json.done"
         self.results = self.path / "results.csv"
@@ -183,9 +189,10 @@ class Folder:
                 return read_object(path)
             except FileNotFoundError:
                 continue
-        for directory in (self.path.parent, self.path):  # NFS: a client that is asked for a listing asks the server,
-            with contextlib.suppress(OSError):  # and so will not go on to answer for a minute that nothing is there
-                os.listdir(directory)
+        with contextlib.suppress(OSError):  # NFS: a client that is asked for a listing asks the server,
+            os.listdir(self.path.parent)  # and so will not go on to answer for a minute that nothing is there
+        with contextlib.suppress(OSError):
+            self.look_for_requests()
         return None
 
     def study_file(self) -> Path:
@@ -223,15 +230,40 @@ class Folder:
 
     @property
     def _parts(self) -> tuple[Path, ...]:
-        return self.seen, self.checkpoints, self.output, self.out, self.aside, self.workers, self.launch
+        return self.seen, self.checkpoints, self.output, self.out, self.dropped, self.aside, self.workers, self.launch
 
     def _list(self) -> list[str]:
         texts = os.listdir(self.path)
         self.names_listed = len(texts)
+        self._note_requests(texts)
         self.is_complete = self.study_done.name in texts and self.study.name not in texts
         if "seen" not in texts:  # an empty mount point, or a folder that no master has prepared yet
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.seen))
         return texts
+
+    def _note_requests(self, texts: list[str]) -> None:
+        self._listed, there = time.monotonic(), {*HALTS, END, DROPPED}.intersection(texts)
+        self.halt, self.is_ended = next((halt for halt in HALTS if halt in there), ""), END in there
+        self.has_drops = DROPPED in there
+
+    def look_for_requests(self) -> None:
+        """See what a person asks of all. Raises OSError."""
+        self._note_requests(os.listdir(self.path))
+
+    def look_for_stop(self) -> None:
+        """See whether a person asks all workers to stop, unless a listing has just told it. Raises OSError.
+
+        This is no listing, which may be long: to open the directory makes NFS ask the server whether what it knows of
+        missing names is out of date. If the name is there, it may be an old one in a cache: then a listing decides.
+        """
+        if time.monotonic() - self._listed < FRESH:
+            return
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if is_there(STOP, descriptor):
+                self._note_requests(os.listdir(descriptor))
+        finally:
+            os.close(descriptor)
 
     def _move(self, name: TrialName, target: TrialName) -> bool:
         """Change a trial's state. True if it is done, False if the name was gone. Raises OSError."""
@@ -375,7 +407,10 @@ class Folder:
         write_whole(self.study, text.encode(), sync=True)
 
     def complete_study(self, definition: Record) -> None:
-        """Tell the workers that no more trials will come. Raises BrokenFile if something stands in the way."""
+        """Tell the workers that no more trials will come, and ask them for nothing else.
+
+        Raises BrokenFile if something stands in the way.
+        """
         if not is_there(self.study):  # a person has moved it: without it there would be no mark of the end
             self.write_study(definition)
         if not stat.S_ISREG(status_of(self.study).st_mode):
@@ -385,6 +420,9 @@ class Folder:
         except IsADirectoryError:
             self.set_aside(str(self.study_done))
             rename(str(self.study), str(self.study_done))
+        if self.halt:
+            for halt in HALTS:
+                remove(f"{self._path}/{halt}")
         time.sleep(A_TICK)
         self.stir()
 
@@ -423,14 +461,17 @@ class Folder:
 
         Trials that already bear the worker's own token come first: it claimed them while the folder was in trouble,
         and could not see that the claim had succeeded. A trial beside whose file a `.done` stands is the master's.
+        While a person halts all workers there are no others, and what was listed some seconds ago is not offered any
+        more: by then a person may have done so.
         """
         texts = self._list()
         done = {text.removesuffix(".done") for text in texts if text.endswith(".done")}
+        until = time.monotonic() + FRESH
         own = [text for text in texts if text.endswith(f".{owner}.taken")]
-        pending = [text for text in texts if text.endswith(".jsonl") and text not in done]
+        pending = [] if self.halt else [text for text in texts if text.endswith(".jsonl") and text not in done]
         share = math.ceil(len(pending) / (1 + sum(text.endswith(".taken") for text in texts)))
         names = map(TrialName.parse, own + random.sample(pending, share))  # parsed one by one, when asked for
-        return (name for name in names if name is not None)
+        return (name for name in names if name and (time.monotonic() < until or name.state == "taken"))
 
     def claim(self, owner: str, candidates: Iterator[TrialName]) -> Claim | None:
         """Claim the first candidate that no other worker has claimed before us. None if there is none."""

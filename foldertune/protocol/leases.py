@@ -26,6 +26,7 @@ from foldertune.protocol.owners import is_own, owner_has_died
 DEFAULT_LEASE = 180.0  # seconds; NFS clients may cache a file's attributes for 60
 SHORTEST_LEASE = 1.0  # seconds; a shorter one would expire while a worker waits for its turn at the processor
 SIGNS_PER_LEASE = 12
+LOOK_EVERY = 4.0  # seconds between two looks for a person's request to stop, which is to be obeyed within ten
 QUARTER = 4  # a folder that has not answered for this part of a lease was away
 LONGEST_DOUBT = 5.0  # seconds: for so long a file that lacks its result is opened again; a cache may be old
 
@@ -149,6 +150,9 @@ class Heartbeat(threading.Thread):
 
     Args:
         parent: a process that this worker must not outlive. When it has ended, the worker gets SIGTERM.
+
+    Attributes:
+        look: called every few seconds, whatever the worker does: it looks for a person's request to stop.
     """
 
     def __init__(self, parent: int | None = None) -> None:
@@ -157,6 +161,7 @@ class Heartbeat(threading.Thread):
         self._parent = parent
         self._claim: Beating | None = None
         self._interval = 1.0
+        self.look: Callable[[], None] = lambda: None
 
     def hold(self, claim: Beating, lease: float) -> None:
         """Send heartbeats for this claim from now on."""
@@ -170,9 +175,12 @@ class Heartbeat(threading.Thread):
 
     def run(self) -> None:
         """Send a heartbeat once per interval, until the process ends."""
-        last_beat = time.monotonic()
+        last_beat = last_look = time.monotonic()
         while True:
             time.sleep(min(1.0, self._interval))
+            if time.monotonic() - last_look >= LOOK_EVERY:
+                last_look = time.monotonic()
+                self.look()
             if self._parent is not None and os.getppid() != self._parent:
                 self._parent = None
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from foldertune.protocol.hosts import LETTERS, MARK, own_host, own_place
 
+PAUSE, DRAIN, STOP, END = "pause", "drain", "stop", "end"  # what a person asks of all: see requests.py
+HALTS = (STOP, DRAIN, PAUSE)  # those that halt workers, the strongest first
+DROPPED = "dropped"  # the directory of marks on single trials: see drops.py
 LAST_MASTER = 999_999_999  # the highest number of a master
 MAX_STEM = 120  # bytes of a file's name that go into its temporary name
 
@@ -20,7 +23,7 @@ _MASTER = re.compile(r"\.master-(\d{5,9})\.jsonl", re.ASCII)
 _TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.tmp", re.ASCII)
 _WORKER = re.compile(r"([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.json", re.ASCII)
 _WRITTEN = re.compile(  # what is written in the folder
-    rf"(trial-|\.master[.-]|study\.json|results\.csv|launch).*|{_WORKER.pattern}", re.ASCII
+    rf"(trial-|\.master[.-]|study\.json|results\.csv|launch).*|pause|drain|stop|end|{_WORKER.pattern}", re.ASCII
 )
 LAST_ATTEMPT = 999_999_999  # the highest number of an attempt
 

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,7 @@ class Trial:
     stopped: str | None = (
         None  # by which rule and why, if the result is what it had reported until it was stopped early
     )
+    dropped: str | None = None  # by a person, in words: it counts, but has no rank; see drops.py
     is_verdict: bool = False  # written by the master, because the trial had used up its attempts: nobody claimed it
 
     @classmethod
@@ -134,6 +135,10 @@ class Trial:
     def proposal(self) -> Proposal:
         """What the master has published."""
         return Proposal(self.settings, self.parent, self.why)
+
+    def without_result(self) -> Trial:
+        """The same trial as if it had failed."""
+        return replace(self, result=None, error=self.dropped)
 
     @property
     def is_over(self) -> bool:

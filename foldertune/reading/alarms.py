@@ -11,7 +11,7 @@ FOR_LONG = 30.0  # seconds: for less, workers wait between two trials
 
 def alarms(results: Results) -> list[str]:
     """A line about machines or work that stand idle, with what to do; none if all is well."""
-    if results.complete or results.kept or results.path is None:
+    if results.complete or results.kept or results.halted or results.path is None:
         return []
     living = [worker for worker in results.workers if not worker.end]
     idle = [worker for worker in living if worker.is_idle and (worker.waits or 0) >= FOR_LONG]

@@ -17,12 +17,15 @@ from typing import Any
 from foldertune.definitions import differences
 from foldertune.errors import StudyError
 from foldertune.protocol import (
+    END,
     BrokenFile,
     Folder,
     Record,
     Trial,
     TrialName,
+    is_there,
     read_records,
+    read_request,
     read_tail,
     to_line,
     write_whole,
@@ -34,7 +37,7 @@ from foldertune.spending import cost, spent
 from foldertune.study import Study
 from foldertune.study_file import study_from_record
 
-FILES = {"study.json", "results.csv", "trials.jsonl", "report"}  # `report` is the folder of a report
+FILES = {"study.json", "results.csv", "trials.jsonl", END, "report"}  # `report` is the folder of a report
 LIMIT = 2**31  # bytes of trials.jsonl: some hundred thousand trials
 MOST_BELOW = 5  # studies that an error names
 _FIRST = ("settings", "values", "parent", "why", "lease", "timeout", "lost")  # what stands in a file's first line
@@ -77,8 +80,9 @@ def _why_there_is_none(path: Path) -> str:
 def read_archive(path: Path) -> Results:
     """The results in the small form at `path`. Raises StudyError if they can't be read."""
     _, study = open_study(path)
-    results = Results.of(study, _read_trials(Folder(path).kept), kept=True)
-    return replace(results, complete=_seems_complete(results))
+    ended = read_request(path, END) if is_there(path / END) else None
+    results = Results.of(study, _read_trials(Folder(path).kept), kept=True, ended_by=ended)
+    return replace(results, complete=ended is not None or _seems_complete(results))
 
 
 def _seems_complete(results: Results) -> bool:
@@ -103,6 +107,8 @@ def write_archive(results: Results, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_whole(Folder(out).kept, b"".join(to_line(_pack(trial)) for trial in kept))
     write_whole(out / "study.json", study.encode(errors="backslashreplace"))
+    if results.ended_by:
+        write_whole(out / END, to_line(results.ended_by.to_record()))
     write_whole(
         out / "results.csv",
         results_csv([Row.from_trial(trial) for trial in results.trials]).encode(errors="backslashreplace"),
@@ -138,10 +144,12 @@ def _read_trials(path: Path) -> Iterator[Trial]:
             if name is None or name.state not in ("seen", "lost"):
                 raise BrokenFile(f"{path}: line {number}: its 'name' must be that of a trial that is seen or lost")
             try:
-                records = list(_unpack(record))
+                records, dropped = list(_unpack(record)), record.get("dropped")
             except (TypeError, ValueError, AttributeError):
                 raise BrokenFile(f"{path}: line {number}: its learning curve is broken") from None
-            yield Trial.from_records(name, records, f"{path}: line {number}")
+            trial = Trial.from_records(name, records, f"{path}: line {number}")
+            trial.dropped = dropped if isinstance(dropped, str) else None
+            yield trial
     except BrokenFile as error:
         raise StudyError(f"{error}; make the archive again, in a new folder") from None
     except OSError as error:
@@ -163,6 +171,7 @@ def _pack(trial: Trial) -> Record:
         "error": trial.error,
         "finished": trial.finished,
         "stopped": trial.stopped,
+        "dropped": trial.dropped,
     }
     return {"name": str(trial.name), **{key: value for key, value in story.items() if value is not None}}
 

@@ -202,6 +202,7 @@ def say_losses(results: Results, *, collapsed: bool = True) -> list[str]:
             f"{len(results.collapsed):,} of {counted(len(results.trials), 'trial')} collapsed ({share:.0f} %), by the "
             f"study's rule: {results.study.collapsed}."
         )
+    answers += [f"Trial {trial.name.number} has no rank: {trial.dropped}." for trial in results.dropped]
     if results.failed:
         answers.append(
             f"{counted(len(results.failed), 'trial')} failed: no attempt ended with a result; the reasons are below."

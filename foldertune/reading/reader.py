@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from foldertune.protocol import DEFAULT_LEASE, BrokenFile, Folder, Leases, Trial, TrialName
+from foldertune.protocol import DEFAULT_LEASE, END, BrokenFile, Drops, Folder, Leases, Trial, TrialName, read_request
 from foldertune.reading.archive import open_study, read_archive
 from foldertune.reading.facts import Silence
 from foldertune.reading.results import Results
 from foldertune.reading.workers import Roll
+from foldertune.shipped import how_to_go_on
 from foldertune.study import Study
 
 
@@ -55,6 +56,7 @@ class Reader:
         self._outputs: dict[tuple[int, int], Path] = {}
         self._complaints: dict[TrialName, str] = {}
         self._roll = Roll(folder, clock)
+        self._drops = Drops(folder)
         self._met: dict[TrialName, None] = {}  # setbacks, in the order in which they were met
 
     def read(self, counted: Iterable[Trial] | None = None) -> Results:
@@ -67,7 +69,9 @@ class Reader:
         settled = [name for name in self.folder.settled() if counted is None or name.state == "lost"]
         known = {*names, *settled}
         self._complaints = {name: text for name, text in self._complaints.items() if name in known}
+        self._drops.look()
         found = [*self._read_in_hand(names), *self._read_settled(settled), *(counted or ())]
+        self._drops.mark(found)
         return Results.of(
             self.study,
             found,
@@ -75,6 +79,8 @@ class Reader:
             listed=frozenset(name.number for name in names),
             pending=frozenset(name.number for name in names if name.state == "pending"),
             complete=self.folder.is_complete,
+            halted=self._halted(),
+            ended_by=read_request(self.folder.path, END) if self.folder.is_ended else None,
             met=list(self._met),
             heard=self._heard | {name: watched.last[2] / 1e9 for name, watched in self._in_hand.items()},
             outputs=self._outputs,
@@ -83,6 +89,13 @@ class Reader:
             leader=self._roll.leader,
             silences={name: watched.silence for name, watched in self._in_hand.items() if name.state == "taken"},
         )
+
+    def _halted(self) -> str:
+        """Who has paused, drained or stopped the search, and how to go on; empty if nobody has."""
+        logs, halt = self.folder.path, self.folder.halt
+        lines = [f"{read_request(logs, END)}: what runs is finished and counted"] if self.folder.is_ended else []
+        lines += [f"{read_request(logs, halt)}; {how_to_go_on(logs)}"] if halt and not self.folder.is_ended else []
+        return "" if self.folder.is_complete else "".join(lines)
 
     def _read_settled(self, names: list[TrialName]) -> list[Trial]:
         for name in sorted(names, key=_order):

@@ -19,7 +19,7 @@ from typing import Any
 from foldertune.confirm import confirmed_by
 from foldertune.finalists import is_whole, settings_key
 from foldertune.metrics import front_of
-from foldertune.protocol import SECONDS, YEAR, Record, Trial, TrialName, parse_time
+from foldertune.protocol import SECONDS, YEAR, Record, Request, Trial, TrialName, parse_time
 from foldertune.reading.confirmed import Confirmation, confirmation_of, is_confirming
 from foldertune.reading.facts import (
     Column,
@@ -112,6 +112,8 @@ class Results:
     )  # the numbers of all trials in hand, including those with a file that can't be read
     pending: frozenset[int] = frozenset()  # the numbers of the trials that wait for a worker
     complete: bool = False
+    halted: str = ""  # by a person, in words that say how to go on
+    ended_by: Request | None = None  # by a person, before all trials had begun
     kept: bool = False  # read from the small form of a finished study, so nobody works there
     heard: Mapping[TrialName, float] = field(default_factory=dict)  # when lost and running ones last gave a heartbeat
     silences: Mapping[TrialName, Silence] = field(default_factory=dict)  # of running trials, if a reader watches them
@@ -152,7 +154,7 @@ class Results:
     def asked_of_search(self) -> int:
         """The same without confirmations."""
         numbers = self._numbers - self._confirming
-        if self.is_open_ended or (self.complete and self.study.budget):  # it may have ended early
+        if self.is_open_ended or (self.complete and (self.study.budget or self.ended_by)):  # it may have ended early
             return len(numbers)
         return self.study.trials + sum(number >= self.study.trials for number in numbers)
 
@@ -203,6 +205,8 @@ class Results:
     @cached_property
     def why_over(self) -> str:
         """Why the study has ended before all trials that it might have had; empty if it hasn't."""
+        if self.ended_by:
+            return str(self.ended_by) if self.complete else ""
         hours = self.study.budget.hours
         is_late = hours is not None and hours_of(spans_at_work(self.trials)) >= hours
         why = why_over(self.study, self.trials, is_late=is_late)
@@ -216,8 +220,8 @@ class Results:
 
     @cached_property
     def tried(self) -> list[Trial]:
-        """The trials of the search that have a result."""
-        return [trial for trial in self.search if trial.result is not None]
+        """The trials of the search that have a result, without those that were dropped."""
+        return [trial for trial in self.search if trial.result is not None and not trial.dropped]
 
     @cached_property
     def confirmation(self) -> Confirmation:
@@ -226,13 +230,18 @@ class Results:
 
     @cached_property
     def ended(self) -> list[Trial]:
-        """The counted trials that have a result."""
-        return [trial for trial in self.trials if trial.result is not None]
+        """The counted trials that have a result, without those that were dropped."""
+        return [trial for trial in self.trials if trial.result is not None and not trial.dropped]
+
+    @cached_property
+    def dropped(self) -> list[Trial]:
+        """The counted trials that persons have taken out of the ranking."""
+        return [trial for trial in self.trials if trial.dropped]
 
     @cached_property
     def failed(self) -> list[Trial]:
         """The counted trials without a result: they used up their attempts."""
-        return [trial for trial in self.trials if trial.result is None]
+        return [trial for trial in self.trials if trial.result is None and not trial.dropped]
 
     @cached_property
     def collapsed(self) -> list[Trial]:
@@ -242,7 +251,7 @@ class Results:
     @cached_property
     def stopped(self) -> list[Trial]:
         """The counted trials that were stopped early."""
-        return [trial for trial in self.trials if trial.stopped is not None]
+        return [trial for trial in self.trials if trial.stopped is not None and not trial.dropped]
 
     @cached_property
     def surplus_numbers(self) -> list[int]:
@@ -264,9 +273,10 @@ class Results:
     def value(self, trial: Trial, metric: str | None = None) -> float | None:
         """A trial's value of a metric; None if it has no finite value.
 
-        By default it is the study's first metric, and None if the value of any of them is missing.
+        By default it is the study's first metric, and None if the value of any of them is missing, or if the trial was
+        dropped.
         """
-        if metric is None and self.study.losses(trial.result) is None:
+        if metric is None and (trial.dropped or self.study.losses(trial.result) is None):
             return None
         return finite((trial.result or {}).get(metric or self.study.metric))
 
@@ -313,13 +323,20 @@ class Results:
 
         A value after three epochs is no better than one after thirty, although it may be lower: see `is_cut_short`. So
         one of a higher rung comes before all of lower ones. Confirmations follow the trials of the search.
+        Dropped trials have no rank, and come last.
         """
         return sorted(self.trials, key=lambda trial: (self._class(trial), -self.level(trial), self._loss(trial)))
 
-    def _class(self, trial: Trial) -> tuple[bool, bool, bool, bool]:
+    def _class(self, trial: Trial) -> tuple[bool, ...]:
         """A trial of a lower class is better than all of a higher one, whatever the values."""
         has_none, again = self.value(trial) is None, confirmed_by(trial.why) is not None
-        return has_none, again, trial.name in self._collapsed_names, is_cut_short(trial.stopped)
+        return (
+            trial.dropped is not None,
+            has_none,
+            again,
+            trial.name in self._collapsed_names,
+            is_cut_short(trial.stopped),
+        )
 
     @cached_property
     def _collapsed_names(self) -> frozenset[TrialName]:
@@ -347,7 +364,8 @@ class Results:
         """The rungs of a schedule that trials have come to, the lowest first; empty without a schedule."""
         if not self.study.is_scheduled:
             return []
-        ranked = [trial for trial in self.ranking if trial.result is not None and confirmed_by(trial.why) is None]
+        known = (trial for trial in self.ranking if trial.result is not None and not trial.dropped)
+        ranked = [trial for trial in known if confirmed_by(trial.why) is None]
         return rungs_of(ranked, (t for t in self.running if confirmed_by(t.why) is None), self.level)
 
     @cached_property
@@ -552,7 +570,9 @@ class Results:
     @cached_property
     def begun(self) -> list[Trial]:
         """The trials of the search that have reported an epoch, counted or in hand. Of one training, the last one."""
-        reported = [t for t in (*self.trials, *self.in_hand) if t.epochs and confirmed_by(t.why) is None]
+        reported = [
+            t for t in (*self.trials, *self.in_hand) if t.epochs and not t.dropped and confirmed_by(t.why) is None
+        ]
         parents = {trial.parent.number for trial in reported if trial.parent}
         return [trial for trial in reported if trial.name.number not in parents]
 

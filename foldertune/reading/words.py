@@ -68,13 +68,6 @@ def clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def moment(seconds: float) -> str:
-    """A time of day, with the date if it is not today's."""
-    then, today = time.localtime(seconds), time.localtime()
-    form = "%H:%M" if then[:3] == today[:3] else "%a %d %b %H:%M" if then[0] == today[0] else "%d %b %Y %H:%M"
-    return time.strftime(form, then)
-
-
 def size(memory: float | None) -> str:
     """Bytes as `512M` or `7.9G`; empty if they are not known."""
     if memory is None:

@@ -19,7 +19,9 @@ LOOK_EVERY = 10.0  # seconds between two looks at the workers' records: they sel
 SILENT = 4 * SIGN_EVERY  # seconds without a sign of life after which a worker counts as gone
 RECENT = 3600.0  # seconds for which a worker that ended badly stands above those at work
 LONG = 200  # characters of a text that are shown
-ENDED_WELL = ("nothing more to do", "stopped by", "drained", "ended by")  # how the reasons begin that need no person
+ENDED_WELL = (  # how the reasons begin that need no person
+    "nothing more to do", "stopped by", "drained", "its time is nearly up", "too little time is left",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

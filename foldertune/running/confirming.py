@@ -23,7 +23,7 @@ class Confirming:
     def __init__(self, study: Study, ledger: Ledger) -> None:
         self.study, self.ledger = study, ledger
         self._unseen = 0  # confirmations below this number may have a first attempt that no listing has shown us
-        self._finalists: tuple[int, list[Trial]] = -1, []  # and how many trials were counted
+        self._finalists: tuple[object, list[Trial]] = None, []  # and what they depend on
         self._has_told = False
 
     def take_stock(self) -> None:
@@ -62,8 +62,9 @@ class Confirming:
         )
 
     def _best(self) -> list[Trial]:
-        if self._finalists[0] != self.ledger.ended:
-            self._finalists = self.ledger.ended, finalists(self.study, self.ledger.counted.values())
+        known = self.ledger.ended, frozenset(self.ledger.dropped)
+        if self._finalists[0] != known:
+            self._finalists = known, finalists(self.study, self.ledger.counted.values())
         return self._finalists[1]
 
     def _proposal(self, trial: Trial, repeat: int) -> Proposal:

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from foldertune.protocol import BrokenFile, Folder, Proposal, TrialName, parse_time
+from foldertune.protocol import END, BrokenFile, Folder, Proposal, TrialName, parse_time, read_request
 from foldertune.running.ledger import Ledger
 from foldertune.spending import Spans, cost, hours_of, joined, spans_at_work, why_over
 from foldertune.study import Study
@@ -17,18 +17,22 @@ class Spending:
     """What is spent of the budget, by the ledger and the claims of running trials.
 
     Attributes:
+        ended: who has ended the study; empty if nobody has. Then no confirmation begins either.
         shortage: why the next trial is not to begin: it would cost more than is left. Empty if it may.
     """
 
     def __init__(self, study: Study, ledger: Ledger) -> None:
         self.study, self.ledger = study, ledger
-        self.shortage = ""
+        self.ended = self.shortage = ""
         self._since: dict[TrialName, float] = {}  # when the running trials were claimed
         self._spans: tuple[int, Spans] = -1, []  # when counted trials were trained, and how many they were
-        self._why: tuple[tuple[int, bool], str] = (-1, False), ""  # the last answer, and what it depends on
+        self._why: tuple[tuple[int, bool, frozenset[int]], str] = (-1, False, frozenset()), ""  # the last answer, and
+        # what it depends on
 
     def look(self, folder: Folder, in_hand: Iterable[TrialName]) -> None:
-        """Note since when trials are running, if that matters."""
+        """Note whether a person has ended the study and, if that matters, since when trials are running."""
+        if folder.is_ended != bool(self.ended):
+            self.ended = str(read_request(folder.path, END)) if folder.is_ended else ""
         if self.study.budget.hours is None:
             return
         others = self.ledger.counted.keys() | self.ledger.confirmations
@@ -42,12 +46,16 @@ class Spending:
 
     def why_over(self) -> str:
         """Why no further trial is to begin, whatever it would cost; empty if one may."""
-        if not self.study.budget:
-            return ""
-        known = len(self.ledger.counted), self._is_late()
+        if self.ended or not self.study.budget:
+            return self.ended
+        known = len(self.ledger.counted), self._is_late(), frozenset(self.ledger.dropped)
         if self._why[0] != known:
             self._why = known, why_over(self.study, self.ledger.counted.values(), is_late=known[1])
         return self._why[1]
+
+    def concerns(self, number: int) -> bool:
+        """Is this trial not to begin either, if none is? The end of a budget does not concern confirmations."""
+        return bool(self.ended) or number not in self.ledger.confirmations
 
     def _is_late(self) -> bool:
         """Are the hours of the budget over?"""
@@ -85,9 +93,10 @@ class Ending:
         self.folder, self.say = folder, say
         self._has_told = False
 
-    def withdraw(self, ledger: Ledger, in_hand: Sequence[TrialName], why: str) -> None:
-        """Take back the pending trials that no worker claims before us, but for confirmations."""
-        in_hand = [name for name in in_hand if name.number not in ledger.confirmations]
+    def withdraw(self, spending: Spending, in_hand: Sequence[TrialName]) -> None:
+        """Take back the pending trials that no worker claims before us."""
+        ledger, why = spending.ledger, spending.why_over()
+        in_hand = [name for name in in_hand if spending.concerns(name.number)]
         for name in in_hand:
             if name.state == "pending" and name.number in ledger.open and self.folder.withdraw(name):
                 ledger.withdraw(name, ledger.open[name.number])
@@ -111,10 +120,10 @@ def meet_withdrawn(folder: Folder, ledger: Ledger) -> None:
             ledger.withdraw(name, proposal, skipped=1)  # its successor may be hidden by a cache
 
 
-def forgive_failed(folder: Folder, ledger: Ledger) -> int:
-    """Give the trials that have failed for good their attempts back. Returns their number."""
-    failed = [trial for trial in ledger.in_order() if trial.result is None]
+def forgive_failed(folder: Folder, ledger: Ledger, say: Callable[[str], None]) -> None:
+    """Give the trials that have failed for good their attempts back, and say how many they are."""
+    failed = [trial for trial in ledger.in_order() if trial.result is None and not trial.dropped]
     for trial in failed:
         if lost := folder.retry(trial.name):
             ledger.forgive(lost, trial)
-    return len(failed)
+    say(f"{counted(len(failed), 'failed trial')} get{'s' * (len(failed) == 1)} new attempts")

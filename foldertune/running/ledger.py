@@ -34,14 +34,19 @@ class Ledger:
     withdrawn: dict[int, Loss] = field(default_factory=dict)  # neither counted nor open, until the budget is raised
     reasons: dict[int, list[str]] = field(default_factory=dict)  # why attempts were lost, also those of counted trials
     confirmations: set[int] = field(default_factory=set)  # the known trials that are no part of the search
+    dropped: dict[int, str] = field(default_factory=dict)  # the trials that persons have taken out of the ranking
     forgiven: dict[int, int] = field(default_factory=dict)  # how many of them do not count, because a person said retry
 
     @property
     def history(self) -> History:
-        """The history that a strategy is given: the search, without confirmations."""
-        if not self.confirmations:
+        """The history that a strategy is given: the search, without confirmations and the results of dropped trials."""
+        if not self.confirmations and not self.dropped:
             return History(self.counted, self.open)
-        counted = {number: each for number, each in self.counted.items() if number not in self.confirmations}
+        counted = {
+            number: each.without_result() if each.dropped else each
+            for number, each in self.counted.items()
+            if number not in self.confirmations
+        }
         return History(
             counted, {number: each for number, each in self.open.items() if number not in self.confirmations}
         )
@@ -77,7 +82,7 @@ class Ledger:
     def count(self, trial: Trial) -> None:
         """Note that this trial is one of the results: its file is `.seen`."""
         number = trial.name.number
-        self.counted[number] = trial
+        self.counted[number], trial.dropped = trial, self.dropped.get(number)
         if trial.why and confirmed_by(trial.why) is not None:
             self.confirmations.add(number)
         for entries in (self.open, self.attempts, self.losses, self.withdrawn):

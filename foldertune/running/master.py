@@ -1,8 +1,7 @@
 """The master: publishes trials, collects results, and follows up lost attempts.
 
 The master can be killed and started again at any moment, because it can read everything it knows from the folder.
-`Ledger` holds what it knows, `Supply` chooses the next trials, and `Watch` notices workers that died. `Master.step`
-brings them together.
+`Ledger` holds what it knows, `Supply` chooses the next trials, `Watch` notices dead workers; `Master.step` joins them.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from foldertune.protocol import LAST_ATTEMPT, BrokenFile, Folder, Proposal, Trial, TrialName
+from foldertune.running.dropping import Dropping
 from foldertune.running.ending import Ending, forgive_failed, meet_withdrawn
 from foldertune.running.housekeeping import Finished, Housekeeping
 from foldertune.running.ledger import Ledger
@@ -49,11 +49,11 @@ class Master:
         self.lease, self.max_attempts, self.timeout = lease, max_attempts, timeout
         self.ledger, self.watch = Ledger(), Watch(folder, lease)
         self.supply, self.stopper = Supply(study, self.ledger), Stopper(folder, study, say)
-        self.ending, self.results_file = Ending(folder, say), ResultsFile(folder)
+        self.ending, self.results_file, self.dropping = Ending(folder, say), ResultsFile(folder), Dropping(folder)
         self.housekeeping = Housekeeping(folder, lease, say)
         self.in_hand: list[TrialName] = []  # the last listing
         self._told: int | None = None  # the last error of a single file
-        self._next_check = 0.0  # of claims and absent trials, by our clock
+        self._next_check = 0.0  # by our clock
 
     # ---- the state of the search
 
@@ -69,9 +69,8 @@ class Master:
 
     def is_done(self) -> bool:
         """Are all trials counted, and is no trial's file left to handle?"""
-        if self.in_hand or self.ledger.open or len(self.ledger.counted) < self.asked:
-            return False
-        return not self.supply.has_more()
+        is_open = self.in_hand or self.ledger.open or len(self.ledger.counted) < self.asked
+        return not (is_open or self.supply.has_more())
 
     def someone_works(self) -> bool:
         """Is any trial claimed?"""
@@ -108,9 +107,9 @@ class Master:
                 else:
                     self.ledger.lose(name, reason, trial.proposal if trial else None, skipped=1)
         if retry_failed:
-            failed = forgive_failed(self.folder, self.ledger)
-            self.say(f"{counted(failed, 'failed trial')} get{'s' * (failed == 1)} new attempts")
+            forgive_failed(self.folder, self.ledger, self.say)
         meet_withdrawn(self.folder, self.ledger)
+        self.dropping.look(self.ledger)
         self.supply.spending.look(self.folder, self.in_hand)
         self.supply.take_stock()
 
@@ -144,6 +143,7 @@ class Master:
             self._next_check = time.monotonic() + min(LONGEST_CHECK, self.lease / CHECKS_PER_LEASE)
             self.check_claims()
             self.check_absent()
+            self.results_file.is_old |= self.dropping.look(self.ledger)
             self.housekeeping.look(Finished(self.ledger.counted, needed := self.supply.needed))
             self.housekeeping.limit_checkpoints(needed, self.study.most_checkpoints)
             if self.folder.is_complete and not self.is_done():  # a master that we have followed has said so, late
@@ -255,15 +255,15 @@ class Master:
                 known = proposal if isinstance(proposal, Proposal) else Proposal({})
                 self.count(self.folder.read(self.folder.record_failure(name, known, reasons)))
                 self.say(f"trial {number}: failed for good after {counted(len(reasons), 'attempt')}")
-            elif self.supply.spending.why_over() and number not in self.ledger.confirmations:
+            elif self.supply.spending.why_over() and self.supply.spending.concerns(number):
                 self.ledger.withdraw(name, loss.proposal)
             elif isinstance(proposal, Proposal):
                 self.publish(name.next_attempt(), proposal, lost=reasons)
 
     def publish_ahead(self, collected: int) -> None:
         """Keep enough pending trials ready for the workers until the next step; none of a search that is over."""
-        if why := self.supply.spending.why_over():
-            self.ending.withdraw(self.ledger, self.in_hand, why)
+        if self.supply.spending.why_over():
+            self.ending.withdraw(self.supply.spending, self.in_hand)
         elif self.supply.reinstate():  # the next step publishes them
             return
         pending, running = (sum(name.state == state for name in self.in_hand) for state in ("pending", "taken"))

@@ -34,6 +34,10 @@ LOOK, LONGEST_LOOK = 0.1, 1.0  # seconds between two looks for one; while nothin
 SAY_AFTER = 3.0  # seconds without a sign of life after which a newcomer says what it waits for
 
 
+class FolderIsLed(UserError):
+    """Another master leads the folder, and lives."""
+
+
 @contextmanager
 def only_master(
     logs: Path, lease: float = DEFAULT_LEASE, *, standby: bool = False, say: Callable[[str], None] = print
@@ -119,7 +123,7 @@ class Vigil:
                 if standby:
                     self._tell_once(f"{self.holder} leads; standing by until it ends or is silent for {self.lease:g} s")
                 elif self.holder and self.holder.signature != self._first:
-                    raise UserError(
+                    raise FolderIsLed(
                         f"{self.masters.folder.path}: {self.holder} is searching here; "
                         f"end that master first, wait for it with --standby, or use another --logs"
                     )

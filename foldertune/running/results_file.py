@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from foldertune.protocol import BrokenFile, Folder, Trial, TrialName, read_bytes
-from foldertune.rows import STOPPED, SUCCEEDED, Row, results_csv
+from foldertune.rows import DROPPED, STOPPED, SUCCEEDED, Row, results_csv
 from foldertune.text import counted
 
 SHORTEST_PAUSE, PAUSE_PER_WRITE = 1.0, 50  # between two writes of results.csv: seconds; multiples of the last write
@@ -52,7 +52,7 @@ class ResultsFile:
         try:
             text = read_bytes(str(self.folder.results), LARGEST).decode(errors="replace")
             rows = csv.DictReader(text.splitlines(keepends=True))
-            done = [row for row in rows if row["status"] in (SUCCEEDED, STOPPED)]
+            done = [row for row in rows if row["status"] in (SUCCEEDED, STOPPED, DROPPED)]
             return {TrialName(int(row["trial"]), int(row["attempt"]), "seen") for row in done}
         except (FileNotFoundError, BrokenFile, KeyError, TypeError, ValueError, csv.Error):
             return set()

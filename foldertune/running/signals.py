@@ -49,18 +49,24 @@ class StopSignals:
         if number == signal.SIGHUP:
             let_go_of_terminal()
         now = time.monotonic()
-        if not self.number:
-            self.number, self._since = number, now
+        self.number = self.number or number
+        if not self._since:
+            self._since = now
         elif now - self._since > MOMENT:
             self.impatient, self._since = True, now
             signal.signal(number, signal.SIG_DFL)
 
     @property
+    def name(self) -> str:
+        """The signal's name; empty while none has come."""
+        return signal.Signals(self.number).name if self.number else ""
+
+    @property
     def reason(self) -> str:
-        """Why we stop, in words; nothing while no signal has come."""
+        """Why we stop, in words; empty while no signal has come."""
         if self.number == signal.SIGALRM:
             return "its time is nearly up"
-        return f"stopped by {signal.Signals(self.number).name}" if self.number else ""
+        return f"stopped by {self.name}" if self.number else ""
 
     @property
     def is_time_up(self) -> bool:
@@ -71,6 +77,12 @@ class StopSignals:
     def exit_code(self) -> int:
         """That of a program that has ended for the signal: 128 + its number; 0 without one, and for our own alarm."""
         return 128 + self.number if self.number not in (0, signal.SIGALRM) else 0
+
+    def ask(self) -> None:
+        """Ask to stop, from any thread, as a first signal does. The first real signal after it is none too many."""
+        self.number = self.number or signal.SIGTERM
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._mouth, b".")
 
     def fileno(self) -> int:
         """A descriptor that becomes readable when a signal comes. `wait` empties it."""

@@ -22,7 +22,7 @@ class Stopper:
 
     def __init__(self, folder: Folder, study: Study, say: Callable[[str], None]) -> None:
         self.folder, self.study, self.say = folder, study, say
-        self._ended: dict[int, Curve] = {}  # of counted trials, if the rule compares
+        self._ended: dict[int, tuple[Trial, Curve]] = {}  # counted trials, if the rule compares
         self._running: dict[TrialName, tuple[tuple[int, ...], Curve]] = {}  # with what told that it was up to date
         self._asked: set[TrialName] = set()  # requests that stand in the folder: a listing may lack the latest
         self._next_look = 0.0
@@ -30,7 +30,7 @@ class Stopper:
     def note(self, trial: Trial) -> None:
         """Note the learning curve of a counted trial."""
         if self.study.stopping and self.study.stopping.compares:
-            self._ended[trial.name.number] = self._curve(trial)
+            self._ended[trial.name.number] = trial, self._curve(trial)
 
     def look(self, taken: Sequence[TrialName]) -> None:
         """Ask the workers of hopeless trials to stop, and remove the requests to those that run no more."""
@@ -77,7 +77,9 @@ class Stopper:
     def _why_stop(self, rule: Stopping, name: TrialName, curve: Curve) -> str:
         """Why the rule demands that this trial be stopped; empty if it does not."""
         quantity, sign = self.study.quantity(self.study.metric), self.study.sign
-        ended = [other for number, other in self._ended.items() if number != name.number]
+        ended = [
+            curve for other, curve in self._ended.values() if other.name.number != name.number and not other.dropped
+        ]
         running = [other for each, (_, other) in self._running.items() if each.number != name.number]
         why = why_stop(rule, curve, ended, running, lambda loss: quantity.show(sign * loss, 4))
         return why and f"{rule.rule}: {self.study.metric} {why}"

@@ -51,8 +51,8 @@ class Supply:
         return self._next_of_search() or next(self.unconfirmed(), None)
 
     def unconfirmed(self) -> Iterator[tuple[TrialName, Proposal]]:
-        """The confirmations to publish: none before the search is over."""
-        return self.confirming.missing() if self.is_over() else iter(())
+        """The confirmations to publish: none before the search is over, and none of a study that a person has ended."""
+        return self.confirming.missing() if self.is_over() and not self.spending.ended else iter(())
 
     def has_more(self) -> bool:
         """Will the next steps publish trials, if all that are known are counted or withdrawn?"""

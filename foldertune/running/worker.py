@@ -7,7 +7,6 @@ import functools
 import gc
 import math
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -33,6 +32,7 @@ from foldertune.protocol import (
 from foldertune.running.attempt import Attempt
 from foldertune.running.doubts import Doubts
 from foldertune.running.process import PATIENCE
+from foldertune.running.remote import Remote
 from foldertune.running.saying import say as say
 from foldertune.running.signals import StopSignals
 from foldertune.running.time_left import TimeLeft
@@ -82,6 +82,7 @@ class Worker:
         self.owner = new_owner()
         self.metrics: list[str] = []
         self.study: Record = {}  # its definition
+        self._remote = Remote(folder, signals, self.say)
         self._trouble = Trouble(self.say, functools.partial(lack_of_rights, folder.path))
         self._candidates: Iterator[TrialName] = iter(())
         self._trained: tuple[Claim, Record, float] | None = None  # not handed in yet: claim, last word and seconds
@@ -94,6 +95,7 @@ class Worker:
         self.time_left.set_alarm()
         gc.freeze()  # what is loaded stays: no collection need look at it
         try:
+            self._remote.begin(heartbeat)
             with contextlib.suppress(OSError):  # for another objective, say so before this one is loaded
                 self.know_study()
             self.prepare()
@@ -107,12 +109,12 @@ class Worker:
                 self._finish()
             self.trainer.end()
         self.is_out_of_time |= self.signals.is_time_up
-        short = "too little time is left"
-        self.why_ended = self.signals.reason or (short if self.is_out_of_time else "nothing more to do")
+        nothing = "too little time is left" if self.is_out_of_time else "nothing more to do"
+        self.why_ended = self._remote.last_word or nothing
         self.say(f"{self.why_ended}; {counted(self._results, 'trial')} trained")
         if self.is_out_of_time and not self._results:
             self.time_left.check()
-        return self.signals.exit_code
+        return self._remote.exit_code
 
     def prepare(self) -> None:
         """Have a trainer that is ready. Raises UserError if this machine can't train, Stopped when a signal comes."""
@@ -140,8 +142,10 @@ class Worker:
                 self.waits_since = math.inf
                 return claim
             self.waits_since += time.monotonic() - look  # while the folder is in trouble we are not without work
-            if self.folder.is_complete:
+            if self.folder.is_complete or self._remote.ends():
                 return None
+            if self._remote.is_halted():
+                self.waits_since = time.monotonic()
             idle = time.monotonic() - self.waits_since
             if self.idle_timeout is not None and idle > self.idle_timeout:
                 return None
@@ -205,7 +209,7 @@ class Worker:
         except LeaseLost:
             return self.say_dropped(claim)
         except Stopped:
-            self.put_down(claim, last_word, signal.Signals(self.signals.number).name)
+            self.put_down(claim, last_word, self._remote.why)
             raise
         except UserError as error:  # this machine can't train any more; others can
             self.put_down(claim, last_word, str(error))

@@ -152,7 +152,7 @@ class CMASearch(RandomSearch):
             max((each.trial for each in self.study.changes), default=0),
         )
         for number, trial in history.counted.items():
-            if number < first:
+            if number < first or trial.dropped:
                 continue
             known = self._met.get(number)
             if known is None or known[0] is not trial:

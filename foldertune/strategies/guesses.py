@@ -51,7 +51,8 @@ class GuidedSearch(RandomSearch):
 
     def share_near(self, history: History) -> float:
         """The share of trials to draw near the guesses: a half without results, less if the best ones lie elsewhere."""
-        judged = sorted(self._judge(history.counted[number]) for number in sorted(history.counted)[:JUDGED])
+        known = [trial for _, trial in sorted(history.counted.items()) if not trial.dropped]
+        judged = sorted(self._judge(trial) for trial in known[:JUDGED])
         nearness = [near for _, near in judged]
         best = nearness[: len(nearness) // BEST]
         rate_near = (sum(best) + 1) / (sum(nearness) + BEST)

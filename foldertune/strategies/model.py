@@ -90,8 +90,9 @@ class ModelSearch(RandomSearch):
 
     def _shown(self, history: History) -> list[FrozenTrial]:
         """The most useful results, and then the trials that have none yet, each by number."""
-        losses = {number: self.study.losses(trial.result) for number, trial in history.counted.items()}
-        settings = {number: trial.settings for number, trial in history.counted.items()}
+        counted = {number: trial for number, trial in history.counted.items() if not trial.dropped}
+        losses = {number: self.study.losses(trial.result) for number, trial in counted.items()}
+        settings = {number: trial.settings for number, trial in counted.items()}
         for place, each in enumerate(self.study.known, start=1):  # numbers that no trial has
             result = dict(zip(self.study.metric_names, each.values, strict=True))
             losses[-place], settings[-place] = self.study.losses(result), self.study.filled(each.settings)

@@ -64,6 +64,7 @@ from foldertune.running import trainer as trainer_module
 from foldertune.running import watch as watch_module
 from foldertune.running import worker as worker_module
 from foldertune.running.confirming import Confirming
+from foldertune.running.remote import Remote
 from foldertune.space import Float
 from foldertune.stopping import Stopping
 from foldertune.strategies.schedules import SCHEDULES, AshaSchedule
@@ -558,6 +559,8 @@ def stand_ins() -> Iterator[None]:
             (leases, "owner_has_died", lambda owner: True),
             *((module, "time", no_time) for module in (master_module, watch_module, worker_module, attempt_module)),
             (stopper_module, "time", no_time),
+            (folder_module, "time", no_time),  # a listing is always fresh
+            (Remote, "begin", lambda remote, heartbeat: None),  # nobody asks for anything here
             (attempt_module, "LOOK_EVERY", 0.0),
             (worker_module, "describe_owner", lambda owner: {"claimed": owner, "by": owner}),
             (worker_module, "new_owner", lambda: ""),

@@ -25,8 +25,9 @@ from foldertune.reading.results import Results
 from foldertune.reading.terminal.curves import chart, sparkline, view_range
 from foldertune.reading.terminal.live import last_value, summary
 from foldertune.reading.terminal.screen import Screen
-from foldertune.reading.words import hourly, moment
+from foldertune.reading.words import hourly
 from foldertune.study_file import study_from_record
+from foldertune.text import moment
 from tests.conftest import PATIENCE, wait_for
 
 STUDY = {

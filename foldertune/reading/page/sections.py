@@ -56,7 +56,7 @@ def make_section(id: str, title: str, results: Results, found: Findings, out: Pa
         id=id,
         title=title,
         description=study.description.rstrip("."),
-        progress=" ".join([progress(results), *(f"It was {line}." for line in changes_of(study))]),
+        progress=" ".join([progress(results), *(f"It was {line}." for line in told(results))]),
         command_intro="To train with these settings:" if study.program else "To try them again, in the study's folder:",
         command=command(results, best[0][0]) if best else "",
         best=say_best(results)[0] if best else "",
@@ -103,6 +103,11 @@ def compare_studies(comparison: Comparison, out: Path) -> Compared:
         figures=[image] if picture and (image := save(picture, out, picture.name)) else [],
         differences=comparison.differences,
     )
+
+
+def told(results: Results) -> list[str]:
+    """What persons have done to the search."""
+    return [*changes_of(results.study), *([results.halted] if results.halted else [])]
 
 
 def progress(results: Results) -> str:

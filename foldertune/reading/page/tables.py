@@ -13,7 +13,7 @@ from urllib.parse import quote
 from foldertune.reading.content import Printed, Table
 from foldertune.reading.explain import why
 from foldertune.reading.results import Results
-from foldertune.rows import FAILED, FRONT, Row, column_names, searched_and_metrics, with_derived, with_front
+from foldertune.rows import DROPPED, FAILED, FRONT, Row, column_names, searched_and_metrics, with_derived, with_front
 from foldertune.study import PERCENT, Quantity, Study
 from foldertune.tables import Cells, short
 
@@ -68,7 +68,7 @@ def table_of_trials(id: str, results: Results) -> HtmlTable:
     columns = [_column(key, quantities.get(key), all_cells) for key in keys]
     lines = []
     for row, cells in zip(rows, all_cells, strict=True):
-        kind = ' class="failed"' if row.status == FAILED else ""
+        kind = ' class="failed"' if row.status in (FAILED, DROPPED) else ""
         anchor = f"{id}-trial-{row.trial}"
         number = f'<td class="n"><a href="#{anchor}">{row.trial}</a></td>'
         rest = _cells(keys, columns, cells, quantities)

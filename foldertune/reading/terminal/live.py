@@ -14,8 +14,9 @@ from foldertune.reading.facts import Setback
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.lines import NAME, cell, new_table, rungs_table
 from foldertune.reading.terminal.workers import workers_lines
-from foldertune.reading.words import changes_of, clock, described, moment, waiting
+from foldertune.reading.words import changes_of, clock, described, waiting
 from foldertune.tables import cell_of, finite, short
+from foldertune.text import moment
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -44,6 +45,8 @@ def summary(results: Results) -> str:
         parts[-1] += f" ({', '.join(of_them)})"
     if failed:
         parts.append(f"{failed} failed")
+    if results.dropped:
+        parts.append(f"{len(results.dropped)} dropped")
     if lost:
         parts.append(f"{lost} lost attempt{'s' * (lost != 1)}")
     if results.handed_in:
@@ -134,6 +137,8 @@ def render(results: Results, *, setbacks: bool = True, expand: bool = True, widt
     from rich.text import Text
 
     parts: list[RenderableType] = [progress(results, expand=expand), Text(summary(results))]
+    if results.halted:
+        parts.append(Text(results.halted, style="yellow"))
     if best := best_line(results):
         parts.append(Text(best, style="green"))
     if front := front_line(results):

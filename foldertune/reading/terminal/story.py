@@ -42,6 +42,8 @@ def _came_to(results: Results, trial: Trial) -> str:
     study, value = results.study, results.value(trial)
     if trial.name.state != "seen":
         return {"taken": "running", "done": "finished, not yet counted"}.get(trial.name.state, trial.name.state)
+    if trial.dropped:
+        return trial.dropped
     if trial.result is None:
         return f"failed: {trial.error}"
     status = f"stopped early ({trial.stopped})" if trial.stopped else "succeeded"

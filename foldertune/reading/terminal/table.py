@@ -105,6 +105,8 @@ def print_table(
         print(printable(line))
     if results.handed_in:
         print(f"{waiting(len(results.handed_in))}; if no master runs, start it again")
+    for trial in results.dropped:
+        print(printable(f"trial {trial.name.number}: {trial.dropped}"))
     if results.failed:
         print(printable(where_failures_are_told(folder, results)))
 
@@ -139,10 +141,12 @@ def _print_fitting(
 def outcomes(results: Results) -> str:
     """The numbers of trials that ended well, collapsed and failed: `12 trials: 9 succeeded, 3 failed`."""
     stopped, collapsed, failed = len(results.stopped), len(results.collapsed), len(results.failed)
-    parts = [f"{len(results.ended)} succeeded"] if stopped or collapsed or failed else []
+    dropped = len(results.dropped)
+    parts = [f"{len(results.ended)} succeeded"] if stopped or collapsed or failed or dropped else []
     parts += [f"{stopped} of them stopped early"] if stopped else []
     parts += [f"{collapsed} of them collapsed ({results.study.collapsed})"] if collapsed else []
     parts += [f"{failed} failed"] if failed else []
+    parts += [f"{dropped} dropped"] if dropped else []
     return printable(": ".join([counted(len(results.trials), "trial"), *[", ".join(parts)] * bool(parts)]))
 
 
