@@ -37,6 +37,7 @@ from bench.strategies import RESULTS, machine
 from foldertune.cli import new_parser
 from foldertune.launch.search import run as run_master
 from foldertune.protocol import Folder, Heartbeat
+from foldertune.protocol.leases import LOOK_EVERY
 from foldertune.running.fault import Fault
 from foldertune.running.master import Master
 from foldertune.running.mastership import open_folder
@@ -177,7 +178,7 @@ WRAPPED = {
 class Signals:
     """No signal ever comes."""
 
-    number, impatient, is_time_up = 0, False, False
+    number, exit_code, impatient, is_time_up, name, reason = 0, 0, False, False, "", ""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -218,11 +219,14 @@ class VirtualHeartbeat(Heartbeat):
         self._world.begin(self.beat, self._world.now + random.uniform(0, 15))
 
     def beat(self) -> None:
-        """Beat, until the worker has ended."""
+        """Beat, and look for requests, until the worker has ended."""
+        last = self._world.now
         while not self.is_over:
-            self._world.sleep(self._interval if self._claim else 15.0)
-            if self._claim and not self.is_over:
+            self._world.sleep(LOOK_EVERY)
+            if self._claim and not self.is_over and self._world.now - last >= self._interval:
+                last = self._world.now
                 self._claim.beat()
+            self.look()
 
 
 # ---------------------------------------------------------------- a search

@@ -23,6 +23,7 @@ import argparse
 from collections.abc import Sequence
 
 from foldertune.commands import master, worker
+from foldertune.commands.asked import study_of
 from foldertune.commands.options import add_logs, whole_number
 from foldertune.errors import UserError
 from foldertune.launch.slurm import EARLY, Script, check_slurm, python_command
@@ -174,7 +175,7 @@ def check_master(words: Sequence[str]) -> None:
     if unknown or not words:
         lack = f"{unknown[0]}: unknown" if unknown else "name a study"
         raise UserError(f"--master: {lack}; see {command('master', '--help')}")
-    master.study_of(arguments)
+    study_of(arguments)
 
 
 def master_words(words: Sequence[str]) -> list[str]:

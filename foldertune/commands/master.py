@@ -29,10 +29,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from foldertune.budget import KEYS, Budget
-from foldertune.commands.first import add_first, with_first
-from foldertune.commands.first_look import check_settings
-from foldertune.commands.machine import add_machine, check_machine, in_words, new_local_workers, place
+from foldertune.budget import KEYS
+from foldertune.commands.asked import study_of
+from foldertune.commands.first import add_first
+from foldertune.commands.machine import add_machine, in_words, new_local_workers, place
 from foldertune.commands.messages import Messages, add_notify
 from foldertune.commands.options import (
     add_budget,
@@ -44,7 +44,6 @@ from foldertune.commands.options import (
     seconds,
     whole_number,
 )
-from foldertune.errors import UserError, require
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS
 from foldertune.launch.machine import count_cores, describe_devices, limit_threads
@@ -65,7 +64,7 @@ from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer
 from foldertune.running.waiting import Interrupted, once_reachable, outlast
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, how_to_go_on, shipped_studies
-from foldertune.strategies import STRATEGIES, load
+from foldertune.strategies import STRATEGIES
 from foldertune.study import Study
 
 LINES_OF_TRACEBACK = 8
@@ -157,22 +156,6 @@ def main(arguments: argparse.Namespace) -> int:
     return leave(code, opened, max(code - 128, 0))
 
 
-def study_of(arguments: argparse.Namespace) -> Study:
-    """The study that the command line asks for. Raises UserError if it can't be searched so."""
-    study = with_first(arguments, load(
-        arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats,
-        budget=Budget(arguments.epochs, arguments.hours, arguments.target, arguments.patience),
-        strategy=arguments.strategy, stopping=arguments.stopping, workers=arguments.workers,
-        objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
-    ))  # fmt: skip
-    check_machine(arguments)
-    check_command(study, arguments)
-    check_settings(study, arguments.study)
-    if study.objective == DEFAULT_OBJECTIVE and (arguments.workers != 0 or arguments.try_trial is not None):
-        require("exercise")
-    return study
-
-
 def try_first(study: Study, arguments: argparse.Namespace) -> int:
     """Train one trial here, without a folder. Returns the exit code: 1 if the training failed."""
     device = place(arguments, workers=1)[0]
@@ -185,24 +168,6 @@ def try_first(study: Study, arguments: argparse.Namespace) -> int:
         else ObjectiveTrainer(signals, study.objective, device, arguments.memory)
     )
     return try_trial(study, arguments.try_trial, trainer, signals, partial(print, flush=True))
-
-
-def check_command(study: Study, arguments: argparse.Namespace) -> None:
-    """Raise UserError if workers of this machine can't train with --command, or can't train without it."""
-    if arguments.command and study.objective != COMMAND_OBJECTIVE:
-        raise UserError(
-            f"--command: the study {study.name} has the objective '{study.objective}'; "
-            f'write objective = "{COMMAND_OBJECTIVE}" in its file'
-        )
-    if arguments.pattern and not arguments.command:
-        raise UserError("--pattern: is for the lines that a command prints; add --command")
-    trains_here = arguments.workers != 0 or arguments.try_trial is not None
-    if not arguments.command and study.objective == COMMAND_OBJECTIVE and trains_here:
-        raise UserError(
-            f"{arguments.study}: a command trains this study; add --command '…', or --workers 0 to start none here"
-        )
-    if arguments.command:
-        CommandTrainer(StopSignals(), arguments.command, arguments.device, arguments.pattern).check(study.to_record())
 
 
 def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:

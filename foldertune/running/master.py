@@ -22,8 +22,8 @@ from foldertune.strategies import Answer
 from foldertune.study import Study
 from foldertune.text import counted
 
-MOST_COLLECTED = 100  # results in one step: idle workers wait for what is published after it
 CHECKS_PER_LEASE, LONGEST_CHECK = 20, 1.0  # checks of the claims; the longest time between two, in seconds
+MOST_COLLECTED = 100  # results in one step: idle workers wait for what is published after it
 
 
 class Master:
@@ -31,7 +31,7 @@ class Master:
 
     Args:
         lease: seconds of silence after which a worker's trial is given to another.
-        max_attempts: record a trial as failed after this many lost attempts.
+        max_attempts: lost attempts after which a trial is recorded as failed.
         timeout: seconds an attempt may take, or None.
         say: called with a line about each lost attempt and other trouble.
     """
@@ -81,10 +81,8 @@ class Master:
     def take_stock(self, *, retry_failed: bool = False) -> None:
         """Learn from the folder what has happened so far, and repair what a killed master left unfinished.
 
-        Raises OSError while the folder is in trouble, or lacks what was counted once. Then call it again.
-
-        Args:
-            retry_failed: whether trials that have failed for good get their attempts back.
+        Raises OSError while the folder is in trouble, or lacks what was counted once. Then call it again. With
+        `retry_failed`, trials that have failed for good get their attempts back.
         """
         self.ledger = Ledger()
         self.supply = Supply(self.study, self.ledger)
@@ -167,9 +165,9 @@ class Master:
 
     def collect(self) -> None:
         """Count the results that were handed in. Set aside files of trials that are counted already."""
-        before = len(self.ledger.counted)
+        enough = len(self.ledger.counted) + MOST_COLLECTED
         for name in self.in_hand:
-            if len(self.ledger.counted) - before >= MOST_COLLECTED:
+            if len(self.ledger.counted) >= enough:
                 break
             try:
                 if name.number in self.ledger.counted:
@@ -279,11 +277,8 @@ class Master:
                 break
 
     def publish(self, name: TrialName, proposal: Proposal, lost: Sequence[str] = ()) -> bool:
-        """Offer an attempt to the workers. Settings that can't be computed again are synced.
-
-        False if a person has just queued a trial of this name: the next listing shows it.
-        """
-        sync, lease = not self.supply.is_reproducible, self.lease
+        """Offer an attempt. False if a person has just queued a trial of this name: the next listing shows it."""
+        sync, lease = not self.supply.is_reproducible, self.lease  # settings that can't be computed again
         if not self.folder.publish(name, proposal, lease=lease, timeout=self.timeout, lost=lost, sync=sync):
             return False
         self.ledger.note(name, proposal)
