@@ -58,6 +58,7 @@ from foldertune.protocol import folder as folder_module
 from foldertune.protocol import masters as masters_module
 from foldertune.running import attempt as attempt_module
 from foldertune.running import ending as ending_module
+from foldertune.running import housekeeping as housekeeping_module
 from foldertune.running import master as master_module
 from foldertune.running import stopper as stopper_module
 from foldertune.running import trainer as trainer_module
@@ -382,7 +383,7 @@ class ModelTrainer(trainer_module.Trainer):
     """A trainer of some epochs. It may die in the first; or its worker may be told to stop."""
 
     def __init__(self, signals: Any, owner: str, epochs: int) -> None:
-        super().__init__(signals)
+        super().__init__(signals, "cpu", None)
         self.owner, self.epochs = owner, epochs
         self.said: list[Record] = []
 
@@ -416,7 +417,7 @@ class ModelWorker(worker_module.Worker):
     """The real worker, with a trainer that takes no time."""
 
     def __init__(self, owner: str, epochs: int, study: Study) -> None:
-        signals: Any = ModelSignals(number=0, impatient=False)
+        signals: Any = ModelSignals(number=0, impatient=False, name="SIGTERM")
         super().__init__(Folder(LOGS), "model", ModelTrainer(signals, owner, epochs), signals)
         self.owner, self.metrics, self.study = owner, ["loss"], {"stopping": study.stopping} if study.stopping else {}
 
@@ -558,7 +559,7 @@ def stand_ins() -> Iterator[None]:
             (masters_module, "describe_owner", lambda owner: {"claimed": owner}),
             (leases, "owner_has_died", lambda owner: True),
             *((module, "time", no_time) for module in (master_module, watch_module, worker_module, attempt_module)),
-            (stopper_module, "time", no_time),
+            *((module, "time", no_time) for module in (stopper_module, housekeeping_module)),
             (folder_module, "time", no_time),  # a listing is always fresh
             (Remote, "begin", lambda remote, heartbeat: None),  # nobody asks for anything here
             (attempt_module, "LOOK_EVERY", 0.0),
@@ -725,7 +726,7 @@ def remembered(thing: Any) -> dict[str, Any]:
         *(master_module.Supply, ending_module.Spending, ending_module.Ending, Confirming),
         *(master_module.ResultsFile, watch_module.Watch, master_module.Housekeeping),
     )
-    fixed = ("folder", "_folder", "study", "say", "_say", "strategy")
+    fixed = ("folder", "_folder", "study", "say", "_say", "strategy", "dropping")  # nobody drops a trial here
     known = {key: value for key, value in sorted(vars(thing).items()) if key not in fixed}
     if "stopper" in known:
         known["stopper"] = thing.stopper.remembered()
