@@ -47,9 +47,9 @@ from foldertune.study_file import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None
-OBJECTIVE = "bench.crowd:train"
+OBJECTIVE = "bench.noop:sleep"
 STUDY = """\
-objective = "bench.crowd:train"
+objective = "bench.noop:sleep"
 strategy = "random"
 metric = "loss"
 trials = {trials}
@@ -61,12 +61,6 @@ x = {{ type = "float", low = 0.8, high = 1.2 }}
 EACH = 5  # trials of each worker
 LEASE = 180.0
 EPOCH = 1.8e9  # the virtual time begins here, in seconds since 1970
-
-
-def train(settings, report):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """An objective that sleeps; for the real workers."""
-    time.sleep(settings["lasts"] * settings["x"])
-    return {"loss": settings["x"]}
 
 
 # ---------------------------------------------------------------- virtual time
@@ -253,7 +247,7 @@ def simulate(case: Case) -> dict[str, Any]:
     world = World()
     server = Server(world, case.rate, case.way)
     top = Path(tempfile.mkdtemp(prefix="bench-", dir=MEMORY))
-    folder = prepare(top, case)
+    folder = new_folder(top, case)
     random.seed(case.workers)
     monotonic, clock = time.monotonic, time.time
     time.monotonic = lambda: world.now if world.is_inside else monotonic()
@@ -294,7 +288,7 @@ def simulate(case: Case) -> dict[str, Any]:
     return measured
 
 
-def prepare(top: Path, case: Case) -> Folder:
+def new_folder(top: Path, case: Case) -> Folder:
     """A folder with a study."""
     (top / "crowd.toml").write_text(STUDY.format(trials=case.count, lasts=case.lasts))
     study = load_study(str(top / "crowd.toml"))
@@ -333,7 +327,7 @@ def work_for_real(case: Case) -> dict[str, Any]:
     """The same search by real processes on this machine."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         top = Path(directory)
-        prepare(top, case)
+        new_folder(top, case)
         trace = top / "trace.txt"
         command = ["strace", "-f", "-qq", "--seccomp-bpf", "-e", "trace=rename", "-o", trace, sys.executable]
         command += ["master.py", top / "crowd.toml", "--logs", top / "logs", "--workers", case.workers]

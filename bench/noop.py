@@ -1,7 +1,8 @@
-"""An objective that costs nothing, so that only the cost of coordination remains."""
+"""Objectives that cost nothing, so that only the cost of coordination remains."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,3 +11,9 @@ def train(settings: dict[str, Any], report: Callable[..., None]) -> dict[str, An
     """Report one epoch without any work, and return a metric."""
     report(epoch=1, validation_error=settings["x"])
     return {"validation_error": settings["x"]}
+
+
+def sleep(settings: dict[str, Any], report: Callable[..., None]) -> dict[str, Any]:
+    """Sleep as long as the settings say."""
+    time.sleep(settings["lasts"] * settings["x"])
+    return {"loss": settings["x"]}

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ import pytest
 
 from bench import gpu
 from bench.coordination import time_journal, time_ours
+from bench.crowd import Case, simulate_apart
+from bench.operations import MASTER, WORKER, of_a_trial
 from bench.training import flops
 from tests.conftest import ROOT
 
@@ -86,3 +89,31 @@ def test_the_headline_is_measured_once_for_each_kind_and_seed(tmp_path):
     )
     subprocess.run(command, cwd=ROOT, check=True, timeout=300)
     assert kept.read_text() == before, "what is there is not measured again"
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is missing: apt-get install strace (it counts calls)")
+def test_what_a_trial_asks_of_the_folder(tmp_path):
+    """These numbers times a thousand workers reach one file server: a call more for each trial is to be decided."""
+    worker, master = of_a_trial(WORKER, MASTER, tmp_path), of_a_trial(MASTER, WORKER, tmp_path)
+    print(worker, master)
+    for kind, most in {
+        "rename": 2,
+        "sync": 1,
+        "write": 1.5,
+        "open": 3.6,
+        "read": 3.3,
+        "list": 0.6,
+        "look": 0.3,
+    }.items():
+        assert worker[kind] <= most, (kind, worker)
+    for kind, most in {"rename": 2, "sync": 0, "write": 1.3, "open": 3.5, "read": 2.5, "list": 1.5, "look": 3}.items():
+        assert master[kind] <= most, (kind, master)
+    assert worker["rename"] == master["rename"] == 2 and worker["sync"] == 1, "claim and hand-in, publish and collect"
+
+
+def test_two_hundred_workers_in_virtual_time():
+    """Nobody waits for work, claims seldom collide, and the file server has little to do."""
+    found = simulate_apart(Case(workers=200, lasts=10.0))
+    print(found)
+    assert found["gap of the slowest of a hundred"] < 0.5 and found["lost claims"] < 0.1
+    assert found["calls a second"] < 80 * 200 / 10

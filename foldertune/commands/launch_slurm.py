@@ -146,14 +146,21 @@ def new_scripts(arguments: argparse.Namespace, words: Sequence[str]) -> list[Scr
         ))  # fmt: skip
     if arguments.workers is not None:
         check_study(arguments)
-        shares = [f"--cpus-per-task={arguments.threads}"]
+        shares = [f"--cpus-per-task={max(arguments.threads or 1, arguments.cores or 1)}"]
         shares += [f"--nodes={arguments.nodes_per_worker}"] if arguments.nodes_per_worker > 1 else []
         shares += [f"--gres=gpu:{arguments.gpus_per_worker}"] if arguments.gpus_per_worker else []
+        words = [*words, *gpu_words(arguments)]
         scripts.append(Script(
             logs, [*python_command("worker"), "--logs", str(logs), *words], arguments.workers,
             arguments.max_running, warning, [*limits, *shares, *arguments.options],
         ))  # fmt: skip
     return scripts
+
+
+def gpu_words(arguments: argparse.Namespace) -> list[str]:
+    """Have a trial train on all GPUs of its worker, unless a person says otherwise: it would take the first alone."""
+    is_told = arguments.device != "auto" or arguments.gpus_per_trial != 1 or arguments.trials_per_gpu != 1
+    return [] if is_told or arguments.gpus_per_worker < 2 else ["--gpus-per-trial", str(arguments.gpus_per_worker)]
 
 
 def check_study(arguments: argparse.Namespace) -> None:

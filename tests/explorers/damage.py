@@ -196,7 +196,7 @@ def respect_permissions() -> None:
 def templates() -> Path:
     """A directory with a folder of each stage, made by real programs. The caller removes it: see `close`."""
     for name in cli.COMMANDS:  # so that not every fork has to import them
-        importlib.import_module(f"foldertune.commands.{name}")
+        importlib.import_module(f"foldertune.commands.{name.replace(' ', '_')}")
     for name in ("filelock", "rich.console", "rich.live", "rich.progress", "rich.table"):
         importlib.import_module(name)
     place = Path(tempfile.mkdtemp(prefix="damage-"))

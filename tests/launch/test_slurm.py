@@ -51,6 +51,18 @@ def test_the_script_can_be_read_and_keeps_what_was_typed(logs, capsys):
     assert list(logs.iterdir()) == [], "nothing is submitted"
 
 
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [((), ["--gpus-per-trial", "2"]), (("--device", "all"), []), (("--gpus-per-trial", 1), ["--gpus-per-trial", "2"])],
+)
+def test_a_trial_has_all_gpus_of_its_worker(logs, capsys, options, more):
+    assert launch(logs, "--workers", 1, "--gpus-per-worker", 2, *options, "--print") == 0
+    words = words_of(capsys.readouterr().out)
+    assert words[len(words) - len(more) :] == more and words.count("--gpus-per-trial") == len(more[:1]) + (
+        "--gpus-per-trial" in options
+    )
+
+
 def test_a_master_is_patient_and_starts_no_workers_of_its_own(logs, bench, capsys):
     assert launch(logs, "--time", "1-0", "--print", "--master", bench.study(), "--trials", 9) == 0
     script = capsys.readouterr().out

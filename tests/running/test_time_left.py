@@ -55,7 +55,7 @@ def test_a_time_too_short_to_save_anything_is_an_error():
 def test_a_worker_leaves_a_trial_that_it_could_not_finish_to_others(folder, pending):
     folder.write_study({"metric": "loss"})
     signals = StopSignals()
-    worker = Worker(Folder(folder.path), "mine:train", Trainer(signals), signals, time_left=1000.0)
+    worker = Worker(Folder(folder.path), "mine:train", Trainer(signals, "cpu", None), signals, time_left=1000.0)
     worker.time_left.learn(1000.0, saves_state=False)
     assert worker.wait_for_claim() is None and worker.is_out_of_time
     assert folder.names() == [pending]
