@@ -22,7 +22,7 @@ from foldertune.strategies import Answer
 from foldertune.study import Study
 from foldertune.text import counted
 
-CHECKS_PER_LEASE, LONGEST_CHECK = 20, 1.0  # checks of the claims; the longest time between two, in seconds
+CHECK_EVERY, FILES_PER_SECOND, CHECKS_PER_LEASE = 1.0, 100, 20  # seconds between checks; more for many files, up to …
 MOST_COLLECTED = 100  # results in one step: idle workers wait for what is published after it
 
 
@@ -138,7 +138,8 @@ class Master:
             self.collect()
         self.supply.spending.look(self.folder, self.in_hand)
         if time.monotonic() >= self._next_check:
-            self._next_check = time.monotonic() + min(LONGEST_CHECK, self.lease / CHECKS_PER_LEASE)
+            pause = max(CHECK_EVERY, len(self.in_hand) / FILES_PER_SECOND)
+            self._next_check = time.monotonic() + min(pause, self.lease / CHECKS_PER_LEASE)
             self.check_claims()
             self.check_absent()
             self.results_file.is_old |= self.dropping.look(self.ledger)
