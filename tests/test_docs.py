@@ -206,6 +206,23 @@ def test_the_figures_of_strategies_are_those_that_were_measured():
         assert f"| `{name}` | {' | '.join(map(milliseconds, seconds.values()))} |" in text
 
 
+def test_the_tables_of_the_thousand_workers_are_what_was_counted():
+    section = DOCS[ROOT / "docs" / "cluster.md"].split("## A thousand workers")[1]
+    counted, crowd, check = (
+        json.loads((ROOT / f"bench/results/{name}.json").read_text()) for name in ("operations", "crowd", "crowd-check")
+    )
+    assert all(record["command"] in section for record in (counted, crowd, check))
+    for what, numbers in counted["operations"].items():
+        assert f"| {what} | {' | '.join(f'{max(number, 0):g}' for number in numbers.values())} |" in section
+    for each in crowd["searches"]:
+        gaps = f"{each['gap']:.3f} s | {each['gap of the slowest of a hundred']:.3f} s"
+        rest = f"{each['lost claims']:.2f} | {each['calls a second']:,.0f}"
+        assert f"| {each['workers']:,} | {each['lasts']:g} | {gaps} | {rest} |" in section
+    for each in check["searches"]:
+        assert f"{each['gap']:.3f} s" in section and f"{each['gap of the slowest of a hundred']:.3f} s" in section
+        assert each["lost claims"] == 0
+
+
 def test_the_table_of_trials_an_hour_is_what_was_measured():
     record = json.loads((ROOT / "bench/results/training.json").read_text())
     section = SPEED.split("## The speed of training")[1].split("##")[0]
