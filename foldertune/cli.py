@@ -33,7 +33,7 @@ COMMANDS = {
     "pause": "let no worker take a trial, until resume",
     "drain": "let all workers end after the trial in hand",
     "stop": "let workers give their trials back and end; the master, too",
-    "resume": "go on after pause, drain or stop",
+    "resume": "go on after pause, drain, stop or end",
     "drop": "take a trial out of the ranking; it is kept and marked",
     "end": "finish the study now, with the results that there are",
     "doctor": "find out whether a folder is fit for a search",

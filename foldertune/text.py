@@ -64,8 +64,11 @@ def ending(code: int) -> str:
 
 
 def moment(seconds: float) -> str:
-    """A time of day, with the date if it is not today's."""
-    then, today = time.localtime(seconds), time.localtime()
+    """A time of day, with the date if it is not today's. Files may have times that no calendar has."""
+    try:
+        then, today = time.localtime(seconds), time.localtime()
+    except (OSError, OverflowError, ValueError):
+        return "an unknown time"
     form = "%H:%M" if then[:3] == today[:3] else "%a %d %b %H:%M" if then[0] == today[0] else "%d %b %Y %H:%M"
     return time.strftime(form, then)
 

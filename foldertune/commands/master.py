@@ -29,7 +29,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from foldertune.budget import KEYS
 from foldertune.commands.asked import study_of
 from foldertune.commands.first import add_first
 from foldertune.commands.machine import add_machine, in_words, new_local_workers, place
@@ -49,7 +48,7 @@ from foldertune.launch.local import STOP_SECONDS
 from foldertune.launch.machine import count_cores, describe_devices, limit_threads
 from foldertune.launch.search import ALL_FAILED, NO_WORKER, STOPPED, run
 from foldertune.launch.slurm_job import leave
-from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, Folder, LedFolder, printable
+from foldertune.protocol import DEFAULT_LEASE, SHORTEST_LEASE, STOP, Folder, LedFolder, printable
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import open_view
@@ -140,7 +139,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.try_trial is not None:
         return try_first(study, arguments)
     logs, lease, say = arguments.logs, max(arguments.lease, SHORTEST_LEASE), partial(print, flush=True)
-    if request := request_to_end(Folder(logs)):
+    there = Folder(logs)
+    if (request := request_to_end(there, [STOP])) and not there.is_ended:
         say(f"{logs}: {request}, so no search begins; {how_to_go_on(logs)}")
         return STOPPED
     with contextlib.ExitStack() as stack:
@@ -149,11 +149,10 @@ def main(arguments: argparse.Namespace) -> int:
             return stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say))
 
         folder = once_reachable(logs, lead, say)
-        if any(getattr(arguments, limit) is not None for limit in KEYS):
-            lift_end(folder, say)
+        once_reachable(logs, lambda: lift_end(folder, study.to_record(), say), say)
         opened = once_reachable(logs, lambda: open_folder(folder, study, lease, say, change=arguments.change), say)
         code = search(opened, once_reachable(logs, lambda: continued(opened, study), say), arguments)
-    return leave(code, opened, max(code - 128, 0))
+    return leave(code, opened, max(code - 128, 0), halts=[STOP])
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:
@@ -217,11 +216,13 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
             results = patiently(end)
         except Interrupted:  # who is told to stop does not wait until it works
             return 128 + signals.number
-    if not signals.number:
+    if not signals.number and code != STOPPED:
         messages.end(results, {NO_WORKER: "no worker is left", ALL_FAILED: "all trials fail"}.get(code, ""))
     print_best(folder, results)
     if code == ALL_FAILED:
         print_fault(fault, arguments)
+    elif code == STOPPED:
+        print(f"Not complete: {how_to_go_on(folder.path)}, and then with: {command('master', *arguments.argv)}")
     elif code:
         print(f"Not complete. Continue with: {command('master', *arguments.argv)}")
     return code

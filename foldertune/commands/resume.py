@@ -3,7 +3,8 @@
     {program} --logs /shared/me/lr
 
 Workers that were paused go on by themselves. Those that have ended, and a
-master that was stopped, must be started again, with the same commands.
+master that was stopped or has ended its study, must be started again, with the
+same commands.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Remove the requests, and say which. Returns the exit code. Raises UserError."""
     logs, folder = arguments.logs, open_search(arguments.logs)
-    if folder.is_complete:
-        raise UserError(f"{logs}: the study is complete; extend it with: {command('master', 'STUDY', '--trials', 'N')}")
     there = [kind for kind in REQUESTS if is_there(logs / kind)]
+    if folder.is_complete and not there:
+        raise UserError(f"{logs}: the study is complete; extend it with: {command('master', 'STUDY', '--trials', 'N')}")
     for kind in there:
         request = read_request(logs, kind)
         remove_request(logs, kind)
@@ -36,6 +37,9 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"{logs}: nothing to resume: there is no request")
         return 0
     make_seen(folder)
+    if folder.is_complete:
+        print("The study is complete as it is. To go on, start its master again, with its command.")
+        return 0
     if {DRAIN, STOP}.intersection(there):
         print(f"Workers that have ended must be started again, such as: {command('worker', '--logs', logs)}")
     if STOP in there:

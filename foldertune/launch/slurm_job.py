@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from foldertune.errors import UserError
 from foldertune.protocol import Folder
+from foldertune.running.remote import ENDS_WORKERS
 
 LAUNCHER = "FOLDERTUNE_LAUNCHER"  # the variable that says who has started a worker, such as `slurm 4711_3`
 PATIENCE = 60.0  # seconds for an answer of Slurm's, whose controller may be busy
@@ -53,7 +54,9 @@ def read_duration(text: str) -> float:
     return int(days or 0) * 86400.0 + hours * 3600 + minutes * 60 + seconds
 
 
-def leave(code: int, folder: Folder, number: int = 0, *, time_is_up: bool = False) -> int:
+def leave(
+    code: int, folder: Folder, number: int = 0, *, time_is_up: bool = False, halts: Sequence[str] = ENDS_WORKERS
+) -> int:
     """The exit code with which a program leaves. As a job of Slurm's that has given its work back in order: 0.
 
     If its time is up and work is left, the job is queued again first. Any other signal comes with an end that Slurm
@@ -63,13 +66,14 @@ def leave(code: int, folder: Folder, number: int = 0, *, time_is_up: bool = Fals
         code: the exit code without Slurm.
         number: the signal that has stopped the program; 0: none has.
         time_is_up: has it ended because too little time is left?
+        halts: the requests of a person's that end such a program.
 
     Raises UserError if the job can't be queued again.
     """
     job, launcher = own_job(), os.environ.get(LAUNCHER)
     if job is None or launcher not in (None, f"slurm {job}"):
         return code  # a worker of several in this job: who has started it speaks to Slurm
-    if (time_is_up or number == signal.SIGUSR1) and launcher and _wants_workers(folder):
+    if (time_is_up or number == signal.SIGUSR1) and launcher and _is_wanted(folder, halts):
         queue_again(job)
     return code if number in (0, signal.SIGINT) else 0  # Ctrl-C is a person's, in a shell that Slurm has started
 
@@ -91,8 +95,8 @@ def _ask(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
 
 
-def _wants_workers(folder: Folder) -> bool:
-    """Is the study incomplete, and has no person asked its workers to end? If that can't be read: yes."""
+def _is_wanted(folder: Folder, halts: Sequence[str]) -> bool:
+    """Is the study incomplete, and has no person asked such programs to end? By the last listing, if there is none."""
     with contextlib.suppress(OSError):
         folder.names()
-    return not folder.is_complete and not any((folder.path / name).exists() for name in ("drain", "stop"))
+    return not folder.is_complete and folder.halt not in halts

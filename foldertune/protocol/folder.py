@@ -422,7 +422,9 @@ class Folder:
             rename(str(self.study), str(self.study_done))
         if self.halt:
             for halt in HALTS:
-                remove(f"{self._path}/{halt}")
+                with contextlib.suppress(OSError):  # `foldertune resume` says what is in its way
+                    path = f"{self._path}/{halt}"
+                    os.rmdir(path) if stat.S_ISDIR(status_of(path).st_mode) else os.unlink(path)
         time.sleep(A_TICK)
         self.stir()
 

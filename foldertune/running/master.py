@@ -104,10 +104,10 @@ class Master:
                     self.ledger.forgive(name, trial, skipped=1)
                 else:
                     self.ledger.lose(name, reason, trial.proposal if trial else None, skipped=1)
+        self.dropping.look(self.ledger)
         if retry_failed:
             forgive_failed(self.folder, self.ledger, self.say)
         meet_withdrawn(self.folder, self.ledger)
-        self.dropping.look(self.ledger)
         self.supply.spending.look(self.folder, self.in_hand)
         self.supply.take_stock()
 

@@ -12,8 +12,10 @@ from foldertune.protocol import (
     STOP,
     Folder,
     Heartbeat,
+    Record,
     Request,
     is_there,
+    read_object,
     read_request,
     remove_request,
 )
@@ -29,16 +31,19 @@ MEANINGS = {
 ENDS_WORKERS = (DRAIN, STOP)
 
 
-def request_to_end(folder: Folder) -> Request | None:
-    """The request that ends workers, if there is one."""
+def request_to_end(folder: Folder, halts: Sequence[str] = ENDS_WORKERS) -> Request | None:
+    """The request of these that stands in the folder, if there is one."""
     with contextlib.suppress(OSError):  # then we have not seen it yet
         folder.look_for_requests()
-    return read_request(folder.path, folder.halt) if folder.halt in ENDS_WORKERS else None
+    return read_request(folder.path, folder.halt) if folder.halt in halts else None
 
 
-def lift_end(folder: Folder, say: Callable[[str], None]) -> None:
-    """Go on with a study that a person has ended."""
-    if is_there(folder.path / END):
+def lift_end(folder: Folder, study: Record, say: Callable[[str], None]) -> None:
+    """Go on with a study that a person has ended, if it has another budget now than it had."""
+    if not is_there(folder.path / END):
+        return
+    there = read_object(folder.study_file())
+    if any(there.get(limit) != study.get(limit) for limit in ("trials", "budget")):
         say(f"{folder.path}: was {read_request(folder.path, END)}; it goes on")
         remove_request(folder.path, END)
 
@@ -68,7 +73,7 @@ class Remote:
         """Look for a request to stop, which comes to a worker like a signal. From the heartbeat's thread."""
         with contextlib.suppress(OSError):
             self._folder.look_for_stop()
-        if self.ends([STOP]):
+        if self._folder.halt == STOP:
             self._signals.ask()
 
     def ends(self, halts: Sequence[str] = ENDS_WORKERS) -> bool:
@@ -96,14 +101,14 @@ class Remote:
     @property
     def why(self) -> str:
         """Why this worker stops: a request, which comes to it like a signal, or a signal; empty if it does not."""
-        return str(self.request) if self.request else self._signals.name
+        return str(self.request) if self.ends() else self._signals.name
 
     @property
     def last_word(self) -> str:
         """What this worker says of it; empty if neither came."""
-        return f"{self.why}, {how_to_go_on(self._folder.path)}" if self.request else self._signals.reason
+        return f"{self.why}, {how_to_go_on(self._folder.path)}" if self.ends() else self._signals.reason
 
     @property
     def exit_code(self) -> int:
         """0, or that of a program that a signal has stopped. Who has obeyed a request has ended in good order."""
-        return 0 if self.request else self._signals.exit_code
+        return 0 if self.ends() else self._signals.exit_code

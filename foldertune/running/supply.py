@@ -16,7 +16,7 @@ from foldertune.study import Study
 
 FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # limits of the number of pending trials kept ready for workers
 AHEAD_PER_CHANGE = 4  # pending trials per trial claimed or collected in one step
-RUNNING_PER_AHEAD = 4  # at least one pending trial for so many running ones
+AHEAD_PER_RUNNING, ENOUGH_AHEAD = 2, 100  # pending trials per running trial; but more than so many for changes only
 AHEAD_PER_CLAIM = 2  # instead, if results help to choose the next trial: per trial claimed or collected in one step
 
 
@@ -32,7 +32,7 @@ class Supply:
         self.spending, self.confirming = Spending(study, ledger), Confirming(study, ledger)
         self.strategy = new_strategy(study)
         self.exhausted = False
-        self._running = 0  # trials, when we were asked last how many are to be ready
+        self._running: int | None = None  # trials, when we were asked last how many are to be ready
         self._next = 0  # all trials below this number are known
         self._unseen = 0  # trials below this number may have a first attempt that no listing has shown us
         self._is_exhaustive: bool = getattr(self.strategy, "is_exhaustive", False)
@@ -118,11 +118,15 @@ class Supply:
             running: the trials that run now.
             collected: the trials collected in this step.
         """
-        claimed, self._running = running - self._running + collected, running
+        before = running if self._running is None else self._running  # nothing was claimed before we looked
+        claimed, self._running = running - before + collected, running
         if self.strategy.is_adaptive and not self.is_over():
             return max(1, AHEAD_PER_CLAIM * claimed)
         return min(
-            max(FEWEST_AHEAD, running // RUNNING_PER_AHEAD, AHEAD_PER_CHANGE * max(claimed, collected)), MOST_AHEAD
+            max(
+                FEWEST_AHEAD, min(AHEAD_PER_RUNNING * running, ENOUGH_AHEAD), AHEAD_PER_CHANGE * max(claimed, collected)
+            ),
+            MOST_AHEAD,
         )
 
     def note(self, number: int, proposal: Proposal | None) -> None:

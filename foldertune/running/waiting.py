@@ -17,11 +17,7 @@ from foldertune.trouble import Trouble
 MISTAKES = {  # waiting mends none of them
     errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENXIO, errno.EROFS,
 }  # fmt: skip
-FIRST_WAIT, LONG_WAIT, LONGEST_WAIT = (
-    0.02,
-    1.0,
-    30.0,
-)  # seconds between two looks for work: the first, later, in a crowd
+FIRST_WAIT, LONG_WAIT, LONGEST_WAIT = 0.02, 1.0, 6.0  # seconds between two looks for work: first, later, in a crowd
 NAMES_PER_SECOND = 100  # of waiting, in a crowd
 T = TypeVar("T")
 

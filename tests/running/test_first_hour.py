@@ -104,6 +104,9 @@ def test_a_study_with_no_result_at_all_is_no_success(bench):
     bench.assert_complete(2)
     bench.search(*options, "--retry-failed", env=BROKEN, code=3)  # its new attempts fail, too
     assert [name.attempt for name in bench.names("seen")] == [3, 3]
+    bench.finish(bench.start("-m", "foldertune", "drop", 0, "--logs", bench.logs))
+    assert "1 failed trial gets new attempts" in bench.search(*options, "--retry-failed", env=BROKEN, code=3)
+    assert sorted(name.attempt for name in bench.names("seen")) == [3, 5], "a dropped trial is not tried again"
 
 
 def fail(ledger, number, error):

@@ -82,7 +82,7 @@ def test_drained_workers_end_after_the_trial_in_hand_and_nobody_starts_them_agai
     outputs["master"][1]("drained by ")
     newcomer = bench.finish(bench.worker("quick"))  # not even the objective is looked at
     assert newcomer.count("\n") == 1 and "drained by " in newcomer and "; 0 trials trained" in newcomer
-    assert "so no search begins; go on with: " in bench.search(study, code=4)
+    assert "is searching here" in bench.search(study, code=2)
     beats(bench, 4)  # by then, workers don't claim from their last listing any more
     hold.unlink()
     for name, process in (("supervisor", supervisor), ("worker", worker)):
@@ -117,7 +117,7 @@ def test_stopped_workers_save_their_trials_and_give_them_back(bench, hold):
     said = bench.finish(worker)
     assert "given back" in said and "stopped by " in said.splitlines()[-1] and "go on with: " in said
     bench.finish(master, 4)
-    says("Not complete. Continue with: ")
+    says("Not complete: go on with: ")
     given_back = [name for name in bench.names("pending") if name.attempt == 2]
     assert len(given_back) == 2 and not bench.names("taken") + bench.names("lost")
     assert len([*bench.folder.checkpoints.iterdir()]) == 2
@@ -187,7 +187,9 @@ def test_a_master_ends_its_study_now_when_it_is_asked_to(bench, hold):
     bench.assert_complete(0)
     assert (bench.logs / "end").exists() and not (bench.logs / "stop").exists()
     hold.unlink()
-    bench.search(study, "--trials", 6, "--workers", 1)
+    said = foldertune(bench, "resume")
+    assert "removed end: it was ended by " in said and "To go on, start its master again" in said
+    bench.search(study, "--workers", 1)
     bench.assert_complete(6)
     assert [row.metrics["began_at"] for row in bench.rows()].count(1) == 2 and not bench.names("lost")
 
@@ -283,3 +285,53 @@ def step(master):
     """One step that looks at everything."""
     master._next_check = 0.0
     master.step()
+
+
+def test_the_same_command_does_not_undo_the_end_of_a_study(bench, hold):
+    """Neither a master that stands by, as in a job of Slurm's, nor one that is started again; a larger budget does."""
+    study = bench.study(trials=4, objective="patient")
+    words = (study, "--trials", 4)
+    master, second = bench.master(*words), bench.master(*words, "--standby")
+    bench.worker("patient")
+    wait_for(lambda: bench.names("taken"), "a claim")
+    foldertune(bench, "end")
+    hold.unlink()
+    assert bench.finish(master) and "goes on" not in bench.finish(second)
+    assert "goes on" not in bench.search(*words)
+    before = len(bench.names("seen"))
+    assert before < 4 and (bench.logs / "end").exists()
+    master = bench.master(study, "--trials", 5)
+    wait_for(lambda: bench.names("pending"), "trials again")
+    bench.worker("patient")
+    assert "it goes on" in bench.finish(master) and not (bench.logs / "end").exists()
+    bench.assert_complete(5)
+
+
+def test_a_request_in_a_complete_folder_is_no_dead_end(bench):
+    study = bench.study(trials=1)
+    bench.search(study, "--workers", 1)
+    (bench.logs / "stop").touch()
+    os.utime(bench.logs / "stop", ns=(0, 2**62))
+    assert "stopped by" in bench.search(study, "--trials", 2, "--workers", 1, code=4)
+    assert "removed stop" in foldertune(bench, "resume")
+    (bench.logs / "pause").mkdir()
+    master = bench.master(study, "--trials", 2)
+    wait_for(lambda: bench.names("pending"), "a trial")
+    foldertune(bench, "resume")
+    bench.worker()
+    bench.finish(master)
+    assert "the study is complete; extend it with" in foldertune(bench, "resume", code=2)
+
+
+def test_a_master_that_is_started_while_workers_are_drained_waits_for_others(bench):
+    study = bench.study(trials=2)
+    bench.logs.mkdir()
+    (bench.logs / "drain").touch()
+    output, says = spoken(bench, "master")
+    master = bench.master(study, stdout=output)
+    says("drained")
+    assert "drained" in bench.finish(bench.worker())
+    foldertune(bench, "resume")
+    bench.worker()
+    bench.finish(master)
+    bench.assert_complete(2)
