@@ -291,7 +291,9 @@ def test_the_same_command_does_not_undo_the_end_of_a_study(bench, hold):
     """Neither a master that stands by, as in a job of Slurm's, nor one that is started again; a larger budget does."""
     study = bench.study(trials=4, objective="patient")
     words = (study, "--trials", 4)
-    master, second = bench.master(*words), bench.master(*words, "--standby")
+    master = bench.master(*words)
+    wait_for(lambda: bench.names("pending"), "the first master to lead")
+    second = bench.master(*words, "--standby")
     bench.worker("patient")
     wait_for(lambda: bench.names("taken"), "a claim")
     foldertune(bench, "end")
