@@ -41,6 +41,13 @@ def test_an_unknown_command(capsys):
     assert "mastr: no such command (did you mean 'master'?)" in complaint(capsys)
 
 
+def test_a_command_that_is_named_can_be_typed_here(capsys):
+    assert cli.run("drop", []) == 2
+    assert complaint(capsys).endswith("by: python -m foldertune results --logs logs\n")
+    assert cli.run("launch local", ["--check"]) == 2
+    assert "python worker.py --check --logs logs" in complaint(capsys)
+
+
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_an_option_that_there_is_not_is_one_line(capsys, name):
     with pytest.raises(SystemExit) as end:

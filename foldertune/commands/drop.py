@@ -20,6 +20,7 @@ from foldertune.protocol import BrokenFile, Folder, drop, undo_drop
 from foldertune.reading.archive import open_study
 from foldertune.reading.reader import read_results
 from foldertune.rows import Row, results_csv
+from foldertune.shipped import command
 from foldertune.text import printable
 
 
@@ -34,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Drop the trials, or undo that. Returns the exit code. Raises UserError."""
     if not arguments.trials:
-        raise UserError("drop: of which trial? Give its number; see foldertune results")
+        shown = command("results", "--logs", arguments.logs)
+        raise UserError(f"drop: of which trial? Give its number; they are shown by: {shown}")
     folder, _ = open_study(arguments.logs)
     if folder.is_kept():
         raise UserError(f"{folder.path}: is a finished study in its small form; drop trials where it was searched")

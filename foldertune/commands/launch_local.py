@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command, and those of each worker."""
     _add_own(parser)
     worker.add_arguments(parser, device="all")
+    worker.hide_check(parser)
 
 
 def _add_own(parser: argparse.ArgumentParser) -> None:
@@ -48,15 +49,16 @@ def _add_own(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Start workers and look after them. Returns the exit code."""
+    worker.refuse_check(arguments)
     worker.check_logs(arguments.logs)
     devices = place(arguments, arguments.workers)
     introduce(devices, say)
     words = worker_words(arguments.argv)
-    workers = new_local_workers(devices, words, arguments, None, say, "local")
+    workers = new_local_workers(devices, words, arguments, None, say, "local", worker.time_left(arguments))
     if arguments.detach:
         if not arguments.logs.is_dir():
             raise UserError(f"--logs {arguments.logs}: there is no such directory; start the master first, or make it")
-        log = arguments.logs / "launch" / f"{own_host()}-local.log"
+        log = Folder(arguments.logs).launch / f"{own_host()}-local.log"
         process = start_in_background(["launch", "local", *words, "--workers", str(len(devices))], log)
         say(f"they start in the background and print to {log}; to end them: kill {process}")
         return 0

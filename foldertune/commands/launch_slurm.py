@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command, and those of the worker."""
     add_own(parser.add_argument_group("jobs"))
     worker.add_arguments(parser)
+    worker.hide_check(parser)
 
 
 def add_own(group: argparse._ActionsContainer) -> None:
@@ -95,6 +96,7 @@ def sbatch_option(text: str) -> str:
 
 def main(arguments: argparse.Namespace) -> int:
     """Submit the jobs, or show their scripts."""
+    worker.refuse_check(arguments)
     own = argparse.ArgumentParser(add_help=False)
     add_logs(own)
     add_own(own)
@@ -103,16 +105,15 @@ def main(arguments: argparse.Namespace) -> int:
         print("\n".join(map(str, scripts)), end="")
         return 0
     check_slurm()
-    first = ""
+    logs, jobs = arguments.logs.resolve(), list[str]()
+    kept = Folder(logs).launch
     for script in scripts:
-        if first:  # workers wait for ten minutes, a master may be queued for longer
-            script.options = [*script.options, f"--dependency=after:{first}"]
-        job = script.submit()
-        first = first or job
+        if jobs:  # workers wait for ten minutes, a master may be queued for longer
+            script.options = [*script.options, f"--dependency=after:{jobs[0]}"]
+        jobs.append(job := script.submit())
         what = f"{counted(script.tasks, 'worker')}" if script.tasks else "a master"
-        print(f"submitted {what} as job {job}: the script and what it prints are {script.logs}/launch/slurm-{job}*")
-    logs = arguments.logs.resolve()
-    print(f"See them: squeue --me; {command('status', '--logs', logs)}; end them: scancel {job}")
+        print(f"submitted {what} as job {job}: the script and what it prints are {kept}/slurm-{job}*")
+    print(f"See them: squeue --me; {command('status', '--logs', logs)}; end them: scancel {' '.join(jobs)}")
     return 0
 
 
@@ -139,9 +140,9 @@ def new_scripts(arguments: argparse.Namespace, words: Sequence[str]) -> list[Scr
     limits += [f"--partition={arguments.partition}"] if arguments.partition else []
     scripts = []
     if arguments.master is not None:
-        check_master(arguments.master)
+        own = own_words(check_master(arguments.master))
         scripts.append(Script(
-            logs, [*python_command("master"), *master_words(arguments.master), "--logs", str(logs)],
+            logs, [*python_command("master"), *arguments.master, *own, "--logs", str(logs)],
             warning=warning, options=[*limits, *arguments.options],
         ))  # fmt: skip
     if arguments.workers is not None:
@@ -171,21 +172,22 @@ def check_study(arguments: argparse.Namespace) -> None:
         check_objective(arguments.logs, study, mine)
 
 
-def check_master(words: Sequence[str]) -> None:
-    """Raise UserError if these are no options of the master's, or its study can't be searched."""
+def check_master(words: Sequence[str]) -> argparse.Namespace:
+    """The master's options. Raises UserError if these are none of its, or its study can't be searched."""
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     master.add_arguments(parser)
     try:
-        arguments, unknown = parser.parse_known_args(list(master_words(words)))
+        arguments, unknown = parser.parse_known_args(list(words))
     except argparse.ArgumentError as error:
         raise UserError(f"--master: {error}") from None
     if unknown or not words:
         lack = f"{unknown[0]}: unknown" if unknown else "name a study"
         raise UserError(f"--master: {lack}; see {command('master', '--help')}")
     study_of(arguments)
+    return arguments
 
 
-def master_words(words: Sequence[str]) -> list[str]:
-    """The master's command line: without workers of its own unless they are asked for, and patient with another."""
-    own = [] if "--workers" in words else ["--workers", "0"]
-    return [*words, *own, *([] if "--standby" in words else ["--standby"])]
+def own_words(arguments: argparse.Namespace) -> list[str]:
+    """What a master is told besides: to start no workers unless they are asked for, and to be patient with another."""
+    workers = ["--workers", "0"] if arguments.workers is None else []
+    return [*workers, *([] if arguments.standby else ["--standby"])]

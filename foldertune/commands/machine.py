@@ -12,6 +12,7 @@ from foldertune.errors import UserError
 from foldertune.launch.local import LocalWorkers
 from foldertune.launch.machine import choose_devices, describe_devices, mps_is_running, split_cores
 from foldertune.running.memory import can_watch_memory
+from foldertune.running.time_left import TimeLeft
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:iB|B)?", re.IGNORECASE)
 LEAST_MEMORY = 2**24  # bytes: less than Python takes
@@ -78,12 +79,13 @@ def new_local_workers(
     logs: Path | None,
     say: Callable[[str], None],
     launcher: str,
+    time_left: TimeLeft | None = None,
 ) -> LocalWorkers:
     """Workers on these devices, on cores of their own if --cores is given. See `LocalWorkers`. Raises UserError."""
     cores = split_cores(len(devices), arguments.cores) if arguments.cores else ()
     if len(set(devices)) < len(devices) and devices[0].startswith("cuda") and not mps_is_running():
         say("trials on one GPU take turns; with NVIDIA's MPS they run at once: nvidia-cuda-mps-control -d")
-    return LocalWorkers(devices, options, logs, say, launcher, cores)
+    return LocalWorkers(devices, options, logs, say, launcher, cores, time_left)
 
 
 def introduce(devices: Sequence[str], say: Callable[[str], None]) -> None:

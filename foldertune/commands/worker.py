@@ -35,9 +35,10 @@ from foldertune.protocol import Folder, Heartbeat
 from foldertune.running.command import CommandTrainer, split
 from foldertune.running.presence import Presence
 from foldertune.running.signals import StopSignals
+from foldertune.running.time_left import TimeLeft
 from foldertune.running.trainer import ObjectiveTrainer, Trainer
 from foldertune.running.worker import Worker, say
-from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE
+from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command
 
 SECONDS_AFTER_GRACE = 5.0  # for a worker to put its trial down
 
@@ -87,7 +88,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not arguments.check and (arguments.device == "all" or arguments.trials_per_gpu != 1):
         devices = place(arguments)
         introduce(devices, say)
-        workers = new_local_workers(devices, arguments.argv, arguments, None, say, "local")
+        workers = new_local_workers(devices, arguments.argv, arguments, None, say, "local", time_left(arguments))
         seconds, are_patient = arguments.grace + SECONDS_AFTER_GRACE, arguments.idle_timeout is None
         return supervise(workers, Folder(arguments.logs), seconds, say, are_patient=are_patient)
     arguments.device = place(arguments, workers=1)[0]
@@ -115,9 +116,9 @@ def main(arguments: argparse.Namespace) -> int:
     return leave(code, folder, signals.number, time_is_up=worker.is_out_of_time)
 
 
-def check(worker: Worker, command: str | None) -> int:
+def check(worker: Worker, trained_by: str | None) -> int:
     """Find out whether this machine can train the study in the folder, if there is one. Raises UserError."""
-    program = split(command)[0] if command else ""
+    program = split(trained_by)[0] if trained_by else ""
     if program and "{" not in program and shutil.which(program) is None:
         raise UserError(f"--command: there is no program '{program}' here")
     try:
@@ -127,6 +128,25 @@ def check(worker: Worker, command: str | None) -> int:
     finally:
         worker.trainer.end()
     return 0
+
+
+def time_left(arguments: argparse.Namespace) -> TimeLeft | None:
+    """The time that a person has said several workers have; None: Slurm may tell each. Raises UserError."""
+    return None if arguments.time_left is None else TimeLeft(arguments.time_left, arguments.grace)
+
+
+def hide_check(parser: argparse.ArgumentParser) -> None:
+    """Leave --check out of the help of a command that starts workers: each would only check, and end."""
+    for action in parser._actions:
+        if action.dest == "check":
+            action.help = argparse.SUPPRESS
+
+
+def refuse_check(arguments: argparse.Namespace) -> None:
+    """Raise UserError if --check was given to a command that starts workers."""
+    if arguments.check:
+        one = command("worker", "--check", "--logs", arguments.logs)
+        raise UserError(f"--check: is for one worker; type it there: {one}")
 
 
 def check_logs(logs: Path) -> None:

@@ -20,6 +20,7 @@ from foldertune.launch.slurm_job import LAUNCHER, leave, seconds_left
 from foldertune.protocol import SAFE, Folder, lack_of_access, make_directory, share
 from foldertune.running.process import reap_orphans
 from foldertune.running.signals import StopSignals
+from foldertune.running.time_left import TimeLeft
 from foldertune.running.trainer import HERE
 from foldertune.running.waiting import Interrupted, outlast
 from foldertune.shipped import HOME
@@ -70,6 +71,8 @@ class LocalWorkers:
         say: called with a line about each worker that dies.
         launcher: what we are called: `master` or `local`.
         cores: the cores of each worker, its own; empty: the system decides.
+        time_left: until this machine is taken away, if a person has said it. Each worker is told what is left
+            when it starts.
     """
 
     def __init__(
@@ -80,9 +83,10 @@ class LocalWorkers:
         say: Callable[[str], None],
         launcher: str = "local",
         cores: Sequence[set[int]] = (),
+        time_left: TimeLeft | None = None,
     ) -> None:
         self._say = say
-        self._launcher = launcher
+        self._launcher, self._time_left = launcher, time_left
         self.devices = devices
         self._is_crowded = len(devices) > count_cores()
         self._command = [*worker_command(), *options, "--parent", str(os.getpid())]
@@ -99,6 +103,8 @@ class LocalWorkers:
 
     def _start(self, slot: _Slot) -> None:
         command = [*self._command, "--device", slot.device, "--trials-per-gpu", "1", "--gpus-per-trial", "1"]
+        if self._time_left:
+            command += ["--time-left", f"{max(self._time_left.seconds, 0):.3f}"]  # the last one counts
         environment = {**os.environ, "TRIALS_PER_GPU": str(self.devices.count(slot.device))}
         outer = os.environ.get(LAUNCHER)  # another launcher has started us, on this host; it speaks to Slurm
         environment[LAUNCHER] = f"{outer}.{slot.number}" if outer else f"{self._launcher} {slot.number}"
@@ -147,6 +153,9 @@ class LocalWorkers:
             if code:
                 self._say(f"{slot.name} {how}{f': {_last_line(slot.log)} ({slot.log})' if slot.log else ''}")
             return
+        if self._time_left and self._time_left.is_short():
+            slot.over = True
+            return self._say(f"{slot.name} {how}; too little time is left to start it again")
         slot.start_at = time.monotonic() + slot.restarts  # seconds: 0, 1, 2
         slot.restarts += 1
         see = f"; see {slot.log}" if slot.log else ""

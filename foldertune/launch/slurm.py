@@ -14,7 +14,7 @@ from pathlib import Path
 from foldertune.errors import UserError
 from foldertune.launch.local import worker_command
 from foldertune.launch.slurm_job import LAUNCHER, PATIENCE
-from foldertune.protocol import make_directory, write_whole
+from foldertune.protocol import Folder, make_directory, write_whole
 from foldertune.shipped import HOME
 from foldertune.text import counted
 
@@ -72,7 +72,7 @@ class Script:
 
     def submit(self) -> str:
         """Give the script to Slurm, and keep it in the folder. Returns the job's number. Raises UserError."""
-        make_directory(self.logs / "launch")  # Slurm does not make it for the output
+        make_directory(Folder(self.logs).launch)  # Slurm does not make it for the output
         job = sbatch(str(self))
         keep(self.logs, job, str(self))
         return job
@@ -93,7 +93,7 @@ def sbatch(script: str) -> str:
 
 def keep(logs: Path, job: str, script: str) -> None:
     """Keep a script in the folder, for people."""
-    write_whole(logs / "launch" / f"slurm-{job}.sh", script.encode())
+    write_whole(Folder(logs).launch / f"slurm-{job}.sh", script.encode())
 
 
 def check_slurm() -> None:
@@ -112,7 +112,7 @@ def python_command(name: str) -> list[str]:
 
 def worker_output(logs: Path) -> str:
     """The option that says where an array of workers for this folder prints."""
-    return f"--output={logs}/launch/slurm-".replace("%", "%%") + "%A_%a.out"
+    return f"--output={Folder(logs).launch}/slurm-".replace("%", "%%") + "%A_%a.out"
 
 
 def line(option: str) -> str:

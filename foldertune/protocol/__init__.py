@@ -65,8 +65,7 @@ The rules (`docs/protocol.md` is the full argument, and says how each is tested)
 Where to read on: `folder.py` has every rename and says which process makes it; `names.py` has the names; `trial.py`
 the lines; `files.py` writes bytes safely and reads them back; `leases.py` and `owners.py` find out who is alive;
 `masters.py` says who leads; `checkpoints.py` keeps the checkpoints; `workers.py` what workers say of themselves;
-`masters.py` says who leads; `requests.py` and `drops.py` what a person asks; `checkpoints.py` keeps the checkpoints;
-`rights.py` lets several users share a folder.
+`requests.py` and `drops.py` what a person asks; `rights.py` lets several users share a folder.
 """
 
 from foldertune.protocol.checkpoints import MAX_CHECKPOINT, MAX_LOOK_BACK

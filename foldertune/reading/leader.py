@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from foldertune.protocol import DEFAULT_LEASE, Folder, Leases, Masters, has_died
 from foldertune.reading.words import clock
 
+A_SKEW = 240.0  # seconds: so much may the clock of a file server be ahead of ours
+
 
 @dataclass(frozen=True)
 class Leader:
@@ -39,8 +41,14 @@ class Leaders:
         self._leases.look({number})
         silence, is_heard = self._leases.silence(number, holder.signature), holder.signature != self._first[1]
         if not is_heard:
-            silence = time.time() - holder.signature[2] / 1e9
+            silence = age_of(holder.signature[2] / 1e9, time.time())
         lease = holder.claim.get("lease")
         lease = lease if isinstance(lease, int | float) else DEFAULT_LEASE
         by = "" if is_heard else " by the times of files"
         return Leader(str(holder), is_gone=silence > lease, how=f"silent for {clock(silence)}{by}")
+
+
+def age_of(touched: float, now: float) -> float:
+    """The seconds since a file was touched. A time that lies far ahead proves no life: it is as old as it is new."""
+    age = now - touched
+    return max(age, 0.0) if age >= -A_SKEW else -age

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from foldertune.errors import UserError
 from foldertune.protocol import BrokenFile, Folder, Record, TrialName, WorkerRecords, opened
+from foldertune.reading.workers import Watch
 
-LAUNCH = "launch"  # the directory of the folder in which launchers keep their workers' output
 _TRIAL = re.compile(r"(?:trial-)?0*(\d{1,12})(?:-(\d{1,9}))?(?:\.jsonl.*|\.txt)?", re.ASCII)
 _LOG = re.compile(r"[^.].*\.(log|out|err)")
 MOST_NAMED = 12  # names in a message
@@ -50,7 +50,7 @@ def find_voices(folder: Folder, word: str) -> list[Voice]:
 def logs_in(folder: Folder) -> list[str]:
     """The logs of workers that launchers keep in the folder: `worker-1.log`, `launch/slurm-4711_3.out`."""
     found = []
-    for directory, prefix in ((folder.path, ""), (folder.path / LAUNCH, f"{LAUNCH}/")):
+    for directory, prefix in ((folder.path, ""), (folder.launch, f"{folder.launch.name}/")):
         with contextlib.suppress(OSError), opened(directory) as inside:
             found += [f"{prefix}{name}" for name in sorted(os.listdir(inside)) if _LOG.fullmatch(name)]
     return found
@@ -68,12 +68,8 @@ def _matching(folder: Folder, known: dict[str, Record], fits: Callable[[str], bo
 def _voice_of(folder: Folder, owner: str, record: Record) -> Voice:
     """Where a worker writes. What its record says is data: only a log in the folder is opened."""
     log, host = record.get("log"), record.get("host")
-
-    def has_ended() -> bool:
-        return "ended" in WorkerRecords(folder).read(owner)
-
     if isinstance(log, str) and log in logs_in(folder):
-        return Voice(_title(owner, record), folder.path / log, _nothing, has_ended)
+        return Voice(_title(owner, record), folder.path / log, _nothing, Watch(folder, owner).has_ended)
     where = f"{host}:{log}" if isinstance(log, str) else "its terminal, or a pipe"
     remark = f"it does not write into this folder, but to {where}"
     return Voice(_title(owner, record), folder.path / owner, lambda: remark, lambda: True)

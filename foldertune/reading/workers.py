@@ -11,7 +11,7 @@ from typing import Any
 
 from foldertune.protocol import SIGN_EVERY, Folder, Leases, Record, Trial, TrialName, WorkerRecords, has_died
 from foldertune.reading.facts import Setback, Silence
-from foldertune.reading.leader import Leader, Leaders
+from foldertune.reading.leader import Leader, Leaders, age_of
 from foldertune.reading.words import clock
 from foldertune.text import short_names
 
@@ -128,6 +128,34 @@ class Roll:
         return Noted(record, touched, seconds, heard, "ended" not in record and has_died(record))
 
 
+class Watch:
+    """Watches whether one worker has ended, by its word, by its process, or by its silence."""
+
+    def __init__(self, folder: Folder, owner: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._records, self._owner = WorkerRecords(folder), owner
+        self._leases = Leases(SILENT, clock)
+        self._first: tuple[int, ...] | None = None  # what we saw of it first
+
+    def has_ended(self) -> bool:
+        """Has it, as far as one can tell?"""
+        record = self._records.read(self._owner)
+        if "ended" in record or has_died(record):
+            return True
+        self._leases.look({self._owner})
+        try:
+            signature = self._records.signature(self._owner)
+        except (
+            OSError
+        ):  # the folder is in trouble, or the master has removed the record: a living worker writes another
+            self._leases.forget(self._owner)
+            return False
+        silence = self._leases.silence(self._owner, signature)
+        self._first = self._first or signature
+        if signature == self._first:
+            silence = max(silence, age_of(signature[2] / 1e9, time.time()))
+        return silence > SILENT
+
+
 def find_workers(
     noted: Mapping[str, Noted],
     ended: Iterable[Trial],
@@ -154,7 +182,7 @@ def find_workers(
         known, trial = noted.get(owner), in_hand.get(owner)
         times = [known.touched] if known else []
         times += [heard[trial.name]] if trial and trial.name in heard else []
-        touched = max(times, default=None)
+        touched = min(times, key=lambda each: age_of(each, now), default=None)
         seconds, is_watched = _silence(known, trial, silences, touched, now)
         workers.append(
             Worker(
@@ -192,7 +220,7 @@ def _silence(
     watched += [silence.seconds] if silence and silence.heard else []
     if watched:
         return min(watched), True
-    return None if touched is None else max(now - touched, 0.0), False
+    return None if touched is None else age_of(touched, now), False
 
 
 def _end_of(known: Noted | None, trial: Trial | None, silence: float | None, cut_off: str | None) -> str:

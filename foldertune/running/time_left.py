@@ -23,13 +23,19 @@ class TimeLeft:
     """
 
     def __init__(self, seconds: float | None, grace: float) -> None:
-        self._seconds = (math.inf if seconds is None else seconds) - grace - RESERVE  # for trials
+        self._reserve = grace + RESERVE
+        self._seconds = (math.inf if seconds is None else seconds) - self._reserve  # for trials
         self._end = time.monotonic() + self._seconds
         self._longest = 0.0  # seconds of a training that saved nothing
         if self._seconds <= 0:
             raise UserError(
                 f"--time-left: {seconds:.0f} s are too short: --grace and {RESERVE:.0f} s are needed to save a trial"
             )
+
+    @property
+    def seconds(self) -> float:
+        """Until the machine is taken away, from now on; infinite if it is ours."""
+        return self._end - time.monotonic() + self._reserve
 
     def set_alarm(self) -> None:
         """Have SIGALRM come when it is time to save the trial and end."""

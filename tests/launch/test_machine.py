@@ -13,6 +13,7 @@ import pytest
 from foldertune.errors import UserError
 from foldertune.launch import local, machine
 from foldertune.launch.gpus import AMD_HIDES, list_gpus, parts_are_seen
+from foldertune.running.time_left import TimeLeft
 from tests.conftest import ROOT, children_of, wait_for
 
 
@@ -263,6 +264,36 @@ def test_one_that_dies_does_not_take_the_others_along(bench, gpus):
     rows = bench.rows()
     assert len(rows) == 12 and {row.status for row in rows} == {"succeeded", "failed"}
     assert "was killed by SIGKILL, perhaps because memory ran out; starting it again (1 of 3 times)" in said
+
+
+def test_a_worker_that_is_started_again_has_the_time_that_is_left(monkeypatch):
+    """And none is started where none is left."""
+    now, told, said = [1000.0], [], []
+
+    class Process:
+        pid, returncode = 1, -9
+
+        def __init__(self, command, **options):
+            told.append(command[command.index("--time-left", command.index("--parent")) + 1])
+
+        def poll(self):
+            return self.returncode
+
+    monkeypatch.setattr(local.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(local.subprocess, "Popen", Process)
+    monkeypatch.setattr(local, "reap_orphans", lambda known: None)
+    monkeypatch.setattr(local, "let_others_finish", lambda process: None)
+    options, left = ["--time-left", "45"], TimeLeft(45.0, grace=5.0)
+    workers = local.LocalWorkers(["cpu"], options, None, said.append, time_left=left)
+    workers.start()
+    now[0] += 20.0
+    for _ in range(2):  # it is buried, and started again
+        workers.look_after(lambda: 0)
+    assert told == ["45.000", "25.000"]
+    now[0] += 11.0
+    for _ in range(2):
+        workers.look_after(lambda: 0)
+    assert len(told) == 2 and workers.all_gone and "too little time is left to start it again" in said[-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])

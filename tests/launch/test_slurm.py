@@ -71,11 +71,30 @@ def test_a_master_is_patient_and_starts_no_workers_of_its_own(logs, bench, capsy
     assert words[3:] == ["--trials", "9", "--workers", "0", "--standby", "--logs", str(logs)]
 
 
+@pytest.mark.parametrize("asked", [("--workers=4", "--standby"), ("--work", "4", "--stand")])
+def test_a_master_has_the_workers_that_were_asked_for_however_they_were_typed(logs, bench, capsys, asked):
+    assert launch(logs, "--print", "--master", bench.study(), *asked) == 0
+    assert words_of(capsys.readouterr().out)[3:] == [*asked, "--logs", str(logs)]
+
+
+def test_all_jobs_are_named_that_were_submitted(logs, bench, tmp_path, monkeypatch, capsys):
+    program = tmp_path / "bin" / "sbatch"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ncat >>{tmp_path}/scripts\necho job >>{tmp_path}/jobs\nwc -l <{tmp_path}/jobs\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    assert launch(logs, "--workers", 2, "--master", bench.study()) == 0
+    assert capsys.readouterr().out.endswith("; end them: scancel 1 2\n")
+    assert "--dependency=after:1\n" in (tmp_path / "scripts").read_text()
+    assert sorted(file.name for file in (logs / "launch").iterdir()) == ["slurm-1.sh", "slurm-2.sh"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--workers", "2"], "sbatch: is not here"),
         ([], "--workers: say how many"),
+        (["--workers", "2", "--check"], "--check: is for one worker"),
         (["--workers", "2", "--time", "3:00"], "--time 3:00: must be more than 180 s"),
         (["--workers", "2", "--objective", "mine:train"], "this study is for the objective 'tests.objectives:quick'"),
         (["--workers", "2", "--nodes-per-worker", "2"], "--nodes-per-worker: a Python function trains on one node"),

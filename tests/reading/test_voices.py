@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
+
 import pytest
 
 from foldertune.errors import UserError
-from foldertune.protocol import TrialName, WorkerRecords
+from foldertune.protocol import TrialName, WorkerRecords, identify_process
 from foldertune.reading.voices import find_voices
+from foldertune.reading.workers import SILENT, Watch
 from tests.conftest import wait_for
 from tests.reading.test_status import STUDY, claimed, write
 
@@ -54,3 +59,30 @@ def test_a_name_by_any_part_and_only_files_of_the_folder(folder, tmp_path):
         UserError, match=r"^ssh: may be any of gpu01-4711-abcdefgh \(ssh 1\), .*; give more of its name$"
     ):
         find_voices(folder, "ssh")
+
+
+def test_a_worker_that_was_killed_says_nothing_more(folder):
+    """On this host its process tells; elsewhere its silence: by our own clock once it was heard."""
+    known, (mine, other) = WorkerRecords(folder), ("here-1-abcdefgh", "far-2-abcdefgh")
+    (folder.path / "worker-1.log").write_text("hello\n")
+    record = {"worker": mine, "host": "here", "log": "worker-1.log", "process": identify_process()}
+    known.write({**record, "pid": os.getpid()})
+    (voice,) = find_voices(folder, mine)
+    assert not voice.is_over()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    known.write({**record, "pid": gone.pid})
+    assert voice.is_over()
+
+    now = [0.0]
+    known.write({"worker": other})
+    watch = Watch(folder, other, clock=lambda: now[0])
+    assert not watch.has_ended()
+    for ahead in (-1, 1):
+        os.utime(folder.workers / f"{other}.json", (time.time() + ahead * 2 * SILENT,) * 2)
+        assert Watch(folder, other).has_ended()
+    for _ in range(int(SILENT)):
+        assert not watch.has_ended()
+        now[0] += 1
+    now[0] += 1
+    assert watch.has_ended()

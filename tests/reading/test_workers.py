@@ -104,6 +104,17 @@ def test_time_is_measured_by_our_own_clock_where_we_watch(study):
     assert reader.read().workers[0].last_sign == "0:30"
 
 
+def test_a_time_far_ahead_is_no_sign_of_life(study):
+    folder, add = study
+    add("gpu07", waits=45)
+    for ahead, is_there in ((60, True), (7200, False)):
+        os.utime(folder.workers / "gpu07-1-abcdefgh.json", (time.time() + ahead,) * 2)
+        assert ("so do all workers" in said(folder)[0]) == is_there
+        assert ("but no worker is there" in said(folder)[0]) != is_there
+        os.utime(Masters(folder).locate(1), (time.time() + ahead,) * 2)
+        assert Reader(*open_study(folder.path)).read().leader.is_gone != is_there
+
+
 def test_a_worker_without_a_record_and_one_that_writes_nonsense(study):
     folder, add = study
     owner = new_owner()
