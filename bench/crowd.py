@@ -267,7 +267,7 @@ def simulate(case: Case) -> dict[str, Any]:
         heartbeat = VirtualHeartbeat(world)
         worker = Worker(Folder(folder.path), OBJECTIVE, VirtualTrainer(world, signals), signals)
         worker.owner = f"host{number:04d}-{number}-{number:04d}abcd"
-        worker.say = lambda message: None  # type: ignore[method-assign]
+        worker.say = lambda message, flush=True: None  # type: ignore[method-assign, misc]
         worker.run(heartbeat)
         heartbeat.is_over = True
 

@@ -8,11 +8,12 @@ import sys
 import time
 
 
-def say(message: str) -> None:
-    """Print a line with the time of day."""
+def say(message: str, *, flush: bool = True) -> None:
+    """Print a line with the time of day. Without `flush`, it comes with the next line, which follows at once."""
     with contextlib.suppress(OSError):  # the output may be on the disk that is full
         sys.stdout.write(f"{_time_of_day(int(time.time()))} {message}\n")  # one write: many share an output
-        sys.stdout.flush()
+        if flush:
+            sys.stdout.flush()
 
 
 @functools.lru_cache(maxsize=1)

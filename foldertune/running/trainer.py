@@ -225,7 +225,7 @@ class ObjectiveTrainer(Trainer):
         lines = b'{"report"', b'{"result"'
         if not self._channel.next_begins_with(*lines):
             with contextlib.suppress(OSError):
-                self._channel.receive_what_is_there()
+                self._channel.receive()
         return self._channel.next_begins_with(*lines)
 
     def _take(self) -> Message | None:

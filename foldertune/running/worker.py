@@ -235,7 +235,7 @@ class Worker:
         start, last_word = time.monotonic(), Record()
         try:
             attempt.begin(self.checkpoint_every)
-            self.hand_in()
+            self.hand_in(flush=False)
             attempt.sign(describe_owner(self.owner))  # the training has begun meanwhile
             say(settings_in_a_line(trial.settings))
             last_word = attempt.follow(self.signals, heartbeat, self.grace)
@@ -249,12 +249,12 @@ class Worker:
             attempt.output.close()
         return last_word
 
-    def hand_in(self) -> None:
+    def hand_in(self, *, flush: bool = True) -> None:
         """Hand in the trial that was trained last, unless that is done. Raises Stopped."""
         if self._trained:
-            self.patiently(self._finish)
+            self.patiently(functools.partial(self._finish, flush))
 
-    def _finish(self) -> None:
+    def _finish(self, flush: bool = True) -> None:
         if self._trained is None:
             return
         claim, last_word, seconds = self._trained
@@ -264,7 +264,7 @@ class Worker:
         why = "" if outcome and "stopped" not in last_word else f": {last_word.get('error', 'stopped early')}"
         try:
             claim.finish(last_word)
-            self.say(f"trial {claim.name.label}: {what} {seconds:.1f} s{why}")
+            self.say(f"trial {claim.name.label}: {what} {seconds:.1f} s{why}", flush=flush)
             self._results += outcome
         except LeaseLost:
             self.say_dropped(claim)
@@ -292,6 +292,6 @@ class Worker:
         """Say that a trial is no longer ours."""
         self.say(f"trial {claim.name.label}: {claim.path} is no longer ours (its lease expired?); dropped")
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, *, flush: bool = True) -> None:
         """Print a line that begins with this worker's name."""
-        say(f"{self.owner}: {printable(message)}")
+        say(f"{self.owner}: {printable(message)}", flush=flush)

@@ -421,9 +421,9 @@ class ModelWorker(worker_module.Worker):
         super().__init__(Folder(LOGS), "model", ModelTrainer(signals, owner, epochs), signals)
         self.owner, self.metrics, self.study = owner, ["loss"], {"stopping": study.stopping} if study.stopping else {}
 
-    def _finish(self) -> None:
+    def _finish(self, flush: bool = True) -> None:
         before, claim = self._results, self._trained and self._trained[0]
-        super()._finish()
+        super()._finish(flush)
         if claim:
             self.note("handed in" if self._results > before else "dropped", claim)
 
@@ -446,7 +446,7 @@ class ModelWorker(worker_module.Worker):
         known = {key: value for key, value in vars(claim).items() if key not in ("folder", "_since")} if claim else None
         return (candidates, self._trained), f"{candidates} {known}" if candidates or known else ""
 
-    def say(self, message: str) -> None:
+    def say(self, message: str, *, flush: bool = True) -> None:
         pass
 
 
