@@ -414,9 +414,9 @@ def noisy(settings, report):
 
 
 def fragile(settings, report):
-    """The same, but it fails with every odd seed."""
-    if settings["seed"] % 2:
-        raise ValueError("an odd seed")
+    """The same, but it fails with every fourth seed."""
+    if settings["seed"] % 4 == 2:
+        raise ValueError("an unlucky seed")
     return noisy(settings, report)
 
 

@@ -297,6 +297,7 @@ def test_the_same_command_does_not_undo_the_end_of_a_study(bench, hold):
     bench.worker("patient")
     wait_for(lambda: bench.names("taken"), "a claim")
     foldertune(bench, "end")
+    wait_for(lambda: not bench.names("pending"), "the others to be withdrawn")
     hold.unlink()
     assert bench.finish(master) and "goes on" not in bench.finish(second)
     assert "goes on" not in bench.search(*words)
