@@ -108,6 +108,7 @@ class Worker:
             with contextlib.suppress(OSError):
                 self._finish()
             self.trainer.end()
+            heartbeat.look = lambda: None  # who has ended is asked for nothing
         self.is_out_of_time |= self.signals.is_time_up
         nothing = "too little time is left" if self.is_out_of_time else "nothing more to do"
         self.why_ended = self._remote.last_word or nothing

@@ -105,7 +105,8 @@ def test_a_command_trains_on_two_nodes(bench, cluster):
     bench.finish(master)
     bench.assert_complete(2)
     for trial in bench.names("seen"):
-        assert {"node1", "node2"} <= set(bench.folder.output_of(trial).read_text().split())
+        printed = bench.folder.output_of(trial).read_text()  # two nodes may print into one line
+        assert "node1" in printed and "node2" in printed
 
 
 def test_what_needs_a_person_ends_with_another_code_and_stays_away(bench, cluster):

@@ -79,7 +79,7 @@ def test_a_worker_whose_machine_is_broken_gives_back_and_ends_and_costs_no_trial
     ends = [record["ended"] for record in records(bench).values() if record["pid"] == broken.pid]
     assert len(ends) == 1 and "seems to be broken" in ends[0]
     assert "seems to be broken" in told(bench, "status")
-    number = next(row.trial for row in bench.rows())
+    number = next(name.number for name in bench.names("seen") if name.attempt == 1)
     assert told(bench, "logs", number).startswith("trained ")
 
 
