@@ -62,8 +62,9 @@ def next_wait(wait: float, names: int) -> float:
     The more names a listing has, the larger it is, and the more workers there are to ask for it: so the longer is this
     limit. A thousand workers that ask once a second would keep a file server from all else (see bench/crowd.py).
     """
-    longest = min(max(LONG_WAIT, names / NAMES_PER_SECOND), LONGEST_WAIT)
-    return min(max(2 * wait, FIRST_WAIT, longest / 10), longest)
+    crowded = names / NAMES_PER_SECOND
+    longest = min(max(LONG_WAIT, crowded), LONGEST_WAIT)
+    return min(max(2 * wait, FIRST_WAIT, crowded / 10 if crowded > LONG_WAIT else 0.0), longest)
 
 
 def outlast(folder: Folder, action: Callable[[], T], signals: StopSignals, say: Callable[[str], None]) -> T:
