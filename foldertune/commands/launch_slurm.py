@@ -23,8 +23,8 @@ import argparse
 from collections.abc import Sequence
 
 from foldertune.commands import master, worker
-from foldertune.commands.asked import study_of
 from foldertune.commands.options import add_logs, whole_number
+from foldertune.commands.study import study_of
 from foldertune.errors import UserError
 from foldertune.launch.slurm import EARLY, Script, check_slurm, python_command
 from foldertune.launch.slurm_job import read_duration

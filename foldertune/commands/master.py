@@ -29,7 +29,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from foldertune.commands.asked import study_of
 from foldertune.commands.first import add_first
 from foldertune.commands.machine import add_machine, in_words, new_local_workers, place
 from foldertune.commands.messages import Messages, add_notify
@@ -43,6 +42,7 @@ from foldertune.commands.options import (
     seconds,
     whole_number,
 )
+from foldertune.commands.study import study_of
 from foldertune.launch import Launcher
 from foldertune.launch.local import STOP_SECONDS
 from foldertune.launch.machine import count_cores, describe_devices, limit_threads

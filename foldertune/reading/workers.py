@@ -144,9 +144,7 @@ class Watch:
         self._leases.look({self._owner})
         try:
             signature = self._records.signature(self._owner)
-        except (
-            OSError
-        ):  # the folder is in trouble, or the master has removed the record: a living worker writes another
+        except OSError:  # trouble, or the master has removed the record: a living worker writes another
             self._leases.forget(self._owner)
             return False
         silence = self._leases.silence(self._owner, signature)
