@@ -223,7 +223,7 @@ def measure_sharing(size: Size, device: str) -> Figures:
         return {
             processes: sum(
                 each["images per second"]
-                for each in measure("float32", size.shapes[0], processes, size.seconds, size.settled)
+                for each in measure("auto", size.shapes[0], processes, size.seconds, size.settled)
             )
             for processes in size.processes
             if processes > 1 or not more

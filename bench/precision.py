@@ -84,6 +84,7 @@ def main() -> None:
     """Train, compare, print the table, and write bench/results/."""
     parser = new_parser(__doc__)
     parser.add_argument("--logs", type=Path, metavar="DIR", help="where to search (default: a temporary directory)")
+    parser.add_argument("--out", type=Path, metavar="FILE", default=RESULTS, help="where to write the figures")
     arguments = parser.parse_args()
     logs = arguments.logs or Path(tempfile.mkdtemp(prefix="precision-"))
     print("| setting | | float32 | bfloat16 | difference, 95 % interval | p |\n|---|---|---:|---:|---:|---:|")
@@ -97,7 +98,7 @@ def main() -> None:
         "settings": SETTINGS,
         "runs": runs,
     }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    arguments.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

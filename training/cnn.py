@@ -22,12 +22,13 @@ from torch.nn import functional
 
 from foldertune.trainer.report import Report
 from training.data import Dataset, Part, load
-from training.graphs import CudaRecorder, Recorder, record_steps
+from training.graphs import CudaRecorder, Recorder, Step, record_steps
 from training.network import Network
 from training.settings import SettingsError, complete
 
 EVALUATION_BATCH = 500
 CHANCE = 0.15  # an accuracy below this is chance level: the most frequent digit as the only answer reaches 11 %
+FIRST_WITH_BFLOAT16 = (8, 0)  # the compute capability of NVIDIA's Ampere; earlier GPUs only emulate it
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -37,16 +38,35 @@ def draw_order(examples: int, batch_size: int, device: str) -> Tensor:
     return torch.randperm(examples, device=device)[: steps * batch_size].view(steps, batch_size)
 
 
-@torch.inference_mode()
-def evaluate(network: Network, part: Part) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy on a part of the data, without dropout."""
-    loss = torch.zeros((), device=part.images.device)
-    correct = torch.zeros((), dtype=torch.long, device=part.images.device)
-    for images, labels in zip(part.images.split(EVALUATION_BATCH), part.labels.split(EVALUATION_BATCH), strict=True):
-        logits = network(images.to(network.precision))
-        loss += functional.cross_entropy(logits, labels, reduction="sum")
-        correct += (logits.argmax(1) == labels).sum()
-    return loss.item() / len(part), correct.item() / len(part)
+class Evaluation:
+    """Computes the loss and the accuracy of a network on a part of the data, without dropout.
+
+    Attributes:
+        compute: computes the sums on the device, without waiting for it.
+        sums: the tensors that `compute` changes.
+    """
+
+    def __init__(self, network: Network, part: Part) -> None:
+        self._network, self._part = network, part
+        self._loss = torch.zeros((), device=network.device)
+        self._correct = torch.zeros((), dtype=torch.long, device=network.device)
+        self.sums = {"losses": self._loss, "correct answers": self._correct}
+        self.compute: Step = self._compute
+
+    @torch.inference_mode()
+    def _compute(self) -> None:
+        self._loss.zero_()
+        self._correct.zero_()
+        batches = (tensor.split(EVALUATION_BATCH) for tensor in (self._part.images, self._part.labels))
+        for images, labels in zip(*batches, strict=True):
+            logits = self._network(images.to(self._network.precision))
+            self._loss += functional.cross_entropy(logits, labels, reduction="sum")
+            self._correct += (logits.argmax(1) == labels).sum()
+
+    def __call__(self) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy."""
+        self.compute()
+        return self._loss.item() / len(self._part), self._correct.item() / len(self._part)
 
 
 def choose_device(wish: str = "auto") -> str:
@@ -82,12 +102,18 @@ def limit_memory(device: str) -> None:
 def choose_precision(wish: str, device: str) -> torch.dtype:
     """The precision for "auto", "float32" or "bfloat16".
 
-    "auto" means bfloat16 on CPUs with instructions for it, where it was seen to give the same results
+    "auto" means bfloat16 on CPUs and GPUs with instructions for it, where it was seen to give the same results
     (docs/precision.md), and float32 everywhere else.
     """
     if wish == "auto":
-        wish = "bfloat16" if device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+        wish = "bfloat16" if _has_bfloat16(device) else "float32"
     return PRECISIONS[wish]
+
+
+def _has_bfloat16(device: str) -> bool:
+    if device == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(torch.cuda.get_device_capability(device) >= FIRST_WITH_BFLOAT16)
 
 
 @functools.cache
@@ -129,11 +155,19 @@ class Training:
         self._position = 0  # the epoch's next step
         self._row = torch.zeros(1, dtype=torch.long, device=device)  # the same number, on the device
         self._total = torch.zeros((), device=device)  # the sum of the epoch's training losses
-        self._runs = {1: self._step}  # by their number of steps
+        self._runs: dict[int, Step] = {1: self._step}  # by their number of steps
+        self._validate = Evaluation(self.network, data.validation)
         if recorder or device != "cpu":
-            state = {**self._state, "rounded": self.network.rounded}
-            self._runs = record_steps(self._step, state, self._steps, recorder or CudaRecorder(device))
+            self._record(recorder or CudaRecorder(device))
         self._start = time.perf_counter()
+
+    def _record(self, recorder: Recorder) -> None:
+        """Record steps and validation, if they can be recorded here."""
+        state = {**self._state, "rounded": self.network.rounded}
+        self._runs = record_steps(self._step, state, self._steps, recorder)
+        if self._runs[1] != self._step:
+            compute = self._validate.compute
+            self._validate.compute = record_steps(compute, self._validate.sums, 1, recorder)[1]
 
     @property
     def seconds(self) -> float:
@@ -178,7 +212,7 @@ class Training:
 
     def end_epoch(self) -> dict[str, Any]:
         """Validate, and return the epoch's report."""
-        validation_loss, accuracy = evaluate(self.network, self.data.validation)
+        validation_loss, accuracy = self._validate()
         epoch = {
             "epoch": len(self.history) + 1,
             "seconds": round(self.seconds, 3),
@@ -268,7 +302,7 @@ def train(settings: Mapping[str, Any], report: Report) -> dict[str, Any]:
     last = training.history[-1]
     best = max(training.history, key=lambda epoch: epoch["validation_accuracy"])  # the first, if several are equal
     losses = [epoch["validation_loss"] for epoch in training.history if math.isfinite(epoch["validation_loss"])]
-    test_loss, test_accuracy = evaluate(training.network, data.test)
+    test_loss, test_accuracy = Evaluation(training.network, data.test)()
     return {
         "validation_error": round(1 - best["validation_accuracy"], 6),
         "best_epoch": best["epoch"],

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 GRAPH_STEPS = 16  # training steps in one graph
-WARM_UP = 3  # steps before the first recording, which is the longest
+WARM_UP = 3  # steps before a recording
 TOLERANCE = 0.01  # of how far the steps move: other kernels may add up in another order; wrong steps differ by far more
 
 Step = Callable[[], None]
@@ -32,7 +32,10 @@ class CudaRecorder:
     """Records steps as CUDA graphs (PyTorch's documentation: CUDA semantics, CUDA graphs)."""
 
     def __init__(self, device: str) -> None:
-        self._device, self._is_warm = device, False
+        self._device = device
+        self._pool = (
+            torch.cuda.graph_pool_handle()
+        )  # of all its graphs: they run one after another, and keep nothing there
 
     def record(self, step: Step, count: int) -> Step:
         """A graph of so many steps.
@@ -43,10 +46,9 @@ class CudaRecorder:
         with torch.cuda.device(self._device):
             outside = torch.cuda.current_stream()
             try:
-                if not self._is_warm:
-                    self._warm_up(step, min(count, WARM_UP))
+                self._warm_up(step, min(count, WARM_UP))
                 graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph):
+                with torch.cuda.graph(graph, pool=self._pool):
                     repeat(step, count)
             finally:
                 torch.cuda.set_stream(outside)  # a recording that fails may leave its own
@@ -58,7 +60,6 @@ class CudaRecorder:
         with torch.cuda.stream(stream):
             repeat(step, count)
         torch.cuda.current_stream().wait_stream(stream)
-        self._is_warm = True
 
 
 def record_steps(

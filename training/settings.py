@@ -40,7 +40,7 @@ SETTINGS: dict[str, Setting] = {
     "precision": Setting(
         "auto",
         str,
-        "for arithmetic; auto: bfloat16 on a CPU with instructions for it, otherwise float32; weights are float32",
+        "for arithmetic; auto: bfloat16 if CPU or GPU has instructions for it, otherwise float32; weights are float32",
         choices=("auto", "float32", "bfloat16"),
     ),
     "seed": Setting(0, int, "for initial weights, shuffling and dropout", low=0, high=2**63 - 1),

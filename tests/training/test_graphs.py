@@ -69,7 +69,8 @@ def plain():
 def test_a_right_recording_is_used_and_changes_nothing(plain, precision, capsys):
     recorder = Recorder(None, 16)
     assert train(recorder, precision) == plain[precision]
-    assert recorder.replays == 1 + 9 and capsys.readouterr().out == ""  # 25 steps: one recording of 16, nine of one
+    assert recorder.replays == 1 + 9 + 1  # 25 steps: one recording of 16, nine of one; then the validation
+    assert capsys.readouterr().out == ""
 
 
 HARMS = (
@@ -114,12 +115,29 @@ def test_a_wrong_recording_is_not_used_and_leaves_nothing_behind(plain, what, st
     assert expected.get(what, what if what in ("weights", "total", "row") else "weights") in said
 
 
+def test_a_wrong_recording_of_the_validation_is_not_used(plain, capsys, monkeypatch):
+    import training.cnn as cnn
+
+    states = []
+    record_steps = cnn.record_steps
+    monkeypatch.setattr(cnn, "record_steps", lambda *given: states.append(given[1]) or record_steps(*given))
+
+    def harm():
+        if "losses" in states[-1]:
+            states[-1]["losses"].mul_(1.1)
+
+    recorder = Recorder(harm, 1)
+    assert train(recorder, "float32") == plain["float32"]
+    assert recorder.replays == 1 + 9
+    assert "difference in losses" in capsys.readouterr().out
+
+
 def test_another_order_of_additions_is_no_difference(plain):
     """Recorded kernels may be others than unrecorded ones."""
     recorder = Recorder(None, 16)
 
     def round_otherwise():
-        recorder.state["weights"].mul_(1 + 1e-7)
+        next(iter(recorder.state.values())).mul_(1 + 1e-7)
 
     import training.cnn as cnn
 
@@ -128,7 +146,7 @@ def test_another_order_of_additions_is_no_difference(plain):
         patch.setattr(cnn, "record_steps", lambda *given: setattr(recorder, "state", given[1]) or record_steps(*given))
         recorder.harm = round_otherwise
         epoch, *_ = train(recorder, "float32")
-    assert recorder.replays == 1 + 9
+    assert recorder.replays == 1 + 9 + 1
     assert epoch["training_loss"] == pytest.approx(plain["float32"][0]["training_loss"], rel=1e-3)
 
 

@@ -71,11 +71,14 @@ def examples(count, seed=0):
     return part.images[index], part.labels[index]
 
 
+@pytest.mark.parametrize("unfolds", [False, True])  # as on a GPU; in float32 more windows have ties there
 @pytest.mark.parametrize("dropout", [0.0, 0.5, 0.2])
 @pytest.mark.parametrize(("filters", "batch_size"), SHAPES)
-def test_every_step_is_that_of_plain_pytorch(filters, batch_size, dropout, monkeypatch):
+def test_every_step_is_that_of_plain_pytorch(filters, batch_size, dropout, unfolds, monkeypatch):
     torch.manual_seed(filters)
-    network = Network(filters, dropout, torch.float32, "cpu")
+    precision = torch.float64 if unfolds else torch.float32
+    network = Network(filters, dropout, precision, "cpu")
+    network.unfolds = unfolds
     twin = plain(network, dropout).double()
     optimiser = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9)
     draw = network._draw_dropout
@@ -91,7 +94,7 @@ def test_every_step_is_that_of_plain_pytorch(filters, batch_size, dropout, monke
     ties = 0  # steps in which rounding decides which of two nearly equal pixels is the largest of its window
     for step in range(5):
         images, labels = examples(batch_size, step)
-        loss = network.step(images, labels, 0.05, 0.9)
+        loss = network.step(images.to(precision), labels, 0.05, 0.9)
         expected = functional.cross_entropy(twin(images.double()), labels)
         optimiser.zero_grad()
         expected.backward()
@@ -117,9 +120,11 @@ def test_plain_sgd_has_no_velocity():
     torch.testing.assert_close(network.weights, before - 0.1 * network._gradients)
 
 
+@pytest.mark.parametrize("unfolds", [False, True])
 @pytest.mark.parametrize(("filters", "batch_size"), SHAPES)
-def test_the_logits_are_those_of_plain_pytorch_without_dropout(filters, batch_size):
+def test_the_logits_are_those_of_plain_pytorch_without_dropout(filters, batch_size, unfolds):
     network = Network(filters, 0.5, torch.float32, "cpu")
+    network.unfolds = unfolds
     images, _ = examples(batch_size)
     torch.testing.assert_close(network(images), plain(network, 0.0)(images).detach(), rtol=1e-3, atol=1e-5)
 

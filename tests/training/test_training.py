@@ -149,14 +149,18 @@ def test_a_training_in_either_precision_learns_and_says_which(precision):
     assert result["precision"] == precision and result["validation_error"] < 0.3
 
 
-def test_the_precision_of_its_own_accord_is_float32_unless_the_cpu_has_bfloat16():
+def test_the_precision_of_its_own_accord_is_float32_unless_the_device_has_bfloat16(monkeypatch):
     import torch
 
     from training.cnn import choose_precision
 
     has = "avx512_bf16" in Path("/proc/cpuinfo").read_text() or "amx_bf16" in Path("/proc/cpuinfo").read_text()
     assert choose_precision("auto", "cpu") == (torch.bfloat16 if has else torch.float32)
-    assert choose_precision("auto", "cuda") == choose_precision("float32", "cpu") == torch.float32
+    assert choose_precision("float32", "cpu") == torch.float32
+    for capability, expected in {(7, 5): torch.float32, (8, 0): torch.bfloat16, (9, 0): torch.bfloat16}.items():
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, known=capability: known)
+        assert choose_precision("auto", "cuda:0") == expected
+        assert choose_precision("float32", "cuda:0") == torch.float32
 
 
 # ---- the data set: fetched once, checked always
