@@ -32,7 +32,8 @@ from typing import Any
 from bench.training import ROOT, SETTLED, measure
 from foldertune.cli import guard, new_parser
 from foldertune.errors import UserError
-from foldertune.launch.machine import count_cores, mps_is_running
+from foldertune.launch.machine import count_cores
+from foldertune.running.devices import mps_is_running
 from foldertune.trainer.report import Listener, Report
 from training.settings import complete
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from foldertune.commands.options import whole_number
 from foldertune.errors import UserError
 from foldertune.launch.local import LocalWorkers
-from foldertune.launch.machine import choose_devices, describe_devices, mps_is_running, split_cores
+from foldertune.launch.machine import choose_devices, describe_devices, split_cores
+from foldertune.running.devices import mps_is_running
 from foldertune.running.memory import can_watch_memory
 from foldertune.running.time_left import TimeLeft
 

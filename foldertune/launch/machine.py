@@ -161,8 +161,3 @@ def let_others_finish(process: int) -> None:
 def describe_devices(devices: Sequence[str]) -> str:
     """The numbers of workers by device: `3 on cuda:0, 3 on cuda:1`."""
     return ", ".join(f"{count} on {device}" for device, count in Counter(devices).items())
-
-
-def mps_is_running() -> bool:
-    """Is NVIDIA's Multi-Process Service running? Without it, processes on one GPU take turns of some milliseconds."""
-    return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()

@@ -72,7 +72,7 @@ class Trial:
     why: Record = field(default_factory=dict)  # it is tried, as its strategy says
     resumed: str | None = None  # the checkpoint from which the last claim's training went on
     lost: list[str] = field(default_factory=list)  # why each earlier attempt was lost
-    claim: Record = field(default_factory=dict)  # of the last worker; `until`: when it gave the trial back
+    claim: Record = field(default_factory=dict)  # of the last worker; when (`until`) and why it has given it back
     earlier: list[Record] = field(default_factory=list)  # the claims of workers that gave it back before
     epochs: list[Record] = field(default_factory=list)
     result: Record | None = None
@@ -109,7 +109,7 @@ class Trial:
                 trial.claim, trial.epochs, trial.result = record, [], None
                 trial.error = trial.traceback = trial.finished = trial.stopped = trial.resumed = None
             elif "given_back" in record and not is_epoch and trial.claim:
-                trial.claim = {**trial.claim, "until": record.get("time")}
+                trial.claim = trial.claim | {"until": record.get("time"), "given_back": record["given_back"]}
             elif trial.is_over:
                 continue  # lines after the last word do not count either
             elif "epoch" in record:

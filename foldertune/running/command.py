@@ -57,7 +57,7 @@ class CommandTrainer(Trainer):
         memory: int | None = None,
     ) -> None:
         super().__init__(signals, device, memory)
-        self._words, self._shown = split(command), devices.show(device, alone=True)
+        self._words = split(command)
         self._pattern = read_pattern(pattern) if pattern else None
         self._messages: deque[Message] = deque()
         self._line, self._result_file = b"", ""
@@ -87,15 +87,14 @@ class CommandTrainer(Trainer):
         self._messages, self._values, self._is_stopping = deque(), {}, False
         self._result_file, self._noted = os.path.abspath(os.path.join(out, RESULT)), set()
         self._result_before = _signature(self._result_file)
-        own = {"out": os.path.abspath(out), "device": self._shown.device, "gpus": str(self._shown.gpus)}
+        shown = devices.show(self.device, alone=True, apart=self.apart)
+        own = {"out": os.path.abspath(out), "device": shown.device, "gpus": str(shown.gpus)}
         own |= {"trial": str(name.number), "attempt": str(name.attempt)}
         values = Values(settings, own)
         try:
             absent = {name for name in self._conditional if name not in values}
             words = [fill_in(word, values) for word in without(self._words, absent)]
-            self._process = Process(
-                words, self._signals, self._hear, environment=self._shown.environment, memory=self.memory
-            )
+            self._process = Process(words, self._signals, self._hear, environment=shown.environment, memory=self.memory)
         except KeyError as error:  # a trial that was queued by hand
             self._messages.append({"error": f"--command: this trial has no setting {error}"})
         except ValueError as error:  # words that no command line can hold

@@ -7,8 +7,11 @@ A device has the name that PyTorch gives it: `cpu`, `cuda:1`, `mps`. Several GPU
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
+MPS_PIPES = "CUDA_MPS_PIPE_DIRECTORY"  # where NVIDIA's MPS is; a process that does not find it there does without
+NOWHERE = "/nonexistent"
 VISIBLE, AMD_VISIBLE = "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"  # AMD's driver reads both, its own first
 
 
@@ -20,21 +23,26 @@ class Shown(NamedTuple):
     environment: dict[str, str] | None  # None: ours
 
 
-def show(device: str, *, alone: bool = False) -> Shown:
+def show(device: str, *, alone: bool = False, apart: bool = False) -> Shown:
     """What the trainer of a worker with this device is shown.
 
     Args:
         alone: hide other GPUs also from a trainer with one. Several GPUs, and a part of one (MIG), are shown alone in
             any case: of all parts that it might see, a process uses the first.
+        apart: hide NVIDIA's MPS, too.
     """
     kind, _, numbers = device.partition(":")
-    if kind != "cuda" or not numbers:
-        return Shown(device, int(kind != "cpu"), None)
-    chosen = [name_of(number) for number in numbers.split(",")]
-    if len(chosen) == 1 and not alone and not chosen[0].startswith("MIG-"):
-        return Shown(device, 1, None)
-    names = [VISIBLE, *([AMD_VISIBLE] if AMD_VISIBLE in os.environ else [])]
-    return Shown("cuda", len(chosen), {**os.environ, **dict.fromkeys(names, ",".join(chosen))})
+    chosen = [name_of(number) for number in numbers.split(",")] if kind == "cuda" and numbers else []
+    shown, changed = (device, int(kind != "cpu")), {MPS_PIPES: NOWHERE} if apart else {}
+    if len(chosen) > 1 or (chosen and (alone or chosen[0].startswith("MIG-"))):
+        names = [VISIBLE, *([AMD_VISIBLE] if AMD_VISIBLE in os.environ else [])]
+        shown, changed = ("cuda", len(chosen)), {**changed, **dict.fromkeys(names, ",".join(chosen))}
+    return Shown(*shown, {**os.environ, **changed} if changed else None)
+
+
+def mps_is_running() -> bool:
+    """Is NVIDIA's Multi-Process Service running? Without it, processes on one GPU take turns of some milliseconds."""
+    return Path(os.environ.get(MPS_PIPES, "/tmp/nvidia-mps"), "control").exists()
 
 
 def name_of(number: str) -> str:

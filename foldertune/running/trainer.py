@@ -45,6 +45,7 @@ class Trainer:
         memory: bytes that it may take, with all that it has started; None: no limit.
 
     Attributes:
+        apart: is NVIDIA's MPS hidden from it?
         advice: what to do if a result lacks the metric, in words that follow others.
         wants_out: does it need the directory `out`?
         on_output: called with what the process prints, piece by piece.
@@ -56,7 +57,7 @@ class Trainer:
 
     def __init__(self, signals: StopSignals, device: str, memory: int | None) -> None:
         self.on_output: Callable[[bytes], None] = show
-        self.device, self.memory = device, memory
+        self.device, self.memory, self.apart = device, memory, False
         self._signals = signals
         self._process: Process | None = None
         self.data = self._tail = b""
@@ -70,6 +71,13 @@ class Trainer:
 
     def prepare(self) -> None:
         """Get ready for a trial. Raises UserError if this machine can't train, Stopped when a signal comes."""
+
+    def keep_apart(self, apart: bool) -> None:
+        """Train apart from NVIDIA's MPS from now on, or with it. Raises UserError and Stopped: see `prepare`."""
+        if apart != self.apart:
+            self.apart = apart
+            self.end()
+            self.prepare()
 
     def begin(self, name: TrialName, settings: Record, saving: Saving, out: str) -> None:
         """Start training with these settings. `out` is a directory that all attempts at this trial share."""
@@ -181,7 +189,7 @@ class ObjectiveTrainer(Trainer):
         self._socket.setblocking(False)
         self._channel, self._tail = Channel(self._socket.fileno()), b""
         program = f"import sys; here = {HERE!r}; here in sys.path or sys.path.insert(0, here); "
-        shown, keep = devices.show(self.device), [theirs.fileno()]
+        shown, keep = devices.show(self.device, apart=self.apart), [theirs.fileno()]
         program += f"from foldertune.trainer.main import main; main({keep[0]}, {self.name!r}, *{shown[:2]!r})"
         command = [sys.executable, "-P", "-c", program]
         try:

@@ -34,6 +34,7 @@ from foldertune.running.doubts import Doubts
 from foldertune.running.process import PATIENCE
 from foldertune.running.remote import Remote
 from foldertune.running.saying import say as say
+from foldertune.running.shared_gpu import give_back, is_shared_fault
 from foldertune.running.signals import StopSignals
 from foldertune.running.time_left import TimeLeft
 from foldertune.running.trainer import Trainer, check_objective
@@ -71,8 +72,7 @@ class Worker:
         start_timeout: float = math.inf,
         time_left: float | None = None,
     ) -> None:
-        self.folder = folder
-        self.objective_name = name
+        self.folder, self.objective_name = folder, name
         self.trainer = trainer
         self.signals = signals
         self.checkpoint_every = checkpoint_every
@@ -204,6 +204,8 @@ class Worker:
                 return self.patiently(claim.hand_in)  # as it is: the master judges it and tries again
             heartbeat.hold(claim, trial.lease or SHORTEST_LEASE)  # a person queued it: the master's lease may be short
             last_word = self.evaluate(claim, trial, heartbeat)
+            if is_shared_fault(last_word, self.trainer):
+                return self.say(f"trial {claim.name.label}: {self.patiently(lambda: give_back(claim, last_word))}")
             if self.patiently(lambda: self._doubts.put_down(claim, last_word, self.say)):
                 return None
             self.patiently(lambda: claim.say_last_word(last_word))
