@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.training import ROOT, SETTLED, measure
+from bench.training import EPOCHS, ROOT, SETTLED, measure
 from foldertune.cli import guard, new_parser
 from foldertune.errors import UserError
 from foldertune.launch.machine import count_cores
@@ -324,6 +324,22 @@ def measure_all(size: Size, device: str, say: Callable[[str], None] = print) -> 
         say(f"    {json.dumps({key: value for key, value in figures.items() if key != 'ok'})[:1000]}")
         found[name] = figures
     return found
+
+
+def to_markdown(figures: Figures) -> list[str]:
+    """Two tables, in thousands of images per second: the stock recipe and ours; several trials at once, and with MPS."""
+    lines = ["| filters, batch | stock | float32 | bfloat16 | trials per hour: stock | float32 | bfloat16 |"]
+    lines.append("|---|---:|---:|---:|---:|---:|---:|")
+    for shape, sides in figures["stock recipe and ours"].items():
+        rates = [f"{sides[side]['images per second'] / 1000:,.0f}" for side in MEASURED]
+        trials = [f"{3600 / (sides[side]['start seconds'] + EPOCHS * sides[side]['epoch seconds']):,.0f}"
+                  for side in MEASURED]  # fmt: skip
+        lines.append(f"| {shape.replace(' filters, batch', ',')} | {' | '.join(rates + trials)} |")
+    sharing = figures["several at once"]
+    for title in ("as it is", "with mps"):
+        numbers = {1: sharing["as it is"]["1"], **{int(key): rate for key, rate in sharing[title].items()}}
+        lines.append(f"| {title} | {' | '.join(f'{numbers[key] / 1000:,.0f}' for key in sorted(numbers))} |")
+    return lines
 
 
 def describe_machine(device: str) -> Figures:

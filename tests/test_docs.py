@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from bench import gpu
+from bench.precision import compare
 from bench.training import to_markdown
 from foldertune.cli import COMMANDS
 from foldertune.protocol import DEFAULT_LEASE, TrialName
@@ -221,6 +223,19 @@ def test_the_tables_of_the_thousand_workers_are_what_was_counted():
     for each in check["searches"]:
         assert f"{each['gap']:.3f} s" in section and f"{each['gap of the slowest of a hundred']:.3f} s" in section
         assert each["lost claims"] == 0
+
+
+def test_the_figures_of_a_gpu_are_what_was_measured():
+    record = json.loads((ROOT / "bench/results/gpu.json").read_text())
+    section = SPEED.split("## GPUs")[1].split("\n## ")[0]
+    assert record["command"] in section and record["machine"]["gpu"] in section
+    assert all(figures.get("ok", True) for figures in record["figures"].values())
+    for line in gpu.to_markdown(record["figures"]):
+        assert line in section, line
+    runs = json.loads((ROOT / "bench/results/precision-gpu.json").read_text())["runs"]
+    for name in runs:
+        for line in compare(name, runs[name]):
+            assert line.replace("_", " ") in DOCS[ROOT / "docs" / "precision.md"], line
 
 
 def test_the_table_of_trials_an_hour_is_what_was_measured():
