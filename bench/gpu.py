@@ -327,7 +327,7 @@ def measure_all(size: Size, device: str, say: Callable[[str], None] = print) -> 
 
 
 def to_markdown(figures: Figures) -> list[str]:
-    """Two tables, in thousands of images per second: the stock recipe and ours; several trials at once, and with MPS."""
+    """Two tables, in thousands of images a second: the stock recipe and ours; several trials at once, and with MPS."""
     lines = ["| filters, batch | stock | float32 | bfloat16 | trials per hour: stock | float32 | bfloat16 |"]
     lines.append("|---|---:|---:|---:|---:|---:|---:|")
     for shape, sides in figures["stock recipe and ours"].items():
