@@ -23,7 +23,7 @@ from foldertune.study import Study
 from foldertune.text import counted
 
 CHECK_EVERY, FILES_PER_SECOND, CHECKS_PER_LEASE = 1.0, 100, 20  # seconds between checks; more for many files, up to …
-MOST_COLLECTED = 100  # results in one step: idle workers wait for what is published after it
+MOST_COLLECTED = 500  # results in one step: idle workers wait for what is published after it
 
 
 class Master:
