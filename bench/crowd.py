@@ -1,6 +1,6 @@
 """Simulate hundreds of workers on one file server: the real code of master and workers, in virtual time.
 
-    python -m bench.crowd                                    tables for 64, 256 and 1,000 workers (some minutes)
+    python -m bench.crowd                                    tables for 64, 256 and 1,000 workers (ten minutes)
     python -m bench.crowd --check                            64 real workers beside 64 simulated ones
     python -m bench.crowd --workers 1000 --seconds 10        one case
 
@@ -36,7 +36,7 @@ from typing import Any
 from bench.strategies import RESULTS, machine
 from foldertune.cli import new_parser
 from foldertune.launch.search import run as run_master
-from foldertune.protocol import Folder, Heartbeat
+from foldertune.protocol import SIGN_EVERY, Folder, Heartbeat, WorkerRecords
 from foldertune.protocol.leases import LOOK_EVERY
 from foldertune.running.fault import Fault
 from foldertune.running.master import Master
@@ -59,6 +59,7 @@ lasts = {lasts}
 x = {{ type = "float", low = 0.8, high = 1.2 }}
 """
 EACH = 5  # trials of each worker
+IDLE = 600.0  # seconds of the only trial of a search in which all others wait
 LEASE = 180.0
 EPOCH = 1.8e9  # the virtual time begins here, in seconds since 1970
 
@@ -202,11 +203,11 @@ class VirtualTrainer(Trainer):
 
 
 class VirtualHeartbeat(Heartbeat):
-    """Beats in virtual time."""
+    """Beats in virtual time, and writes down now and then that the worker is there."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, sign: Callable[[], None]) -> None:
         super().__init__()
-        self._world, self.is_over = world, False
+        self._world, self._sign, self.is_over = world, sign, False
 
     def start(self) -> None:
         """Begin, at some moment."""
@@ -214,8 +215,11 @@ class VirtualHeartbeat(Heartbeat):
 
     def beat(self) -> None:
         """Beat, and look for requests, until the worker has ended."""
-        last = self._world.now
+        last, next_sign = self._world.now, self._world.now
         while not self.is_over:
+            if self._world.now >= next_sign:
+                next_sign = self._world.now + SIGN_EVERY
+                self._sign()
             self._world.sleep(LOOK_EVERY)
             if self._claim and not self.is_over and self._world.now - last >= self._interval:
                 last = self._world.now
@@ -241,6 +245,11 @@ class Case:
         """Trials of the search."""
         return self.trials or EACH * self.workers
 
+    @property
+    def is_idle(self) -> bool:
+        """Does all but one worker wait?"""
+        return self.trials == 1
+
 
 def simulate(case: Case) -> dict[str, Any]:
     """Simulate one search, in this process. Patches `os` and `time`."""
@@ -264,10 +273,11 @@ def simulate(case: Case) -> dict[str, Any]:
 
     def work(number: int) -> None:
         signals: Any = Signals(world)
-        heartbeat = VirtualHeartbeat(world)
         worker = Worker(Folder(folder.path), OBJECTIVE, VirtualTrainer(world, signals), signals)
         worker.owner = f"host{number:04d}-{number}-{number:04d}abcd"
         worker.say = lambda message, flush=True: None  # type: ignore[method-assign, misc]
+        record = {"worker": worker.owner, "host": f"host{number:04d}", "device": "cpu", "memory": 2**30}
+        heartbeat = VirtualHeartbeat(world, partial(WorkerRecords(folder).write, record))
         worker.run(heartbeat)
         heartbeat.is_over = True
 
@@ -278,7 +288,7 @@ def simulate(case: Case) -> dict[str, Any]:
     measured = {**vars(case), **measure(top, case), "lost claims": server.lost_claims / case.count}
     seconds = [sum(server.calls[second].values()) for second in range(int(world.now))]
     steady = Counter[str]()
-    begin, end = int(2 * case.lasts), int((EACH - 1) * case.lasts)
+    begin, end = (int(share * case.lasts) for share in ((0.5, 1.0) if case.is_idle else (2, EACH - 1)))
     for second in range(begin, max(end, begin + 1)):
         steady += server.calls[second]
     measured["calls a second"] = round(steady.total() / max(end - begin, 1), 1)
@@ -309,6 +319,8 @@ def measure(top: Path, case: Case) -> dict[str, Any]:
         for (_, ended), (begun, _) in itertools.pairwise(sorted(each)):
             gaps.append((datetime.fromisoformat(begun) - datetime.fromisoformat(ended)).total_seconds())
     ranked = sorted(gaps)
+    if case.is_idle:
+        return {}
     return {
         "gap": round(statistics.median(ranked), 3),
         "gap of the slowest of a hundred": round(ranked[int(0.99 * (len(ranked) - 1))], 3),
@@ -339,9 +351,11 @@ def work_for_real(case: Case) -> dict[str, Any]:
 def show(measured: dict[str, Any]) -> None:
     """Print one line."""
     calls = f"  {measured['calls a second']:8,.0f} calls/s" if "calls a second" in measured else ""
+    gaps = "  all but one wait"
+    if "gap" in measured:
+        gaps = f"  gap {measured['gap']:7.3f} s  (1 of 100: {measured['gap of the slowest of a hundred']:7.3f})"
     print(
-        f"{measured['workers']:6,} workers  {measured['lasts']:6g} s  gap {measured['gap']:7.3f} s"
-        f"  (1 of 100: {measured['gap of the slowest of a hundred']:7.3f})"
+        f"{measured['workers']:6,} workers  {measured['lasts']:6g} s{gaps}"
         f"  lost claims {measured['lost claims']:.2f}{calls}  {measured.get('by kind', '')}",
         flush=True,
     )
@@ -352,7 +366,9 @@ def main() -> None:
     parser = new_parser(__doc__)
     parser.add_argument("--check", action="store_true", help="64 real workers beside 64 simulated ones")
     parser.add_argument("--workers", type=int, nargs="+", default=[64, 256, 1000], help="default: 64 256 1000")
-    parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 120.0, 3600.0], help="default: 10 120 3600")
+    parser.add_argument(
+        "--seconds", type=float, nargs="+", default=[10.0, 20.0, 120.0, 3600.0], help="default: 10 20 120 3600"
+    )
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     for name in ("lasts", "rate", "way"):
         parser.add_argument(f"--{name}", type=float, help=argparse.SUPPRESS)
@@ -373,6 +389,9 @@ def main() -> None:
             for workers in arguments.workers:
                 measured.append(simulate_apart(Case(workers, lasts)))
                 show(measured[-1])
+        for workers in arguments.workers:
+            measured.append(simulate_apart(Case(workers, IDLE, trials=1)))
+            show(measured[-1])
     name = "crowd-check" if arguments.check else "crowd"
     record = {"command": " ".join(["python -m bench.crowd", *sys.argv[1:]]), **machine(), "searches": measured}
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")

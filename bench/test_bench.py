@@ -16,7 +16,7 @@ import pytest
 from bench import gpu
 from bench.coordination import time_journal, time_ours
 from bench.crowd import Case, simulate_apart
-from bench.operations import MASTER, WORKER, of_a_trial
+from bench.operations import MASTER, WORKER, Search, of_a_trial
 from bench.training import flops
 from tests.conftest import ROOT
 
@@ -94,7 +94,8 @@ def test_the_headline_is_measured_once_for_each_kind_and_seed(tmp_path):
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is missing: apt-get install strace (it counts calls)")
 def test_what_a_trial_asks_of_the_folder(tmp_path):
     """These numbers times a thousand workers reach one file server: a call more for each trial is to be decided."""
-    worker, master = of_a_trial(WORKER, MASTER, tmp_path), of_a_trial(MASTER, WORKER, tmp_path)
+    new_search = functools.partial(Search, tmp_path)
+    worker, master = of_a_trial(WORKER, MASTER, new_search), of_a_trial(MASTER, WORKER, new_search)
     print(worker, master)
     # What comes once in a while, such as listings and signs of life, is more for each trial on a busy machine.
     for kind, most in {"rename": 2.4, "sync": 1, "write": 1.8, "open": 4.5, "read": 4, "list": 1.5, "look": 1}.items():

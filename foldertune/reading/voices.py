@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from foldertune.errors import UserError
 from foldertune.protocol import BrokenFile, Folder, Record, TrialName, WorkerRecords, opened
@@ -76,8 +77,20 @@ def _voice_of(folder: Folder, owner: str, record: Record) -> Voice:
 
 
 def _log_of_file(folder: Folder, log: str) -> Voice:
-    """A log that is asked for by its own name; its last worker may write more."""
-    return Voice(log, folder.path / log, _nothing, lambda: False)
+    """A log that is asked for by its own name. Several workers may write into it, one after another."""
+    records, logs, watches = WorkerRecords(folder), dict[str, Any](), dict[str, Watch]()
+
+    def is_over() -> bool:
+        folder.names()
+        for owner in records.owners():
+            if owner not in logs:
+                logs[owner] = records.read(owner).get("log")
+                if logs[owner] == log:
+                    watches[owner] = Watch(folder, owner)
+        ended = [watch.has_ended() for watch in watches.values()]
+        return folder.is_complete or (bool(ended) and all(ended))
+
+    return Voice(log, folder.path / log, _nothing, is_over)
 
 
 def _nothing() -> str:

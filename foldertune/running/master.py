@@ -23,7 +23,7 @@ from foldertune.study import Study
 from foldertune.text import counted
 
 CHECK_EVERY, FILES_PER_SECOND, CHECKS_PER_LEASE = 1.0, 100, 20  # seconds between checks; more for many files, up to …
-MOST_COLLECTED = 500  # results in one step: idle workers wait for what is published after it
+COLLECT_FOR = 0.3  # seconds in one step: idle workers wait for what is published after it
 
 
 class Master:
@@ -166,9 +166,9 @@ class Master:
 
     def collect(self) -> None:
         """Count the results that were handed in. Set aside files of trials that are counted already."""
-        enough = len(self.ledger.counted) + MOST_COLLECTED
+        until = time.monotonic() + COLLECT_FOR
         for name in self.in_hand:
-            if len(self.ledger.counted) >= enough:
+            if time.monotonic() > until:
                 break
             try:
                 if name.number in self.ledger.counted:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import random
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from foldertune.errors import UserError
-from foldertune.protocol import Folder, lack_of_rights
+from foldertune.protocol import Folder, WorkerRecords, lack_of_rights
 from foldertune.running.signals import StopSignals
 from foldertune.trouble import Trouble
 
@@ -18,7 +20,8 @@ MISTAKES = {  # waiting mends none of them
     errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENXIO, errno.EROFS,
 }  # fmt: skip
 FIRST_WAIT, LONG_WAIT, LONGEST_WAIT = 0.02, 1.0, 6.0  # seconds between two looks for work: first, later, in a crowd
-NAMES_PER_SECOND = 100  # of waiting, in a crowd
+NAMES_PER_SECOND = 100  # of waiting, in a crowd: of trials in a listing, or of workers
+COUNT_AFTER, COUNT_EVERY = 10.0, 300.0  # seconds without work until a worker counts all workers: first, and again
 T = TypeVar("T")
 
 
@@ -56,15 +59,28 @@ def lack_of_study(logs: Path) -> str:
     return "THERE IS NO STUDY YET, no study.json" if logs.is_dir() else "THERE IS NO SUCH DIRECTORY YET"
 
 
-def next_wait(wait: float, names: int) -> float:
-    """Seconds until the next look for work: twice as long as the last wait, up to a limit.
+class Waits:
+    """The waits of a worker without work, from look to look: each twice as long as the last, up to a limit.
 
-    The more names a listing has, the larger it is, and the more workers there are to ask for it: so the longer is this
-    limit. A thousand workers that ask once a second would keep a file server from all else (see bench/crowd.py).
+    The more names a listing has, the larger it is; and the more workers there are, the more of them ask for it. So the
+    longer is this limit: a thousand workers that ask once a second keep a file server from all else (bench/crowd.py).
+    A worker that has waited for a while counts the others, which is a larger listing, and a rare one.
     """
-    crowded = names / NAMES_PER_SECOND
-    longest = min(max(LONG_WAIT, crowded), LONGEST_WAIT)
-    return min(max(2 * wait, FIRST_WAIT, crowded / 10 if crowded > LONG_WAIT else 0.0), longest)
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder, self._last, self._workers = folder, 0.0, 0
+        self._next_count = time.monotonic() + COUNT_AFTER
+
+    def next(self) -> float:
+        """Seconds to wait now; not the same for all workers."""
+        if time.monotonic() >= self._next_count:
+            self._next_count = time.monotonic() + COUNT_EVERY * random.uniform(0.5, 1.5)
+            with contextlib.suppress(OSError):  # who can't look will see that at the next claim
+                self._workers = len(WorkerRecords(self._folder).owners())
+        crowded = max(self._folder.names_listed, self._workers) / NAMES_PER_SECOND
+        longest = min(max(LONG_WAIT, crowded), LONGEST_WAIT)
+        self._last = min(max(2 * self._last, FIRST_WAIT, crowded / 10 if crowded > LONG_WAIT else 0.0), longest)
+        return self._last * random.uniform(0.5, 1.5)
 
 
 def outlast(folder: Folder, action: Callable[[], T], signals: StopSignals, say: Callable[[str], None]) -> T:

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import gc
 import math
-import random
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -38,7 +37,7 @@ from foldertune.running.shared_gpu import give_back, is_shared_fault
 from foldertune.running.signals import StopSignals
 from foldertune.running.time_left import TimeLeft
 from foldertune.running.trainer import Trainer, check_objective
-from foldertune.running.waiting import lack_of_study, next_wait
+from foldertune.running.waiting import Waits, lack_of_study
 from foldertune.text import counted, settings_in_a_line
 from foldertune.trainer.report import Stopped
 from foldertune.trouble import Trouble
@@ -131,7 +130,7 @@ class Worker:
         Raises UserError if there is no study, and none comes.
         """
         lack = functools.partial(lack_of_study, self.folder.path)
-        self.waits_since, wait, say_at = time.monotonic(), 0.0, SAY_AFTER
+        self.waits_since, waits, say_at = time.monotonic(), Waits(self.folder), SAY_AFTER
         while True:
             if self.signals.number:
                 raise Stopped
@@ -158,8 +157,7 @@ class Worker:
                 raise UserError(
                     f"--logs {self.folder.path}: {self.patiently(lack)} after {idle:.0f} s; is the path right?"
                 )
-            wait = next_wait(wait, self.folder.names_listed)
-            self.pause(wait * random.uniform(0.5, 1.5))  # not all workers at the same moment
+            self.pause(waits.next())
 
     def try_to_claim(self) -> Claim | None:
         """Claim one of the names from the last listing; when they are used up, list the folder again."""

@@ -59,6 +59,7 @@ def test_each_worker_says_who_it_is_and_what_ended_it(bench, tmp_path):
     for word in ("slurm 4711_3", "4711_3", owner, "launch/slurm-4711_3.out"):
         assert told(bench, "logs", word) == log.read_text()
     assert told(bench, "logs", "slurm", "--follow").endswith("stopped by SIGTERM; 0 trials trained\n")
+    assert told(bench, "logs", log.name, "--follow") == log.read_text(), "by the name of the file, too"
     done = bench.start("-m", "foldertune", "logs", "nobody", "--logs", bench.logs)
     said = bench.finish(done, 2)
     assert said.startswith("error: nobody: no trial, worker or log") and owner in said and said.count("\n") == 1
