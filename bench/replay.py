@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.strategies import RESULTS, machine
+from foldertune.budget import Budget
 from foldertune.cli import new_parser
 from foldertune.errors import UserError
 from foldertune.fidelity import Fidelity
@@ -50,6 +51,7 @@ METHODS = {  # strategy and schedule; None: each trial in full
     "hyperband": ("random", "hyperband"),
     "tpe": ("tpe", None),
     "tpe, asha": ("tpe", "asha"),  # what "auto" takes
+    "halton, asha": ("halton", "asha"),  # what it takes for many workers
     "tpe, hyperband": ("tpe", "hyperband"),
 }
 OPTUNA = "optuna"  # its TPE with its Hyperband pruner
@@ -165,7 +167,9 @@ def course_on_artificial(method: str, shift: float, noise: float, seed: int) -> 
     strategy, schedule = METHODS[method]
     rng = random.Random(f"{seed}/{shift}/{noise}")
     best = rng.uniform(0.0, 1.0)
-    study = _study_of(Study("artificial", strategy, 0, "loss", space={"x": Float(0.0, 1.0)}), schedule, 1, WHOLE, seed)
+    study = _study_of(
+        Study("artificial", strategy, 0, "loss", space={"x": Float(0.0, 1.0)}), schedule, 1, WHOLE, seed, BUDGET * WHOLE
+    )
     losses = partial(artificial, best, shift, noise, rng)
     worth = partial(artificial, best, shift, 0.0, rng)
     found, chosen, course = (-math.inf, math.inf), math.nan, dict[int, float]()
@@ -177,9 +181,10 @@ def course_on_artificial(method: str, shift: float, noise: float, seed: int) -> 
     return [course.get(step, math.nan) for step in STEPS]
 
 
-def _study_of(study: Study, schedule: str | None, lowest: int, highest: int, seed: int) -> Study:
-    """The study with this schedule; without one, each trial trains in full."""
+def _study_of(study: Study, schedule: str | None, lowest: int, highest: int, seed: int, epochs: float) -> Study:
+    """The study with this schedule and budget; without a schedule, each trial trains in full."""
     if schedule:
+        study = replace(study, budget=Budget(epochs=epochs))
         return replace(study, seed=seed, fidelity=Fidelity("epochs", lowest, highest, schedule=schedule))
     return replace(study, seed=seed, fixed={**study.fixed, "epochs": highest}, fidelity=Fidelity("epochs", lowest))
 
@@ -305,11 +310,11 @@ def course_on_table(table: Table, method: str, trials: int, workers: int, seed: 
     """The epochs spent at each better loss, and that loss."""
     study, budget = table.study, trials * table.highest
     if method == OPTUNA:
-        chosen = _study_of(study, "hyperband", 1, table.highest, seed)
+        chosen = _study_of(study, "hyperband", 1, table.highest, seed, budget)
         found = replay_optuna(chosen, table.loss, budget, workers)
     else:
         strategy, schedule = METHODS[method]
-        chosen = _study_of(replace(study, strategy=strategy), schedule, 1, table.highest, seed)
+        chosen = _study_of(replace(study, strategy=strategy), schedule, 1, table.highest, seed, budget)
         ends = replay(chosen, table.loss, budget, workers)
         found = ((ended.spent, _value(ended.trial.result or {})) for ended in ends)
     course, best = list[tuple[float, float]](), math.inf

@@ -55,7 +55,7 @@ from foldertune.protocol.files import (
     sync,
     write_whole,
 )
-from foldertune.protocol.names import DROPPED, END, HALTS, LAST_ATTEMPT, STOP, TrialName, writer_of
+from foldertune.protocol.names import DROPPED, END, HALTS, LAST_ATTEMPT, TrialName, writer_of
 from foldertune.protocol.rights import lack_of_access, make_directory, share_directory
 from foldertune.protocol.trial import (
     Parent,
@@ -250,8 +250,8 @@ class Folder:
         """See what a person asks of all. Raises OSError."""
         self._note_requests(os.listdir(self.path))
 
-    def look_for_stop(self) -> None:
-        """See whether a person asks all workers to stop, unless a listing has just told it. Raises OSError.
+    def look_for(self, *requests: str) -> None:
+        """See whether a person asks one of these of all, unless a listing has just told it. Raises OSError.
 
         This is no listing, which may be long: to open the directory makes NFS ask the server whether what it knows of
         missing names is out of date. If the name is there, it may be an old one in a cache: then a listing decides.
@@ -260,7 +260,7 @@ class Folder:
             return
         descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            if is_there(STOP, descriptor):
+            if any(is_there(request, descriptor) for request in requests):
                 self._note_requests(os.listdir(descriptor))
         finally:
             os.close(descriptor)

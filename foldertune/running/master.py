@@ -23,7 +23,7 @@ from foldertune.study import Study
 from foldertune.text import counted
 
 CHECK_EVERY, FILES_PER_SECOND, CHECKS_PER_LEASE = 1.0, 100, 20  # seconds between checks; more for many files, up to …
-COLLECT_FOR = 0.3  # seconds in one step: idle workers wait for what is published after it
+COLLECT_FOR, COLLECT = 0.3, 100  # seconds in one step, or so many results: workers wait for what it publishes then
 
 
 class Master:
@@ -166,9 +166,9 @@ class Master:
 
     def collect(self) -> None:
         """Count the results that were handed in. Set aside files of trials that are counted already."""
-        until = time.monotonic() + COLLECT_FOR
+        until, enough = time.monotonic() + COLLECT_FOR, len(self.ledger.counted) + COLLECT
         for name in self.in_hand:
-            if time.monotonic() > until:
+            if len(self.ledger.counted) >= enough and time.monotonic() > until:
                 break
             try:
                 if name.number in self.ledger.counted:

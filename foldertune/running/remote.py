@@ -72,7 +72,7 @@ class Remote:
     def look(self) -> None:
         """Look for a request to stop, which comes to a worker like a signal. From the heartbeat's thread."""
         with contextlib.suppress(OSError):
-            self._folder.look_for_stop()
+            self._folder.look_for(STOP)
         if self._folder.halt == STOP:
             self._signals.ask()
 

@@ -157,7 +157,7 @@ class Worker:
                 raise UserError(
                     f"--logs {self.folder.path}: {self.patiently(lack)} after {idle:.0f} s; is the path right?"
                 )
-            self.pause(waits.next())
+            waits.wait(self.pause)
 
     def try_to_claim(self) -> Claim | None:
         """Claim one of the names from the last listing; when they are used up, list the folder again."""

@@ -10,7 +10,9 @@ import math
 from dataclasses import replace
 from importlib.util import find_spec
 
+from foldertune.fidelity import Fidelity
 from foldertune.space import values_of
+from foldertune.strategies.schedules import epochs_per_setting, rungs
 from foldertune.study import Study
 from foldertune.text import counted
 
@@ -38,6 +40,8 @@ def choose(study: Study, workers: int | None) -> Study:
 def _choose(study: Study, workers: int) -> tuple[str, str]:
     trials, size = study.most_trials, _size(study)
     if study.fidelity and study.is_scheduled:
+        if _settings(study, study.fidelity) < ROUNDS * workers:
+            return "halton", f"most settings begin before {workers} workers have results; it covers the space"
         return "tpe", f"{study.fidelity.schedule} brings many short trainings, from which it learns"
     if size < math.inf and size * study.repeats <= trials:
         return "halton", f"there are only {counted(int(size), 'combination')}; it tries them all"
@@ -46,6 +50,12 @@ def _choose(study: Study, workers: int) -> tuple[str, str]:
     if trials < ROUNDS * workers:
         return "halton", f"most of {trials:,} trials begin before {workers} workers have results; it covers the space"
     return "tpe", "it learns from results where to look"
+
+
+def _settings(study: Study, fidelity: Fidelity) -> float:
+    """How many settings the budget of epochs pays for, with the promotions of the best; infinite without one."""
+    levels = rungs(fidelity.lowest, fidelity.highest or fidelity.lowest, fidelity.factor)
+    return (study.budget.epochs or math.inf) / epochs_per_setting(levels, fidelity.factor)[-1]
 
 
 def _size(study: Study) -> float:

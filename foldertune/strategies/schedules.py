@@ -7,9 +7,10 @@ what may be, is read from the trials: a master that is killed goes on where it w
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from foldertune.protocol import Parent, Proposal, Trial
@@ -100,7 +101,11 @@ class Schedule:
 
 
 class AshaSchedule(Schedule):
-    """Promotes a trial as soon as it is among the best of its rung (ASHA; Li et al., MLSys 2020). It never waits."""
+    """Promotes a trial as soon as it is among the best of its rung (ASHA; Li et al., MLSys 2020).
+
+    It never waits, unless the study has a budget of epochs: then the lower rungs leave to the higher ones what they
+    need. Many workers would spend all of it on short trainings before the first promotions end.
+    """
 
     @property
     def factor(self) -> int:
@@ -109,14 +114,39 @@ class AshaSchedule(Schedule):
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """The promotion to the highest rung that is possible; if there is none, new settings."""
-        promoted = parents(history)
-        results = by_rung(self, history)
+        affordable = self._affordable(history)
+        if promotion := self._promotion(history, affordable, self.factor):
+            return promotion
+        if not affordable[0]:
+            if history.open:
+                return Answer.WAIT
+            if promotion := self._promotion(history, [True] * len(self.rungs), 1):
+                return promotion  # what is left is for the best that there are
+        return self.begin(number, history, 0, {})
+
+    def _promotion(self, history: History, affordable: list[bool], factor: int) -> Proposal | None:
+        """The promotion to the highest rung that is possible, if one of so many is promoted."""
+        promoted, results = parents(history), by_rung(self, history)
         for rung in reversed(range(len(self.rungs) - 1)):
-            done = self.ranked(results[rung])
-            for place, trial in enumerate(done[: len(done) // self.factor], start=1):
+            done = self.ranked(results[rung]) if affordable[rung + 1] else []
+            for place, trial in enumerate(done[: len(done) // factor], start=1):
                 if trial.name.number not in promoted and trial.result:
                     return self.promote(trial, place, len(done), {})
-        return self.begin(number, history, 0, {})
+        return None
+
+    def _affordable(self, history: History) -> list[bool]:
+        """May one more trial begin at each rung, by the budget?
+
+        If one of `factor` goes on from each rung to the next, each rung takes a certain share of all epochs. This one
+        and the lower ones together must not have had more than their shares.
+        """
+        if self.study.budget.epochs is None:
+            return [True] * len(self.rungs)
+        begun = Counter(self.rung_of(each) for each in all_of(history))
+        spent = itertools.accumulate(begun[rung] * step for rung, step in enumerate(steps(self.rungs)))
+        plan = epochs_per_setting(self.rungs, self.factor)
+        settings = self.study.budget.epochs / plan[-1]
+        return [had < settings * planned for had, planned in zip(spent, plan, strict=True)]
 
 
 class OneEpochSchedule(AshaSchedule):
@@ -206,6 +236,16 @@ def rungs(lowest: float, highest: float, factor: int) -> list[float]:
     if isinstance(lowest, int) and isinstance(highest, int):
         return [max(lowest, round(value)) for value in values]
     return values
+
+
+def steps(rungs: Sequence[float]) -> list[float]:
+    """The epochs from the rung below to each rung."""
+    return [high - low for low, high in itertools.pairwise([0.0, *rungs])]
+
+
+def epochs_per_setting(rungs: Sequence[float], factor: int) -> list[float]:
+    """The epochs that all trainings up to each rung take, for each of the settings that begin."""
+    return list(itertools.accumulate(step / factor**rung for rung, step in enumerate(steps(rungs))))
 
 
 def by_rung(schedule: Schedule, history: History) -> dict[int | None, list[Trial]]:

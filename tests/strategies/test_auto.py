@@ -35,6 +35,8 @@ def study_file(path, budget, space=f"[space]\n{RANGE}", strategy="auto"):
         ),
         ("trials = 5", "[space]\nx = [1, 2, 3]\ny = ['a', 'b']", 1, "halton", "5 trials are too few"),
         ("trials = 10", RUNGS, 64, "tpe", "asha brings many short trainings"),
+        ("budget = { epochs = 180 }", RUNGS, 25, "tpe", "asha brings many short trainings"),
+        ("budget = { epochs = 180 }", RUNGS, 26, "halton", "most settings begin before 26 workers have results"),
     ],
 )
 def test_what_is_chosen(tmp_path, budget, space, workers, chosen, why):

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from foldertune.budget import Budget
 from foldertune.errors import StudyError
 from foldertune.fidelity import SCHEDULES, Fidelity
 from foldertune.protocol import Proposal, Trial, TrialName
@@ -175,6 +176,37 @@ def test_asha_promotes_whenever_it_can():
     assert strategy.propose(13, History(higher)).settings["epochs"] == 9, "the highest promotion comes first"
     queued = {**counted([0.5, 0.4]), **counted([0.1], 2, start=7)}
     assert strategy.propose(9, History(queued)).parent is None, "a person's own number of epochs is no rung"
+
+
+def begun(search):
+    """The number of settings that were tried."""
+    return sum(not trial.parent for trial in search.counted.values())
+
+
+@pytest.mark.parametrize("workers", [1, 8, 64])
+def test_with_a_budget_of_epochs_the_lower_rungs_leave_enough_for_the_highest(workers):
+    """As many trainings in full for any number of workers: without this rule, 64 would never come to one."""
+    epochs = 20 * 27
+    study = replace(study_of("asha"), budget=Budget(epochs=epochs))
+    search = Search(study, workers, seed=workers).run(epochs)
+    assert 5 <= len(search.at(27)) <= 10 and 130 <= begun(search) <= 180
+    if workers == 64:
+        assert begun(Search(study_of("asha"), workers, seed=workers).run(epochs)) > 200, "what the rule prevents"
+    search.study = replace(study, budget=Budget(epochs=2 * epochs))
+    search.new_strategy = lambda: new_strategy(search.study)
+    assert len(search.run(2 * epochs).at(27)) > 8, "an extended search goes on"
+
+
+def test_what_is_left_of_a_budget_is_for_the_best():
+    """When nothing runs and the lowest rung has had its share."""
+    study = replace(study_of("asha", highest=3), budget=Budget(epochs=4))
+    strategy, lowest = new_strategy(study), counted([0.5, 0.4, 0.3])
+    first = strategy.propose(3, History(lowest))
+    assert first.parent.number == 2
+    assert strategy.propose(4, History(lowest, {3: first})) is Answer.WAIT
+    higher = {**lowest, **counted([0.2], 3, start=3)}
+    higher[3].parent = first.parent
+    assert strategy.propose(4, History(higher)).parent.number == 1, "the second of three"
 
 
 def test_a_failed_trial_is_never_promoted_and_counts_as_the_worst():
