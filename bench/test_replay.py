@@ -17,7 +17,8 @@ SEED = 3
 
 
 def study_with(schedule, strategy="random"):
-    return _study_of(Study("toy", strategy, 0, "loss", space={"x": Float(0.0, 1.0)}), schedule, 1, HIGHEST, SEED)
+    study = Study("toy", strategy, 0, "loss", space={"x": Float(0.0, 1.0)})
+    return _study_of(study, schedule, 1, HIGHEST, SEED, 30 * HIGHEST)
 
 
 def losses():
