@@ -1,6 +1,6 @@
 """Simulate hundreds of workers on one file server: the real code of master and workers, in virtual time.
 
-    python -m bench.crowd                                    tables for 64, 256 and 1,000 workers (ten minutes)
+    python -m bench.crowd                                    tables for 64, 256 and 1,000 workers (half an hour)
     python -m bench.crowd --check                            64 real workers beside 64 simulated ones
     python -m bench.crowd --workers 1000 --seconds 10        one case
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import statistics
 import subprocess
 import sys
+from collections import defaultdict
 
 import pytest
 
@@ -194,6 +196,19 @@ def test_the_figures_of_the_artificial_loss_are_those_that_were_measured():
             assert f"{words} | {' | '.join(f'{median:.3f}' for median in medians)} |" in section
 
 
+def test_the_figures_of_the_tables_are_those_that_were_measured():
+    record = json.loads((ROOT / "bench/results/replay-tables.json").read_text())
+    section = DOCS[ROOT / "docs" / "strategies.md"].split("## How much they save")[1].split("\n## ")[0]
+    assert f"    {record['command']}\n" in section
+    rows = defaultdict(list)
+    for each in record["searches"]:
+        middle = sorted(each["shares"])[round(0.5 * (len(each["shares"]) - 1))]
+        rows[each["method"]].append("never" if math.isinf(middle) else f"{middle:.2f}")
+        assert f"{each['rows']} " in section
+    for method, cells in rows.items():
+        assert f" | {' | '.join(cells)} |\n" in section, method
+
+
 def test_the_figures_of_strategies_are_those_that_were_measured():
     text = DOCS[ROOT / "docs" / "strategies.md"]
     foreign, asking = (
@@ -232,6 +247,15 @@ def test_the_figures_of_a_gpu_are_what_was_measured():
     assert all(figures.get("ok", True) for figures in record["figures"].values())
     for line in gpu.to_markdown(record["figures"]):
         assert line in section, line
+    per_hour = [
+        [
+            1 / (each["start seconds"] + gpu.EPOCHS * each["epoch seconds"])
+            for each in (sides["stock"], sides["bfloat16"])
+        ]
+        for sides in record["figures"]["stock recipe and ours"].values()
+    ]
+    ratios = [ours / stock for stock, ours in per_hour]
+    assert f"{min(ratios):.0f} to {max(ratios):.0f} times on an H200" in README
     runs = json.loads((ROOT / "bench/results/precision-gpu.json").read_text())["runs"]
     for name in runs:
         for line in compare(name, runs[name]):
