@@ -250,8 +250,10 @@ class Folder:
         """See what a person asks of all. Raises OSError."""
         self._note_requests(os.listdir(self.path))
 
-    def look_for(self, *requests: str) -> None:
-        """See whether a person asks one of these of all, unless a listing has just told it. Raises OSError.
+    def look_for(self, *names: str) -> None:
+        """List the folder if there is one of these names, such as a person's request, unless we just have.
+
+        Raises OSError.
 
         This is no listing, which may be long: to open the directory makes NFS ask the server whether what it knows of
         missing names is out of date. If the name is there, it may be an old one in a cache: then a listing decides.
@@ -260,8 +262,8 @@ class Folder:
             return
         descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            if any(is_there(request, descriptor) for request in requests):
-                self._note_requests(os.listdir(descriptor))
+            if any(is_there(name, descriptor) for name in names):
+                self._list()
         finally:
             os.close(descriptor)
 

@@ -108,7 +108,7 @@ class Trial:
                     trial.earlier.append(trial.claim)
                 trial.claim, trial.epochs, trial.result = record, [], None
                 trial.error = trial.traceback = trial.finished = trial.stopped = trial.resumed = None
-            elif "given_back" in record and not is_epoch and trial.claim:
+            elif "given_back" in record and not is_epoch and trial.claim and "until" not in trial.claim:
                 trial.claim = trial.claim | {"until": record.get("time"), "given_back": record["given_back"]}
             elif trial.is_over:
                 continue  # lines after the last word do not count either

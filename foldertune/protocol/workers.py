@@ -14,6 +14,7 @@ import contextlib
 import heapq
 import json
 import os
+import random
 
 from foldertune.protocol.files import BrokenFile, list_if_there, opened, read_bytes, remove, status_of, write_whole
 from foldertune.protocol.folder import Folder, signature_of
@@ -24,6 +25,8 @@ from foldertune.protocol.trial import Record, to_line
 MAX_RECORD = 2**14  # bytes of such a file that are read
 MOST_RECORDS = 2000  # files that are kept
 SIGN_EVERY = 60.0  # seconds between two signs of life, about
+SIGNS_MISSED = 4  # after so many a worker counts as gone
+SAMPLE = 20  # files from which the share of the living is estimated
 
 
 class WorkerRecords:
@@ -47,6 +50,20 @@ class WorkerRecords:
     def owners(self) -> list[str]:
         """The tokens of the workers that have such a file."""
         return [owner for text in list_if_there(self.folder.workers) if (owner := worker_of(text)) is not None]
+
+    def count_living(self) -> int:
+        """About how many workers have lately given a sign of life, by a sample of their files.
+
+        All times are those of the file server: the directory's is that of the latest sign.
+        """
+        owners = self.owners()
+        sample, living = random.sample(owners, min(SAMPLE, len(owners))), 0
+        with opened(self.folder.workers) as inside:
+            latest = os.fstat(inside).st_mtime
+            for path in map(self._locate, sample):
+                with contextlib.suppress(FileNotFoundError):
+                    living += status_of(path, inside).st_mtime > latest - SIGNS_MISSED * SIGN_EVERY
+        return round(len(owners) * living / len(sample)) if sample else 0
 
     def signature(self, owner: str) -> tuple[int, ...]:
         """A value that changes with every sign of life. Raises OSError if the file is gone."""

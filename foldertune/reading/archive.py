@@ -194,7 +194,7 @@ def _unpack(record: Record) -> Iterable[Record]:
     yield {key: record[key] for key in _FIRST if key in record}
     for claim in record.get("earlier", ()):
         yield {"claimed": None, **claim}
-        yield {"given_back": None, "time": claim.get("until")}
+        yield {"given_back": claim.get("given_back"), "time": claim.get("until")}
     if record.get("claim"):
         yield {"claimed": None, **record["claim"]}
     if record.get("resumed"):

@@ -28,6 +28,7 @@ def why(study: Study, trial: Trial) -> str:
         return f"confirms trial {number}, repeat {known.get(REPEAT, '?')}"
     if trial.parent:
         place = [f"place {known['place']} of {known['among']}"] if {"place", "among"} <= known.keys() else []
+        place += ["with what is left of the budget"] if trial.why.get("rest") else []
         return ", ".join([f"goes on with trial {trial.parent.number}{_until(study, trial)}", *place, *bracket])
     if "first" in known:
         is_guess = bool(study.guesses) and known["first"] == 1

@@ -88,7 +88,7 @@ def _log_of_file(folder: Folder, log: str) -> Voice:
                 if logs[owner] == log:
                     watches[owner] = Watch(folder, owner)
         ended = [watch.has_ended() for watch in watches.values()]
-        return folder.is_complete or (bool(ended) and all(ended))
+        return all(ended) if ended else folder.is_complete
 
     return Voice(log, folder.path / log, _nothing, is_over)
 

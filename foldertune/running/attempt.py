@@ -12,7 +12,6 @@ from foldertune.nesting import nest
 from foldertune.protocol import SECONDS, Claim, Heartbeat, LeaseLost, Record, Trial, utc_now
 from foldertune.running.process import PATIENCE
 from foldertune.running.reports import Reports
-from foldertune.running.shared_gpu import must_be_apart
 from foldertune.running.signals import LONG_SETTLE, SETTLE, StopSignals
 from foldertune.running.trainer import LAST_WORDS, ROUND, Saving, Trainer, show
 from foldertune.text import clipped
@@ -62,7 +61,6 @@ class Attempt:
         """Have the trainer begin. Raises BrokenFile if it needs a directory, and something else stands there."""
         if self._trainer.wants_out:
             self._patiently(self.claim.make_out)
-        self._trainer.keep_apart(must_be_apart(self.trial, self._trainer.device))
         saving = Saving(checkpoint_every, end_of(self.trial.settings, self._study))
         self._trainer.begin(self.claim.name, nest(self.trial.settings), saving, self.claim.out)
 

@@ -7,6 +7,7 @@ A device has the name that PyTorch gives it: `cpu`, `cuda:1`, `mps`. Several GPU
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +39,15 @@ def show(device: str, *, alone: bool = False, apart: bool = False) -> Shown:
         names = [VISIBLE, *([AMD_VISIBLE] if AMD_VISIBLE in os.environ else [])]
         shown, changed = ("cuda", len(chosen)), {**changed, **dict.fromkeys(names, ",".join(chosen))}
     return Shown(*shown, {**os.environ, **changed} if changed else None)
+
+
+def is_exclusive() -> bool:
+    """May only one process use a GPU of this machine, such as MPS's server? Asks the driver, which takes a moment."""
+    command = ["nvidia-smi", "--query-gpu=compute_mode", "--format=csv,noheader"]
+    try:
+        return "Exclusive" in subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return False
 
 
 def mps_is_running() -> bool:

@@ -23,7 +23,7 @@ from foldertune.study import Study
 from foldertune.text import counted
 
 CHECK_EVERY, FILES_PER_SECOND, CHECKS_PER_LEASE = 1.0, 100, 20  # seconds between checks; more for many files, up to …
-COLLECT_FOR, COLLECT = 0.3, 100  # seconds in one step, or so many results: workers wait for what it publishes then
+COLLECT_FOR, COLLECT = 0.3, 100  # seconds at least in one step, and results: then it publishes more trials
 
 
 class Master:

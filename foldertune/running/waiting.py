@@ -20,7 +20,7 @@ from foldertune.trouble import Trouble
 MISTAKES = {  # waiting mends none of them
     errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENXIO, errno.EROFS,
 }  # fmt: skip
-FIRST_WAIT, LONG_WAIT, LONGEST_WAIT = 0.02, 1.0, 60.0  # seconds between two looks for work: first, later, in a crowd
+FIRST_WAIT, LONG_WAIT, LONGEST_WAIT = 0.02, 1.0, 20.0  # seconds between two looks for work: first, later, in a crowd
 PART = 8.0  # seconds of a wait, until we see whether a person asks us to end: that is to be obeyed within ten
 NAMES_PER_SECOND = 100  # of waiting, in a crowd: of trials in a listing, or of workers
 COUNT_AFTER, COUNT_EVERY = 10.0, 300.0  # seconds without work until a worker counts all workers: first, and again
@@ -74,7 +74,7 @@ class Waits:
         self._next_count = time.monotonic() + COUNT_AFTER
 
     def wait(self, pause: Callable[[float], None]) -> None:
-        """Wait until it is time to look for work, or until a person asks workers to end.
+        """Wait until it is time to look for work, the study is complete, or a person asks workers to end.
 
         Args:
             pause: waits for so many seconds, or raises what ends the wait.
@@ -84,8 +84,8 @@ class Waits:
             pause(PART)
             seconds -= PART
             with contextlib.suppress(OSError):
-                self._folder.look_for(*ENDS_WORKERS)
-            if self._folder.halt in ENDS_WORKERS:
+                self._folder.look_for(*ENDS_WORKERS, self._folder.study_done.name)
+            if self._folder.halt in ENDS_WORKERS or self._folder.is_complete:
                 return
         pause(seconds)
 
@@ -93,7 +93,7 @@ class Waits:
         if time.monotonic() >= self._next_count:
             self._next_count = time.monotonic() + COUNT_EVERY * random.uniform(0.5, 1.5)
             with contextlib.suppress(OSError):  # who can't look will see that at the next claim
-                self._workers = len(WorkerRecords(self._folder).owners())
+                self._workers = WorkerRecords(self._folder).count_living()
         crowded = max(self._folder.names_listed, self._workers) / NAMES_PER_SECOND
         longest = min(max(LONG_WAIT, crowded), LONGEST_WAIT)
         self._last = min(max(2 * self._last, FIRST_WAIT, crowded / 10 if crowded > LONG_WAIT else 0.0), longest)

@@ -33,7 +33,7 @@ from foldertune.running.doubts import Doubts
 from foldertune.running.process import PATIENCE
 from foldertune.running.remote import Remote
 from foldertune.running.saying import say as say
-from foldertune.running.shared_gpu import give_back, is_shared_fault
+from foldertune.running.shared_gpu import SharedGPU, give_back
 from foldertune.running.signals import StopSignals
 from foldertune.running.time_left import TimeLeft
 from foldertune.running.trainer import Trainer, check_objective
@@ -85,7 +85,7 @@ class Worker:
         self._trouble = Trouble(self.say, functools.partial(lack_of_rights, folder.path))
         self._candidates: Iterator[TrialName] = iter(())
         self._trained: tuple[Claim, Record, float] | None = None  # not handed in yet: claim, last word and seconds
-        self._results, self._doubts = 0, Doubts(folder, self.owner)
+        self._results, self._doubts, self._gpu = 0, Doubts(folder, self.owner), SharedGPU(trainer)
         self.waits_since, self.why_ended = math.inf, ""  # for people
 
     def run(self, heartbeat: Heartbeat) -> int:
@@ -202,7 +202,7 @@ class Worker:
                 return self.patiently(claim.hand_in)  # as it is: the master judges it and tries again
             heartbeat.hold(claim, trial.lease or SHORTEST_LEASE)  # a person queued it: the master's lease may be short
             last_word = self.evaluate(claim, trial, heartbeat)
-            if is_shared_fault(last_word, self.trainer):
+            if self._gpu.has_failed(last_word):
                 return self.say(f"trial {claim.name.label}: {self.patiently(lambda: give_back(claim, last_word))}")
             if self.patiently(lambda: self._doubts.put_down(claim, last_word, self.say)):
                 return None
@@ -235,6 +235,7 @@ class Worker:
         self.trainer.on_output = attempt.output
         start, last_word = time.monotonic(), Record()
         try:
+            self._gpu.place(trial, self.hand_in)
             attempt.begin(self.checkpoint_every)
             self.hand_in(flush=False)
             attempt.sign(describe_owner(self.owner))  # the training has begun meanwhile

@@ -53,9 +53,9 @@ def _choose(study: Study, workers: int) -> tuple[str, str]:
 
 
 def _settings(study: Study, fidelity: Fidelity) -> float:
-    """How many settings the budget of epochs pays for, with the promotions of the best; infinite without one."""
+    """How many settings the budget pays for at most, with the promotions of the best; infinite without one."""
     levels = rungs(fidelity.lowest, fidelity.highest or fidelity.lowest, fidelity.factor)
-    return (study.budget.epochs or math.inf) / epochs_per_setting(levels, fidelity.factor)[-1]
+    return min((study.budget.epochs or math.inf) / epochs_per_setting(levels, fidelity.factor)[-1], study.most_trials)
 
 
 def _size(study: Study) -> float:

@@ -18,6 +18,7 @@ from foldertune.strategies.interface import Answer, History, Strategy
 from foldertune.study import Study
 
 BRACKET = "bracket"  # in a proposal's `why`: the number of the bracket to which the trial belongs
+REST = "rest"  # in a proposal's `why`: it has what is left of the budget
 ENOUGH = 4  # times as many results as there are hyperparameters: then the strategy looks at a higher rung
 
 
@@ -115,24 +116,29 @@ class AshaSchedule(Schedule):
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """The promotion to the highest rung that is possible; if there is none, new settings."""
         affordable = self._affordable(history)
-        if promotion := self._promotion(history, affordable, self.factor):
+        if promotion := self._promotion(history, affordable, self.factor, {}):
             return promotion
-        if not affordable[0]:
-            if history.open:
-                return Answer.WAIT
-            if promotion := self._promotion(history, [True] * len(self.rungs), 1):
-                return promotion  # what is left is for the best that there are
-        return self.begin(number, history, 0, {})
+        if affordable[0]:
+            return self.begin(number, history, 0, {})
+        if any(each is None or self._may_go_on(each) for each in history.open.values()):
+            return Answer.WAIT
+        rest = {REST: True}  # it is for the best that there are, and what begins now is not waited for
+        return self._promotion(history, [True] * len(self.rungs), 1, rest) or self.begin(number, history, 0, rest)
 
-    def _promotion(self, history: History, affordable: list[bool], factor: int) -> Proposal | None:
+    def _promotion(self, history: History, affordable: list[bool], factor: int, why: dict[str, Any]) -> Proposal | None:
         """The promotion to the highest rung that is possible, if one of so many is promoted."""
         promoted, results = parents(history), by_rung(self, history)
         for rung in reversed(range(len(self.rungs) - 1)):
             done = self.ranked(results[rung]) if affordable[rung + 1] else []
             for place, trial in enumerate(done[: len(done) // factor], start=1):
                 if trial.name.number not in promoted and trial.result:
-                    return self.promote(trial, place, len(done), {})
+                    return self.promote(trial, place, len(done), why)
         return None
+
+    def _may_go_on(self, trial: Proposal) -> bool:
+        """Is the result of this trial to be waited for, because it may be among the best of its rung?"""
+        rung = self.rung_of(trial)
+        return rung is not None and rung < len(self.rungs) - 1 and REST not in trial.why
 
     def _affordable(self, history: History) -> list[bool]:
         """May one more trial begin at each rung, by the budget?
@@ -143,10 +149,24 @@ class AshaSchedule(Schedule):
         if self.study.budget.epochs is None:
             return [True] * len(self.rungs)
         begun = Counter(self.rung_of(each) for each in all_of(history))
+        budget = self.study.budget.epochs - sum(map(self._epochs_of, self._not_compared(history)))
         spent = itertools.accumulate(begun[rung] * step for rung, step in enumerate(steps(self.rungs)))
         plan = epochs_per_setting(self.rungs, self.factor)
-        settings = self.study.budget.epochs / plan[-1]
+        settings = budget / plan[-1]
         return [had < settings * planned for had, planned in zip(spent, plan, strict=True)]
+
+    def _epochs_of(self, trial: Trial | Proposal) -> float:
+        value, setting = trial.settings.get(self.fidelity.setting), self.fidelity.setting
+        had = trial.parent.settings.get(setting, 0) if trial.parent else 0
+        return value - had if isinstance(value, int | float) and isinstance(had, int | float) else 0.0
+
+    def _not_compared(self, history: History) -> Iterator[Trial | Proposal]:
+        """The trials that are on no rung of this search: queued by a person, or from before a change of its space."""
+        whole = history.whole
+        for number, each in (*whole.counted.items(), *whole.open.items()):
+            is_ours = number in history.counted or number in history.open
+            if each and not (is_ours and self.rung_of(each) is not None):
+                yield each
 
 
 class OneEpochSchedule(AshaSchedule):

@@ -192,21 +192,49 @@ def test_with_a_budget_of_epochs_the_lower_rungs_leave_enough_for_the_highest(wo
     assert 5 <= len(search.at(27)) <= 10 and 130 <= begun(search) <= 180
     if workers == 64:
         assert begun(Search(study_of("asha"), workers, seed=workers).run(epochs)) > 200, "what the rule prevents"
+    before = len(search.at(27))
     search.study = replace(study, budget=Budget(epochs=2 * epochs))
     search.new_strategy = lambda: new_strategy(search.study)
-    assert len(search.run(2 * epochs).at(27)) > 8, "an extended search goes on"
+    assert len(search.run(2 * epochs).at(27)) > before, "an extended search goes on"
 
 
 def test_what_is_left_of_a_budget_is_for_the_best():
-    """When nothing runs and the lowest rung has had its share."""
-    study = replace(study_of("asha", highest=3), budget=Budget(epochs=4))
+    """When no result that may still come can be promoted, and the lowest rung has had its share. Nobody waits then."""
+    study = replace(study_of("asha", highest=9), budget=Budget(epochs=6.9))
     strategy, lowest = new_strategy(study), counted([0.5, 0.4, 0.3])
     first = strategy.propose(3, History(lowest))
     assert first.parent.number == 2
     assert strategy.propose(4, History(lowest, {3: first})) is Answer.WAIT
     higher = {**lowest, **counted([0.2], 3, start=3)}
     higher[3].parent = first.parent
-    assert strategy.propose(4, History(higher)).parent.number == 1, "the second of three"
+    rest = strategy.propose(4, History(higher))
+    assert (rest.parent.number, rest.settings["epochs"]) == (3, 9), "the only one of its rung"
+    second = strategy.propose(5, History(higher, {4: rest}))
+    assert (second.parent.number, second.settings["epochs"]) == (1, 3), "the second of three"
+    third = strategy.propose(6, History(higher, {4: rest, 5: second}))
+    assert (
+        third.parent.number == 0 and strategy.propose(7, History(higher, {4: rest, 5: second, 6: third})).parent is None
+    )
+
+
+def test_workers_are_busy_where_most_trials_fail():
+    """The end of a budget takes no longer for that."""
+    study = replace(study_of("asha"), budget=Budget(epochs=1000))
+    chance = random.Random(1)
+    search = Search(study, 16, loss=lambda settings: None if chance.random() < 0.8 else loss_of(settings))
+    busy = []
+    while spent(study, search.counted.values()) < 900 and search.step():
+        busy.append(len(search.open) + 1)
+    assert sum(number < 3 for number in busy) < len(busy) / 10
+
+
+def test_what_was_trained_elsewhere_is_no_part_of_the_budget_that_rungs_share():
+    """Such as a trial that a person has queued with another number of epochs."""
+    study = replace(study_of("asha", highest=9), budget=Budget(epochs=6.9 + 20))
+    queued = counted([0.1], 20, start=90)
+    lowest = {**counted([0.5, 0.4, 0.3]), **queued}
+    first = new_strategy(study).propose(3, History(lowest))
+    assert new_strategy(study).propose(4, History(lowest, {3: first})) is Answer.WAIT, "three settings, as of 7 epochs"
 
 
 def test_a_failed_trial_is_never_promoted_and_counts_as_the_worst():
