@@ -21,7 +21,8 @@ MISTAKES = {  # waiting mends none of them
     errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ENXIO, errno.EROFS,
 }  # fmt: skip
 FIRST_WAIT, LONG_WAIT, LONGEST_WAIT = 0.02, 1.0, 20.0  # seconds between two looks for work: first, later, in a crowd
-PART = 8.0  # seconds of a wait, until we see whether a person asks us to end: that is to be obeyed within ten
+PART = 9.0  # seconds of a wait, until we see whether a person asks us to end: that is to be obeyed within ten
+FEW_NAMES, LONGEST_IF_FEW = 400, 6.0  # a listing of so few costs no more than that look; and the longest wait then
 NAMES_PER_SECOND = 100  # of waiting, in a crowd: of trials in a listing, or of workers
 COUNT_AFTER, COUNT_EVERY = 10.0, 300.0  # seconds without work until a worker counts all workers: first, and again
 T = TypeVar("T")
@@ -95,7 +96,8 @@ class Waits:
             with contextlib.suppress(OSError):  # who can't look will see that at the next claim
                 self._workers = WorkerRecords(self._folder).count_living()
         crowded = max(self._folder.names_listed, self._workers) / NAMES_PER_SECOND
-        longest = min(max(LONG_WAIT, crowded), LONGEST_WAIT)
+        limit = LONGEST_WAIT if self._folder.names_listed > FEW_NAMES else LONGEST_IF_FEW
+        longest = min(max(LONG_WAIT, crowded), limit)
         self._last = min(max(2 * self._last, FIRST_WAIT, crowded / 10 if crowded > LONG_WAIT else 0.0), longest)
         return self._last
 
