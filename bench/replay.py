@@ -109,6 +109,7 @@ def replay_optuna(study: Study, losses: Losses, epochs: float, workers: int) -> 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     lowest, highest, factor = int(study.fidelity.lowest), int(study.fidelity.highest), study.fidelity.factor
     theirs = optuna.create_study(
+        study_name=str(study.seed),  # the pruner's brackets depend on it
         sampler=optuna.samplers.TPESampler(seed=study.seed, multivariate=True, constant_liar=workers > 1),
         pruner=optuna.pruners.HyperbandPruner(lowest, highest, factor),
     )
