@@ -23,7 +23,7 @@ from foldertune.study import Study
 from foldertune.text import counted
 
 CHECK_EVERY, FILES_PER_SECOND, CHECKS_PER_LEASE = 1.0, 100, 20  # seconds between checks; more for many files, up to …
-COLLECT_FOR, COLLECT = 0.3, 100  # seconds at least in one step, and results: then it publishes more trials
+COLLECT, LATE, MOST = 100, 0.3, 500  # results in one step: so many after 0.3 s, and never more than 500
 
 
 class Master:
@@ -166,9 +166,9 @@ class Master:
 
     def collect(self) -> None:
         """Count the results that were handed in. Set aside files of trials that are counted already."""
-        until, enough = time.monotonic() + COLLECT_FOR, len(self.ledger.counted) + COLLECT
+        late, before = time.monotonic() + LATE, len(self.ledger.counted)
         for name in self.in_hand:
-            if len(self.ledger.counted) >= enough and time.monotonic() > until:
+            if len(self.ledger.counted) - before >= (COLLECT if time.monotonic() > late else MOST):
                 break
             try:
                 if name.number in self.ledger.counted:
