@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def test_a_command_trains_on_two_nodes(bench, cluster):
     bench.assert_complete(2)
     for trial in bench.names("seen"):
         printed = bench.folder.output_of(trial).read_text()  # two nodes may print into one line
-        assert "node1" in printed and "node2" in printed
+        assert len(set(re.findall(r"node\d", printed))) == 2, printed  # any two of three: one may still be cleaning up
 
 
 def test_what_needs_a_person_ends_with_another_code_and_stays_away(bench, cluster):
