@@ -130,7 +130,7 @@ from foldertune.protocol.trial import (
     to_line,
     utc_now,
 )
-from foldertune.protocol.workers import MOST_RECORDS, SIGN_EVERY, WorkerRecords
+from foldertune.protocol.workers import MOST_RECORDS, SIGN_EVERY, SILENT, WorkerRecords
 from foldertune.text import printable
 
 __all__ = [
@@ -152,6 +152,7 @@ __all__ = [
     "SHORTEST_LEASE",
     "SIGNS_PER_LEASE",
     "SIGN_EVERY",
+    "SILENT",
     "STOP",
     "YEAR",
     "BrokenFile",

@@ -25,7 +25,7 @@ from foldertune.protocol.trial import Record, to_line
 MAX_RECORD = 2**14  # bytes of such a file that are read
 MOST_RECORDS = 2000  # files that are kept
 SIGN_EVERY = 60.0  # seconds between two signs of life, about
-SIGNS_MISSED = 4  # after so many a worker counts as gone
+SILENT = 4 * SIGN_EVERY  # seconds without a sign of life after which a worker counts as gone
 SAMPLE = 20  # files from which the share of the living is estimated
 
 
@@ -62,7 +62,7 @@ class WorkerRecords:
             latest = os.fstat(inside).st_mtime
             for path in map(self._locate, sample):
                 with contextlib.suppress(FileNotFoundError):
-                    living += status_of(path, inside).st_mtime > latest - SIGNS_MISSED * SIGN_EVERY
+                    living += status_of(path, inside).st_mtime > latest - SILENT
         return round(len(owners) * living / len(sample)) if sample else 0
 
     def signature(self, owner: str) -> tuple[int, ...]:

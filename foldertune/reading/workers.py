@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from foldertune.protocol import SIGN_EVERY, Folder, Leases, Record, Trial, TrialName, WorkerRecords, has_died
+from foldertune.protocol import SILENT, Folder, Leases, Record, Trial, TrialName, WorkerRecords, has_died
 from foldertune.reading.facts import Setback, Silence
 from foldertune.reading.leader import Leader, Leaders, age_of
 from foldertune.reading.words import clock
 from foldertune.text import short_names
 
 LOOK_EVERY = 10.0  # seconds between two looks at the workers' records: they seldom change
-SILENT = 4 * SIGN_EVERY  # seconds without a sign of life after which a worker counts as gone
 RECENT = 3600.0  # seconds for which a worker that ended badly stands above those at work
 LONG = 200  # characters of a text that are shown
 ENDED_WELL = (  # how the reasons begin that need no person

@@ -74,10 +74,9 @@ class Trainer:
 
     def keep_apart(self, apart: bool) -> None:
         """Train apart from NVIDIA's MPS from now on, or with it. Raises UserError and Stopped: see `prepare`."""
-        if apart != self.apart:
-            self.apart = apart
-            self.end()
-            self.prepare()
+        self.apart = apart
+        self.end()
+        self.prepare()
 
     def begin(self, name: TrialName, settings: Record, saving: Saving, out: str) -> None:
         """Start training with these settings. `out` is a directory that all attempts at this trial share."""
