@@ -84,7 +84,9 @@ def asked(settings, report):
         epoch += 1
         report(epoch=epoch, validation_error=x, pid=os.getpid())
         time.sleep(0.02)
-    open(f"{logs}/waits-{x}", "w").close()
+    with open(f"{logs}/waits-{x}.part", "w") as file:
+        file.write(str(epoch))
+    os.rename(f"{logs}/waits-{x}.part", f"{logs}/waits-{x}")
     while not any(name.endswith(".stop") for name in os.listdir(logs)):
         time.sleep(0.02)
     time.sleep(1.2)  # by then, the worker will look again
