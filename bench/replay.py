@@ -3,7 +3,9 @@
     python -m bench.replay artificial [--seeds 200]           Hyperband beside random search, on an artificial loss
     python -m bench.replay tables [--seeds 40] [--trials 20 60 120] [--workers 1 8 64]
                                                               all schedules, and plain Optuna, on tables of real curves
-    python -m bench.replay keep FOLDER NAME                   make such a table of the trials in a folder
+    python -m bench.replay keep FOLDER NAME                   add the trials of a folder to such a table
+
+Rows are trained by `python master.py bench/tables/wide.toml --seed 2 --logs FOLDER`, with another seed for each folder.
 
 Nothing is trained: a trial takes as much virtual time as it has epochs, and its loss is looked up. Searches ask the
 same strategies, with the same histories, as a master does. `artificial` draws docs/figures/artificial.png. Everything
@@ -291,20 +293,24 @@ class Table:
 
 
 def keep(folder: Path, name: str) -> None:
-    """Write the settings and the curves of a folder's trials to bench/tables/."""
-    study = load_study(str(TABLES / f"{name}.toml"))
-    trials = [trial for trial in read_results(folder, epochs=True).trials if trial.result]
-    with open(TABLES / f"{name}.csv", "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["number", *study.space, "seed", "seconds", LOSS])
-        for trial in sorted(trials, key=lambda each: each.name.number):
+    """Add the settings and the curves of a folder's trials to a table in bench/tables/, unless they are there."""
+    study, path = load_study(str(TABLES / f"{name}.toml")), TABLES / f"{name}.csv"
+    kept, columns = list[list[str]](), [*study.space, "seed"]
+    if path.exists():
+        with open(path, newline="") as file:
+            kept = list(csv.reader(file))[1:]
+    known = {tuple(row[1 : len(columns) + 1]) for row in kept}
+    for trial in sorted(read_results(folder, epochs=True).trials, key=lambda each: each.name.number):
+        told = [json.dumps(trial.settings[key]) for key in columns]
+        if trial.result and tuple(told) not in known:
             values = [epoch.get(LOSS) for epoch in trial.epochs]
             curve = [math.inf if value is None else value for value in values]
             curve += [math.inf] * (int(study.fixed["epochs"]) - len(curve))  # it has diverged, and ended
-            told = [json.dumps(trial.settings[key]) for key in (*study.space, "seed")]
-            seconds = (trial.result or {}).get("seconds")
-            writer.writerow([trial.name.number, *told, seconds, " ".join(f"{value:.6g}" for value in curve)])
-    print(f"{TABLES / name}.csv: {len(trials)} trials")
+            seconds = str(trial.result.get("seconds"))
+            kept.append([str(len(kept)), *told, seconds, " ".join(f"{value:.6g}" for value in curve)])
+    with open(path, "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([["number", *columns, "seconds", LOSS], *kept])
+    print(f"{path}: {len(kept)} trials")
 
 
 def course_on_table(table: Table, method: str, trials: int, workers: int, seed: int) -> list[tuple[float, float]]:
@@ -390,7 +396,7 @@ def main() -> int:
     """Replay what the command line asks for."""
     parser = new_parser(__doc__, "python -m bench.replay")
     parser.add_argument("what", choices=("artificial", "tables", "keep"))
-    parser.add_argument("told", nargs="*", help="of keep: a folder, and the name of its table; of tables: their names")
+    parser.add_argument("told", nargs="*", help="of keep: a folder, and the name of a table; of tables: their names")
     parser.add_argument("--seeds", type=int, help="searches of each kind (default: 200, of tables 40)")
     parser.add_argument("--trials", type=int, nargs="+", default=[20, 60, 120], help="budgets, in whole trainings")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64], help="workers in virtual time")
