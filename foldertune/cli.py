@@ -24,7 +24,7 @@ COMMANDS = {
     "launch local": "start workers on this machine, and look after them",
     "launch ssh": "start workers on other machines, through ssh",
     "launch slurm": "start workers, or a master, on a cluster with Slurm",
-    "scale": "have more or fewer of the workers that a launcher started",
+    "scale": "have more or fewer of the workers that launch slurm started",
     "status": "show how far a search is, who trains what, and what is best",
     "logs": "print what a worker or a trial said",
     "results": "show, filter, group and export the results of a study",

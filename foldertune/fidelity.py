@@ -37,3 +37,9 @@ class Fidelity:
         """The settings of a training that is as short as possible."""
         value = settings.get(self.setting)
         return {**settings, self.setting: min(value, self.lowest) if isinstance(value, int | float) else self.lowest}
+
+    def trained(self, settings: Mapping[str, Any], parent: Mapping[str, Any]) -> float:
+        """How long a trial trains: its own value, less that of the trial with whose training it goes on, if any."""
+        value, before = settings.get(self.setting), parent.get(self.setting)
+        begun = before if isinstance(before, int | float) else 0.0
+        return max(value - begun, 0.0) if isinstance(value, int | float) else 0.0

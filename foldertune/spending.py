@@ -24,10 +24,7 @@ def cost(study: Study, proposal: Proposal) -> float:
     """What a trial adds to the epochs: its fidelity, less that of the trial whose training it goes on with."""
     if study.fidelity is None or confirmed_by(proposal.why) is not None:
         return 0.0
-    parent = proposal.parent.settings if proposal.parent else {}
-    value, before = (of.get(study.fidelity.setting) for of in (proposal.settings, parent))
-    begun = before if isinstance(before, int | float) else 0.0
-    return max(value - begun, 0.0) if isinstance(value, int | float) else 0.0
+    return study.fidelity.trained(proposal.settings, proposal.parent.settings if proposal.parent else {})
 
 
 def searched(trials: Iterable[Trial]) -> Iterator[Trial]:

@@ -29,7 +29,7 @@ def open_search(logs: Path) -> Folder:
     """The folder of a search, just listed. Raises UserError if there is none."""
     folder, _ = open_study(logs)
     if folder.is_kept():
-        raise UserError(f"{logs}: is a finished study in its small form; nobody works there")
+        raise UserError(f"{logs}: is a kept study; nobody works there")
     folder.names()
     return folder
 

@@ -39,7 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"drop: of which trial? Give its number; they are shown by: {shown}")
     folder, _ = open_study(arguments.logs)
     if folder.is_kept():
-        raise UserError(f"{folder.path}: is a finished study in its small form; drop trials where it was searched")
+        raise UserError(f"{folder.path}: is a kept study; drop trials where it was searched")
     there = {name.number for name in (*folder.names(), *folder.settled()) if name.state != "pending"}
     if unknown := [number for number in arguments.trials if number not in there]:
         raise UserError(f"trial {unknown[0]}: nobody has begun such a trial in {folder.path}")

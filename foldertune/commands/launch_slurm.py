@@ -120,7 +120,7 @@ def main(arguments: argparse.Namespace) -> int:
 def new_scripts(arguments: argparse.Namespace, words: Sequence[str]) -> list[Script]:
     """The scripts that the command line asks for; `words` are those of it that go to the worker. Raises UserError."""
     logs = arguments.logs.resolve()
-    if not logs.is_dir():
+    if arguments.master is None and not logs.is_dir():
         raise UserError(
             f"--logs {arguments.logs}: there is no such directory; start the master first, or: mkdir -p {logs}"
         )

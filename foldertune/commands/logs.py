@@ -42,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Print it. Returns the exit code. Raises UserError and OSError."""
     folder, _ = open_study(arguments.logs)
     if folder.is_kept():
-        raise UserError(f"{arguments.logs}: the small form of a study keeps no output; ask in the study's own folder")
+        raise UserError(f"{arguments.logs}: a kept study has no output; ask in the folder where it was searched")
     if not arguments.name:
         shown = command("status", "--logs", arguments.logs)
         raise UserError(f"give a trial's number, or any part of a worker's name; they are shown by: {shown}")

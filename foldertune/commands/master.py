@@ -2,7 +2,7 @@
 
     {program}                           the study quickstart, in logs/
     {program} mine.toml --try           train one trial here: does it work?
-    {program} mine.toml --trials 100    a study of your own; see README.md
+    {program} mine.toml --trials 100    a study of your own; see docs/objectives.md
     {program} quickstart --logs /shared/me/lr --workers 0
     {worker} --logs /shared/me/lr       on any machine, as many as you like
 

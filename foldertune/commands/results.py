@@ -8,7 +8,7 @@
     {program} --where front=true  with several metrics: the Pareto front
     {program} --group  mean and deviation over trials of equal settings
     {program} --group width --columns loss --out t.tex
-    {program} --keep kept  save the whole study in a small form
+    {program} --keep kept  keep the whole study in three small files
     {program} --why 7  why trial 7 exists, and what came of it
     {program} --logs one two  compare studies: a row for each
 
@@ -94,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--out", type=path, metavar="FILE", help="write to FILE instead of the screen")
     group.add_argument(
-        "--keep", type=path, metavar="DIR", help="save study, table and learning curves in DIR, in a small form"
+        "--keep", type=path, metavar="DIR", help="keep study, table and learning curves in DIR, in three small files"
     )
 
 
@@ -163,7 +163,7 @@ def mend_table(folder: Folder, rows: Sequence[Row]) -> None:
 
 
 def keep(results: Results, logs: Path, out: Path) -> None:
-    """Write the small form of a study to `out`. Raises StudyError if it can't be written there."""
+    """Write the kept study to `out`. Raises StudyError if it can't be written there."""
     if out.resolve() == logs.resolve():
         raise StudyError(f"--keep {out}: is the study's own folder; choose another")
     try:

@@ -7,7 +7,7 @@ import argparse
 from foldertune.budget import Budget
 from foldertune.commands.first import with_first
 from foldertune.commands.first_look import check_settings
-from foldertune.commands.machine import check_machine
+from foldertune.commands.machine import check_machine, place
 from foldertune.errors import UserError, require
 from foldertune.running.command import CommandTrainer
 from foldertune.running.signals import StopSignals
@@ -21,7 +21,8 @@ def study_of(arguments: argparse.Namespace) -> Study:
     study = with_first(arguments, load(
         arguments.study, trials=arguments.trials, seed=arguments.seed, repeats=arguments.repeats,
         budget=Budget(arguments.epochs, arguments.hours, arguments.target, arguments.patience),
-        strategy=arguments.strategy, stopping=arguments.stopping, workers=arguments.workers,
+        strategy=arguments.strategy, stopping=arguments.stopping,
+        workers=len(place(arguments)) if arguments.workers is None else arguments.workers,
         objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
     ))  # fmt: skip
     check_machine(arguments)

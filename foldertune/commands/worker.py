@@ -13,8 +13,8 @@ another worker resumes it. It then ends with 128 + the signal's number, but
 with 0 in a job of Slurm's, and with 2 after an error that a person must mend.
 
 --objective names a function `train(settings, report)` that calls
-`report(epoch=…, …)` after every epoch and returns a dict of metrics. README.md
-has an example of ten lines.
+`report(epoch=…, …)` after every epoch and returns a dict of metrics.
+docs/objectives.md has an example of ten lines.
 """
 
 from __future__ import annotations

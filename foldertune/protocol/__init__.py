@@ -48,7 +48,7 @@ The rules (`docs/protocol.md` is the full argument, and says how each is tested)
  3. To claim is to rename to a name that holds your own token. The reply to a rename can be lost on a network: on an
     error, look for your own name before you try the next file.
  4. Only the owner appends, one `write` a line. A line without its newline does not exist. An append never creates
-    a file: if the name is gone, the lease is lost, and the worker drops the trial and touches nothing more.
+    a file: if the name is gone, the lease is lost, and the worker lets the trial go and touches nothing more.
  5. The result is on stable storage before the file becomes `.done`. The master checks a `.done` before it believes
     it. If it is broken it becomes `.lost`, and the trial is run again: a broken file costs only its own attempt.
  6. The next attempt at a lost trial has a new name (`-2`), so a worker that comes back from the dead can't touch it.

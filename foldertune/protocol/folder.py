@@ -119,7 +119,7 @@ class Folder:
         self.study = self.path / "study.json"
         self.study_done = self.path / "study.json.done"
         self.results = self.path / "results.csv"
-        self.kept = self.path / "trials.jsonl"  # all trials in one file: the small form of a finished study
+        self.kept = self.path / "trials.jsonl"  # all trials in one file: a kept study
 
     def locate(self, name: TrialName) -> str:
         """The path of the file with this name."""
@@ -209,7 +209,7 @@ class Folder:
             write_whole(self.results, data)
 
     def is_kept(self) -> bool:
-        """Is this the small form of a finished study, and not the folder of a search? Also if it can't be read."""
+        """Is this a kept study, and not the folder of a search? Also if it can't be read."""
         try:
             return is_there(self.kept) and not is_there(self.seen)
         except NotADirectoryError:  # the folder is none

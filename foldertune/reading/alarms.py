@@ -6,7 +6,7 @@ from foldertune.reading.results import Results
 from foldertune.shipped import command
 from foldertune.text import counted
 
-FOR_LONG = 30.0  # seconds: for less, workers wait between two trials
+FOR_LONG = 30.0  # seconds: for less, workers wait between two trials, or between two looks for work
 
 
 def alarms(results: Results) -> list[str]:
@@ -22,7 +22,7 @@ def alarms(results: Results) -> list[str]:
     if pending and not living:
         start = command("worker", "--logs", results.path)
         return [f"{_wait(pending, 'trial')}, but no worker is there; start one on any machine: {start}"]
-    if pending and len(idle) == len(living):
+    if pending and len(idle) == len(living) and results.pending_for >= FOR_LONG:
         ask = command("logs", idle[0].owner, "--logs", results.path)
         return [f"{_wait(pending, 'trial')}, but so do all workers; see what one says: {ask}"]
     if idle and not pending and results.running and not _is_ending(results):

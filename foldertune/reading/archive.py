@@ -1,4 +1,4 @@
-"""The small form of a finished study: study.json, results.csv, and trials.jsonl with one line per trial.
+"""A kept study, the small form of a finished one: study.json, results.csv, and trials.jsonl with one line per trial.
 
 `foldertune results --logs /shared/me/lr --keep kept/lr` writes it, with each learning curve in columns. All programs
 that read a study's folder also read this form.
@@ -78,7 +78,7 @@ def _why_there_is_none(path: Path) -> str:
 
 
 def read_archive(path: Path) -> Results:
-    """The results in the small form at `path`. Raises StudyError if they can't be read."""
+    """The results of the kept study at `path`. Raises StudyError if they can't be read."""
     _, study = open_study(path)
     ended = read_request(path, END) if is_there(path / END) else None
     results = Results.of(study, _read_trials(Folder(path).kept), kept=True, ended_by=ended)

@@ -11,6 +11,7 @@ from pathlib import Path
 from foldertune.protocol import DEFAULT_LEASE, END, BrokenFile, Drops, Folder, Leases, Trial, TrialName, read_request
 from foldertune.reading.archive import open_study, read_archive
 from foldertune.reading.facts import Silence
+from foldertune.reading.leader import age_of
 from foldertune.reading.results import Results
 from foldertune.reading.workers import Roll
 from foldertune.shipped import how_to_go_on
@@ -18,7 +19,7 @@ from foldertune.study import Study
 
 
 def read_results(path: Path, *, epochs: bool = True) -> Results:
-    """The results in a study's folder, or in its small form. Without `epochs` it is several times as fast.
+    """The results in a study's folder, or of a kept study. Without `epochs` it is several times as fast.
 
     Raises StudyError if there is no study, or if it can't be read; OSError if the folder can't be read.
     """
@@ -78,6 +79,7 @@ class Reader:
             complaints=[self._complaints[name] for name in sorted(self._complaints, key=_order)],
             listed=frozenset(name.number for name in names),
             pending=frozenset(name.number for name in names if name.state == "pending"),
+            pending_for=self._pending_for(names),
             complete=self.folder.is_complete,
             halted=self._halted(),
             ended_by=read_request(self.folder.path, END) if self.folder.is_ended else None,
@@ -89,6 +91,13 @@ class Reader:
             leader=self._roll.leader,
             silences={name: watched.silence for name, watched in self._in_hand.items() if name.state == "taken"},
         )
+
+    def _pending_for(self, names: list[TrialName]) -> float:
+        """The seconds since the first of the pending trials was published or given back, by the times of files."""
+        first = min((name for name in names if name.state == "pending"), key=_order, default=None)
+        with contextlib.suppress(OSError):  # it was claimed since the listing
+            return age_of(self.folder.signature(first)[2] / 1e9, time.time()) if first else 0.0
+        return 0.0
 
     def _halted(self) -> str:
         """Who has paused, drained or stopped the search, and how to go on; empty if nobody has."""

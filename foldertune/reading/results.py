@@ -111,10 +111,11 @@ class Results:
         frozenset()
     )  # the numbers of all trials in hand, including those with a file that can't be read
     pending: frozenset[int] = frozenset()  # the numbers of the trials that wait for a worker
+    pending_for: float = 0.0  # seconds since the first of them was published
     complete: bool = False
     halted: str = ""  # by a person, in words that say how to go on
     ended_by: Request | None = None  # by a person, before all trials had begun
-    kept: bool = False  # read from the small form of a finished study, so nobody works there
+    kept: bool = False  # read from a kept study, so nobody works there
     heard: Mapping[TrialName, float] = field(default_factory=dict)  # when lost and running ones last gave a heartbeat
     silences: Mapping[TrialName, Silence] = field(default_factory=dict)  # of running trials, if a reader watches them
     outputs: Mapping[tuple[int, int], Path] = field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,31 +83,22 @@ class Worker:
         return group if group != 4 else 3 + (not self.ended_badly), -(self.silence or 0.0), self.owner
 
 
-class Roll:
-    """Reads the workers' records again and again, but no ended one twice.
+class Notes:
+    """What workers say of themselves, read again and again, but no ended one twice; and how long each is silent.
 
     Args:
         clock: the observer's own monotonic clock, in seconds.
     """
 
-    def __init__(self, folder: Folder, clock: Callable[[], float] = time.monotonic) -> None:
-        self._records, self._clock = WorkerRecords(folder), clock
-        self._leases = Leases(SILENT, clock)
+    def __init__(self, records: WorkerRecords, clock: Callable[[], float]) -> None:
+        self._records, self._leases = records, Leases(SILENT, clock)
         self._noted: dict[str, Noted] = {}
         self._signatures: dict[str, tuple[int, ...]] = {}
-        self._next = -float("inf")
-        self._leaders = Leaders(folder, clock)
-        self.leader: Leader | None = None
 
-    def read(self) -> dict[str, Noted]:
-        """The records by the workers' tokens. Raises OSError while the folder is in trouble."""
-        if self._clock() >= self._next:
-            self._next = self._clock() + LOOK_EVERY
-            self.leader = self._leaders.last()
-            with contextlib.suppress(NotADirectoryError):  # a link stands there: it is not looked into
-                owners = self._records.owners()
-                self._leases.look(set(owners))
-                self._noted = {owner: noted for owner in owners if (noted := self._note(owner)) is not None}
+    def look(self, owners: Collection[str]) -> dict[str, Noted]:
+        """What is known of these workers by their tokens, without those whose records can't be read."""
+        self._leases.look(set(owners))
+        self._noted = {owner: noted for owner in owners if (noted := self._note(owner)) is not None}
         return self._noted
 
     def _note(self, owner: str) -> Noted | None:
@@ -116,7 +107,8 @@ class Roll:
             return known
         try:
             signature = self._records.signature(owner)
-        except OSError:
+        except OSError:  # trouble, or the master has removed the record: a living worker writes another
+            self._leases.forget(owner)
             return None
         seconds, touched = self._leases.silence(owner, signature), signature[2] / 1e9
         if known is None or signature != self._signatures.get(owner):
@@ -127,30 +119,39 @@ class Roll:
         return Noted(record, touched, seconds, heard, "ended" not in record and has_died(record))
 
 
+class Roll:
+    """Reads the records of all workers, and who leads, now and again."""
+
+    def __init__(self, folder: Folder, clock: Callable[[], float] = time.monotonic) -> None:
+        self._records, self._clock = WorkerRecords(folder), clock
+        self._notes, self._noted = Notes(self._records, clock), dict[str, Noted]()
+        self._next = -float("inf")
+        self._leaders = Leaders(folder, clock)
+        self.leader: Leader | None = None
+
+    def read(self) -> dict[str, Noted]:
+        """The records by the workers' tokens. Raises OSError while the folder is in trouble."""
+        if self._clock() >= self._next:
+            self._next = self._clock() + LOOK_EVERY
+            self.leader = self._leaders.last()
+            with contextlib.suppress(NotADirectoryError):  # a link stands there: it is not looked into
+                self._noted = self._notes.look(self._records.owners())
+        return self._noted
+
+
 class Watch:
     """Watches whether one worker has ended, by its word, by its process, or by its silence."""
 
     def __init__(self, folder: Folder, owner: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._records, self._owner = WorkerRecords(folder), owner
-        self._leases = Leases(SILENT, clock)
-        self._first: tuple[int, ...] | None = None  # what we saw of it first
+        self._owner, self._notes = owner, Notes(WorkerRecords(folder), clock)
 
     def has_ended(self) -> bool:
         """Has it, as far as one can tell?"""
-        record = self._records.read(self._owner)
-        if "ended" in record or has_died(record):
-            return True
-        self._leases.look({self._owner})
-        try:
-            signature = self._records.signature(self._owner)
-        except OSError:  # trouble, or the master has removed the record: a living worker writes another
-            self._leases.forget(self._owner)
+        noted = self._notes.look([self._owner]).get(self._owner)
+        if noted is None:
             return False
-        silence = self._leases.silence(self._owner, signature)
-        self._first = self._first or signature
-        if signature == self._first:
-            silence = max(silence, age_of(signature[2] / 1e9, time.time()))
-        return silence > SILENT
+        silence = noted.silence if noted.heard else max(noted.silence, age_of(noted.touched, time.time()))
+        return "ended" in noted.record or noted.is_gone or silence > SILENT
 
 
 def find_workers(

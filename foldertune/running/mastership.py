@@ -51,7 +51,7 @@ def only_master(
     """
     folder = Folder(logs)
     if folder.is_kept():
-        raise UserError(f"{logs}: is a finished study in its small form; search in another folder (--logs)")
+        raise UserError(f"{logs}: is a kept study; search in another folder (--logs)")
     try:
         make_directory(logs)
     except FileExistsError:

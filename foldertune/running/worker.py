@@ -292,7 +292,7 @@ class Worker:
 
     def say_dropped(self, claim: Claim) -> None:
         """Say that a trial is no longer ours."""
-        self.say(f"trial {claim.name.label}: {claim.path} is no longer ours (its lease expired?); dropped")
+        self.say(f"trial {claim.name.label}: {claim.path} is no longer ours (its lease expired?); let go")
 
     def say(self, message: str, *, flush: bool = True) -> None:
         """Print a line that begins with this worker's name."""

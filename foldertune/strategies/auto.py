@@ -10,9 +10,9 @@ import math
 from dataclasses import replace
 from importlib.util import find_spec
 
-from foldertune.fidelity import Fidelity
 from foldertune.space import values_of
-from foldertune.strategies.schedules import epochs_per_setting, rungs
+from foldertune.strategies.plain import RandomSearch
+from foldertune.strategies.schedules import SCHEDULES
 from foldertune.study import Study
 from foldertune.text import counted
 
@@ -40,7 +40,7 @@ def choose(study: Study, workers: int | None) -> Study:
 def _choose(study: Study, workers: int) -> tuple[str, str]:
     trials, size = study.most_trials, _size(study)
     if study.fidelity and study.is_scheduled:
-        if _settings(study, study.fidelity) < ROUNDS * workers:
+        if _settings(study) < ROUNDS * workers:
             return "halton", f"most settings begin before {workers} workers have results; it covers the space"
         return "tpe", f"{study.fidelity.schedule} brings many short trainings, from which it learns"
     if size < math.inf and size * study.repeats <= trials:
@@ -52,10 +52,11 @@ def _choose(study: Study, workers: int) -> tuple[str, str]:
     return "tpe", "it learns from results where to look"
 
 
-def _settings(study: Study, fidelity: Fidelity) -> float:
-    """How many settings the budget pays for at most, with the promotions of the best; infinite without one."""
-    levels = rungs(fidelity.lowest, fidelity.highest or fidelity.lowest, fidelity.factor)
-    return min((study.budget.epochs or math.inf) / epochs_per_setting(levels, fidelity.factor)[-1], study.most_trials)
+def _settings(study: Study) -> float:
+    """How many settings a budget with a schedule pays for, with the promotions of the best; infinite without one."""
+    assert study.fidelity
+    schedule = SCHEDULES[study.fidelity.schedule](study, RandomSearch(study))
+    return min((study.budget.epochs or math.inf) / schedule.epochs_of_a_setting, study.most_trials)
 
 
 def _size(study: Study) -> float:

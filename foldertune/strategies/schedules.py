@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -40,6 +41,16 @@ class Schedule:
     def levels(self) -> list[float]:
         """The fidelities at which trials are compared, the highest last."""
         return rungs(self.fidelity.lowest, self.fidelity.highest or 0, self.fidelity.factor)
+
+    @property
+    def factor(self) -> int:
+        """One of so many trials is promoted."""
+        return self.fidelity.factor
+
+    @property
+    def epochs_of_a_setting(self) -> float:
+        """The epochs that each of the settings takes on average, with the promotions of the best."""
+        return epochs_per_setting(self.rungs, self.factor)[-1]
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """A promotion, or settings that were not tried yet."""
@@ -108,11 +119,6 @@ class AshaSchedule(Schedule):
     need. Many workers would spend all of it on short trainings before the first promotions end.
     """
 
-    @property
-    def factor(self) -> int:
-        """One of so many trials is promoted."""
-        return self.fidelity.factor
-
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """The promotion to the highest rung that is possible; if there is none, new settings."""
         affordable = self._affordable(history)
@@ -149,16 +155,14 @@ class AshaSchedule(Schedule):
         if self.study.budget.epochs is None:
             return [True] * len(self.rungs)
         begun = Counter(self.rung_of(each) for each in all_of(history))
-        budget = self.study.budget.epochs - sum(map(self._epochs_of, self._not_compared(history)))
+        others = self._not_compared(history)
+        budget = self.study.budget.epochs - sum(
+            self.fidelity.trained(each.settings, each.parent.settings if each.parent else {}) for each in others
+        )
         spent = itertools.accumulate(begun[rung] * step for rung, step in enumerate(steps(self.rungs)))
         plan = epochs_per_setting(self.rungs, self.factor)
         settings = budget / plan[-1]
         return [had < settings * planned for had, planned in zip(spent, plan, strict=True)]
-
-    def _epochs_of(self, trial: Trial | Proposal) -> float:
-        value, setting = trial.settings.get(self.fidelity.setting), self.fidelity.setting
-        had = trial.parent.settings.get(setting, 0) if trial.parent else 0
-        return value - had if isinstance(value, int | float) and isinstance(had, int | float) else 0.0
 
     def _not_compared(self, history: History) -> Iterator[Trial | Proposal]:
         """The trials that are on no rung of this search: queued by a person, or from before a change of its space."""
@@ -210,6 +214,14 @@ class HyperbandSchedule(Schedule):
         steps, highest = len(self.rungs) - 1 - self.start_of(bracket), len(self.rungs)
         lowest_of_all: int = self.fidelity.factor**steps
         return math.ceil(highest * lowest_of_all / (steps + 1))
+
+    @property
+    def epochs_of_a_setting(self) -> float:
+        """The epochs that each of the settings takes on average, over all brackets."""
+        starts = [self.start_of(bracket) for bracket in range(len(self.rungs))]
+        sizes = [self.size_of(bracket) for bracket in range(len(self.rungs))]
+        means = [epochs_per_setting(self.rungs[start:], self.factor)[-1] for start in starts]
+        return sum(map(operator.mul, sizes, means)) / sum(sizes)
 
     def _next_of(
         self, bracket: int, members: list[Trial | Proposal], promoted: set[int], number: int, history: History

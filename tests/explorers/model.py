@@ -1,7 +1,7 @@
 """Explores the folder protocol: every order of events in a small study.
 
     python -m tests.explorers.model            one trial with any one fault, two trials with none
-    python -m tests.explorers.model --long     and one trial with any two faults (six minutes)
+    python -m tests.explorers.model --long     and one trial with any two faults (eight minutes)
     python -m tests.explorers.model --promotions  a trial, and one that goes on with it
     python -m tests.explorers.model --masters  two masters, of which one is suspended and comes back
     python -m tests.explorers.model --stopping a master that asks workers to stop early, or does not
@@ -1286,7 +1286,7 @@ def _describe(operation: Operation, answer: Any, notes: tuple[Operation, ...]) -
 def main() -> int:
     """Explore. The exit code is 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--long", action="store_true", help="explore more (three minutes)")
+    parser.add_argument("--long", action="store_true", help="explore more (eight minutes)")
     parser.add_argument("--masters", action="store_true", help="explore two masters instead (two minutes)")
     parser.add_argument("--promotions", action="store_true", help="explore trials that go on with others instead")
     parser.add_argument("--target", action="store_true", help="explore a budget's target instead (one minute)")

@@ -122,6 +122,7 @@ def test_what_sbatch_could_not_read_is_refused(logs, options):
 def test_a_directory_that_is_not_there_is_no_folder(tmp_path, capsys):
     assert launch(tmp_path / "wrong", "--workers", 1) == 2
     assert "there is no such directory" in capsys.readouterr().err
+    assert launch(tmp_path / "new", "--print", "--master", "quickstart") == 0, "which makes it"
 
 
 def test_times_are_read_as_slurm_writes_them():

@@ -95,7 +95,7 @@ def test_a_study_in_its_small_form_is_not_searched(bench):
     bench.finish(bench.start("-m", "foldertune", "results", "--logs", bench.logs, "--keep", kept))
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
     said = bench.finish(bench.start("master.py", study, "--logs", kept), code=2)
-    assert said == f"error: {kept}: is a finished study in its small form; search in another folder (--logs)\n"
+    assert said == f"error: {kept}: is a kept study; search in another folder (--logs)\n"
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
 
 

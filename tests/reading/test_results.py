@@ -587,7 +587,7 @@ def test_an_archive_that_is_no_file_is_still_no_search(bench, kind):
     before = sorted(os.listdir(kept))
     assert f"{kept}/trials.jsonl: not a regular file" in run(bench, logs=kept, code=2)
     said = bench.finish(bench.start("master.py", bench.study(), "--logs", kept, "--workers", 0), code=2)
-    assert "a finished study in its small form" in said and sorted(os.listdir(kept)) == before
+    assert "is a kept study" in said and sorted(os.listdir(kept)) == before
 
 
 def test_an_archive_spoilt_by_chance(bench):

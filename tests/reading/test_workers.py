@@ -36,6 +36,11 @@ def study(folder):
     return folder, add
 
 
+def age(folder):
+    """Let the pending trial be a minute old."""
+    os.utime(folder.locate(TrialName(7, 1)), (time.time() - 60,) * 2)
+
+
 def said(folder):
     return alarms(Reader(*open_study(folder.path)).read())
 
@@ -74,6 +79,8 @@ def test_work_that_waits_for_workers_and_workers_that_wait_for_work(study):
     add("gpu07", waits=None)
     assert said(folder) == [], "it has just come"
     add("gpu07", waits=45)
+    assert said(folder) == [], "it may not have seen the trial yet"
+    age(folder)
     assert "so do all workers; see what one says: python -m foldertune logs gpu07-1-abcdefgh" in said(folder)[0]
 
     running = TrialName(7, 1, "taken", "gpu08-1-abcdefgh")
@@ -107,6 +114,7 @@ def test_time_is_measured_by_our_own_clock_where_we_watch(study):
 def test_a_time_far_ahead_is_no_sign_of_life(study):
     folder, add = study
     add("gpu07", waits=45)
+    age(folder)
     for ahead, is_there in ((60, True), (7200, False)):
         os.utime(folder.workers / "gpu07-1-abcdefgh.json", (time.time() + ahead,) * 2)
         assert ("so do all workers" in said(folder)[0]) == is_there

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 
 import pytest
 
 from foldertune.protocol import read_request, undo_drop
 from foldertune.running.master import Master
+from foldertune.running.remote import Remote
+from foldertune.running.signals import StopSignals
 from foldertune.study_file import load_study
 from tests.conftest import wait_for
 
@@ -308,6 +311,17 @@ def test_the_same_command_does_not_undo_the_end_of_a_study(bench, hold):
     bench.worker("patient")
     assert "it goes on" in bench.finish(master) and not (bench.logs / "end").exists()
     bench.assert_complete(5)
+
+
+def test_a_signal_from_a_master_that_has_seen_the_request_first_is_told_as_the_request(folder):
+    folder.prepare()
+    signals = StopSignals()
+    remote = Remote(folder, signals, print)
+    folder.names()  # a listing from before
+    signals.note(signal.SIGTERM)
+    assert (remote.why, remote.last_word, remote.exit_code) == ("SIGTERM", "stopped by SIGTERM", 143)
+    (folder.path / "stop").touch()
+    assert remote.why.startswith("stopped by ") and "SIGTERM" not in remote.last_word and remote.exit_code == 0
 
 
 def test_a_request_in_a_complete_folder_is_no_dead_end(bench):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT, wait_for
 
-EXAMPLE = re.search(r"```python\n(# mine\.py.*?)```", (ROOT / "docs" / "strategies.md").read_text(), re.DOTALL)[1]
+EXAMPLE = re.search(r"```python\n(# halving\.py.*?)```", (ROOT / "docs" / "strategies.md").read_text(), re.DOTALL)[1]
 STUDY = """
 objective = "tests.objectives:{objective}"
 strategy = "{strategy}"
@@ -16,6 +16,7 @@ metric = "loss"
 trials = 20
 [space]
 rate = {{ type = "float", low = 0.0, high = 1.0 }}
+x = {{ type = "float", low = 0.0, high = 1.0 }}
 """
 
 
@@ -26,8 +27,8 @@ def study_of(bench, strategy="random", objective="valley"):
 
 
 def test_the_example_searches_and_goes_on_after_a_kill(bench):
-    (bench.path / "mine.py").write_text(EXAMPLE)
-    command = ("master.py", study_of(bench), "--logs", bench.logs, "--strategy", "mine.py:propose", "--workers", 0)
+    (bench.path / "halving.py").write_text(EXAMPLE)
+    command = ("master.py", study_of(bench), "--logs", bench.logs, "--strategy", "halving.py:propose", "--workers", 0)
     options = {"cwd": bench.path, "env": {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}}
     master = bench.start(ROOT / command[0], *command[1:], **options)
     worker = bench.worker("valley")
@@ -37,7 +38,13 @@ def test_the_example_searches_and_goes_on_after_a_kill(bench):
     bench.finish(bench.start(ROOT / command[0], *command[1:], **options))
     bench.finish(worker)
     rates = [row.settings["rate"] for row in bench.rows()]
-    assert rates == [1.0, 0.5, 0.25, 0.125, 0.0625]  # the lowest loss is at 0.15: the fifth is worse than the fourth
+    assert rates == [
+        0.9,
+        0.45,
+        0.225,
+        0.1125,
+        0.05625,
+    ]  # the lowest loss is at 0.15: the fifth is worse than the fourth
 
 
 @pytest.mark.parametrize(
@@ -48,8 +55,8 @@ def test_the_example_searches_and_goes_on_after_a_kill(bench):
         ("def propose(study, number, history):\n    return 1 / 0", "trial 0: ZeroDivisionError: division by zero"),
         ("def propose(study, number, history): return 5", "must return a dict, None or Answer.EXHAUSTED, not 5"),
         (
-            "def propose(study, number, history): return {'rate': 2.0}",
-            "{'rate': 2.0} is not in the search space of mine",
+            "def propose(study, number, history): return {'rate': 2.0, 'x': 0.5}",
+            "{'rate': 2.0, 'x': 0.5} is not in the search space of mine",
         ),
     ],
 )
