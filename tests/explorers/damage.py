@@ -384,7 +384,7 @@ class Scene:
     def check_that_it_is_named(self, program: Program) -> None:
         """A program that refuses to begin names something that is damaged."""
         names = [damage.path.name for damage in self.damages if damage.kind != "nothing"] or ["seen"]
-        if program.code == 2 and not any(name in program.said for name in [*names, "small form"]):
+        if program.code == 2 and not any(name in program.said for name in [*names, "kept study"]):
             raise Fault(f"{program.argv} does not say what is damaged:\n{program.said}")
 
     def read(self) -> None:
