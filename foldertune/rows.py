@@ -19,8 +19,8 @@ SUCCEEDED, STOPPED, FAILED, DROPPED = "succeeded", "stopped", "failed", "dropped
 FRONT = "front"  # a column of tables for people
 _BEFORE = ("trial", "status")
 _AFTER = ("worker", "host", "attempt", "claimed", "finished", "error")
-_PARENT, _CONFIRMS = "parent", "confirms"  # columns only if a trial has one
-_OTHERS = (*_BEFORE, *_AFTER, _PARENT, _CONFIRMS)
+PARENT, _CONFIRMS = "parent", "confirms"  # columns only if a trial has one
+_OTHERS = (*_BEFORE, *_AFTER, PARENT, _CONFIRMS)
 _others_of = operator.attrgetter(*_OTHERS)
 
 
@@ -97,7 +97,7 @@ def columns(rows: Sequence[Row]) -> list[str]:
     for names in dict.fromkeys((tuple(row.settings), tuple(row.metrics)) for row in rows):  # usually only one
         for known, mine in zip((settings, metrics), column_names(*names), strict=True):
             known.update(dict.fromkeys(mine))
-    promoted = [_PARENT] if any(row.parent is not None for row in rows) else []
+    promoted = [PARENT] if any(row.parent is not None for row in rows) else []
     confirming = [_CONFIRMS] if any(row.confirms is not None for row in rows) else []
     return [*_BEFORE, *dict.fromkeys([*settings, *metrics]), *_AFTER, *promoted, *confirming]
 

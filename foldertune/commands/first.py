@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from foldertune.metrics import Known, Losses
 from foldertune.protocol import Trial
 from foldertune.reading.archive import is_study
 from foldertune.reading.reader import read_results
-from foldertune.rows import SUCCEEDED
+from foldertune.rows import PARENT, SUCCEEDED
+from foldertune.space import identity
 from foldertune.space_file import SpaceReader
+from foldertune.stopping import is_cut_short
 from foldertune.strategies import check_first, check_known
 from foldertune.strategies.model import most_useful
 from foldertune.study import Study
@@ -24,6 +26,7 @@ from foldertune.text import counted
 from foldertune.warm_start import is_results, read_first, read_list
 
 BEST = 5  # of other results, if nobody says how many
+Scored = tuple[Trial, Losses]
 
 
 def add_first(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +61,7 @@ def with_first(arguments: argparse.Namespace, study: Study, say: Callable[[str],
     if arguments.known:
         source = f"--from {arguments.known}"
         check_known(study, source)
-        trials = _trials(arguments.known, study, source)
+        trials, _ = _trials(arguments.known, study, source)
         settings = [_of_the_space(study, trial) for trial, _ in trials]
         there = [place for place, each in enumerate(settings) if study.contains({**each, **study.fixed})]
         shown = most_useful({place: trials[place][1] for place in there})
@@ -86,8 +89,8 @@ def _of_the_space(study: Study, trial: Trial) -> dict[str, Any]:
 def _best(place: Path, source: str, study: Study, most: int | None) -> list[dict[str, Any]]:
     """The settings in a list; of results, the best."""
     if place.is_dir():
-        trials = _trials(place, study, source)
-        return [_of_the_space(study, trial) for trial, _ in trials[: most or BEST]]
+        longest, others = _trials(place, study, source)
+        return _distinct([_of_the_space(study, trial) for trial, _ in (*longest, *others)])[: most or BEST]
     if is_study(place.parent) and place.name == "results.csv":  # the trials' files know the values exactly
         return _best(place.parent, source, study, most)
     listed = read_list(place, source, study.space)
@@ -95,10 +98,17 @@ def _best(place: Path, source: str, study: Study, most: int | None) -> list[dict
         if most:
             raise UserError(f"--first-best {most}: {place} is no table of results; all its settings are tried")
         return listed
-    known = [row for row in listed if row["status"] == SUCCEEDED and not _confirms(study, row)]
+    parents = {row.get(PARENT) for row in listed} if PARENT not in study.space else set()  # others went on with them
+    whole = (row for row in listed if row["status"] == SUCCEEDED and row["trial"] not in parents)
+    known = [row for row in whole if not _confirms(study, row)]
     values = [(row, study.losses(row)) for row in known]
     rows = [row for row, _ in _best_first(study, values, source)]
-    return [{name: row[name] for name in study.space if name in row} for row in rows[: most or BEST]]
+    return _distinct([{name: row[name] for name in study.space if name in row} for row in rows])[: most or BEST]
+
+
+def _distinct(several: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """These settings, each once."""
+    return [*{identity(settings): settings for settings in several}.values()]
 
 
 def _confirms(study: Study, row: dict[str, Any]) -> bool:
@@ -106,13 +116,22 @@ def _confirms(study: Study, row: dict[str, Any]) -> bool:
     return CONFIRMS not in study.space and row.get(CONFIRMS) not in (None, "")
 
 
-def _trials(place: Path, study: Study, source: str) -> list[tuple[Trial, Losses]]:
-    """The trials of another study that have a value of each metric of this one, the best in the first one first."""
+def _trials(place: Path, study: Study, source: str) -> tuple[list[Scored], list[Scored]]:
+    """The trials of another study that have a value of each metric of this one, the best in the first one first.
+
+    The longest trainings, and the others: with a schedule their values can't be compared. Of each training it is the
+    last trial; confirmations repeat settings, and what was cut short says little.
+    """
     try:
-        found = read_results(place, epochs=False).tried  # confirmations repeat settings
+        found = read_results(place, epochs=False)
     except OSError as error:
         raise StudyError(f"{source}: can't be read: {error.strerror}") from None
-    return _best_first(study, [(trial, study.losses(trial.result)) for trial in found], source)
+    last = [trial for trial in found.tried if trial.name not in found.gone_on]
+    whole = [trial for trial in last if not is_cut_short(trial.stopped)] or last
+    ranked = _best_first(study, [(trial, study.losses(trial.result)) for trial in whole], source)
+    highest = max(found.level(trial) for trial, _ in ranked)
+    longest = [pair for pair in ranked if found.level(pair[0]) == highest]
+    return longest, [pair for pair in ranked if found.level(pair[0]) < highest]
 
 
 def _best_first(study: Study, listed: Sequence[tuple[Any, Losses | None]], source: str) -> list[tuple[Any, Losses]]:

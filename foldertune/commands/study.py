@@ -23,6 +23,7 @@ def study_of(arguments: argparse.Namespace) -> Study:
         budget=Budget(arguments.epochs, arguments.hours, arguments.target, arguments.patience),
         strategy=arguments.strategy, stopping=arguments.stopping,
         workers=len(place(arguments)) if arguments.workers is None else arguments.workers,
+        is_warm=arguments.known is not None,
         objective=COMMAND_OBJECTIVE if arguments.command else DEFAULT_OBJECTIVE,
     ))  # fmt: skip
     check_machine(arguments)

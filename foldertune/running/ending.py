@@ -72,14 +72,23 @@ class Spending:
         limit = self.study.budget.epochs
         if limit is None:
             return True
-        known = [*(trial.proposal for trial in self.ledger.counted.values()), *self.ledger.open.values()]
-        begun = sum(cost(self.study, each) for each in known if each is not None)
-        wanted = cost(self.study, proposal)
+        begun, wanted = self._begun(), cost(self.study, proposal)
         self.shortage = ""
         if begun + wanted > limit:
             unit = self.study.fidelity.setting if self.study.fidelity else ""
             self.shortage = f"{begun:g} of {limit:g} {unit} are spent, and the next trial would need {wanted:g}"
-        return not self.shortage and None not in known
+        return not self.shortage and None not in self.ledger.open.values()
+
+    def exceeds(self, proposal: Proposal, number: int) -> bool:
+        """Would this open trial cost more than the others have left, if it were this one?"""
+        limit, own = self.study.budget.epochs, self.ledger.open[number]
+        others = self._begun() - (cost(self.study, own) if own else 0.0)
+        return limit is not None and others + cost(self.study, proposal) > limit
+
+    def _begun(self) -> float:
+        """The epochs of all trials that have begun, as far as we know them."""
+        known = [*(trial.proposal for trial in self.ledger.counted.values()), *self.ledger.open.values()]
+        return sum(cost(self.study, each) for each in known if each is not None)
 
 
 class Ending:

@@ -85,7 +85,7 @@ class Master:
         `retry_failed`, trials that have failed for good get their attempts back.
         """
         self.ledger = Ledger()
-        self.supply = Supply(self.study, self.ledger)
+        self.supply = Supply(self.supply.study, self.ledger)
         self.housekeeping.begin()
         first, found = self.folder.names(), self.results_file.complete(self.folder.settled())
         settled = sorted(found, key=lambda name: (name.number, name.attempt))

@@ -155,7 +155,7 @@ class Supply:
     def again(self, number: int) -> Proposal | Answer:
         """The proposal of a trial with a file that could not be read: from the ledger, or proposed once more.
 
-        EXHAUSTED if they are unknown, because a person chose them.
+        EXHAUSTED if they are unknown, because a person chose them, or if the budget does not allow for others.
         """
         known = self.ledger.open[number]
         if known is not None:
@@ -164,7 +164,9 @@ class Supply:
             return confirmation
         if number >= self.study.most_trials:
             return Answer.EXHAUSTED  # a person chose them
-        return self.strategy.propose(number, self.ledger.history)
+        answer = self.strategy.propose(number, self.ledger.history.without(number))
+        is_too_much = isinstance(answer, Proposal) and self.spending.exceeds(answer, number)
+        return Answer.EXHAUSTED if is_too_much else answer
 
     @property
     def needs_settings(self) -> bool:
@@ -189,4 +191,5 @@ class Supply:
     @property
     def needed(self) -> Collection[int]:
         """The counted trials with checkpoints from which a later trial may go on, the most promising first."""
-        return self.strategy.needs(self.ledger.history)
+        waited_for = [each.parent.number for each in self.ledger.open.values() if each and each.parent]
+        return [*dict.fromkeys([*waited_for, *self.strategy.needs(self.ledger.history)])]

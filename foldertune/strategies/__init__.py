@@ -124,6 +124,7 @@ def load(
     stopping: str | None = None,
     objective: str = DEFAULT_OBJECTIVE,
     workers: int | None = None,
+    is_warm: bool = False,
 ) -> Study:
     """The study with this name in studies/, or in this TOML file, checked by its strategy. Raises StudyError.
 
@@ -133,6 +134,7 @@ def load(
         stopping: the rule by which trials are stopped early, instead of the study's.
         objective: for a study that names none.
         workers: how many are to train at once, if that is known.
+        is_warm: will it know results of another study?
     """
     study, source = load_study(name_or_path, objective), name_or_path
     if strategy is None and OWN in study.strategy:  # a study file from elsewhere must not run code here
@@ -141,7 +143,9 @@ def load(
         study, source = replace(study, strategy=strategy), f"{name_or_path}, --strategy {strategy}"
     if stopping is not None:
         study = replace(study, stopping=chosen(stopping, study.stopping))
-    return plan(study, source, trials=trials, seed=seed, repeats=repeats, budget=budget, workers=workers)
+    return plan(
+        study, source, trials=trials, seed=seed, repeats=repeats, budget=budget, workers=workers, is_warm=is_warm
+    )
 
 
 def plan(
@@ -153,6 +157,7 @@ def plan(
     repeats: int | None = None,
     budget: Budget | None = None,
     workers: int | None = None,
+    is_warm: bool = False,
 ) -> Study:
     """The study with the changes that the command line asks for.
 
@@ -169,7 +174,8 @@ def plan(
             f"{source}: stopping: the schedule in [fidelity] ends trials early; remove 'highest', or the rule"
         )
     if study.strategy == AUTO:
-        study = choose(replace(study, trials=trials or study.trials, repeats=repeats or study.repeats), workers)
+        asked = replace(study, trials=trials or study.trials, repeats=repeats or study.repeats)
+        study = choose(asked, workers, is_warm=is_warm)
     kind = _kind(study, source)
     if kind is GridSearch and study.is_scheduled:
         raise StudyError(f'{source}: fidelity.highest: a grid tries everything in full; remove it, or take "random"')

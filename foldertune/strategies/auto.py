@@ -23,13 +23,14 @@ ENOUGH = 20  # trials; TPE draws the first ten at random
 ROUNDS = 3  # trials per worker; with fewer, most trials begin before there are results
 
 
-def choose(study: Study, workers: int | None) -> Study:
+def choose(study: Study, workers: int | None, *, is_warm: bool = False) -> Study:
     """The study with a strategy that has a name of its own.
 
     Args:
         workers: how many train at once, as far as we know.
+        is_warm: will it know results of another study?
     """
-    name, why = _choose(study, workers or 1)
+    name, why = _choose(study, workers or 1, is_warm)
     lacking = [package for package in PACKAGES.get(name, ()) if find_spec(package) is None]
     if lacking:
         why = f"{name} would suit it, but needs {' and '.join(lacking)}: pip install 'foldertune[model]'"
@@ -37,8 +38,10 @@ def choose(study: Study, workers: int | None) -> Study:
     return replace(study, strategy=name, why=why)
 
 
-def _choose(study: Study, workers: int) -> tuple[str, str]:
-    trials, size = study.most_trials, _size(study)
+def _choose(study: Study, workers: int, is_warm: bool) -> tuple[str, str]:
+    trials, size = _trials(study), _size(study)
+    if is_warm:
+        return "tpe", "it learns from the results that are known"
     if study.fidelity and study.is_scheduled:
         if _settings(study) < ROUNDS * workers:
             return "halton", f"most settings begin before {workers} workers have results; it covers the space"
@@ -50,6 +53,15 @@ def _choose(study: Study, workers: int) -> tuple[str, str]:
     if trials < ROUNDS * workers:
         return "halton", f"most of {trials:,} trials begin before {workers} workers have results; it covers the space"
     return "tpe", "it learns from results where to look"
+
+
+def _trials(study: Study) -> float:
+    """How many trials the budget pays for at most: their number, or the epochs if each has the same."""
+    each = study.fixed.get(study.fidelity.setting) if study.fidelity else None
+    epochs = study.budget.epochs
+    if epochs is None or not isinstance(each, int | float) or each <= 0:
+        return study.most_trials
+    return min(study.most_trials, int(epochs // each))
 
 
 def _settings(study: Study) -> float:

@@ -66,10 +66,15 @@ class Unused:
         """
         if history is not None:
             self._learn(history.whole)
+        if not self._is_listed:
+            self._most = 1  # others may be found this time
+        beginning = rng.getstate()
         while self._most <= self.study.repeats:
-            if (chosen := self._choose(draws, rng)) is not None:
+            again, draws = itertools.tee(draws)
+            if (chosen := self._choose(again, rng)) is not None:
                 return chosen
             self._set_most(self._most + 1)
+            rng.setstate(beginning)  # as if we had known that all are used so often
         return None
 
     def _choose(self, draws: Iterable[dict[str, Any]], rng: random.Random) -> dict[str, Any] | None:
@@ -123,11 +128,17 @@ class Unused:
         return tuple(identity(settings[name]) if name in settings else None for name in self.study.space)
 
     @cached_property
+    def _is_listed(self) -> bool:
+        """Is the space small enough for a list of what is left?"""
+        sizes = (len(_values(dimension) or ()) for dimension in self.study.space.values())
+        return is_discrete(self.study) and math.prod(sizes) <= MOST_LISTED
+
+    @cached_property
     def _left(self) -> list[tuple[Hashable, dict[str, Any]]] | None:
-        """The settings of a small space that may still be unused; None if the space is larger."""
-        values = {name: _values(dimension) or () for name, dimension in self.study.space.items()}
-        if math.prod(map(len, values.values())) > MOST_LISTED:
+        """The settings of a small space that may still be unused; None if the space is larger, or has a range."""
+        if not self._is_listed:
             return None
+        values = {name: _values(dimension) or () for name, dimension in self.study.space.items()}
         lists: dict[str, Dimension] = {
             name: Categorical(tuple(values[name]), when=each.when) for name, each in self.study.space.items()
         }

@@ -112,7 +112,7 @@ class CMASearch(RandomSearch):
         if self._unused is None:
             chosen: dict[str, Any] | None = next(asked, None) or draw(self.study, rng)
         else:
-            chosen = self._unused.choose(itertools.islice(asked, ModelSearch.tries), rng, history)
+            chosen = self._unused.choose([*itertools.islice(asked, ModelSearch.tries)], rng, history)
         if chosen is None:
             return Answer.EXHAUSTED
         return Proposal(self.complete(number, chosen), why={GENERATION: generation})
@@ -196,7 +196,7 @@ class CMASearch(RandomSearch):
         start = {**self.study.guesses}
         if self.study.known:
             start = min(self.study.known, key=lambda each: self.study.sign * each.values[0]).settings
-        there = {name: start[name] for name, each in self._modelled.items() if each.contains(start.get(name))}
+        there = {n: start[n] for n, each in self._modelled.items() if n in start and each.contains(start[n])}
         mean = [
             rng.random() if restarts else share_of(each, there[name]) if name in there else 0.5
             for name, each in self._modelled.items()

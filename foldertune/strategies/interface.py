@@ -31,6 +31,11 @@ class History:
         """All trials."""
         return self.others or self
 
+    def without(self, number: int) -> History:
+        """The same, as if this open trial were not there."""
+        others = self.others and self.others.without(number)
+        return History(self.counted, {n: each for n, each in self.open.items() if n != number}, others)
+
 
 class Strategy(Protocol):
     """Chooses the settings of a study's trials.

@@ -93,7 +93,8 @@ class ModelSearch(RandomSearch):
         counted = {number: trial for number, trial in history.counted.items() if not trial.dropped}
         losses = {number: self.study.losses(trial.result) for number, trial in counted.items()}
         settings = {number: trial.settings for number, trial in counted.items()}
-        for place, each in enumerate(self.study.known, start=1):  # numbers that no trial has
+        known_before = () if self.study.is_scheduled else self.study.known  # those are of no rung
+        for place, each in enumerate(known_before, start=1):  # numbers that no trial has
             result = dict(zip(self.study.metric_names, each.values, strict=True))
             losses[-place], settings[-place] = self.study.losses(result), self.study.filled(each.settings)
         failed = worse_than([each for each in losses.values() if each] or [(0.0,) * len(self.study.metrics)])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -63,7 +62,7 @@ class Schedule:
         for rung, trials in by_rung(self, history).items():
             if rung is not None and rung < len(self.rungs) - 1:
                 ranked = self.ranked(trials)
-                shares |= {trial.name.number: place / len(ranked) for place, trial in enumerate(ranked) if trial.result}
+                shares |= {t.name.number: place / len(ranked) for place, t in enumerate(ranked) if self.has_value(t)}
         return sorted(shares.keys() - gone_on, key=lambda number: (shares[number], number))
 
     def rung_of(self, trial: Trial | Proposal) -> int | None:
@@ -91,6 +90,10 @@ class Schedule:
             {"rung": rung, "place": place, "among": among, **why},
         )
 
+    def has_value(self, trial: Trial) -> bool:
+        """May others go on with it? Not if it has failed, or if its training has diverged."""
+        return self.study.losses(trial.result) is not None
+
     def ranked(self, trials: Iterable[Trial]) -> list[Trial]:
         """These trials, the best in the first metric first; those without a value last."""
 
@@ -109,7 +112,7 @@ class Schedule:
         results, enough = by_rung(self, history), ENOUGH * (len(self.study.space) + 1)
         rung = max((rung for rung, trials in results.items() if rung and len(trials) >= enough), default=0)
         begun = {number: each for number, each in history.open.items() if each and not each.parent}
-        return History({trial.name.number: trial for trial in results[rung]}, begun, others=history)
+        return History({trial.name.number: trial for trial in results[rung]}, begun, others=history.whole)
 
 
 class AshaSchedule(Schedule):
@@ -137,7 +140,7 @@ class AshaSchedule(Schedule):
         for rung in reversed(range(len(self.rungs) - 1)):
             done = self.ranked(results[rung]) if affordable[rung + 1] else []
             for place, trial in enumerate(done[: len(done) // factor], start=1):
-                if trial.name.number not in promoted and trial.result:
+                if trial.name.number not in promoted and self.has_value(trial):
                     return self.promote(trial, place, len(done), why)
         return None
 
@@ -161,8 +164,7 @@ class AshaSchedule(Schedule):
         )
         spent = itertools.accumulate(begun[rung] * step for rung, step in enumerate(steps(self.rungs)))
         plan = epochs_per_setting(self.rungs, self.factor)
-        settings = budget / plan[-1]
-        return [had < settings * planned for had, planned in zip(spent, plan, strict=True)]
+        return [had < budget * planned / plan[-1] for had, planned in zip(spent, plan, strict=True)]
 
     def _not_compared(self, history: History) -> Iterator[Trial | Proposal]:
         """The trials that are on no rung of this search: queued by a person, or from before a change of its space."""
@@ -218,10 +220,9 @@ class HyperbandSchedule(Schedule):
     @property
     def epochs_of_a_setting(self) -> float:
         """The epochs that each of the settings takes on average, over all brackets."""
-        starts = [self.start_of(bracket) for bracket in range(len(self.rungs))]
-        sizes = [self.size_of(bracket) for bracket in range(len(self.rungs))]
-        means = [epochs_per_setting(self.rungs[start:], self.factor)[-1] for start in starts]
-        return sum(map(operator.mul, sizes, means)) / sum(sizes)
+        sizes = {self.start_of(bracket): self.size_of(bracket) for bracket in range(len(self.rungs))}
+        epochs = [size * epochs_per_setting(self.rungs[start:], self.factor)[-1] for start, size in sizes.items()]
+        return sum(epochs) / sum(sizes.values())
 
     def _next_of(
         self, bracket: int, members: list[Trial | Proposal], promoted: set[int], number: int, history: History
@@ -239,9 +240,9 @@ class HyperbandSchedule(Schedule):
                 return None
             size = max(size // self.fidelity.factor, 1)
             for place, trial in enumerate(done[:size], start=1):
-                if trial.name.number not in promoted and trial.result:
+                if trial.name.number not in promoted and self.has_value(trial):
                     return self.promote(trial, place, len(done), {BRACKET: bracket})
-            size = min(size, sum(trial.result is not None for trial in done[:size]))
+            size = min(size, sum(map(self.has_value, done[:size])))
         return None
 
 

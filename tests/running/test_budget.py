@@ -11,10 +11,12 @@ from foldertune.errors import StudyError
 from foldertune.fidelity import Fidelity
 from foldertune.protocol import Folder, Parent, Proposal, Trial, TrialName, utc_now
 from foldertune.reading.reader import read_results
+from foldertune.running.ledger import Ledger
 from foldertune.running.master import Master
+from foldertune.running.supply import Supply
 from foldertune.space import Float
 from foldertune.spending import cost, hours_of, spans_at_work, why_over
-from foldertune.strategies import load, plan
+from foldertune.strategies import Answer, load, plan
 from foldertune.study import Study
 from foldertune.study_file import study_from_record
 from tests.conftest import settings_of, wait_for
@@ -238,6 +240,41 @@ def search_by_hand(folder, said, **budget):
     master = Master(folder, plan(study, "s"), lease=0.3, max_attempts=3, say=said.append)
     master.take_stock()
     return master
+
+
+def test_a_broken_file_costs_nothing_but_its_attempt(bench):
+    """A person has queued it, with a mistake, when nothing is left of the epochs: neither more of them, nor a hang."""
+    for schedule in ("", "lowest = 1\nhighest = 9\n"):
+        fixed = "" if schedule else "[fixed]\nepochs = 9\n"
+        study = load(
+            write_study(bench, f'[budget]\nepochs = 90\n[fidelity]\nsetting = "epochs"\n{schedule}{fixed}{SPACE}')
+        )
+        ledger = Ledger()
+        supply = Supply(study, ledger)
+        while answer := supply.next():
+            name, proposal = answer
+            ledger.note(name, proposal)
+            result = {"validation_error": proposal.settings["x"]}
+            ledger.count(
+                Trial(name.to("seen"), proposal.settings, parent=proposal.parent, why=proposal.why, result=result)
+            )
+        assert supply.is_over() and sum(cost(study, each.proposal) for each in ledger.counted.values()) == 90
+        for number in (90001, len(ledger.counted)):
+            ledger.reopen(TrialName(number, 1), None)
+            assert supply.again(number) is Answer.EXHAUSTED, "it can't become another trial"
+            ledger.count(Trial(TrialName(number, 1, "seen"), {}, error="torn"))
+
+
+def test_the_checkpoint_of_a_promotion_that_waits_is_kept(bench):
+    """Whatever becomes of its parent: that may have been dropped, or lie outside of a changed study."""
+    rungs = '[budget]\nepochs = 90\n[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 9\n'
+    ledger = Ledger()
+    supply = Supply(load(write_study(bench, f"{rungs}{SPACE}")), ledger)
+    for number, x in ((0, 0.5), (4, 7.0)):
+        name = TrialName(number, 1, "seen")
+        ledger.count(Trial(name, {"x": x, "epochs": 2}, result={"validation_error": 0.5}))
+    ledger.note(TrialName(9, 1), Proposal({"x": 7.0, "epochs": 9}, Parent(4, 1, {"epochs": 2}, 4)))
+    assert supply.needed == [4]
 
 
 def test_a_trial_that_is_lost_when_the_target_is_reached_is_not_tried_again_before_it_is_lowered(tmp_path):

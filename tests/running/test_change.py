@@ -349,6 +349,19 @@ def test_the_generations_of_an_evolution_begin_anew(bench):
     assert max(trial.why["generation"] for number, trial in read_history(bench).counted.items() if number > 8) > 0
 
 
+def test_what_was_to_be_tried_first_is_not_tried_again_and_again_after_a_change(bench):
+    """It lies outside of the space. With a schedule the strategy is shown one rung alone."""
+    rest = '[budget]\nepochs = 100\n[fidelity]\nsetting = "epochs"\nhighest = 9\nlowest = 1\n[space]\nx = {{ type = "float", low = 0.0, high = {} }}\n'
+    how = {"head": f"{HEAD}first = [{{ x = 5.0 }}]\n", "trials": 0}
+    begun(bench, rest.format(1.0), 2, **how)
+    assert settings_in(bench.folder)[0]["x"] == 5.0
+    strategy = new_strategy(changed(bench, rest.format(2.0), **how))
+    for number in (2, 3):
+        proposal = strategy.propose(number, read_history(bench))
+        assert proposal.settings["x"] <= 2.0
+        count(bench, number, proposal)
+
+
 def test_a_guess_that_is_new_is_tried_next(bench):
     guess = OLD.replace("high = 1.0", "high = 1.0, guess = 0.25")
     listed = f"{HEAD}first = [{{ x = 0.5 }}, {{ x = 0.75 }}]\n"

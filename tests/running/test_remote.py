@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
-from foldertune.protocol import read_request, undo_drop
+from foldertune.protocol import TrialName, read_request, undo_drop
 from foldertune.running.master import Master
 from foldertune.running.remote import Remote
 from foldertune.running.signals import StopSignals
@@ -311,6 +312,29 @@ def test_the_same_command_does_not_undo_the_end_of_a_study(bench, hold):
     bench.worker("patient")
     assert "it goes on" in bench.finish(master) and not (bench.logs / "end").exists()
     bench.assert_complete(5)
+
+
+def test_the_end_of_a_study_runs_no_code_that_its_folder_names(bench):
+    marker, code = bench.path / "was run", bench.path / "own.py"
+    code.write_text(f"open({str(marker)!r}, 'w').close()\n\n\ndef propose(study, number, history):\n    return None\n")
+    bench.folder.prepare()
+    study = load_study(bench.study(trials=3))
+    bench.folder.write_study(replace(study, strategy=f"{code}:propose").to_record())
+    bench.folder.publish(TrialName(0, 1), {"x": 0.5}, lease=60.0)
+    assert "complete, with 0 trials" in foldertune(bench, "end") and not marker.exists()
+
+
+def test_the_end_of_a_changed_grid_is_not_undone_by_the_same_command(bench):
+    file = bench.path / "grid.toml"
+    text = 'objective = "tests.objectives:quick"\nstrategy = "grid"\nmetric = "validation_error"\n[space]\nx = [0.1, 0.2]\n'
+    file.write_text(f"{text}[fixed]\nbatch = 1\n")
+    bench.search(file, "--workers", 1)
+    file.write_text(f"{text}[fixed]\nbatch = 2\n")
+    master = bench.master(file, "--change")
+    wait_for(lambda: len(bench.names("pending")) == 2, "the changed grid")
+    foldertune(bench, "end")
+    bench.finish(master)
+    assert "goes on" not in bench.search(file) and len(bench.names("seen")) == 2 and (bench.logs / "end").exists()
 
 
 def test_a_signal_from_a_master_that_has_seen_the_request_first_is_told_as_the_request(folder):

@@ -13,7 +13,7 @@ from foldertune.confirm import number_of
 from foldertune.errors import StudyError, UserError
 from foldertune.fidelity import Fidelity
 from foldertune.metrics import Known
-from foldertune.protocol import Proposal, Trial, TrialName
+from foldertune.protocol import Parent, Proposal, Trial, TrialName
 from foldertune.reading.archive import open_study
 from foldertune.reading.reader import read_results
 from foldertune.running.mastership import open_folder
@@ -106,6 +106,8 @@ def test_results_of_another_folder(bench, tmp_path):
     assert len(open_study(logs)[1].known) == 12
     bench.finish(bench.start(*command, "--trials", 6))
     assert len(open_study(logs)[1].known) == 12
+    auto = ("master.py", bench.study(trials=2), "--strategy", "auto", "--logs", bench.path / "auto", "--workers", 1)
+    assert "tpe search (auto: it learns from" in bench.finish(bench.start(*auto, "--from", bench.logs))
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
@@ -243,6 +245,30 @@ def test_with_two_metrics_known_results_have_both(bench):
     record["known"][0]["values"].pop()
     with pytest.raises(StudyError, match=r"known, number 1: must be .* for several metrics"):
         study_from_record(record, "study.json")
+
+
+def test_of_a_search_with_a_schedule_the_longest_trainings_count_and_no_settings_twice(bench, tmp_path):
+    head = 'objective = "tests.objectives:quick"\nmetric = "loss"\nstrategy = "random"\n[budget]\nepochs = 99\n'
+    rungs = '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 9\n[space]\nx = { type = "float", low = 0.0, high = 1.0 }\n'
+    study = load(str(written(bench.path / "mine.toml", head + rungs)))
+    open_folder(bench.folder, study)
+    bench.folder.write_study(study.to_record())
+    trials = [(0.1, 1, None, 0.1), (0.1, 9, 0, 0.3), (0.2, 1, None, 0.05), (0.3, 1, None, 0.2), (0.3, 9, 3, 0.25)]
+    for number, (x, epochs, parent, loss) in enumerate(trials):
+        name, settings = TrialName(number, 1), {"x": x, "epochs": epochs, "seed": 1}
+        above = None if parent is None else Parent(parent, 1, {"epochs": 1}, parent)
+        bench.folder.publish(name, Proposal(settings, above), lease=60.0)
+        claim = bench.folder.claim("w-1-abcd", iter([name]))
+        claim.append({"claimed": "w-1-abcd"})
+        claim.append({"result": {"loss": loss}})
+        claim.hand_in()
+        bench.folder.collect(TrialName(number, 1, "done"))
+    plain = replace(study, strategy="tpe", fidelity=None, trials=9)
+    assert [each["x"] for each in begun(plain, bench.logs).first] == [0.3, 0.1, 0.2]
+    assert sorted(each.values for each in begun(plain, known=bench.logs).known) == [(0.25,), (0.3,)]
+    ResultsFile(bench.folder).write(read_results(bench.logs).trials)
+    mailed = written(tmp_path / "mailed.csv", bench.folder.results.read_text())
+    assert [each["x"] for each in begun(plain, mailed).first] == [0.2, 0.3, 0.1], "a table does not tell the rungs"
 
 
 def test_confirmations_are_no_other_settings(bench, tmp_path):

@@ -9,6 +9,7 @@ from foldertune.strategies import auto, load
 
 RANGE = "x = { type = 'float', low = 0.0, high = 1.0 }"
 RUNGS = "[fidelity]\nsetting = 'epochs'\nlowest = 1\nhighest = 9\n[space]\n" + RANGE
+ALIKE = "[fidelity]\nsetting = 'epochs'\n[fixed]\nepochs = 9\n[space]\n" + RANGE
 
 
 def study_file(path, budget, space=f"[space]\n{RANGE}", strategy="auto"):
@@ -38,6 +39,9 @@ def study_file(path, budget, space=f"[space]\n{RANGE}", strategy="auto"):
         ("trials = 100", RUNGS, 34, "halton", "most settings begin before 34 workers have results"),
         ("budget = { epochs = 180 }", RUNGS, 25, "tpe", "asha brings many short trainings"),
         ("budget = { epochs = 180 }", RUNGS, 26, "halton", "most settings begin before 26 workers have results"),
+        ("budget = { epochs = 171 }", ALIKE, 1, "halton", "19 trials are too few"),
+        ("budget = { epochs = 180 }", ALIKE, 7, "halton", "most of 20 trials begin before 7 workers have results"),
+        ("budget = { epochs = 180 }", ALIKE, 6, "tpe", "learns from results"),
     ],
 )
 def test_what_is_chosen(tmp_path, budget, space, workers, chosen, why):
@@ -47,6 +51,11 @@ def test_what_is_chosen(tmp_path, budget, space, workers, chosen, why):
     assert study.trials == (int(budget.split()[-1]) if "trials" in budget else 0)
     named = load(study_file(tmp_path, budget, space, strategy="random"))
     assert named.strategy == "random" and named.why is None
+
+
+def test_known_results_are_learnt_from_however_few_trials_follow(tmp_path):
+    study = load(study_file(tmp_path, "trials = 12"), workers=64, is_warm=True)
+    assert study.strategy == "tpe" and "learns from the results that are known" in study.why
 
 
 def test_without_the_library_it_is_random(tmp_path, monkeypatch):

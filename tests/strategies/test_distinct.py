@@ -69,6 +69,23 @@ def test_repeats_are_as_many_as_the_study_asks_for(name):
     assert search(study, ALLOWED) == search(replace(study, repeats=1), ALLOWED), "repeats come later"
 
 
+GUESSED = {**SMALL, "width": Int(4, 7, log=True, guess=6)}
+
+
+@pytest.mark.parametrize(
+    ("name", "space"), [("random", GUESSED), ("tpe", SMALL), ("nsga-ii", SMALL), ("cma-es", SMALL)]
+)
+def test_with_repeats_a_master_that_was_started_again_proposes_the_same(name, space):
+    study, history = new_study(name, repeats=3, space=space), {}
+    living = new_strategy(study)
+    while (answer := living.propose(len(history), History(history))) is not Answer.EXHAUSTED:
+        number = len(history)
+        assert new_strategy(study).propose(number, History(history)) == answer, number
+        loss = {"loss": answer.settings["width"] + answer.settings.get("momentum", 0)}
+        history[number] = Trial(TrialName(number, 1, "seen"), answer.settings, result=loss, why=answer.why)
+    assert len(history) == 3 * ALLOWED
+
+
 @pytest.mark.parametrize("name", ["random", "sobol"])
 def test_settings_depend_on_the_number_alone_although_others_have_them(name):
     study = new_study(name)

@@ -174,6 +174,20 @@ def test_cma_es_refuses_what_it_cannot_search(changes, complaint):
     assert str(caught.value).startswith("toy.toml: strategy: ") and complaint in str(caught.value)
 
 
+def test_cma_es_begins_where_an_ordered_list_holds_null():
+    space = {"clip": Categorical((None, 0.5, 1.0), ordered=True), "x": Float(0.0, 1.0)}
+    assert len(search(new_study("cma-es", space=space), 9, loss=lambda s: s["x"])) == 9
+
+
+def test_nsga_ii_finds_what_is_left_where_a_range_has_a_condition():
+    """All settings without x are used, and most draws have none."""
+    kinds = tuple(range(20))
+    study = new_study("nsga-ii", space={"kind": Categorical(kinds), "x": Float(0.0, 1.0, when={"kind": (19,)})})
+    used = {n: ended(n, Proposal({"kind": n, "seed": n}), float(n)) for n in kinds[:19]}
+    strategy = new_strategy(study)
+    assert {strategy.propose(n, History(used)).settings["kind"] for n in range(19, 79)} == {19}
+
+
 def test_a_single_number_is_enough_for_cma_es_and_a_small_space_is_used_up():
     study = new_study("cma-es", space={"x": Float(0.0, 1.0)})
     found = search(study, 60, lambda s: abs(s["x"] - 0.77))

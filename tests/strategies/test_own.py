@@ -53,6 +53,10 @@ def test_the_example_searches_and_goes_on_after_a_kill(bench):
         ("", "has no function 'propose'"),
         ("import nothing_of_that_name", "can't be loaded: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
         ("def propose(study, number, history):\n    return 1 / 0", "trial 0: ZeroDivisionError: division by zero"),
+        (
+            "def propose(study, number, history): return None",
+            "trial 0: waits for results, but no trial is left that could bring one",
+        ),
         ("def propose(study, number, history): return 5", "must return a dict, None or Answer.EXHAUSTED, not 5"),
         (
             "def propose(study, number, history): return {'rate': 2.0, 'x': 0.5}",

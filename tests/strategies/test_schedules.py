@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from dataclasses import replace
@@ -61,7 +62,7 @@ class Search:
         number = self.chance.choice(sorted(self.open))
         proposal = self.open.pop(number)
         value = self.loss(proposal.settings)
-        result = None if value is None else {"loss": value}
+        result = None if value is None else {"loss": None if math.isnan(value) else value}
         self.counted[number] = Trial(
             TrialName(number, 1, "seen"), proposal.settings, parent=proposal.parent, why=proposal.why, result=result,
             error=None if result else "failed",
@@ -237,15 +238,19 @@ def test_what_was_trained_elsewhere_is_no_part_of_the_budget_that_rungs_share():
     assert new_strategy(study).propose(4, History(lowest, {3: first})) is Answer.WAIT, "three settings, as of 7 epochs"
 
 
-def test_a_failed_trial_is_never_promoted_and_counts_as_the_worst():
-    search = Search(study_of("asha"), loss=lambda settings: None).run(30)
-    assert len(search.counted) == 30 and not any(trial.parent for trial in search.counted.values())
-    for schedule in SCHEDULES:
-        search = Search(study_of(schedule), 3, loss=lambda settings: None if settings["x"] < 0.3 else loss_of(settings))
-        for _ in range(300):
-            search.step()
-        parents = [search.counted[trial.parent.number] for trial in search.counted.values() if trial.parent]
-        assert parents and all(parent.result for parent in parents)
+def test_a_failed_or_diverged_trial_is_never_promoted_and_counts_as_the_worst():
+    for nothing in (None, math.nan):
+        search = Search(study_of("asha"), loss=lambda settings, nothing=nothing: nothing).run(30)
+        assert len(search.counted) == 30 and not any(trial.parent for trial in search.counted.values())
+        for schedule in SCHEDULES:
+            search = Search(
+                study_of(schedule), 3,
+                loss=lambda settings, nothing=nothing: nothing if settings["x"] < 0.8 else loss_of(settings),
+            )  # fmt: skip
+            for _ in range(300):
+                search.step()
+            parents = [search.counted[trial.parent.number] for trial in search.counted.values() if trial.parent]
+            assert parents and all(parent.result and parent.result["loss"] for parent in parents), schedule
 
 
 @pytest.mark.parametrize("workers", [1, 4])
