@@ -149,7 +149,7 @@ def main(arguments: argparse.Namespace) -> int:
             return stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say))
 
         folder = once_reachable(logs, lead, say)
-        once_reachable(logs, lambda: lift_end(folder, partial(continued, folder, study), say), say)
+        once_reachable(logs, lambda: lift_end(folder, lambda: continued(folder, study).to_record(), say), say)
         opened = once_reachable(logs, lambda: open_folder(folder, study, lease, say, change=arguments.change), say)
         code = search(opened, once_reachable(logs, lambda: continued(opened, study), say), arguments)
     return leave(code, opened, max(code - 128, 0), halts=[STOP])

@@ -12,6 +12,7 @@ from foldertune.protocol import (
     STOP,
     Folder,
     Heartbeat,
+    Record,
     Request,
     is_there,
     read_object,
@@ -20,7 +21,6 @@ from foldertune.protocol import (
 )
 from foldertune.running.signals import StopSignals
 from foldertune.shipped import how_to_go_on
-from foldertune.study import Study
 from foldertune.trainer.report import Stopped
 
 MEANINGS = {
@@ -38,12 +38,12 @@ def request_to_end(folder: Folder, halts: Sequence[str] = ENDS_WORKERS) -> Reque
     return read_request(folder.path, folder.halt) if folder.halt in halts else None
 
 
-def lift_end(folder: Folder, study: Callable[[], Study], say: Callable[[str], None]) -> None:
+def lift_end(folder: Folder, new_definition: Callable[[], Record], say: Callable[[str], None]) -> None:
     """Go on with a study that a person has ended, if it has another budget now than it had."""
     if not is_there(folder.path / END):
         return
     there = read_object(folder.study_file())
-    wanted = study().to_record()
+    wanted = new_definition()
     if any(there.get(limit) != wanted.get(limit) for limit in ("trials", "budget")):
         say(f"{folder.path}: was {read_request(folder.path, END)}; it goes on")
         remove_request(folder.path, END)

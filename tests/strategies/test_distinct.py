@@ -69,7 +69,7 @@ def test_repeats_are_as_many_as_the_study_asks_for(name):
     assert search(study, ALLOWED) == search(replace(study, repeats=1), ALLOWED), "repeats come later"
 
 
-GUESSED = {**SMALL, "width": Int(4, 7, log=True, guess=6)}
+GUESSED = {**SMALL, "width": Int(4, 7, log=True, guess=(6,))}
 
 
 @pytest.mark.parametrize(
