@@ -176,9 +176,9 @@ def _from_csv(text: str, source: str, space: Space) -> list[dict[str, Any]]:
 
 def _cell(text: str, name: str, space: Space) -> Any:
     """The value of a cell. A text that is one of the choices is that text."""
+    dimension = space.get(name)
     try:
-        value = json.loads(text)
+        value = {"True": True, "False": False}[text] if text in ("True", "False") else json.loads(text)
     except (ValueError, RecursionError):
         return text
-    dimension = space.get(name)
     return text if isinstance(dimension, Categorical) and not dimension.contains(value) else value

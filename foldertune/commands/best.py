@@ -48,7 +48,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(json.dumps(front_of(results, arguments.logs), indent=2))
         return 0
     if results.front:
-        on_it = f"{counted(len(results.front), 'trial')} on the Pareto front of {names_of_metrics(results.study)}"
+        on_it = f"{counted(len(results.on_front), 'trial')} on the Pareto front of {names_of_metrics(results.study)}"
         print(f"{on_it}; --front prints all", file=sys.stderr)
     if what := confirmed_line(results):
         print(printable(what), file=sys.stderr)

@@ -90,9 +90,9 @@ class Messages:
                 self._tell("stuck", alarm)
 
     def _look_at_best(self, results: Results) -> None:
-        if not results.scored:
+        if results.best is None:
             return
-        number, before = results.scored[0][0].name.number, self._best
+        number, before = results.best[0][0].name.number, self._best
         self._best = number
         if before is not None and before != number:
             self._next_best = self._clock() + BEST_EVERY
@@ -102,8 +102,9 @@ class Messages:
         if self._notifier is None:
             return
         facts = {**self._facts, "MESSAGE": f"{self._facts['STUDY']}: {message}"}
-        if results and results.scored:
-            trial, value = results.scored[0]
-            facts |= {"TRIAL": str(trial.name.number), "VALUE": f"{value:.6g}", "SETTINGS": json.dumps(trial.settings)}
+        if results and results.best:
+            (trial, *_), sample = results.best
+            number, value = str(trial.name.number), f"{sample.mean:.6g}"
+            facts |= {"TRIAL": number, "VALUE": value, "SETTINGS": json.dumps(trial.settings)}
             facts["MESSAGE"] += f"; {best_line(results)}"
         self._notifier.tell(event, {name: printable(text) for name, text in facts.items()})

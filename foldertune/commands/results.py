@@ -8,7 +8,7 @@
     {program} --where front=true  with several metrics: the Pareto front
     {program} --group  mean and deviation over trials of equal settings
     {program} --group width --columns loss --out t.tex
-    {program} --keep kept  keep the whole study in three small files
+    {program} --keep kept  keep the whole study in a few small files
     {program} --why 7  why trial 7 exists, and what came of it
     {program} --logs one two  compare studies: a row for each
 
@@ -44,7 +44,7 @@ from foldertune.reading.studies import find_studies, read_all
 from foldertune.reading.terminal.story import tell
 from foldertune.reading.terminal.table import main_columns, print_comparison, print_confirmed, print_table, shown
 from foldertune.reading.words import best_first
-from foldertune.rows import Row, columns, results_csv, searched_and_metrics, with_derived, with_front
+from foldertune.rows import DROPPED, Row, columns, results_csv, searched_and_metrics, with_derived, with_front
 from foldertune.study import Study
 from foldertune.tables import (
     Cells,
@@ -94,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--out", type=path, metavar="FILE", help="write to FILE instead of the screen")
     group.add_argument(
-        "--keep", type=path, metavar="DIR", help="keep study, table and learning curves in DIR, in three small files"
+        "--keep", type=path, metavar="DIR", help="keep study, table and learning curves in DIR, in a few small files"
     )
 
 
@@ -118,7 +118,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
 
 def _refuse_others(arguments: argparse.Namespace, reason: str, *more: str) -> None:
     for option in ("best", "all", "where", "sort", "columns", "group", "format", "out", *more):
-        if getattr(arguments, option) not in (None, False):
+        if getattr(arguments, option) is not None and getattr(arguments, option) is not False:
             raise TableError(f"--{option}: {reason}; leave out one of the two options")
 
 
@@ -180,7 +180,7 @@ def keep(results: Results, logs: Path, out: Path) -> None:
 def compare(arguments: argparse.Namespace) -> None:
     """Show a row for each study, and in what they differ. Raises TableError for options that need a single study."""
     for option in ("best", "all", "where", "sort", "columns", "group", "keep", "why"):
-        if getattr(arguments, option) not in (None, False):
+        if getattr(arguments, option) is not None and getattr(arguments, option) is not False:
             raise TableError(f"--{option}: is for the trials of one study; give a single folder with --logs")
     comparison = Comparison(read_all(arguments.logs))
     study, rows = comparison.entries[0].results.study, comparison.rows
@@ -237,7 +237,7 @@ def groups(
     """The columns and rows of groups that agree in `by`, the best mean of the metric first.
 
     If the metric is not `averaged`, the groups come in the order of their best trials. Trials that failed or collapsed
-    say little about the others, so no mean includes them.
+    say little about the others, and what was dropped says nothing, so no mean includes them.
     """
     metrics = searched_and_metrics(study)[1]
     metric = metrics[0]
@@ -247,7 +247,8 @@ def groups(
     averaged = [key for key in averaged if key not in by]
 
     def counts(row: Cells) -> bool:
-        return is_number(row.get(metric)) and row.get("trial") not in collapsed
+        left_out = row.get("trial") in collapsed or row.get("status") == DROPPED
+        return is_number(row.get(metric)) and not left_out
 
     keys, table = group_columns(by, averaged), group_by(cells, by, averaged, counts)
     if metric in averaged:

@@ -10,15 +10,18 @@ mounts the folder.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 
 from foldertune.commands.options import add_logs
-from foldertune.protocol import Folder, printable
+from foldertune.errors import StudyError
+from foldertune.protocol import BrokenFile, Folder, printable
 from foldertune.reading.archive import open_study, read_archive
 from foldertune.reading.reader import Reader
 from foldertune.reading.terminal.live import print_state
 from foldertune.reading.terminal.screen import open_screen
+from foldertune.study_file import study_from_record
 from foldertune.trouble import Trouble
 
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 10.0  # seconds between two looks
@@ -49,6 +52,15 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def up_to_date(reader: Reader) -> Reader:
+    """The same reader; another one if the study was extended or changed. Raises OSError."""
+    with contextlib.suppress(BrokenFile, StudyError):  # what we know is good enough to go on watching
+        record = reader.folder.read_study()
+        if record and study_from_record(record, str(reader.folder.study_file())) != reader.study:
+            return Reader(*open_study(reader.folder.path))
+    return reader
+
+
 def watch(reader: Reader) -> None:
     """Draw the state again and again until the study is complete."""
     with open_screen(reader.study.name) as view:
@@ -56,6 +68,7 @@ def watch(reader: Reader) -> None:
         while True:
             start = time.monotonic()
             try:
+                reader = up_to_date(reader)
                 results = reader.read()
             except OSError as error:
                 trouble.is_there(error)

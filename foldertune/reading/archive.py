@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,10 @@ from foldertune.shipped import command
 from foldertune.spending import cost, spent
 from foldertune.study import Study
 from foldertune.study_file import study_from_record
+from foldertune.tables import finite
 
-FILES = {"study.json", "results.csv", "trials.jsonl", END, "report"}  # `report` is the folder of a report
+COMPLETE = "complete"  # an empty file: the study had ended when it was kept
+FILES = {"study.json", "results.csv", "trials.jsonl", END, COMPLETE, "report"}  # `report` is the folder of a report
 LIMIT = 2**31  # bytes of trials.jsonl: some hundred thousand trials
 MOST_BELOW = 5  # studies that an error names
 _FIRST = ("settings", "values", "parent", "why", "lease", "timeout", "lost")  # what stands in a file's first line
@@ -81,12 +83,13 @@ def read_archive(path: Path) -> Results:
     """The results of the kept study at `path`. Raises StudyError if they can't be read."""
     _, study = open_study(path)
     ended = read_request(path, END) if is_there(path / END) else None
-    results = Results.of(study, _read_trials(Folder(path).kept), kept=True, ended_by=ended)
-    return replace(results, complete=ended is not None or _seems_complete(results))
+    heard = dict[TrialName, float]()
+    results = Results.of(study, _read_trials(Folder(path).kept, heard), kept=True, ended_by=ended, heard=heard)
+    return replace(results, complete=bool(ended) or is_there(path / COMPLETE) or _seems_complete(results))
 
 
 def _seems_complete(results: Results) -> bool:
-    """Had the study ended when it was kept? If only epochs limit it: would one more trial have exceeded them?"""
+    """Had the study ended when it was kept, by a version that did not say so? With epochs: was no trial left?"""
     study, trials = results.study, results.trials
     if not results.confirmation.is_settled:
         return False
@@ -105,10 +108,14 @@ def write_archive(results: Results, out: Path) -> None:
     kept = sorted([*results.trials, *results.lost], key=lambda trial: (trial.name.number, trial.name.attempt))
     study = json.dumps(results.study.to_record(), ensure_ascii=False, indent=1) + "\n"
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(Folder(out).kept, b"".join(to_line(_pack(trial)) for trial in kept))
+    write_whole(Folder(out).kept, b"".join(to_line(_pack(trial, results.heard)) for trial in kept))
     write_whole(out / "study.json", study.encode(errors="backslashreplace"))
-    if results.ended_by:
-        write_whole(out / END, to_line(results.ended_by.to_record()))
+    ended = to_line(results.ended_by.to_record()) if results.ended_by else None
+    for mark, content in ((END, ended), (COMPLETE, b"" if results.complete else None)):
+        if content is None:
+            (out / mark).unlink(missing_ok=True)  # of an earlier time
+        else:
+            write_whole(out / mark, content)
     write_whole(
         out / "results.csv",
         results_csv([Row.from_trial(trial) for trial in results.trials]).encode(errors="backslashreplace"),
@@ -135,7 +142,8 @@ def _check_target(results: Results, out: Path) -> None:
         raise StudyError(f"{out}: keeps trial {min(missing)}, which is not counted here; choose another folder")
 
 
-def _read_trials(path: Path) -> Iterator[Trial]:
+def _read_trials(path: Path, heard: dict[TrialName, float]) -> Iterator[Trial]:
+    """The trials. Notes when the workers of lost ones were heard last."""
     try:
         if read_tail(str(path), 1) not in (b"", b"\n"):
             raise BrokenFile(f"{path}: is cut off")
@@ -149,6 +157,9 @@ def _read_trials(path: Path) -> Iterator[Trial]:
                 raise BrokenFile(f"{path}: line {number}: its learning curve is broken") from None
             trial = Trial.from_records(name, records, f"{path}: line {number}")
             trial.dropped = dropped if isinstance(dropped, str) else None
+            trial.is_verdict = False  # those that were tried again are not kept
+            if (time := finite(record.get("heard"))) is not None:
+                heard[name] = time
             yield trial
     except BrokenFile as error:
         raise StudyError(f"{error}; make the archive again, in a new folder") from None
@@ -156,7 +167,7 @@ def _read_trials(path: Path) -> Iterator[Trial]:
         raise StudyError(f"{path}: {error.strerror}") from None
 
 
-def _pack(trial: Trial) -> Record:
+def _pack(trial: Trial, heard: Mapping[TrialName, float]) -> Record:
     """A trial as one line. Missing values are left out."""
     story: Record = {
         **trial.proposal.to_record(),
@@ -169,9 +180,11 @@ def _pack(trial: Trial) -> Record:
         "epochs": _pack_epochs(trial.epochs) or None,
         "result": trial.result,
         "error": trial.error,
+        "traceback": trial.traceback,
         "finished": trial.finished,
         "stopped": trial.stopped,
         "dropped": trial.dropped,
+        "heard": heard.get(trial.name) if trial.name.state == "lost" else None,
     }
     return {"name": str(trial.name), **{key: value for key, value in story.items() if value is not None}}
 
@@ -204,5 +217,5 @@ def _unpack(record: Record) -> Iterable[Record]:
             yield dict(zip(block, values, strict=True))
     for word in ("result", "error"):
         if word in record:
-            stopped = {"stopped": record["stopped"]} if "stopped" in record else {}
-            yield {word: record[word], **stopped, "time": record.get("finished")}
+            more: Record = {key: record[key] for key in ("stopped", "traceback") if key in record}
+            yield {word: record[word], **more, "time": record.get("finished")}

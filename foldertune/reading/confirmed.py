@@ -40,14 +40,19 @@ class Confirmation:
     Attributes:
         ranked: the confirmed settings, the best mean first.
         asked: the number of confirmations that there will be.
-        is_settled: have all finalists their confirmations?
+        lacking: the finalists, by the numbers of their trials, that have not all of their confirmations yet.
         winner: the settings of the best mean; None until then.
     """
 
     ranked: Sequence[Confirmed]
     asked: int
-    is_settled: bool
+    lacking: Sequence[int]
     winner: Confirmed | None
+
+    @property
+    def is_settled(self) -> bool:
+        """Have all finalists their confirmations?"""
+        return not self.lacking
 
 
 def confirmation_of(study: Study, trials: Sequence[Trial], begun: Iterable[int], *, is_over: bool) -> Confirmation:
@@ -70,15 +75,16 @@ def confirmation_of(study: Study, trials: Sequence[Trial], begun: Iterable[int],
         ranked.append(Confirmed(found, value_of(study, found), members, sample))
     ranked.sort(key=lambda each: (not each.sample.values, study.sign * each.sample.mean, each.number))
     repeats = study.confirm.repeats if study.confirm else 0
-    complete = [each for each in ranked if repeats and len(each.confirmations) >= repeats and each.sample.values]
-    is_settled = all(len(again[settings_key(study, trial.settings)]) >= repeats for trial in known)
+    candidates = [each for each in ranked if repeats and not each.trial.dropped]
+    complete = [each for each in candidates if len(each.confirmations) >= repeats and each.sample.values]
+    lacking = [t.name.number for t in known if len(again[settings_key(study, t.settings)]) < repeats]
     begun = set(begun)
     wanted = (len(known) * repeats if begun or is_over else study.confirm.trials) if study.confirm else 0
     return Confirmation(
         ranked=[each for each in ranked if each.confirmations],
         asked=len(begun) if is_over else max(wanted, len(begun)),
-        is_settled=is_settled,
-        winner=complete[0] if complete and is_settled else None,
+        lacking=lacking,
+        winner=complete[0] if complete and not lacking else None,
     )
 
 

@@ -67,8 +67,11 @@ def _until(study: Study, trial: Trial) -> str:
 def not_confirmed_yet(results: Results) -> str:
     """How many confirmations have ended; empty if none are to come."""
     known = results.confirmation
-    if results.study.confirm is None or not known.asked or (known.is_settled and results.complete):
+    if results.study.confirm is None or not known.asked or (results.complete and not known.lacking):
         return ""
+    if results.complete:  # others were dropped since
+        trials = f"trial{'s' * (len(known.lacking) > 1)} {', '.join(map(str, known.lacking))}"
+        return f"Not confirmed: the settings of {trials}, since others were dropped; start the master again for that."
     there = len(results.trials) - len(results.search)
     return f"Not confirmed yet: {there} of {counted(known.asked, 'confirmation')} have ended."
 

@@ -77,9 +77,9 @@ def say_front(results: Results) -> list[str]:
     """Tell how many settings lie on the Pareto front, if the study has several metrics."""
     if not results.front:
         return []
-    lie = "lies" if len(results.front) == 1 else "lie"
+    lie = "lies" if len(results.on_front) == 1 else "lie"
     return [
-        f"{len(results.front):,} of {counted(len(results.scored), 'trial')} {lie} on the Pareto front of "
+        f"{len(results.on_front):,} of {counted(len(results.scored), 'trial')} {lie} on the Pareto front of "
         f"{names_of_metrics(results.study)}: no other is better in one of them and worse in none."
     ]
 

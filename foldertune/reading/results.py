@@ -44,7 +44,7 @@ from foldertune.reading.samples import Sample
 from foldertune.reading.spans import Work
 from foldertune.reading.workers import Noted, Worker, find_workers
 from foldertune.space import Categorical, identity
-from foldertune.spending import USED_UP, hours_of, spans_at_work, spent, why_over
+from foldertune.spending import HOUR, USED_UP, hours_of, spans_at_work, spent, why_over
 from foldertune.stopping import is_cut_short
 from foldertune.study import Quantity, Study
 from foldertune.tables import as_cell, cell_of, finite
@@ -178,7 +178,7 @@ class Results:
     @property
     def has_all(self) -> bool:
         """Are all trials counted that the study will have?"""
-        return self.complete if self.is_open_ended else len(self.trials) >= self.asked
+        return self.complete or (not self.is_open_ended and len(self.trials) >= self.asked)
 
     @cached_property
     def progress(self) -> str:
@@ -428,8 +428,11 @@ class Results:
         """
         if winner := self.confirmation.winner:
             return [winner.trial, *winner.confirmations], winner.sample
+        if self.study.repeats == 1:
+            found = ((trial, value) for trial, value in self.scored if trial.name not in self._collapsed_names)
+            return next((([trial], Sample.of([value])) for trial, value in found), None)
         sign, place = self.study.sign, {t.name: k for k, t in enumerate(self.ranking)}
-        values = {t.name: None if self.has_collapsed(t) else self.value(t) for t in self.tried}
+        values = {t.name: None if self.has_collapsed(t) else self.value(t) for t in self.search}
         samples = [
             (sorted(ts, key=lambda t: place[t.name]), Sample.of(values[t.name] for t in ts)) for ts in self.alike
         ]
@@ -444,10 +447,10 @@ class Results:
 
     @cached_property
     def alike(self) -> list[list[Trial]]:
-        """The ended trials of the search, those with equal settings together if the study has repeats."""
+        """The ended trials of the search; with repeats those with equal settings together, also those that failed."""
         if self.study.repeats > 1:
             same: dict[Hashable, list[Trial]] = {}
-            for trial in self.tried:
+            for trial in (trial for trial in self.search if not trial.dropped):
                 same.setdefault(settings_key(self.study, trial.settings), []).append(trial)
             return [*same.values()]
         return [[trial] for trial in self.tried]
@@ -518,7 +521,7 @@ class Results:
 
         With a schedule, the trials of one rung are compared: each settings is there once at most.
         """
-        trials = [trial for trial in self.compared if self.study.contains(trial.settings)]
+        trials = [trial for trial in self.compared if self._lies_inside(trial)]
         return measure_importance(
             self.study, self.varied, trials, [self.value(trial) for trial in trials], self.setting
         )
@@ -530,11 +533,15 @@ class Results:
 
     # ---- groups of equal settings
 
-    def groups(self, *names: str) -> list[Group]:
+    def _lies_inside(self, trial: Trial) -> bool:
+        """Does it lie in the study's space? Trials from before a change may not say what is fixed since."""
+        return self.study.contains({**self.study.fixed, **trial.settings})
+
+    def groups(self, *names: str, among: Sequence[Trial] | None = None) -> list[Group]:
         """The ended trials of the search in the study's own space, by these settings, in the order of their values."""
         found: dict[tuple[Any, ...], list[Trial]] = {}
-        for trial in self.tried:
-            if self.study.contains(trial.settings):
+        for trial in self.tried if among is None else among:
+            if self._lies_inside(trial):
                 key = identity([cell_of(trial.settings, name) for name in names])
                 found.setdefault(key, []).append(trial)
         groups = [Group(tuple(cell_of(ts[0].settings, name) for name in names), ts, self) for ts in found.values()]
@@ -551,13 +558,14 @@ class Results:
         return groups
 
     def grid(self, *names: str) -> Grid | None:
-        """The mean of the metric over two settings, for a table; None unless both are choices."""
+        """The mean of the metric over two settings, for a table; None unless both are choices. See `compared`."""
         x, y = (
             dimension if isinstance(dimension := self.study.space.get(name), Categorical) else None for name in names
         )
         if x is None or y is None:
             return None
-        samples = {identity(g.key): g.sample_of_results(self.study.metric) for g in self.groups(*names)}
+        groups = self.groups(*names, among=self.compared)
+        samples = {identity(g.key): g.sample_of_results(self.study.metric) for g in groups}
         return Grid(
             x=Column(self.quantity(names[0]), list(map(as_cell, x.choices))),
             y=Column(self.quantity(names[1]), list(map(as_cell, y.choices))),
@@ -592,6 +600,12 @@ class Results:
         derived = {name: used for name, used in parts.items() if used}
         hidden = {*NOT_MEASURES, *(part for used in derived.values() for part in used)}
         return [name for name in (*reported, *derived) if name not in hidden]
+
+    def main_measures(self, most: int) -> list[str]:
+        """The first measures, so many at most; the study's metrics are among them if there are curves of them."""
+        metrics = [name for name in self.measures if name in self.study.metric_names]
+        chosen = list(dict.fromkeys([*metrics, *self.measures]))[:most]
+        return [name for name in self.measures if name in chosen]
 
     def epochs_of(self, trial: Trial) -> list[Record]:
         """What a training has reported, also in the trials with which this one has gone on."""
@@ -642,15 +656,25 @@ class Results:
     def remaining(self, now: float) -> float | None:
         """Expected seconds to the end, if the trials left take the mean duration and no worker comes or goes.
 
-        None if no trial runs, none is left, or no duration is known.
+        None if no trial runs, none is left, no duration is known, or only a target or patience ends the study.
         """
         durations = [seconds for trial in self.trials if (seconds := trial.seconds_at_work)]
-        left, running = 0 if self.is_open_ended else self.asked - len(self.trials), self.at_work(now)
-        if not durations or not running or left <= 0:
+        left, running, hours = self._left, self.at_work(now), self.study.budget.hours
+        if not durations or not running or left <= 0 or (math.isinf(left) and hours is None):
             return None
         mean = math.fsum(durations) / len(durations)
         begun = sum(min(self.age(trial, now) or 0.0, mean) for trial in running)
-        return min((left * mean - begun) / len(running), 10 * YEAR)
+        until_late = math.inf if hours is None else max(hours * HOUR - (self.worked(now) or 0.0), 0.0) + mean
+        return min((left * mean - begun) / len(running), until_late, 10 * YEAR)
+
+    @property
+    def _left(self) -> float:
+        """The trials that are still to be counted, as far as the number of trials and the epochs tell."""
+        search = math.inf if self.is_open_ended else self.asked_of_search - len(self.search)
+        limit, had = self.study.budget.epochs, spent(self.study, self.search)
+        if limit is not None and had > 0:
+            search = min(search, (limit - had) / had * len(self.search))
+        return max(search, 0.0) + self.confirmation.asked - (len(self.trials) - len(self.search))
 
     def age(self, trial: Trial, now: float) -> float | None:
         """Seconds since a trial was claimed, if its worker's clock is right; None if the time is unknown."""

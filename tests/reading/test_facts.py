@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from foldertune.protocol import Folder, Trial, TrialName, to_line
 from foldertune.reading.archive import open_study
 from foldertune.reading.facts import Column, Curve, Runs
 from foldertune.reading.findings import say_best
+from foldertune.reading.page.curves import curves_of
 from foldertune.reading.reader import Reader
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import best_line
@@ -156,6 +158,53 @@ def test_a_grid_has_a_mean_of_what_did_not_collapse():
     expected = {("a", 0.1): 2.0, ("a", 0.2): 5.0, ("b", 0.1): None}
     assert results.grid("kind", "rate").means == {identity(key): mean for key, mean in expected.items()}
     assert results.grid("kind", "free") is None
+
+
+def test_the_cells_of_a_grid_hold_trials_that_trained_equally_long():
+    space = {"rate": [0.1, 0.2], "kind": ["a", "b"]}
+    rungs = [(0.1, "a", 1, 8), (0.1, "a", 9, 2), (0.2, "a", 1, 6), (0.1, "b", 1, 4), (0.2, "b", 1, 9)]
+    trials = [
+        Trial(TrialName(k, 1, "seen"), {"rate": rate, "kind": kind, "epochs": epochs}, result={"score": score})
+        for k, (rate, kind, epochs, score) in enumerate(rungs)
+    ]
+    fidelity = {"setting": "epochs", "lowest": 1, "highest": 9}
+    means = results_of(trials, space=space, fidelity=fidelity).grid("kind", "rate").means
+    assert means == {
+        identity(key): mean for key, mean in {("a", 0.1): 8, ("a", 0.2): 6, ("b", 0.1): 4, ("b", 0.2): 9}.items()
+    }
+
+
+def test_with_repeats_the_best_is_the_same_everywhere_and_failed_ones_count():
+    """Three trials of each settings: the best single value is that of settings with a worse mean."""
+    scores = {0.1: [0.1, 0.9, 0.8], 0.2: [0.2, 0.22, 0.21], 0.3: [0.15, None, None]}
+    runs = [(rate, score) for rate, values in scores.items() for score in values]
+    trials = [
+        Trial(TrialName(k, 1, "seen"), {"rate": rate}, result=None if score is None else {"score": score},
+              error="no memory" if score is None else None)
+        for k, (rate, score) in enumerate(runs)
+    ]  # fmt: skip
+    results = results_of(trials, strategy="grid", space={"rate": [0.1, 0.2, 0.3]}, repeats=3, trials=9)
+    (first, *_), sample = results.best
+    assert first.settings["rate"] == 0.2 and sample.mean == pytest.approx(0.21)
+    assert "0.21 ± 0.01 (3 runs) with the settings of trial 3" in best_line(results)
+    assert [sample.left_out for _, sample in [results.best]] == [0]
+    assert '"best":3' in curves_of(replace(results, trials=trials))
+
+
+def test_the_metric_is_among_the_curves_that_are_shown():
+    names = ["a", "b", "c", "d", "score", "e"]
+    trial = counted(0, score=1.0)
+    trial.epochs = [{"epoch": epoch, **dict.fromkeys(names, 1.0)} for epoch in (9999, 12345)]
+    results = results_of([trial])
+    assert results.measures == names
+    assert results.main_measures(3) == ["a", "b", "score"] and results.main_measures(9) == names
+    assert '"0":[[9999,12345],' in curves_of(results)
+
+
+def test_trials_from_before_a_value_was_fixed_lie_inside():
+    trials = [counted(k, score=k) for k in range(3)]
+    results = results_of(trials, fixed={"clip": 1.0})
+    assert [len(group.trials) for group in results.groups()] == [3]
 
 
 def test_texts_have_places_in_their_order_and_no_value_has_none():

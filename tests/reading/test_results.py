@@ -173,6 +173,15 @@ def test_groups_of_repeats(bench):
         assert group["seconds_mean"] == 30 - statistics.fmean(numbers)
 
 
+def test_what_was_dropped_is_in_no_mean(bench):
+    fill(bench)
+    before = table(bench, "--group")
+    bench.finish(bench.start("-m", "foldertune", "drop", 4, "--logs", bench.logs, "--because", "a broken GPU"))
+    after = {(g["rate"], g["filters"]): g for g in table(bench, "--group")}
+    assert after[0.1, 8]["left_out"] == 1 and after[0.1, 8]["validation_error_mean"] == pytest.approx((0 + 64) / 2000)
+    assert all(after[g["rate"], g["filters"]] == g for g in before if (g["rate"], g["filters"]) != (0.1, 8))
+
+
 def test_groups_with_other_options(bench):
     fill(bench)
     (group,) = table(bench, "--group", "status", "--where", "rate=0.1", "--columns", "loss")
@@ -516,6 +525,39 @@ def test_an_archive_is_kept_up_to_date_but_never_lost(bench):
     said = run(other, "--keep", kept, code=2)
     assert f"{kept}: keeps another study; it differs in seed (0 in the folder, now 1)" in said
     assert len(read_results(kept).trials) == 13
+
+
+def test_an_archive_knows_whether_the_study_had_ended(bench):
+    """Also one that ended early; and what it was kept as before does not stay."""
+    folder, kept = fill(bench, {**STUDY, "strategy": "random", "trials": 40, "repeats": 1}), bench.path / "kept"
+    run(bench, "--keep", kept)
+    assert not read_results(kept).complete
+    (bench.logs / "end").touch()
+    run(bench, "--keep", kept)
+    assert read_results(kept).ended_by
+    os.unlink(bench.logs / "end")
+    run(bench, "--keep", kept)
+    assert not read_results(kept).ended_by and not read_results(kept).complete
+    folder.complete_study({})
+    run(bench, "--keep", kept)
+    for results in (read_results(bench.logs), read_results(kept)):
+        assert results.complete and results.has_all and "nothing is left to try" in results.why_over
+
+
+def test_an_archive_tells_the_same_of_what_went_wrong(bench):
+    folder, kept = fill(bench), bench.path / "kept"
+    name, traceback = TrialName(11, 1, "lost"), "Traceback (most recent call last):\n  no memory"
+    put(folder, 11, {"rate": 0.1}, None, state="lost", epochs=[{"error": "no memory", "traceback": traceback}])
+    os.utime(folder.locate(name), (1767225600 + 1200,) * 2)
+    folder.locate(TrialName(11, 2, "lost")).write_bytes(b'{"sett')
+    run(bench, "--keep", kept)
+    live, there = read_results(bench.logs), read_results(kept)
+    assert len(live.lost) == 2 and not live.retried
+    for fact in ("lost", "retried"):
+        assert [t.name for t in getattr(there, fact)] == [t.name for t in getattr(live, fact)], fact
+    told = [[(each.name, each.reason, each.traceback) for each in results.setbacks] for results in (live, there)]
+    assert told[0] == told[1] and told[0][0][2] == traceback
+    assert there.work.at_work == live.work.at_work and there.per_hour == live.per_hour
 
 
 @pytest.mark.parametrize("place", ["live", "begun", "files", "itself", "seen"])

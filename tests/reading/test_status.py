@@ -218,6 +218,16 @@ def test_what_came_out_stays_when_the_study_is_complete(bench, watch):
     )
 
 
+def test_a_study_that_is_extended_or_changed_is_watched_as_it_is_now(bench, watch):
+    under_way(bench)
+    terminal = watch()
+    terminal.wait_for("11 of 30 trials")
+    bench.folder.write_study({**STUDY, "trials": 50})
+    terminal.wait_for("11 of 50 trials")
+    bench.folder.complete_study({})
+    terminal.end(0)
+
+
 def test_trouble_with_the_folder_is_said_and_passes(bench, watch):
     under_way(bench)
     terminal = watch()
@@ -477,3 +487,28 @@ def test_expected_time_is_sensible_whatever_the_clocks_say():
     assert "until" in summary(status(10**12))
     trial.claim["time"] = "9999-01-01T00:00:00Z"  # it began in the future
     assert status(14).remaining(time.time()) == 10 * 60
+
+
+@pytest.mark.parametrize(
+    ("budget", "minutes"),
+    [
+        ({"epochs": 500}, 80),
+        ({"epochs": 5000}, 980),
+        ({"hours": 1}, 41),  # what has begun is finished
+        ({"hours": 1, "epochs": 150}, 10),
+        ({"trials": 0, "epochs": 500}, 80),
+        ({"trials": 0, "hours": 1}, 41),
+        ({"trials": 0, "target": 0.1}, None),
+    ],
+)
+def test_expected_time_is_that_of_the_limit_that_comes_first(budget, minutes):
+    """Twenty trials of a minute and five epochs each, one after another; another one begins now."""
+    now = 1767225600.0 + 20 * 60  # 2026-01-01T00:20:00Z
+    minute = "2026-01-01T00:{:02}:00Z".format
+    trials = [ended(k, minute(k), minute(k + 1)) for k in range(20)]
+    running = Trial(TrialName(20, 1, "taken", "a-1-b"), {}, claim={"time": minute(20), "claimed": "a-1-b"})
+    for trial in (*trials, running):
+        trial.settings = {"learning_rate": 0.5, "epochs": 5}
+    record = {**STUDY, "trials": budget.pop("trials", 1000), "fidelity": {"setting": "epochs"}, "budget": budget}
+    remaining = Results.of(study_from_record(record, "x"), [*trials, running]).remaining(now)
+    assert remaining == (None if minutes is None else minutes * 60)

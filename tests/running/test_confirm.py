@@ -13,6 +13,7 @@ from foldertune.budget import Budget
 from foldertune.confirm import FIRST, number_of, told_by
 from foldertune.errors import StudyError
 from foldertune.protocol import Proposal, Trial, TrialName, new_owner
+from foldertune.reading.explain import not_confirmed_yet
 from foldertune.reading.reader import read_results
 from foldertune.running.stopper import Stopper
 from foldertune.spending import cost, spans_at_work, why_over
@@ -140,6 +141,24 @@ def test_no_rule_that_compares_stops_a_confirmation(bench, rule):
     stopper.look(taken)
     stopped = [name.number for name in bench.folder.names() if (bench.logs / str(name.to("stop"))).exists()]
     assert stopped == [0] if rule == "median" else [0, number_of(0, 1)]
+
+
+def test_a_trial_that_was_dropped_does_not_win(bench):
+    """Neither with its confirmations, nor in words; the next ones are confirmed when the master is started again."""
+    bench.search(study_of(bench, head="seed = 2"), "--workers", 2)
+    _, again, results = by_kind(bench)
+    winner = results.confirmation.winner.number
+    drop = ("-m", "foldertune", "drop", winner, "--logs", bench.logs, "--because", "a broken GPU")
+    bench.finish(bench.start(*drop))
+    results = read_results(bench.logs)
+    (lacking,) = results.confirmation.lacking
+    assert lacking not in again and results.confirmation.winner is None
+    said = f"Not confirmed: the settings of trial {lacking}, since others were dropped; start the master again"
+    assert said in not_confirmed_yet(results)
+    bench.search(study_of(bench, head="seed = 2"), "--workers", 2)
+    results = read_results(bench.logs)
+    assert not results.confirmation.lacking and results.confirmation.winner.number != winner
+    assert not_confirmed_yet(results) == ""
 
 
 def test_a_seed_of_the_study_stays(bench):

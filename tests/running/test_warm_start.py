@@ -155,6 +155,13 @@ def test_every_form_of_a_list(tmp_path):
     assert "1 lies outside" in said[0]
 
 
+def test_true_and_false_come_back_from_a_table(bench, tmp_path):
+    space = {"on": Categorical((True, False)), "word": Categorical(("True", "x"))}
+    table = written(tmp_path / "best.csv", "on,word\nTrue,True\nFalse,x\n")
+    first = begun(new_study(space=space), first=table).first
+    assert first == ({"on": True, "word": "True"}, {"on": False, "word": "x"})
+
+
 def test_what_a_list_lacks_is_drawn_and_conditions_hold():
     study = new_study(
         first=({"kind": "a"}, {"kind": 1, "momentum": 0.5}, {"model.rate": 5.0}), constraints=("model.width > 90",)

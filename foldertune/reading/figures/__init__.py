@@ -87,8 +87,10 @@ def _pictures_of_settings(results: Results) -> list[Picture]:
     if chosen := matters or pair:
         a, b = (study.quantity(name).label for name in chosen)
         which = "the pair that predicts best" if matters else "two of the hyperparameters"
-        text = f"{a[:1].upper()}{a[1:]} and {b}, {which}; colours are ranks by {metric}{_drawn(results.scored)}."
         grid = results.grid(*chosen)
+        colours = f"colours are ranks by {metric}{_drawn(results.scored)}."
+        colours = f"the mean {metric} of each combination.{_at_which_rung(results)}" if grid else colours
+        text = f"{a[:1].upper()}{a[1:]} and {b}, {which}; {colours}"
         found.append(Picture("pair", text, lambda: draw_grid(grid) if grid else draw_pair(scores, chosen)))
     return found
 
@@ -172,7 +174,7 @@ def _draw_learning_curves(results: Results, scored: Sequence[tuple[Trial, float]
             [results.curve(trial, name) for trial in best],
             [results.curve(trial, name) for trial in others],
         )
-        for name in results.measures[:MOST_MEASURES]
+        for name in results.main_measures(MOST_MEASURES)
     ]
     names = []
     for trial, value in scored:

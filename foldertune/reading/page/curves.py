@@ -19,13 +19,13 @@ def curves_of(results: Results) -> str:
 
     study = results.study
     trials = [trial for trial in results.trials if trial.epochs]
-    measures = results.measures[:MOST_MEASURES]
+    measures = results.main_measures(MOST_MEASURES)
     numbers = sum(len(results.epochs_of(trial)) for trial in trials) * (len(measures) + 1)
     step = math.ceil(numbers / MOST_NUMBERS) or 1
     quantities = [study.quantity(measure) for measure in measures]
     record = {
         "measures": [{"label": printable(q.label), "unit": printable(q.unit), "scale": q.scale} for q in quantities],
-        "best": results.scored[0][0].name.number if results.scored else None,
+        "best": results.best[0][0].name.number if results.best else None,
         "note": f" One epoch in {step} is kept here." if step > 1 else "",
         "trials": {trial.name.number: _curve(results, trial, measures, step) for trial in trials},
     }
@@ -36,7 +36,8 @@ def curves_of(results: Results) -> str:
 def _curve(results: Results, trial: Trial, measures: Sequence[str], step: int) -> list[list[float | None]]:
     """The epochs, then each measure after them; one epoch in `step` is kept."""
     kept = results.epochs_of(trial)[::-1][::step][::-1]  # the last epoch is always kept
-    return [[_rounded(results.measure(trial, epoch, name)) for epoch in kept] for name in ("epoch", *measures)]
+    columns = [[_rounded(results.measure(trial, epoch, name)) for epoch in kept] for name in measures]
+    return [[results.measure(trial, epoch, "epoch") for epoch in kept], *columns]
 
 
 def _rounded(value: float | None) -> float | None:

@@ -97,7 +97,7 @@ function drawChart(measure, mine, best) {
     svg("line", { x1: left, x2: width - right, y1: atY(value), y2: atY(value), class: "axis" }, chart);
     svg("text", { x: left - 5, y: atY(value) + 4, "text-anchor": "end" }, chart, digits(value, measure.unit));
   }
-  for (const x of new Set([first, last])) svg("text", { x: atX(x), y: height - 12, "text-anchor": "middle" }, chart, digits(x));
+  for (const x of new Set([first, last])) svg("text", { x: atX(x), y: height - 12, "text-anchor": "middle" }, chart, String(x));
   svg("text", { x: (left + width) / 2, y: height - 2, "text-anchor": "middle" }, chart, "epoch");
   const path = (curve) => curve.map((p, i) => `${i ? "L" : "M"}${atX(p[0]).toFixed(1)} ${atY(p[1]).toFixed(1)}`).join("");
   if (points[1].length) svg("path", { d: path(points[1]), class: "other" }, chart);

@@ -66,12 +66,12 @@ def summary(results: Results) -> str:
 def best_line(results: Results) -> str | None:
     """The best trial so far, or the confirmed settings that win, in one line; None if no trial has a value."""
     study = results.study
-    if not results.scored:
+    if results.best is None:
         return None
-    trial, _ = results.scored[0]
-    if winner := results.confirmation.winner:
-        mean, settings = winner.sample.show(study.quantity(study.metric)), described(winner.trial.settings, study.space)
-        return printable(f"best: {study.metric} {mean} with the settings of trial {winner.number} ({settings})")
+    (trial, *others), sample = results.best
+    if others:
+        mean, settings = sample.show(study.quantity(study.metric)), described(trial.settings, study.space)
+        return printable(f"best: {study.metric} {mean} with the settings of trial {trial.name.number} ({settings})")
     values = ((name, results.value(trial, name)) for name in study.metric_names)
     shown = ", ".join(f"{name} {study.quantity(name).show(value, 4)}" for name, value in values if value is not None)
     searched = ", ".join(f"{key} {short(cell_of(trial.settings, key))}" for key in study.space if key in trial.settings)
