@@ -18,6 +18,7 @@ from foldertune.errors import LIBRARIES, UserError, did_you_mean
 from foldertune.shipped import command
 from foldertune.text import printable
 
+LASTING = ("worker", "master", "launch local", "end")  # go on if their output's disk is full
 COMMANDS = {
     "master": "search: publish trials, collect results, retry lost trials",
     "worker": "take trials from a shared folder and train them",
@@ -92,16 +93,25 @@ def run(
     parser = new_parser(module.__doc__, program)
     module.add_arguments(parser)
     arguments = parser.parse_args(argv, argparse.Namespace(argv=argv, program=program))
-    return guard(lambda: module.main(arguments, **options))
+    return guard(lambda: module.main(arguments, **options), must_print=name not in LASTING)
 
 
-def guard(main: Callable[[], int]) -> int:
-    """Call a program's `main` and turn its errors into one line and an exit code."""
+def guard(main: Callable[[], int], *, must_print: bool = True) -> int:
+    """Call a program's `main` and turn its errors into one line and an exit code.
+
+    Args:
+        must_print: has it failed if its last lines can't be printed?
+    """
     open_streams()
     code = 0
     try:
         code = main()
-        sys.stdout.flush()
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            print_nowhere()
+            if must_print and not isinstance(error, BrokenPipeError):
+                raise
     except UserError as error:
         return complain(str(error))
     except ModuleNotFoundError as error:
@@ -109,12 +119,17 @@ def guard(main: Callable[[], int]) -> int:
             raise
         return complain(f"{error.name} is not installed; install it with: pip install {' '.join(LIBRARIES)}")
     except BrokenPipeError:  # `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the rest to /dev/null
+        print_nowhere()
     except OSError as error:
         return complain(f"{error.filename2 or error.filename or 'output'}: {error.strerror or error}")
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def print_nowhere() -> None:
+    """Let Python flush to /dev/null what is left to print: it does so at its end, too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def open_streams() -> None:

@@ -141,6 +141,24 @@ def test_a_reader_that_went_away_is_no_error():
     assert process.wait(60) == 0 and process.stderr.read() == ""
 
 
+@pytest.mark.parametrize(("must_print", "wanted"), [(True, 2), (False, 4)])
+def test_who_works_on_while_the_disk_of_its_output_is_full_has_its_own_exit_code(must_print, wanted):
+    code = "import sys; from foldertune import cli; "
+    code += f"sys.exit(cli.guard(lambda: sys.stdout.write('x') and 4, must_print={must_print}))"
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            env={key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"},
+        )
+    assert process.returncode == wanted and process.stderr.count("\n") == must_print, process.stderr
+
+
 def test_a_mistake_of_ours_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         cli.guard(lambda: 1 // 0)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from functools import partial
 
 from foldertune.commands.asking import make_seen
 from foldertune.commands.options import add_logs
@@ -22,6 +21,7 @@ from foldertune.protocol import DEFAULT_LEASE, END, STOP, LedFolder, make_reques
 from foldertune.reading.archive import open_study
 from foldertune.running.master import Master
 from foldertune.running.mastership import FolderIsLed, only_master
+from foldertune.running.saying import tell
 from foldertune.running.signals import StopSignals
 from foldertune.running.waiting import Interrupted, outlast
 from foldertune.shipped import command
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Ask for the end, and bring it about if no master does. Returns the exit code. Raises UserError."""
-    logs, say = arguments.logs, partial(print, flush=True)
+    logs, say = arguments.logs, tell
     folder, study = open_study(logs)
     folder.names()
     if folder.is_complete:
@@ -59,7 +59,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def finish(folder: LedFolder, study: Study) -> int:
     """Lead the search until it is complete. Returns the exit code: 0, or 128 + the signal that stopped it."""
-    signals, say = StopSignals(), partial(print, flush=True)
+    signals, say = StopSignals(), tell
     signals.listen()
     # No trial is proposed any more. The study's own strategy is not even made: it may be a person's code.
     master = Master(folder, replace(study, strategy="random", changes=()), DEFAULT_LEASE, MAX_ATTEMPTS, say=say)

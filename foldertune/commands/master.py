@@ -26,7 +26,6 @@ import argparse
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TypeVar
 
 from foldertune.commands.first import add_first
@@ -44,7 +43,7 @@ from foldertune.commands.options import (
 )
 from foldertune.commands.study import study_of
 from foldertune.launch import Launcher
-from foldertune.launch.local import STOP_SECONDS
+from foldertune.launch.local import BAD_USAGE, STOP_SECONDS
 from foldertune.launch.machine import count_cores, describe_devices, limit_threads
 from foldertune.launch.search import ALL_FAILED, NO_WORKER, STOPPED, run
 from foldertune.launch.slurm_job import leave
@@ -59,6 +58,7 @@ from foldertune.running.first_try import try_trial
 from foldertune.running.master import Master
 from foldertune.running.mastership import continued, only_master, open_folder
 from foldertune.running.remote import lift_end, request_to_end
+from foldertune.running.saying import tell
 from foldertune.running.signals import StopSignals
 from foldertune.running.trainer import ObjectiveTrainer
 from foldertune.running.waiting import Interrupted, once_reachable, outlast
@@ -138,21 +138,34 @@ def main(arguments: argparse.Namespace) -> int:
     study = study_of(arguments)
     if arguments.try_trial is not None:
         return try_first(study, arguments)
-    logs, lease, say = arguments.logs, max(arguments.lease, SHORTEST_LEASE), partial(print, flush=True)
+    logs, lease, say = arguments.logs, max(arguments.lease, SHORTEST_LEASE), tell
     there = Folder(logs)
     if (request := request_to_end(there, [STOP])) and not there.is_ended:
         say(f"{logs}: {request}, so no search begins; {how_to_go_on(logs)}")
         return STOPPED
+    signals = StopSignals()
+    signals.listen()
+
+    def pause(seconds: float) -> None:
+        if signals.wait(seconds):
+            raise Interrupted
+
+    def reach(action: Callable[[], T]) -> T:
+        return once_reachable(logs, action, say, pause)
+
     with contextlib.ExitStack() as stack:
 
         def lead() -> LedFolder:
-            return stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say))
+            return stack.enter_context(only_master(logs, lease, standby=arguments.standby, say=say, pause=pause))
 
-        folder = once_reachable(logs, lead, say)
-        once_reachable(logs, lambda: lift_end(folder, lambda: continued(folder, study).to_record(), say), say)
-        opened = once_reachable(logs, lambda: open_folder(folder, study, lease, say, change=arguments.change), say)
-        code = search(opened, once_reachable(logs, lambda: continued(opened, study), say), arguments)
-    return leave(code, opened, max(code - 128, 0), halts=[STOP])
+        try:
+            folder = reach(lead)
+            reach(lambda: lift_end(folder, lambda: continued(folder, study).to_record(), say))
+            opened = reach(lambda: open_folder(folder, study, lease, say, change=arguments.change, pause=pause))
+            code = search(opened, reach(lambda: continued(opened, study)), arguments, signals)
+        except Interrupted:  # while it waited to lead, or for the folder
+            code = 128 + signals.number
+    return leave(code, there, max(code - 128, 0), halts=[STOP])
 
 
 def try_first(study: Study, arguments: argparse.Namespace) -> int:
@@ -166,13 +179,11 @@ def try_first(study: Study, arguments: argparse.Namespace) -> int:
         if study.objective == COMMAND_OBJECTIVE
         else ObjectiveTrainer(signals, study.objective, device, arguments.memory)
     )
-    return try_trial(study, arguments.try_trial, trainer, signals, partial(print, flush=True))
+    return try_trial(study, arguments.try_trial, trainer, signals, tell)
 
 
-def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
+def search(folder: Folder, study: Study, arguments: argparse.Namespace, signals: StopSignals) -> int:
     """Publish, collect and follow up until the budget is spent, and show the progress. Returns the exit code."""
-    signals = StopSignals()
-    signals.listen()
     with open_view() as view:
         lease = max(arguments.lease, SHORTEST_LEASE)
         if lease > arguments.lease:
@@ -204,11 +215,14 @@ def search(folder: Folder, study: Study, arguments: argparse.Namespace) -> int:
             return 128 + signals.number  # and leave results.csv as it is
         finally:
             if workers:
-                workers.stop(STOP_SECONDS)
+                workers.stop(STOP_SECONDS, is_time_up=signals.is_time_up)
+        if signals.is_time_up and workers and workers.needs_a_person:
+            return BAD_USAGE
 
         def end() -> Results:
             if code:
-                master.write_results()
+                with contextlib.suppress(OSError) if code == STOPPED else contextlib.nullcontext():
+                    master.write_results()
             view.update(read, last=True)
             return read()
 

@@ -39,6 +39,7 @@ from foldertune.running.time_left import TimeLeft
 from foldertune.running.trainer import ObjectiveTrainer, Trainer
 from foldertune.running.worker import Worker, say
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command
+from foldertune.trainer.report import Stopped
 
 SECONDS_AFTER_GRACE = 5.0  # for a worker to put its trial down
 
@@ -125,6 +126,8 @@ def check(worker: Worker, trained_by: str | None) -> int:
         with contextlib.suppress(OSError):  # it is in trouble, or not there yet
             worker.know_study()
         worker.prepare()
+    except Stopped:
+        return worker.signals.exit_code
     finally:
         worker.trainer.end()
     return 0

@@ -20,8 +20,16 @@ class Launcher(Protocol):
                 killed by its trials from a worker that can't work at all.
         """
 
-    def stop(self, seconds: float) -> None:
-        """Ask every worker to give its trial back and end; after that many seconds, kill those that have not."""
+    def stop(self, seconds: float, *, is_time_up: bool = False) -> None:
+        """Ask every worker to give its trial back and end; after that many seconds, kill those that have not.
+
+        Args:
+            is_time_up: do they end because their machine is taken away?
+        """
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Has a worker ended that a restart does not help?"""
 
     @property
     def all_gone(self) -> bool:

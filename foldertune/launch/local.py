@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -161,12 +162,21 @@ class LocalWorkers:
         see = f"; see {slot.log}" if slot.log else ""
         self._say(f"{slot.name} {how}; starting it again ({slot.restarts} of {RESTARTS} times{see})")
 
-    def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Ask every worker to give its trial back and end; after that many seconds, kill those that have not."""
+    @property
+    def needs_a_person(self) -> bool:
+        """Has a worker ended that a restart does not help?"""
+        return any(slot.process is not None and slot.process.returncode == BAD_USAGE for slot in self._slots)
+
+    def stop(self, seconds: float = STOP_SECONDS, *, is_time_up: bool = False) -> None:
+        """Ask every worker to give its trial back and end; after that many seconds, kill those that have not.
+
+        Args:
+            is_time_up: do they end because this machine is taken away? They judge then whether a next one would help.
+        """
         processes = [slot.process for slot in self._slots if slot.process]
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+                process.send_signal(signal.SIGUSR1 if is_time_up else signal.SIGTERM)
         deadline = time.monotonic() + seconds
         for process in processes:
             try:
@@ -197,7 +207,9 @@ def supervise(
             trouble.is_over()
         except OSError as error:  # it passes; the workers themselves wait, too
             trouble.is_there(error)
-    workers.stop(seconds)
+    workers.stop(seconds, is_time_up=signals.is_time_up)
+    if signals.is_time_up and workers.needs_a_person:
+        return BAD_USAGE
     time_is_up = are_patient and seconds_left() is not None and not workers.exit_code
     return leave(signals.exit_code or workers.exit_code, folder, signals.number, time_is_up=time_is_up)
 

@@ -63,19 +63,24 @@ class Notifier:
 
     def _start(self, facts: Mapping[str, str]) -> None:
         facts = {f"{PREFIX}{name}": value.replace("\0", "") for name, value in facts.items()}
-        self._output, self._until = tempfile.TemporaryFile(), time.monotonic() + LONGEST  # noqa: SIM115
+        self._until = time.monotonic() + LONGEST
+        with suppress(OSError):  # its disk may be full; then nobody hears what the command says
+            self._output = tempfile.TemporaryFile()  # noqa: SIM115
         try:
+            output = self._output or subprocess.DEVNULL
             self._process = subprocess.Popen(
-                self._command, shell=True, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output,
+                self._command, shell=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True, env={**os.environ, **facts},
             )  # fmt: skip
         except OSError as error:
             self._end(str(error))
 
     def _end(self, failure: str) -> None:
-        if failure and self._output:
-            self._output.seek(max(self._output.seek(0, os.SEEK_END) - TAIL, 0))
-            last = self._output.read().decode(errors="replace").strip().rpartition("\n")[2]
+        if failure:
+            last = ""
+            if self._output:
+                self._output.seek(max(self._output.seek(0, os.SEEK_END) - TAIL, 0))
+                last = self._output.read().decode(errors="replace").strip().rpartition("\n")[2]
             self._say(f"--notify {failure}{': ' if last else ''}{printable(last)[:MOST_SAID]}")
         if self._output:
             self._output.close()

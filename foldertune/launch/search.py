@@ -47,7 +47,7 @@ def run(
             if fault and fault.is_there(master.in_hand):
                 master.say("stopped, because all trials fail in the same way")
                 return ALL_FAILED
-            if remote.is_halted() and master.folder.halt == STOP and not master.folder.is_ended:
+            if is_stopped(master, remote):
                 return STOPPED
             show()
             if workers:
@@ -56,6 +56,8 @@ def run(
         except OSError as error:  # a full disk or a restarting server: the step can be repeated
             trouble.is_there(error)
             in_trouble(error)
+            if is_stopped(master, remote):  # seen in a listing before the trouble came, as on a full disk
+                return STOPPED
         quiet = not moved and wait >= longest_wait  # nothing has happened for some seconds
         is_alone = workers and workers.all_gone and not (remote.is_halted() or remote.has_ended_workers)
         if is_alone and quiet and not master.someone_works():
@@ -64,3 +66,8 @@ def run(
         is_expecting = workers and not (workers.all_gone or master.ledger.ended or master.someone_works())
         wait = SHORTEST_WAIT if moved else min(1.5 * wait, SHORT_WAIT if is_expecting else longest_wait)
     return 128 + signals.number
+
+
+def is_stopped(master: Master, remote: Remote) -> bool:
+    """Has a person stopped all? If somebody has asked for anything that is news, say so."""
+    return remote.is_halted() and master.folder.halt == STOP and not master.folder.is_ended

@@ -15,6 +15,7 @@ comes later, to extend it, is not to obey them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -84,6 +85,10 @@ def make_request(folder: Path, kind: str) -> None:
         write_whole(folder / kind, to_line({"request": kind, **signature()}))
     except IsADirectoryError:
         raise UserError(f"{folder / kind}: is a directory, which asks for it already") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        (folder / kind).touch()  # an empty file asks for it, too, and takes no room
 
 
 def remove_request(folder: Path, kind: str) -> None:

@@ -157,7 +157,7 @@ def _read_trials(path: Path, heard: dict[TrialName, float]) -> Iterator[Trial]:
                 raise BrokenFile(f"{path}: line {number}: its learning curve is broken") from None
             trial = Trial.from_records(name, records, f"{path}: line {number}")
             trial.dropped = dropped if isinstance(dropped, str) else None
-            trial.is_verdict = False  # those that were tried again are not kept
+            trial.is_verdict &= name.state == "seen"  # those that were tried again are not kept
             if (time := finite(record.get("heard"))) is not None:
                 heard[name] = time
             yield trial

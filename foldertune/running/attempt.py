@@ -23,6 +23,7 @@ END_OF_OUTPUT = 2**14
 OUTPUT_EVERY = 1.0  # seconds between two writes of it
 LONGEST_TEXT = 2**14  # characters of an error, and of its traceback
 LOOK_EVERY = 1.0  # seconds between two looks whether the master asks us to stop
+HELD_UP = 1.0  # seconds to write down what a training says: the folder is in trouble, or slow
 
 
 class Attempt:
@@ -48,7 +49,7 @@ class Attempt:
         patiently: Callable[[Callable[[], Any]], Any],
         say: Callable[[str], None],
     ) -> None:
-        self.claim, self.trial, self.saves_state = claim, trial, False
+        self.claim, self.trial, self.saves_state = claim, trial, trainer.saves_state
         self.output = Output(claim, say)
         self._metrics, self._study, self._trainer, self._say = metrics, study, trainer, say
         self._patiently = patiently
@@ -94,6 +95,7 @@ class Attempt:
                 if time.monotonic() >= overtime:
                     trainer.stop("now", min(grace, PATIENCE))
                     return self.overtime()
+            begun = time.monotonic()
             if message is None:
                 self.output.write()
             elif ("stopped" in message or "error" in message) and is_effect_of_signal(message, signals):
@@ -102,6 +104,8 @@ class Attempt:
                 return last_word
             elif "report" in message and (why := self.why_stop()):
                 return self.stop(why, signals, heartbeat, grace)
+            if (took := time.monotonic() - begun) > HELD_UP:  # by the folder: that is not the training's time
+                overtime += took
 
     def why_stop(self) -> str | None:
         """Why the master asks us to end the training; None if it does not, or if there would be no result."""
@@ -227,9 +231,11 @@ class Output:
         self._next_write = 0.0
 
     def __call__(self, data: bytes) -> None:
-        """Show and keep a piece of output."""
-        show(data)
+        """Show and keep a piece of output, up to a limit: what we print may go into a file of the folder, too."""
         fitting, rest = data[: self._room], data[self._room :]
+        show(fitting)
+        if rest and self._room:
+            self._say(f"prints more than {MAX_OUTPUT:,} bytes; of the rest, the end is kept in output/")
         self._room -= len(fitting)
         self._unwritten += fitting
         self._left_out += max(0, len(self._end) + len(rest) - END_OF_OUTPUT)

@@ -58,6 +58,7 @@ class CommandTrainer(Trainer):
     ) -> None:
         super().__init__(signals, device, memory)
         self._words = split(command)
+        self.saves_state = any("{out}" in word for word in self._words)  # there it finds what it has saved
         self._pattern = read_pattern(pattern) if pattern else None
         self._messages: deque[Message] = deque()
         self._line, self._result_file = b"", ""
@@ -112,6 +113,10 @@ class CommandTrainer(Trainer):
         if self._process:
             self._process.end_group(grace)
 
+    def has_more_lines(self) -> bool:
+        """Has the next message come already, and will it, too, become a line of the trial's file?"""
+        return bool(self._messages) and "report" in self._messages[0]
+
     def _take(self) -> Message | None:
         return self._messages.popleft() if self._messages else None
 
@@ -129,7 +134,7 @@ class CommandTrainer(Trainer):
         epoch = values.pop("epoch", None)
         self._values |= values
         if isinstance(epoch, int | float) and math.isfinite(epoch):
-            self._messages.append({"report": {"epoch": int(epoch), **values}})
+            self._messages.append({"report": {"epoch": int(epoch) if epoch == int(epoch) else epoch, **values}})
 
     def _last_message(self) -> Message:
         line, self._line = self._line, b""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from foldertune.errors import UserError
-from foldertune.protocol import BrokenFile, Claim, Folder, Record, TrialName
+from foldertune.protocol import BrokenFile, Claim, Folder, Record, TrialName, is_here
 from foldertune.text import clipped, counted
 
 FEWEST = 3  # failures in a row, at least
@@ -75,8 +75,10 @@ class Doubts:
                 self._waits, self._failed = False, []
         return self._waits
 
-    def _others_work(self) -> bool:
-        return any(name.state == "taken" and name.owner != self._owner for name in self._folder.names())
+    def _others_work(self, *, elsewhere: bool = False) -> bool:
+        """Do others train, or others on other machines?"""
+        taken = [name.owner or "" for name in self._folder.names() if name.state == "taken"]
+        return any(not is_here(owner) if elsewhere else owner != self._owner for owner in taken)
 
     def _is_usual(self) -> bool:
         """Do so many attempts fail in this study that this row is no wonder?"""
@@ -87,7 +89,7 @@ class Doubts:
 
     def _verdict(self) -> Verdict:
         """How the first of our failed trials has ended with another worker."""
-        numbers = {name.number for name in self._failed}
+        numbers, is_elsewhere = {name.number for name in self._failed}, self._others_work(elsewhere=True)
         ended = [
             name for name in (*self._folder.names(), *self._folder.settled()) if name.state in ("done", "seen", "lost")
         ]
@@ -97,6 +99,8 @@ class Doubts:
                     trial = self._folder.read(name, epochs=False)
                 except (OSError, BrokenFile):  # it has moved, or says nothing
                     continue
-                if trial.claim and trial.claim.get("claimed") != self._owner and trial.is_over:
-                    return Verdict.TRIAL if trial.result is None else Verdict.MACHINE
+                owner = str(trial.claim.get("claimed")) if trial.is_over and trial.claim else self._owner
+                if owner == self._owner or (trial.result is None and is_here(owner) and is_elsewhere):
+                    continue  # on the same machine it may have failed for the same reason
+                return Verdict.TRIAL if trial.result is None else Verdict.MACHINE
         return Verdict.OPEN

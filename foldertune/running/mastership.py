@@ -40,7 +40,12 @@ class FolderIsLed(UserError):
 
 @contextmanager
 def only_master(
-    logs: Path, lease: float = DEFAULT_LEASE, *, standby: bool = False, say: Callable[[str], None] = print
+    logs: Path,
+    lease: float = DEFAULT_LEASE,
+    *,
+    standby: bool = False,
+    say: Callable[[str], None] = print,
+    pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[LedFolder]:
     """Lead the folder. Raises UserError, naming the other master, if there is one.
 
@@ -48,6 +53,7 @@ def only_master(
         lease: seconds of silence after which another master may follow this one.
         standby: wait until the other master has ended, died or fallen silent.
         say: called with a line that says what we wait for.
+        pause: waits for so many seconds, or raises what ends the wait.
     """
     folder = Folder(logs)
     if folder.is_kept():
@@ -57,7 +63,7 @@ def only_master(
     except FileExistsError:
         raise UserError(f"--logs {logs}: is not a directory") from None
     heartbeat = Heartbeat()
-    mastership, before = _lead(Masters(folder), lease, standby, say)
+    mastership, before = _lead(Masters(folder), lease, standby, say, pause)
     heartbeat.hold(mastership, min(lease, BEAT * SIGNS_PER_LEASE))
     heartbeat.start()
     try:
@@ -68,13 +74,15 @@ def only_master(
         mastership.end()
 
 
-def _lead(masters: Masters, lease: float, standby: bool, say: Callable[[str], None]) -> tuple[Mastership, Vigil]:
+def _lead(
+    masters: Masters, lease: float, standby: bool, say: Callable[[str], None], pause: Callable[[float], None]
+) -> tuple[Mastership, Vigil]:
     """Wait for our turn, and lead."""
     owner, number = new_owner(), 0
     while True:
         number = max(masters.newest(), number)
         vigil = Vigil(masters, number, lease, say)
-        why = vigil.wait(standby)
+        why = vigil.wait(standby, pause)
         if why is not None:
             mastership = masters.follow(number, owner, lease)
             if mastership:
@@ -101,7 +109,7 @@ class Vigil:
         self._watch, self._first = Leases(self.lease), self.holder.signature if self.holder else ()
         self._say, self._told = say, False
 
-    def wait(self, standby: bool) -> str | None:
+    def wait(self, standby: bool, rest: Callable[[float], None]) -> str | None:
         """Wait until the master is gone. Returns why we may follow; None if there is another one, or none any more.
 
         Raises UserError if it lives, unless we are on standby.
@@ -132,7 +140,7 @@ class Vigil:
                         f"no sign of life from {self.holder}; this master follows after {self.lease:g} s of silence "
                         f"(if you know that the other is gone: rm {self.masters.locate(self.number)})"
                     )
-            time.sleep(min(pause, self.lease / SIGNS_PER_LEASE))
+            rest(min(pause, self.lease / SIGNS_PER_LEASE))
             pause = min(1.5 * pause, LONGEST_LOOK)
 
     def look(self) -> str | None:
@@ -181,6 +189,7 @@ def open_folder(
     say: Callable[[str], None] = print,
     *,
     change: bool = False,
+    pause: Callable[[float], None] = time.sleep,
 ) -> Folder:
     """Make the folder ready for this study. Raises StudyError, naming the differences, if another has begun in it.
 
@@ -190,7 +199,7 @@ def open_folder(
     """
     logs = folder.path
     folder.prepare()
-    record = wait_for_definition(folder, patience, say)
+    record = wait_for_definition(folder, patience, say, pause)
     if record is None:
         return folder
     names = [*folder.names(), *folder.settled(), *folder.withdrawn()]
@@ -238,7 +247,9 @@ def check_beginning(folder: Folder, there: Study, study: Study, say: Callable[[s
             say(f"{folder.path}: goes on as it began, with the {what} of that time")
 
 
-def wait_for_definition(folder: Folder, patience: float, say: Callable[[str], None]) -> Record | None:
+def wait_for_definition(
+    folder: Folder, patience: float, say: Callable[[str], None], pause: Callable[[float], None]
+) -> Record | None:
     """What study.json says; None if no study has begun. Raises StudyError if it has, and study.json does not come."""
     end, told = time.monotonic() + patience, False
     while (record := folder.read_study()) is None:
@@ -249,5 +260,5 @@ def wait_for_definition(folder: Folder, patience: float, say: Callable[[str], No
         if not told:
             told = True
             say(f"{folder.path}: holds trials but no study.json; waiting {patience:g} s, in case a file server is away")
-        time.sleep(LONGEST_LOOK)
+        pause(LONGEST_LOOK)
     return record

@@ -125,6 +125,7 @@ class Process:
         """Has it ended? It is not reaped yet, so its number still belongs to its group."""
         return (
             self.how is not None
+            or self._process.returncode is not None  # `send_signal` has reaped it, or `poll`
             or os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         )
 

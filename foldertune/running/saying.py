@@ -1,4 +1,4 @@
-"""Prints lines with the time of day."""
+"""Prints lines, with the time of day or without. If they can't be printed, the program goes on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ def say(message: str, *, flush: bool = True) -> None:
         sys.stdout.write(f"{_time_of_day(int(time.time()))} {message}\n")  # one write: many share an output
         if flush:
             sys.stdout.flush()
+
+
+def tell(message: str) -> None:
+    """Print a line as it is."""
+    with contextlib.suppress(OSError):
+        print(message, flush=True)
 
 
 @functools.lru_cache(maxsize=1)

@@ -26,7 +26,7 @@ class TimeLeft:
         self._reserve = grace + RESERVE
         self._seconds = (math.inf if seconds is None else seconds) - self._reserve  # for trials
         self._end = time.monotonic() + self._seconds
-        self._longest = 0.0  # seconds of a training that saved nothing
+        self._longest = self._longest_cut = 0.0  # seconds of a training that saved nothing; of one without an end
         if self._seconds <= 0:
             raise UserError(
                 f"--time-left: {seconds:.0f} s are too short: --grace and {RESERVE:.0f} s are needed to save a trial"
@@ -42,10 +42,11 @@ class TimeLeft:
         if self._end < math.inf:
             signal.setitimer(signal.ITIMER_REAL, max(self._end - time.monotonic(), 0.001))
 
-    def learn(self, seconds: float, *, saves_state: bool) -> None:
-        """A training has taken that long, whether it came to its end or not."""
+    def learn(self, seconds: float, *, saves_state: bool, is_over: bool) -> None:
+        """A training has taken that long, and came to its end, also in failure, or was cut off."""
         if not saves_state:
             self._longest = max(self._longest, seconds)
+            self._longest_cut = max(self._longest_cut, 0.0 if is_over else seconds)
 
     def is_short(self) -> bool:
         """Is it too late to begin a trial, because it could be neither finished nor saved?"""
@@ -56,7 +57,7 @@ class TimeLeft:
 
         The worker says so when its time is up without a result: the next one would fare no better.
         """
-        if self._longest > self._seconds / 2:
+        if self._longest_cut > self._seconds / 2:
             raise UserError(
                 f"no trial ends within the {self._seconds:.0f} s that there are for it, and its training saves no "
                 "state; give it more time (launch slurm --time), or let it save checkpoints (docs/objectives.md)"

@@ -48,12 +48,13 @@ class Trainer:
         apart: is NVIDIA's MPS hidden from it?
         advice: what to do if a result lacks the metric, in words that follow others.
         wants_out: does it need the directory `out`?
+        saves_state: can every training resume, as far as we know before it begins?
         on_output: called with what the process prints, piece by piece.
         data: the bytes that followed the last message.
     """
 
     advice = "; return a dict that has it"
-    wants_out = False
+    wants_out = saves_state = False
 
     def __init__(self, signals: StopSignals, device: str, memory: int | None) -> None:
         self.on_output: Callable[[bytes], None] = show

@@ -32,7 +32,9 @@ class Interrupted(Exception):
     """A signal has come while we waited."""
 
 
-def once_reachable(logs: Path, action: Callable[[], T], say: Callable[[str], None]) -> T:
+def once_reachable(
+    logs: Path, action: Callable[[], T], say: Callable[[str], None], pause: Callable[[float], None] = time.sleep
+) -> T:
     """Begin something in the folder, once it can be reached.
 
     Raises UserError if the path is a mistake, or if the folder is another user's and closed to us.
@@ -47,7 +49,7 @@ def once_reachable(logs: Path, action: Callable[[], T], say: Callable[[str], Non
                 raise
             raise UserError(f"{error.filename2 or error.filename or logs}: {error.strerror}") from None
 
-    return Trouble(say).patiently(begin, time.sleep)
+    return Trouble(say).patiently(begin, pause)
 
 
 def check_rights(folder: Folder) -> None:

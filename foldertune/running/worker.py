@@ -245,7 +245,8 @@ class Worker:
             self.patiently(lambda: claim.append(describe_owner(self.owner)))
             last_word = {"error": str(error), "time": utc_now()}
         finally:
-            self.time_left.learn(time.monotonic() - start, saves_state=attempt.saves_state)
+            took = time.monotonic() - start
+            self.time_left.learn(took, saves_state=attempt.saves_state, is_over=bool(last_word))
             if "result" not in last_word:
                 self.trainer.end(min(self.grace, PATIENCE))
             attempt.output.close()

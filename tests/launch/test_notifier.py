@@ -69,6 +69,19 @@ def test_a_new_best_and_what_is_stuck(bench, folder, tmp_path):
     assert "the folder is in trouble: [Errno 5]" in told(4) and len(said) == 1
 
 
+def test_a_full_disk_does_not_end_the_master(tmp_path, monkeypatch):
+    said, count = [], tmp_path / "count"
+
+    def full():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("foldertune.launch.notifier.tempfile.TemporaryFile", full)
+    notifier = Notifier(f'echo "$FOLDERTUNE_EVENT" >> {count}; exit 3', said.append)
+    notifier.tell("stuck", {})
+    notifier.finish()
+    assert count.read_text() == "stuck\n" and said == ["--notify ended with exit code 3"], said
+
+
 def test_one_command_at_a_time_and_none_for_ever(tmp_path, monkeypatch):
     said, flag, count = [], tmp_path / "flag", tmp_path / "count"
     notifier = Notifier(f'echo "$FOLDERTUNE_EVENT" >> {count}; until [ -e {flag} ]; do sleep 0.05; done', said.append)

@@ -183,7 +183,7 @@ def test_with_repeats_the_best_is_the_same_everywhere_and_failed_ones_count():
               error="no memory" if score is None else None)
         for k, (rate, score) in enumerate(runs)
     ]  # fmt: skip
-    results = results_of(trials, strategy="grid", space={"rate": [0.1, 0.2, 0.3]}, repeats=3, trials=9)
+    results = results_of(trials, strategy="grid", space={"rate": [0.1, 0.2, 0.3]}, repeats=3)
     (first, *_), sample = results.best
     assert first.settings["rate"] == 0.2 and sample.mean == pytest.approx(0.21)
     assert "0.21 ± 0.01 (3 runs) with the settings of trial 3" in best_line(results)

@@ -549,8 +549,9 @@ def test_an_archive_tells_the_same_of_what_went_wrong(bench):
     name, traceback = TrialName(11, 1, "lost"), "Traceback (most recent call last):\n  no memory"
     put(folder, 11, {"rate": 0.1}, None, state="lost", epochs=[{"error": "no memory", "traceback": traceback}])
     os.utime(folder.locate(name), (1767225600 + 1200,) * 2)
-    folder.locate(TrialName(11, 2, "lost")).write_bytes(b'{"sett')
-    run(bench, "--keep", kept)
+    with open(folder.locate(TrialName(11, 2, "lost")), "wb") as file:
+        file.write(b'{"sett')
+    bench.finish(bench.start("-m", "foldertune", "results", "--logs", bench.logs, "--keep", kept))
     live, there = read_results(bench.logs), read_results(kept)
     assert len(live.lost) == 2 and not live.retried
     for fact in ("lost", "retried"):

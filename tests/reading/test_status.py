@@ -509,6 +509,8 @@ def test_expected_time_is_that_of_the_limit_that_comes_first(budget, minutes):
     running = Trial(TrialName(20, 1, "taken", "a-1-b"), {}, claim={"time": minute(20), "claimed": "a-1-b"})
     for trial in (*trials, running):
         trial.settings = {"learning_rate": 0.5, "epochs": 5}
-    record = {**STUDY, "trials": budget.pop("trials", 1000), "fidelity": {"setting": "epochs"}, "budget": budget}
+    record = {**STUDY, "trials": 1000, "fidelity": {"setting": "epochs"}, "budget": budget}
+    if budget.pop("trials", None) == 0:
+        del record["trials"]
     remaining = Results.of(study_from_record(record, "x"), [*trials, running]).remaining(now)
     assert remaining == (None if minutes is None else minutes * 60)

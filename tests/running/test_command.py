@@ -84,6 +84,16 @@ def test_an_unchanged_argparse_script_is_searched_by_one_command(bench):
     assert str(script) not in "".join(path.read_text() for path in bench.logs.glob("study.json*")), "it stays out"
 
 
+def test_epochs_may_be_fractions(bench):
+    lines = "".join(f'{{"epoch": {epoch}, "loss": 1}}\n' for epoch in (0.25, 0.5, 1.0, 2))
+    (bench.path / "lines").write_text(lines)
+    master, worker = start(bench, f"cat {bench.path}/lines", study=STUDY.replace("[0.1, 0.5]", "[0.1]"))
+    bench.finish(worker())
+    bench.finish(master)
+    epochs = [epoch["epoch"] for epoch in bench.folder.read(TrialName(0, 1, "seen")).epochs]
+    assert epochs == [0.25, 0.5, 1, 2] and isinstance(epochs[2], int)
+
+
 def test_a_shell_script_that_is_stopped_saves_and_another_worker_resumes_it(bench):
     script = bench.path / "train.sh"
     script.write_text(SHELL)

@@ -365,6 +365,18 @@ def test_a_master_on_standby_takes_over(bench, number):
     bench.assert_complete(6)
 
 
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_master_on_standby_ends_in_good_order(bench, number):
+    """As a job of Slurm's that is warned of its end: then it queues itself again."""
+    study = bench.study(trials=1)
+    bench.master(study)
+    wait_for(lambda: bench.names("pending"), "the first master")
+    standby = bench.master(study, "--standby")
+    assert "standing by" in standby.stdout.readline()
+    standby.send_signal(number)
+    assert bench.finish(standby, 128 + number) == ""
+
+
 # ---- what stands in the folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,12 +10,14 @@ from dataclasses import replace
 
 import pytest
 
-from foldertune.protocol import TrialName, read_request, undo_drop
+from foldertune.launch.search import STOPPED, run
+from foldertune.protocol import TrialName, make_request, read_request, requests, undo_drop
 from foldertune.running.master import Master
 from foldertune.running.remote import Remote
 from foldertune.running.signals import StopSignals
-from foldertune.study_file import load_study
+from foldertune.study_file import load_study, study_from_record
 from tests.conftest import wait_for
+from tests.reading.test_status import STUDY
 
 
 @pytest.fixture
@@ -335,6 +338,24 @@ def test_the_end_of_a_changed_grid_is_not_undone_by_the_same_command(bench):
     foldertune(bench, "end")
     bench.finish(master)
     assert "goes on" not in bench.search(file) and len(bench.names("seen")) == 2 and (bench.logs / "end").exists()
+
+
+def test_a_master_in_trouble_obeys(folder, monkeypatch):
+    """A full disk: what it sees in the folder it can still see."""
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    study, said = study_from_record({**STUDY, "trials": 3}, "toy"), []
+    folder.prepare()
+    master = Master(folder, study, 60.0, max_attempts=3, say=said.append)
+    master.take_stock()
+    monkeypatch.setattr(folder, "publish", full)
+    monkeypatch.setattr(requests, "write_whole", full)
+    make_request(folder.path, "stop")
+    assert (folder.path / "stop").read_bytes() == b"" and folder.names() == []
+    assert run(master, None, None, StopSignals(), lambda: None) == STOPPED
+    assert "stopped by " in said[-1] and "the folder is in trouble" in said[0]
 
 
 def test_a_signal_from_a_master_that_has_seen_the_request_first_is_told_as_the_request(folder):

@@ -346,7 +346,12 @@ def attempt_of(reports, study, monkeypatch, answer="median: …", metrics=("loss
         append=lambda record: None, append_with_next=lambda record: None,
     )  # fmt: skip
     trainer = SimpleNamespace(
-        next=next_message, stop=stop, has_more_lines=lambda: False, end=lambda seconds: None, advice=""
+        next=next_message,
+        stop=stop,
+        has_more_lines=lambda: False,
+        end=lambda seconds: None,
+        advice="",
+        saves_state=False,
     )
     trial = Trial(TrialName(1, 1), {})
     attempt = Attempt(claim, trial, metrics, study, trainer, lambda action: action(), lambda text: None)

@@ -150,6 +150,8 @@ def test_a_grid_is_tried_whole_whatever_is_queued_by_hand(bench):
 class Heard:
     """A trainer that keeps what it is told."""
 
+    saves_state = False
+
     def __init__(self):
         self.data, self.told = b"state", []
 

@@ -6,7 +6,7 @@ import os
 import signal
 
 from foldertune.errors import UserError
-from foldertune.protocol import TrialName, WorkerRecords, to_line
+from foldertune.protocol import TrialName, WorkerRecords, new_owner, to_line
 from foldertune.running.doubts import FEWEST, Doubts
 from tests.conftest import wait_for
 from tests.launch.test_machine import pretend
@@ -84,11 +84,11 @@ def test_a_worker_whose_machine_is_broken_gives_back_and_ends_and_costs_no_trial
     assert told(bench, "logs", number).startswith("trained ")
 
 
-def failing(folder, doubts, numbers, said):
+def failing(folder, doubts, numbers, said, owner="a-1-aaaaaaaa"):
     """Let a worker fail these trials. Returns what became of the last one."""
     for number in numbers:
         folder.publish(TrialName(number, 1), {"x": 0.5}, lease=5.0)
-        claim = folder.claim("a-1-aaaaaaaa", iter([TrialName(number, 1)]))
+        claim = folder.claim(owner, iter([TrialName(number, 1)]))
         is_back = doubts.put_down(claim, {"error": "no"}, said.append)
         if not is_back:
             claim.finish({"error": "no"})
@@ -125,6 +125,19 @@ def test_settings_that_fail_anywhere_are_no_sign_of_a_broken_machine(folder):
         other(folder, number, "lost", {"error": "no"})
     usual = Doubts(folder, "a-1-aaaaaaaa")
     assert not failing(folder, usual, range(30, 34), said), "where most attempts fail, a few in a row say nothing"
+
+
+def test_workers_of_one_broken_machine_do_not_acquit_one_another(folder):
+    mine, neighbour = new_owner(), new_owner()
+    said, doubts = [], Doubts(folder, mine)
+    other(folder, 90, "taken", None)
+    assert failing(folder, doubts, range(10, 13), said, mine)
+    other(folder, 11, "lost", {"error": "no"}, neighbour)
+    doubts._next_look = 0
+    assert doubts.hold_back(), "the same GPU, driver or library"
+    other(folder, 10, "lost", {"error": "no"})
+    doubts._next_look = 0
+    assert not doubts.hold_back(), "it failed elsewhere, too"
 
 
 def test_records_are_data_and_do_not_grow_without_bound(folder, tmp_path):

@@ -27,7 +27,7 @@ def draw_grid(grid: Grid) -> Figure:
     image = axes.imshow(heights, norm=norm, cmap=shades, aspect="auto")
     for (j, x), (i, y) in ((across, down) for across in enumerate(columns) for down in enumerate(rows)):
         mean = means[i][j]
-        text, colour = "no value" if identity((x, y)) in grid.means else "", INK
+        text, colour = "collapsed" if identity((x, y)) in grid.means else "", INK
         if mean is not None:
             text, colour = grid.metric.show(mean), INK if (norm(mean) > 0.6) == lower_is_better else "white"
         axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=SMALL)

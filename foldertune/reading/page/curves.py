@@ -37,11 +37,15 @@ def _curve(results: Results, trial: Trial, measures: Sequence[str], step: int) -
     """The epochs, then each measure after them; one epoch in `step` is kept."""
     kept = results.epochs_of(trial)[::-1][::step][::-1]  # the last epoch is always kept
     columns = [[_rounded(results.measure(trial, epoch, name)) for epoch in kept] for name in measures]
-    return [[results.measure(trial, epoch, "epoch") for epoch in kept], *columns]
+    return [[_shortest(results.measure(trial, epoch, "epoch")) for epoch in kept], *columns]
 
 
 def _rounded(value: float | None) -> float | None:
     if value is None:
         return None
-    rounded = float(f"{value:.4g}")
-    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e9 else rounded
+    return _shortest(float(f"{value:.4g}"))
+
+
+def _shortest(value: float | None) -> float | None:
+    """The same number, as an integer if it is one."""
+    return int(value) if value is not None and value.is_integer() and abs(value) < 1e9 else value
