@@ -325,14 +325,20 @@ def test_a_master_reads_only_what_has_grown_and_asks_once(tmp_path, monkeypatch)
     assert not request.exists() and master.ledger.counted[1].stopped == "by hand"
 
 
-def attempt_of(reports, study, monkeypatch, answer="median: …", metrics=("loss",)):
-    """An attempt whose training says this. Returns its last line, and how often it looked for a request."""
+def attempt_of(reports, study, monkeypatch, answer="median: …", metrics=("loss",), timeout=None, hangs=0.0):
+    """An attempt whose training says this. Returns its last line, and how often it looked for a request.
+
+    To write a report down takes `hangs` seconds.
+    """
     now, looks, said = [0.0], [], [*({"report": report} for report in reports), {"result": {"loss": 7.0}}]
     monkeypatch.setattr("foldertune.running.attempt.time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def next_message(until):
         now[0] += 0.01
-        return said.pop(0)
+        return said.pop(0) if now[0] < until else None
+
+    def append(record):
+        now[0] += hangs
 
     def stop(how, seconds):
         said[:] = [{"stopped": True}]
@@ -343,7 +349,7 @@ def attempt_of(reports, study, monkeypatch, answer="median: …", metrics=("loss
 
     claim = SimpleNamespace(
         written=SimpleNamespace(size=0), why_stop=why_stop, path="", load_checkpoints=lambda *a: iter(()),
-        append=lambda record: None, append_with_next=lambda record: None,
+        append=append, append_with_next=append,
     )  # fmt: skip
     trainer = SimpleNamespace(
         next=next_message,
@@ -353,7 +359,7 @@ def attempt_of(reports, study, monkeypatch, answer="median: …", metrics=("loss
         advice="",
         saves_state=False,
     )
-    trial = Trial(TrialName(1, 1), {})
+    trial = Trial(TrialName(1, 1), {}, timeout=timeout)
     attempt = Attempt(claim, trial, metrics, study, trainer, lambda action: action(), lambda text: None)
     signals = SimpleNamespace(number=0, impatient=False)
     heartbeat = SimpleNamespace(lost=SimpleNamespace(is_set=lambda: False))
@@ -396,3 +402,12 @@ def test_what_was_cut_short_is_no_best_value():
     assert results.best[0][0].name.number == 2 and results.course.best[-1] == 0.3
     target = replace(study, budget=Budget(target=0.2))
     assert not why_over(target, trials) and why_over(replace(target, budget=Budget(target=0.3)), trials)
+
+
+def test_time_in_which_the_folder_was_in_trouble_is_not_the_training_s(monkeypatch):
+    """A result that came meanwhile counts. One that reports without end must end all the same."""
+    reports = [{"epoch": epoch, "loss": 1.0} for epoch in range(1, 40)]
+    last_word, _ = attempt_of(reports[:3], {}, monkeypatch, timeout=5.0, hangs=60.0)
+    assert last_word["result"] == {"loss": 7.0}
+    last_word, _ = attempt_of(reports, {}, monkeypatch, timeout=5.0, hangs=0.5)
+    assert last_word["error"] == "took longer than --trial-timeout 5 s"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 
 import pytest
 
 from foldertune.rows import FAILED, SUCCEEDED
+from foldertune.running.process import Process
+from foldertune.running.signals import StopSignals
 from tests import wild
 from tests.conftest import ROOT, wait_for
 
@@ -197,6 +200,15 @@ def test_a_signal_for_the_group_of_a_supervisor_saves_every_training(bench, prog
     bench.finish(first, 143)
     assert sorted(str(name) for name in bench.names("pending")) == [f"trial-{n:05d}-2.jsonl" for n in range(3)]
     assert len(list(bench.folder.checkpoints.iterdir())) == 3 and not bench.names("lost")
+
+
+def test_a_process_that_a_signal_has_found_dead_has_ended():
+    process = Process([sys.executable, "-c", "pass"], StopSignals(), lambda data: None)
+    wait_for(process.has_ended)
+    process.signal(signal.SIGTERM)  # before that, Python looks whether it lives, and reaps it
+    assert process.has_ended()
+    process.end(1.0)
+    assert process.how == "ended with exit code 0"
 
 
 def test_what_a_training_prints_is_kept_up_to_a_limit(bench):
