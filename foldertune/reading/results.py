@@ -535,7 +535,8 @@ class Results:
 
     def _lies_inside(self, trial: Trial) -> bool:
         """Does it lie in the study's space? Trials from before a change may not say what is fixed since."""
-        return self.study.contains({**self.study.fixed, **trial.settings})
+        is_old = any(trial.name.number < change.trial for change in self.study.changes)
+        return self.study.contains({**self.study.fixed, **trial.settings} if is_old else trial.settings)
 
     def groups(self, *names: str, among: Sequence[Trial] | None = None) -> list[Group]:
         """The ended trials of the search in the study's own space, by these settings, in the order of their values."""

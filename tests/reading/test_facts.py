@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from foldertune.changes import Change
 from foldertune.protocol import Folder, Trial, TrialName, to_line
 from foldertune.reading.archive import open_study
 from foldertune.reading.facts import Column, Curve, Runs
@@ -203,8 +204,10 @@ def test_the_metric_is_among_the_curves_that_are_shown():
 
 def test_trials_from_before_a_value_was_fixed_lie_inside():
     trials = [counted(k, score=k) for k in range(3)]
-    results = results_of(trials, fixed={"clip": 1.0})
-    assert [len(group.trials) for group in results.groups()] == [3]
+    study = study_from_record({**RECORD, "fixed": {"clip": 1.0}}, "toy")
+    study = replace(study, changes=(Change(2, ("clip",), {}, "2026-01-01T00:00:00Z", "anna"),))
+    (group,) = Results.of(study, trials).groups()
+    assert [trial.name.number for trial in group.trials] == [0, 1], "a person has queued the third, without it"
 
 
 def test_texts_have_places_in_their_order_and_no_value_has_none():
