@@ -49,7 +49,7 @@ class OwnSearch(RandomSearch):
             answer = self._function(self.study, number, history)
         except Exception as error:  # a person's own code may raise anything
             raise self._fault(f"trial {number}: {in_a_line(error)}{_where(error)}") from error
-        if answer in (None, Answer.WAIT) and not history.whole.open:
+        if (answer is None or answer is Answer.WAIT) and not history.whole.open:
             raise self._fault(f"trial {number}: waits for results, but no trial is left that could bring one")
         if answer is None or isinstance(answer, Answer):
             return Answer.WAIT if answer is None else answer
