@@ -7,6 +7,8 @@ failed trials has ended in another worker's hands:
     with a result   it is this machine: the worker ends, as one that can't train, and says so
     in failure      it is the trial: the worker goes on
 
+A failure on the same machine says nothing while others train elsewhere: both may share its fault.
+
 It also goes on if nobody else is at work: then nobody can tell, and `Fault` ends a search in which all trials fail.
 """
 

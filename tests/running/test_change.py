@@ -23,7 +23,7 @@ from foldertune.running.master import Master
 from foldertune.running.mastership import continued, open_folder
 from foldertune.space import identity
 from foldertune.strategies import History, load, new_strategy
-from tests.conftest import wait_for
+from tests.conftest import count, wait_for
 
 HEAD = 'objective = "tests.objectives:quick"\nmetric = "validation_error"\n'
 OLD = '[fixed]\nepochs = 3\n[space]\nx = { type = "float", low = 0.0, high = 1.0 }\nkind = ["a", "b"]\n'
@@ -57,17 +57,12 @@ def begun(bench, rest, numbers, **how):
     bench.folder.write_study(study.to_record())
     strategy = new_strategy(study)
     for number in range(numbers):
-        count(bench, number, strategy.propose(number, read_history(bench)))
+        count_by_x(bench, number, strategy.propose(number, read_history(bench)))
     return study
 
 
-def count(bench, number, proposal):
-    bench.folder.publish(TrialName(number, 1), proposal, lease=60.0)
-    claim = bench.folder.claim("w-1-abcd", iter([TrialName(number, 1)]))
-    claim.append({"claimed": "w-1-abcd"})
-    claim.append({"result": {"validation_error": proposal.settings.get("x", 0.0)}})
-    claim.hand_in()
-    bench.folder.collect(TrialName(number, 1, "done"))
+def count_by_x(bench, number, proposal):
+    count(bench.folder, number, proposal, {"validation_error": proposal.settings.get("x", 0.0)})
 
 
 def read_history(bench):
@@ -226,7 +221,7 @@ def test_earlier_trials_come_out_as_they_were(bench, strategy):
     asked = [new_strategy(old).propose(number, History()).settings for number in range(5)]
     once = changed(bench, NEW, strategy=strategy)
     for number in range(5, 9):
-        count(bench, number, new_strategy(once).propose(number, History()))
+        count_by_x(bench, number, new_strategy(once).propose(number, History()))
     twice = changed(bench, NEW.replace("0.5", "0.9").replace('"c"', '"c", "d"'), strategy=strategy, trials=30)
     assert [each.trial for each in twice.changes] == [5, 9]
     again = [new_strategy(twice).propose(number, History()).settings for number in range(30)]
@@ -344,7 +339,7 @@ def test_the_generations_of_an_evolution_begin_anew(bench):
     assert max(trial.why["generation"] for trial in read_history(bench).counted.values()) > 0
     for number in range(9, 18):
         proposal = new_strategy(study).propose(number, read_history(bench))
-        count(bench, number, proposal)
+        count_by_x(bench, number, proposal)
         assert number > 9 or proposal.why == {"generation": 0}
     assert max(trial.why["generation"] for number, trial in read_history(bench).counted.items() if number > 8) > 0
 
@@ -359,7 +354,7 @@ def test_what_was_to_be_tried_first_is_not_tried_again_and_again_after_a_change(
     for number in (2, 3):
         proposal = strategy.propose(number, read_history(bench))
         assert proposal.settings["x"] <= 2.0
-        count(bench, number, proposal)
+        count_by_x(bench, number, proposal)
 
 
 def test_a_guess_that_is_new_is_tried_next(bench):
@@ -371,7 +366,7 @@ def test_a_guess_that_is_new_is_tried_next(bench):
     assert [trial.settings["x"] for trial in history.counted.values()] == [0.5, 0.75]
     proposal = strategy.propose(2, history)
     assert proposal.settings["x"] == 0.25
-    count(bench, 2, proposal)
+    count_by_x(bench, 2, proposal)
     assert "first" not in new_strategy(study).propose(3, read_history(bench)).why
 
 
@@ -480,7 +475,7 @@ def test_what_was_confirmed_may_lie_outside_later(bench):
     assert wanted == "Not confirmed yet: 0 of 2 confirmations have ended."
     for repeat in (1, 2):
         why = {"confirms": best.name.number, "repeat": repeat}
-        count(bench, number_of(best.name.number, repeat), Proposal({**best.settings, "seed": repeat}, why=why))
+        count_by_x(bench, number_of(best.name.number, repeat), Proposal({**best.settings, "seed": repeat}, why=why))
     assert confirmed_line(read_results(bench.logs)).startswith("Confirmed: ")
     head = HEAD.replace('"validation_error"', '["validation_error", "seconds"]')
     plain = load(written(bench, OLD))
@@ -491,7 +486,7 @@ def test_what_was_confirmed_may_lie_outside_later(bench):
     trials = read_results(bench.logs).trials
     assert len(trials) == 6 and finalists(study, trials) == []
     assert confirmed_line(replace(read_results(bench.logs), complete=True)) == ""
-    count(bench, 4, Proposal({**best.settings, "epochs": 9}))
+    count_by_x(bench, 4, Proposal({**best.settings, "epochs": 9}))
     assert [trial.name.number for trial in finalists(study, read_results(bench.logs).trials)] == [4]
     several = load(written(bench, OLD, head=head))
     results = replace(read_results(bench.logs), study=replace(several, fixed=study.fixed, changes=study.changes))
@@ -506,7 +501,7 @@ def test_with_repeats_earlier_trials_may_be_the_best(bench):
     begun(bench, f"repeats = 2\n{space}", 4, strategy="grid", trials=0)
     changed(bench, f"repeats = 2\n{space.replace('3', '9')}", strategy="grid", trials=0)
     assert best(bench.logs)["x"] == 0.1
-    count(bench, 4, Proposal({"x": 0.1, "epochs": 9, "seed": 1}))
+    count_by_x(bench, 4, Proposal({"x": 0.1, "epochs": 9, "seed": 1}))
     assert sorted(len(trials) for trials in read_results(bench.logs).alike) == [1, 2, 2]
 
 
@@ -520,7 +515,7 @@ def test_what_a_study_says_sends_no_commands_to_a_terminal(bench):
 def test_a_trial_from_before_names_the_strategy_of_that_time(bench):
     begun(bench, OLD, 3, strategy="tpe")
     changed(bench, OLD, strategy="random")
-    count(bench, 3, Proposal({"x": 0.5, "kind": "a", "epochs": 3}))
+    count_by_x(bench, 3, Proposal({"x": 0.5, "kind": "a", "epochs": 3}))
     changed(bench, OLD, strategy="sobol")
     results = read_results(bench.logs)
     assert [how(results.study, trial) for trial in results.trials][2:] == ["tpe, from 2 results", "random search"]

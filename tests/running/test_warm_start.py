@@ -22,7 +22,7 @@ from foldertune.space import Categorical, Float, Int
 from foldertune.strategies import History, load, new_strategy
 from foldertune.study import Study
 from foldertune.study_file import study_from_record
-from tests.conftest import wait_for
+from tests.conftest import count, wait_for
 
 SPACE = {
     "model.rate": Float(0.001, 1.0, log=True),
@@ -262,14 +262,8 @@ def test_of_a_search_with_a_schedule_the_longest_trainings_count_and_no_settings
     bench.folder.write_study(study.to_record())
     trials = [(0.1, 1, None, 0.1), (0.1, 9, 0, 0.3), (0.2, 1, None, 0.05), (0.3, 1, None, 0.2), (0.3, 9, 3, 0.25)]
     for number, (x, epochs, parent, loss) in enumerate(trials):
-        name, settings = TrialName(number, 1), {"x": x, "epochs": epochs, "seed": 1}
         above = None if parent is None else Parent(parent, 1, {"epochs": 1}, parent)
-        bench.folder.publish(name, Proposal(settings, above), lease=60.0)
-        claim = bench.folder.claim("w-1-abcd", iter([name]))
-        claim.append({"claimed": "w-1-abcd"})
-        claim.append({"result": {"loss": loss}})
-        claim.hand_in()
-        bench.folder.collect(TrialName(number, 1, "done"))
+        count(bench.folder, number, Proposal({"x": x, "epochs": epochs, "seed": 1}, above), {"loss": loss})
     plain = replace(study, strategy="tpe", fidelity=None, trials=9)
     assert [each["x"] for each in begun(plain, bench.logs).first] == [0.3, 0.1, 0.2]
     assert sorted(each.values for each in begun(plain, known=bench.logs).known) == [(0.25,), (0.3,)]
@@ -287,13 +281,7 @@ def test_confirmations_are_no_other_settings(bench, tmp_path):
     bench.folder.write_study(study.to_record())
     again = [(number_of(k, r), k, {"confirms": k, "repeat": r}) for k in (0, 1) for r in (1, 2)]
     for number, k, why in [(0, 0, {}), (1, 1, {}), (2, 2, {}), *again]:
-        name = TrialName(number, 1)
-        bench.folder.publish(name, Proposal({"x": k / 10, "seed": number}, why=why), lease=60.0)
-        claim = bench.folder.claim("w-1-abcd", iter([name]))
-        claim.append({"claimed": "w-1-abcd"})
-        claim.append({"result": {"loss": k / 10}})
-        claim.hand_in()
-        bench.folder.collect(TrialName(number, 1, "done"))
+        count(bench.folder, number, Proposal({"x": k / 10, "seed": number}, why=why), {"loss": k / 10})
     ResultsFile(bench.folder).write(read_results(bench.logs).trials)
     mailed = written(tmp_path / "mailed.csv", bench.folder.results.read_text())
     assert ",confirms" in mailed.read_text()
