@@ -2,7 +2,8 @@
 
     python -m bench.replay artificial [--seeds 200]           Hyperband beside random search, on an artificial loss
     python -m bench.replay tables [--seeds 40] [--trials 20 60 120] [--workers 1 8 64]
-                                                              all schedules, and plain Optuna, on tables of real curves
+                                                              all schedules, and plain Optuna, on tables of real curves;
+                                                              what is missing of them: hours in all
     python -m bench.replay keep FOLDER NAME                   add the trials of a folder to such a table
 
 Rows are trained by `python master.py bench/tables/wide.toml --seed 2 --logs FOLDER`, with another seed for each folder.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import csv
 import heapq
+import itertools
 import json
 import math
 import os
@@ -25,7 +27,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ from foldertune.protocol import Proposal, Trial, TrialName
 from foldertune.reading.reader import read_results
 from foldertune.space import Float, Int
 from foldertune.spending import cost
-from foldertune.strategies import History, new_strategy
+from foldertune.strategies import History, ask, new_strategy, schedules
+from foldertune.strategies.schedules import ENOUGH
 from foldertune.study import Study
 from foldertune.study_file import load_study
 
@@ -46,7 +48,7 @@ TABLES = Path(__file__).resolve().parent / "tables"
 FIGURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "artificial.png"
 LOSS = "validation_loss"
 Losses = Callable[[dict[str, Any], int], float]  # of settings after so many epochs
-METHODS = {  # strategy and schedule; None: each trial in full
+METHODS: dict[str, tuple[str, str | None]] = {  # strategy and schedule; None: each trial in full
     "random": ("random", None),
     "one-epoch": ("random", "one-epoch"),
     "asha": ("random", "asha"),
@@ -55,6 +57,12 @@ METHODS = {  # strategy and schedule; None: each trial in full
     "tpe, asha": ("tpe", "asha"),  # what "auto" takes
     "halton, asha": ("halton", "asha"),  # what it takes for many workers
     "tpe, hyperband": ("tpe", "hyperband"),
+}
+RUNGS: dict[
+    str, float
+] = {  # the same as "tpe, asha", which learns from another rung: from one with so many results per hyperparameter
+    "tpe, asha, lowest rung": math.inf,
+    "tpe, asha, highest rung": 1,  # as BOHB
 }
 OPTUNA = "optuna"  # its TPE with its Hyperband pruner
 
@@ -73,21 +81,35 @@ class Ended:
 
 
 def replay(study: Study, losses: Losses, epochs: float, workers: int) -> Iterator[Ended]:
-    """Search with this budget, in epochs. Yields the trials as they end."""
+    """Search with this budget, in epochs. Yields the trials as they end.
+
+    As in a real search, one trial is ready whenever a worker has claimed the last one.
+    """
     assert study.fidelity
     strategy, history = new_strategy(study), History({}, {})
     counted: dict[int, Trial] = history.counted  # type: ignore[assignment]
     waiting: dict[int, Proposal] = history.open  # type: ignore[assignment]
     running: list[Ended] = []
+    ready: list[tuple[int, float]] = []  # the numbers of pending trials, and their epochs
     now = begun = 0.0
+
+    def publish() -> bool:
+        number = len(counted) + len(waiting)
+        proposal = ask(strategy, number, history)
+        if (
+            not isinstance(proposal, Proposal)
+            or begun + sum(each for _, each in ready) + (needed := cost(study, proposal)) > epochs
+        ):
+            return False
+        waiting[number] = proposal
+        ready.append((number, needed))
+        return True
+
     while True:
-        while len(running) < workers:
-            number = len(counted) + len(waiting)
-            proposal = strategy.propose(number, history)
-            if not isinstance(proposal, Proposal) or begun + (needed := cost(study, proposal)) > epochs:
-                break
+        while len(running) < workers and (ready or publish()):
+            number, needed = ready.pop(0)
             begun += needed
-            waiting[number] = proposal
+            proposal = waiting[number]
             loss = losses(proposal.settings, int(proposal.settings[study.fidelity.setting]))
             result = {study.metric: loss if math.isfinite(loss) else None}
             trial = Trial(TrialName(number, 1, "seen"), proposal.settings, parent=proposal.parent, result=result)
@@ -95,6 +117,8 @@ def replay(study: Study, losses: Losses, epochs: float, workers: int) -> Iterato
             heapq.heappush(running, Ended(now + needed, number, trial))
         if not running:
             return
+        if not ready:
+            publish()
         ended = heapq.heappop(running)
         now = ended.time
         del waiting[ended.number]
@@ -104,7 +128,7 @@ def replay(study: Study, losses: Losses, epochs: float, workers: int) -> Iterato
 
 
 def replay_optuna(study: Study, losses: Losses, epochs: float, workers: int) -> Iterator[tuple[float, float]]:
-    """The same by Optuna's TPE and its Hyperband pruner. Yields the epochs spent, and the loss of each ended trial."""
+    """The same by Optuna's TPE and its Hyperband pruner. Yields the epochs spent, and the loss of each report."""
     import optuna
 
     assert study.fidelity and study.fidelity.highest
@@ -129,6 +153,7 @@ def replay_optuna(study: Study, losses: Losses, epochs: float, workers: int) -> 
         if not math.isfinite(loss):
             theirs.tell(trial, state=optuna.trial.TrialState.FAIL)
             continue
+        yield spent, loss
         trial.report(loss, epoch)
         if epoch < highest and not trial.should_prune():
             if spent + len(running) < epochs:
@@ -136,7 +161,6 @@ def replay_optuna(study: Study, losses: Losses, epochs: float, workers: int) -> 
         else:
             pruned = epoch < highest
             theirs.tell(trial, None if pruned else loss, optuna.trial.TrialState.PRUNED if pruned else None)
-            yield spent, loss
 
 
 def suggested(study: Study, trial: Any) -> dict[str, Any]:
@@ -262,7 +286,7 @@ class Table:
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
         settings = [{key: json.loads(row[key]) for key in study.space} for row in rows]
-        curves = [list(accumulate((float(text) for text in row[LOSS].split()), min)) for row in rows]
+        curves = [list(itertools.accumulate((float(text) for text in row[LOSS].split()), min)) for row in rows]
         return cls(replace(study, strategy="random", metric=LOSS, trials=0, fixed={}), settings, curves)
 
     @property
@@ -320,7 +344,8 @@ def course_on_table(table: Table, method: str, trials: int, workers: int, seed: 
         chosen = _study_of(study, "hyperband", 1, table.highest, seed, budget)
         found = replay_optuna(chosen, table.loss, budget, workers)
     else:
-        strategy, schedule = METHODS[method]
+        strategy, schedule = METHODS[method if method in METHODS else "tpe, asha"]
+        schedules.ENOUGH = RUNGS.get(method, ENOUGH)
         chosen = _study_of(replace(study, strategy=strategy), schedule, 1, table.highest, seed, budget)
         ends = replay(chosen, table.loss, budget, workers)
         found = ((ended.spent, _value(ended.trial.result or {})) for ended in ends)
@@ -338,29 +363,47 @@ def _value(result: dict[str, Any]) -> float:
 
 
 def measure_tables(names: Sequence[str], seeds: int, trials: Sequence[int], workers: Sequence[int]) -> None:
-    """The share of random search's epochs until its median final best is reached, for each table, budget and number."""
-    record = []
+    """The share of random search's epochs until its median final best is reached, for each table, budget and number.
+
+    What has been measured on a table of this size stays, so this may be ended and started again.
+    """
+    methods, kept = [*METHODS, *RUNGS, OPTUNA], list[dict[str, Any]]()
+    path = RESULTS / "replay-tables.json"
+    if path.exists():
+        kept = json.loads(path.read_text())["searches"]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for name in names:
+        for name, budget in itertools.product(names, trials):
             table = Table.read(name)
-            for budget in trials:
-                alone = list(pool.map(partial(course_on_table, table, "random", budget, 1), range(seeds)))
-                target = statistics.median(course[-1][1] for course in alone)
-                print(f"{name}: {len(table.curves)} rows; {budget} trainings; target {target:.5g}", flush=True)
-                for crowd in workers:
-                    for method in (*METHODS, OPTUNA):
-                        search = partial(course_on_table, table, method, budget, crowd)
-                        courses = list(pool.map(search, range(seeds)))
-                        epochs = budget * table.highest
-                        shares = [_reached(course, target) / epochs for course in courses]
-                        bests = {share: [_best(course, share * epochs) for course in courses] for share in (0.25, 0.5)}
-                        record.append(
-                            {"table": name, "rows": len(table.curves), "trainings": budget, "workers": crowd}
-                            | {"method": method, "target": target, "shares": shares, "bests": bests}
+            alone = list(pool.map(partial(course_on_table, table, "random", budget, 1), range(seeds)))
+            target = statistics.median(course[-1][1] for course in alone)
+            print(f"{name}: {len(table.curves)} rows; {budget} trainings; target {target:.5g}", flush=True)
+            for crowd, method in itertools.product(workers, methods):
+                case = {"table": name, "trainings": budget, "workers": crowd, "method": method}
+                before = next((each for each in kept if case.items() <= each.items()), {})
+                if before.get("rows") != len(table.curves) or len(before["shares"]) < seeds:
+                    courses = list(pool.map(partial(course_on_table, table, method, budget, crowd), range(seeds)))
+                    found = {"rows": len(table.curves), "target": target, **_shares(courses, target, table, budget)}
+                    kept = [each for each in kept if each is not before] + [{**case, **found}]
+                    kept.sort(
+                        key=lambda each: (
+                            each["table"],
+                            each["trainings"],
+                            each["workers"],
+                            methods.index(each["method"]),
                         )
-                        print(f"    {crowd:3} workers  {method:15} {_in_words(shares)}", flush=True)
-    told = f"tables --seeds {seeds} --trials {' '.join(map(str, trials))} --workers {' '.join(map(str, workers))}"
-    _write("tables", told, {"searches": record})
+                    )
+                    _write("tables", f"tables --seeds {seeds}", {"searches": kept})
+                    before = {**case, **found}
+                print(f"    {crowd:3} workers  {method:15} {_in_words(before['shares'])}", flush=True)
+
+
+def _shares(
+    courses: list[list[tuple[float, float]]], target: float, table: Table, budget: int
+) -> dict[str, list[float] | dict[str, list[float]]]:
+    """Of each search: its share of the epochs until the target, and its best after a quarter and a half of them."""
+    epochs = budget * table.highest
+    bests = {f"{share:g}": [_best(course, share * epochs) for course in courses] for share in (0.25, 0.5)}
+    return {"shares": [_reached(course, target) / epochs for course in courses], "bests": bests}
 
 
 def _reached(course: list[tuple[float, float]], target: float) -> float:

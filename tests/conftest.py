@@ -118,7 +118,7 @@ class Bench:
         assert (self.logs / "study.json.done").exists() and not (self.logs / "study.json").exists()
         table = self.folder.results.read_text().splitlines()
         assert [int(line.split(",")[0]) for line in table[1:]] == there
-        assert [*self.logs.glob(".*.tmp"), *self.folder.seen.glob(".*.tmp")] == []
+        assert [*self.logs.glob(".*[.-]tmp"), *self.folder.seen.glob(".*.tmp")] == []
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,8 @@
     logs/pause, drain, stop, end                     what a person asks of all, also by `touch`: see `requests.py`
     logs/dropped/trial-00007.json                    a person has taken trial 7 out of the ranking: see `drops.py`
     logs/.master-00003.jsonl                         the third master of this folder, and the last: it leads
-    logs/.NAME.gpu07-4711-1f0c93aa.tmp               NAME, while that process writes it
+    logs/.NAME.gpu07-4711-1f0c93aa.tmp               NAME, while that process writes it; of a master's file,
+                                                     .master-00003.gpu07-4711-1f0c93aa-tmp
 
 `00007` is the trial, `-1` the attempt. Each line is one JSON object:
 

@@ -39,7 +39,7 @@ from foldertune.protocol.files import (
     write_whole,
 )
 from foldertune.protocol.folder import Folder, LeaseLost, signature_of
-from foldertune.protocol.names import LAST_MASTER, master_name, master_number, temporary_name
+from foldertune.protocol.names import LAST_MASTER, master_draft_name, master_name, master_number
 from foldertune.protocol.owners import describe_owner
 from foldertune.protocol.rights import share
 from foldertune.protocol.trial import Record, read_records, to_line, utc_now
@@ -105,6 +105,7 @@ class Masters:
         following = number + 1
         if following > LAST_MASTER:
             raise UserError(f"{self.locate(number)}: no number can follow; move it away")
+        mastership = Mastership(self, following, owner, lease)  # its clock starts before its file is seen
         if not self._make(following, owner, to_line({**describe_owner(owner), "lease": lease})):
             return None
         numbers = self._numbers()
@@ -113,7 +114,7 @@ class Masters:
         for old in numbers:
             if old <= following - KEPT:
                 remove(self.locate(old))
-        return Mastership(self, following, owner, lease)
+        return mastership
 
     def tell(self, number: int, owner: str) -> None:
         """Write into a master's file who has followed it. The file is a new one: no cache can hide that for long."""
@@ -139,7 +140,7 @@ class Masters:
     def _make(self, number: int, owner: str, data: bytes) -> bool:
         """Make that number's file, unless there is one. True if it is ours."""
         path = self.locate(number)
-        temporary = f"{self.folder.path}/{temporary_name(master_name(number))}"
+        temporary = f"{self.folder.path}/{master_draft_name(number)}"
         try:
             _write_new(temporary, data)
             try:
@@ -209,9 +210,10 @@ class Mastership:
         raise LeaseLost(self.path)
 
     def end(self) -> None:
-        """Say that we lead no longer, so that nobody waits for us."""
-        if not self._loss:
-            with contextlib.suppress(OSError):
+        """Say that we lead no longer, so that nobody waits for us: no newcomer, and not who has followed us."""
+        with contextlib.suppress(OSError):
+            holder = self.masters.holder(self.number)
+            if holder and holder.is_led_by(self.owner):
                 append_lines(self.path, to_line({"ended": utc_now()}))
 
     def _explain(self, holder: Holder | None) -> str:

@@ -20,10 +20,11 @@ _TRIAL = re.compile(
     r"trial-(\d{5,12})-(\d{1,9})\.jsonl(?:\.([A-Za-z0-9_-]+)\.(taken)|\.(done|seen|lost|withdrawn|stop))?", re.ASCII
 )
 _MASTER = re.compile(r"\.master-(\d{5,9})\.jsonl", re.ASCII)
-_TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.tmp", re.ASCII)
+_TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})[.-]tmp", re.ASCII)
 _WORKER = re.compile(r"([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.json", re.ASCII)
 _WRITTEN = re.compile(  # what is written in the folder
-    rf"(trial-|\.master[.-]|study\.json|results\.csv|launch).*|pause|drain|stop|end|{_WORKER.pattern}", re.ASCII
+    rf"(trial-|\.master[.-]|study\.json|results\.csv|launch).*|master-\d+|pause|drain|stop|end|{_WORKER.pattern}",
+    re.ASCII,
 )
 LAST_ATTEMPT = 999_999_999  # the highest number of an attempt
 
@@ -83,7 +84,11 @@ def new_owner() -> str:
 def temporary_name(name: str) -> str:
     """The temporary name of a file while this process writes it: `.NAME.HOST-PID-RANDOM.tmp`."""
     stem = name.encode(errors="surrogateescape")[:MAX_STEM].decode(errors="ignore")
-    return f".{stem}.{own_host()}-{os.getpid()}-{own_place()}{random.getrandbits(32):08x}.tmp"
+    return f".{stem}.{_new_writer()}.tmp"
+
+
+def _new_writer() -> str:
+    return f"{own_host()}-{os.getpid()}-{own_place()}{random.getrandbits(32):08x}"
 
 
 def writer_of(text: str) -> str | None:
@@ -101,6 +106,16 @@ def written_name(text: str) -> str | None:
 def master_name(number: int) -> str:
     """The name of the file that a folder's `number`-th master has made."""
     return f".master-{number:05d}.jsonl"
+
+
+def master_draft_name(number: int) -> str:
+    """The temporary name of that file, before it gets its own by a hard link.
+
+    GlusterFS chooses the server of a file by its name, but where a name begins with a dot, without that and without
+    what follows the last one (its `cluster.rsync-hash-regex`). By these names all drafts are on the server of the
+    file itself. Of two on two servers, each may be given the name: then two masters lead.
+    """
+    return f".master-{number:05d}.{_new_writer()}-tmp"
 
 
 def master_number(text: str) -> int | None:

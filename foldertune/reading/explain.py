@@ -15,6 +15,7 @@ from foldertune.reading.words import listed
 from foldertune.study import Study
 from foldertune.text import counted
 
+BY_HAND = 90_001  # people queue trials under numbers from this one on, if the study itself has no last number
 IN_WORDS = {"mean": "mean", "deviation": "deviation", "in_search": "in the search"}
 
 # ---------------------------------------------------------------- a trial
@@ -34,7 +35,9 @@ def why(study: Study, trial: Trial) -> str:
         is_guess = bool(study.guesses) and known["first"] == 1
         return "the guess, tried first" if is_guess else f"to try first, number {known['first']}"
     strategy = _strategy_of(study, trial)
-    chosen = [f"{strategy}, from {counted(known['results'], 'result')}"] if "results" in known else []
+    chosen = (
+        [f"{strategy}, from {counted(known['results'], 'result')}{_at(study, trial)}"] if "results" in known else []
+    )
     chosen += [f"{strategy}, generation {known['generation']}"] if "generation" in known else []
     return ", ".join([*chosen, *bracket])
 
@@ -43,15 +46,24 @@ def how(study: Study, trial: Trial) -> str:
     """The same, and never empty."""
     if said := why(study, trial):
         return said
-    if trial.name.number >= study.most_trials:
+    if trial.name.number >= min(study.most_trials, BY_HAND):
         return "queued by hand"
-    return f"{_strategy_of(study, trial)} search"
+    setting = study.fidelity.setting if study.fidelity else ""
+    level = trial.settings.get(setting) if "rung" in trial.why else None
+    begins = f", begins with {setting} {level:g}" if isinstance(level, int | float) else ""
+    return f"{_strategy_of(study, trial)} search{begins}"
 
 
 def _strategy_of(study: Study, trial: Trial) -> str:
     """The strategy that the study had when the trial was chosen."""
     later = next((change for change in study.changes if trial.name.number < change.trial), None)
     return str(later.was.get("strategy", study.strategy)) if later else study.strategy
+
+
+def _at(study: Study, trial: Trial) -> str:
+    """How long the trials had trained from which a strategy had learnt, as ` with epochs 3`."""
+    level, setting = trial.why.get("learnt"), study.fidelity.setting if study.fidelity else None
+    return f" with {setting} {level:g}" if setting and isinstance(level, int | float) else ""
 
 
 def _until(study: Study, trial: Trial) -> str:

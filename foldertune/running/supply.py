@@ -11,7 +11,7 @@ from foldertune.running.ending import Spending
 from foldertune.running.ledger import Ledger
 from foldertune.space import identity
 from foldertune.spending import USED_UP
-from foldertune.strategies import Answer, Proposal, new_strategy
+from foldertune.strategies import Answer, Proposal, ask, new_strategy
 from foldertune.study import Study
 
 FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # limits of the number of pending trials kept ready for workers
@@ -99,7 +99,7 @@ class Supply:
     def _propose(self) -> tuple[TrialName, Proposal] | None:
         if self._has_all_numbers():
             return self._replacement()
-        answer = self.strategy.propose(self._next, self.ledger.history)
+        answer = ask(self.strategy, self._next, self.ledger.history)
         self.exhausted = answer is Answer.EXHAUSTED
         if not isinstance(answer, Proposal):
             return None
@@ -114,13 +114,18 @@ class Supply:
     def ahead(self, running: int, collected: int) -> int:
         """How many trials should be pending, so that no worker waits until the next step.
 
+        A lone worker has one ready, chosen when the one that it trains is the only open trial. With two it would take
+        either of them first, and its search would not repeat itself.
+
         Args:
-            running: the trials that run now.
+            running: the workers that train now.
             collected: the trials collected in this step.
         """
         before = running if self._running is None else self._running  # nothing was claimed before we looked
         claimed, self._running = running - before + collected, running
         if self.strategy.is_adaptive and not self.is_over():
+            if running <= 1 and claimed <= 1:
+                return int(len(self.ledger.open) <= 1)
             return max(1, AHEAD_PER_CLAIM * claimed)
         return min(
             max(

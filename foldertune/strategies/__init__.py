@@ -22,7 +22,7 @@ from foldertune.strategies.drawing import reseeded
 from foldertune.strategies.evolution import CMASearch, NSGA2Search
 from foldertune.strategies.first import FirstSearch, check_guesses
 from foldertune.strategies.guesses import GuidedSearch
-from foldertune.strategies.interface import Answer, History, NamedStrategy, Strategy
+from foldertune.strategies.interface import Answer, History, NamedStrategy, Strategy, ask
 from foldertune.strategies.model import GPSearch, TPESearch
 from foldertune.strategies.own import OwnSearch
 from foldertune.strategies.plain import GridSearch, RandomSearch
@@ -38,6 +38,7 @@ __all__ = [
     "History",
     "Proposal",
     "Strategy",
+    "ask",
     "check_first",
     "check_known",
     "load",

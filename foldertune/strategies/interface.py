@@ -36,6 +36,12 @@ class History:
         others = self.others and self.others.without(number)
         return History(self.counted, {n: each for n, each in self.open.items() if n != number}, others)
 
+    def before(self, number: int) -> History:
+        """The same, as if this counted trial still ran."""
+        others = self.others and self.others.before(number)
+        counted = {n: trial for n, trial in self.counted.items() if n != number}
+        return History(counted, {**self.open, number: self.counted[number].proposal}, others)
+
 
 class Strategy(Protocol):
     """Chooses the settings of a study's trials.
@@ -73,3 +79,17 @@ class NamedStrategy(Strategy, Protocol):
         Raises StudyError, naming `source` or the option, if this strategy can't search the study.
         """
         ...
+
+
+def ask(strategy: Strategy, number: int, history: History) -> Proposal | Answer:
+    """The strategy's answer for the trial with this number.
+
+    The trial before it still runs, as a rule, when the master asks. If it has ended already, its result counts only if
+    nothing can be proposed without it: so how soon the master looks changes nothing, and one worker's search repeats
+    itself.
+    """
+    if strategy.is_adaptive and number - 1 in history.counted:
+        answer = strategy.propose(number, history.before(number - 1))
+        if isinstance(answer, Proposal):
+            return answer
+    return strategy.propose(number, history)

@@ -19,7 +19,7 @@ from foldertune.study import Study
 
 BRACKET = "bracket"  # in a proposal's `why`: the number of the bracket to which the trial belongs
 REST = "rest"  # in a proposal's `why`: it has what is left of the budget
-ENOUGH = 4  # times as many results as there are hyperparameters: then the strategy looks at a higher rung
+ENOUGH: float = 4  # times as many results as there are hyperparameters: then the strategy looks at a higher rung
 
 
 class Schedule:
@@ -72,12 +72,13 @@ class Schedule:
 
     def begin(self, number: int, history: History, rung: int, why: dict[str, Any]) -> Proposal | Answer:
         """A trial with new settings, which the strategy chooses by the results of one rung."""
-        answer = self.strategy.propose(number, self._comparable(history))
-        if not isinstance(answer, Proposal):
-            waits = answer is Answer.EXHAUSTED and bool(history.open)  # their results may be promoted
-            return Answer.WAIT if waits else answer
+        learnt, comparable = self._comparable(history)
+        answer = self.strategy.propose(number, comparable)
+        if not isinstance(answer, Proposal):  # what is open may be promoted
+            return Answer.WAIT if answer is Answer.EXHAUSTED and history.open else answer
         settings = {**answer.settings, self.fidelity.setting: self.rungs[rung]}
-        return Proposal(settings, why={**answer.why, "rung": rung, **why})
+        learns = {"learnt": self.rungs[learnt]} if "results" in answer.why else {}
+        return Proposal(settings, why={**answer.why, **learns, "rung": rung, **why})
 
     def promote(self, trial: Trial, place: int, among: int, why: dict[str, Any]) -> Proposal:
         """The trial that goes on with this one, which has this place (from 1) among so many."""
@@ -103,8 +104,8 @@ class Schedule:
 
         return sorted(trials, key=loss)
 
-    def _comparable(self, history: History) -> History:
-        """The results of one rung, and what has begun without a parent.
+    def _comparable(self, history: History) -> tuple[int, History]:
+        """A rung, and its results with what has begun without a parent.
 
         It is the lowest rung, where results come first, until a higher one has enough of them. BOHB (Falkner et al.,
         ICML 2018) takes the highest with enough.
@@ -112,7 +113,7 @@ class Schedule:
         results, enough = by_rung(self, history), ENOUGH * (len(self.study.space) + 1)
         rung = max((rung for rung, trials in results.items() if rung and len(trials) >= enough), default=0)
         begun = {number: each for number, each in history.open.items() if each and not each.parent}
-        return History({trial.name.number: trial for trial in results[rung]}, begun, others=history.whole)
+        return rung, History({trial.name.number: trial for trial in results[rung]}, begun, others=history.whole)
 
 
 class AshaSchedule(Schedule):

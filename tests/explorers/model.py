@@ -154,7 +154,7 @@ class Disk(NamedTuple):
         if source not in names:
             return self, Failure(errno.ENOENT)
         inode = names[target] = names.pop(source)
-        if not source.endswith(".tmp"):
+        if not source.endswith("tmp"):
             before = self.files[inode]
             return Disk(_sorted(names), self._with(inode, before._replace(once=before.once | {source})).files), None
         return Disk(_sorted(names), self.files), None
@@ -220,9 +220,9 @@ def is_private(disk: Disk, operation: Operation) -> bool:
     if kind in ("size", "peek"):
         return True
     if kind in ("open", "unlink"):
-        return bool(arguments[0].endswith(".tmp"))
+        return bool(arguments[0].endswith("tmp"))
     if kind in ("write", "sync"):
-        return all(path.endswith(".tmp") for path, inode in disk.names if inode == arguments[0])
+        return all(path.endswith("tmp") for path, inode in disk.names if inode == arguments[0])
     return kind == "listdir" and arguments[0] in (f"{LOGS}/checkpoints", f"{LOGS}/workers")
 
 
@@ -1207,7 +1207,7 @@ class Explorer:
         outcomes = [Outcome(after, answer)]
         if kind == "rename" and answer is None:
             outcomes.append(Outcome(after, Failure(errno.ENOENT), "reply"))
-            if not arguments[0].endswith(".tmp"):  # a temporary name never comes again
+            if not arguments[0].endswith("tmp"):  # a temporary name never comes again
                 rename = (arguments[0], arguments[1])
                 outcomes.append(Outcome(after, None, "repeat", (rename,)))
                 outcomes.append(Outcome(disk, Failure(errno.EIO), "late", (rename,)))

@@ -16,7 +16,7 @@ from tests.conftest import ROOT, Bench, token_of, wait_for
 from tests.explorers.crashes import KINDS, PROGRAMS, TRIALS, Kind, check, kill_points, survive, survive_at_random
 
 SWEPT = [(program, kind, seed) for program in PROGRAMS for kind in ("plain", "rungs") for seed in range(2)]
-MANY = [("plain", 0), ("plain", 1), ("rungs", 0), ("rungs", 1), ("confirm", 0)]
+MANY = [("plain", 0), ("plain", 1), ("rungs", 0), ("rungs", 1), ("confirm", 0), ("stopping", 0)]
 needs_strace = pytest.mark.skipif(
     not shutil.which("strace"), reason="strace is missing: apt-get install strace (it kills at a chosen system call)"
 )
@@ -42,12 +42,14 @@ def test_kill_9_at_a_system_call(tmp_path, program, seed, kind):
 def test_kill_9_around_a_request_to_stop(tmp_path, program):
     points = kill_points(program, KINDS["stopping"], about=".jsonl.stop")
     assert {"openat", "rename" if program == "master" else "read"} <= {point.call for point in points}
+    killed = 0
     for number, point in enumerate(random.Random(0).sample(points, 3)):
         print(point)
         (tmp_path / str(number)).mkdir()
         bench = Bench(tmp_path / str(number))
-        survive(bench, point, KINDS["stopping"])
+        killed += bool(survive(bench, point, KINDS["stopping"]))
         bench.close()
+    assert killed, "no kill point was reached"
 
 
 @pytest.mark.parametrize(("kind", "seed"), MANY)

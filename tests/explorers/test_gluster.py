@@ -18,6 +18,7 @@ from tests.explorers.gluster import counted_twice, finished_but_lost, wrong_or_m
 from tests.running.test_search import running
 
 LEASE = 20  # seconds: the caches' one, and time for a machine to stall; the dead are known by their processes
+RACES = 60
 AWAY = 4  # seconds: long enough for a master to start and to publish trials
 
 
@@ -148,6 +149,29 @@ def test_a_master_that_starts_waits_for_a_server_that_is_away(cluster, hosts):
     cluster("start", 2)
     first.finish(master)
     first.assert_complete(12)
+
+
+RACE = """
+import sys, time
+from foldertune.protocol import Folder, Masters, new_owner
+path, begin = sys.argv[1], float(sys.argv[2])
+for number in range(int(sys.argv[3])):
+    masters = Masters(Folder(f"{path}/{number}"))
+    time.sleep(max(begin + number / 10 - time.time(), 0))
+    if masters.follow(0, new_owner(), 1.0):
+        print("leads", number)
+"""
+
+
+@on("spread")
+def test_of_masters_that_start_at_once_on_two_hosts_one_leads(hosts):
+    """The server of a name decides, although what is written there may be on another one."""
+    for number in range(RACES):
+        (hosts[0].logs / str(number)).mkdir(parents=True)
+    begin = time.time() + 2  # all have begun by then
+    racers = [(host, host.start("-c", RACE, host.logs, begin, RACES)) for host in hosts for _ in range(2)]
+    leading = [int(number) for host, racer in racers for number in re.findall(r"leads (\d+)", host.finish(racer))]
+    assert sorted(leading) == list(range(RACES))
 
 
 def test_the_doctor_says_that_the_folders_can_be_used(cluster):

@@ -79,6 +79,12 @@ def test_each_trial_says_why_it_exists(results):
     one = by_number(results, 0)
     one.why = {}
     assert why(plain, one) == "" and how(plain, one) == "random search"
+    one.why = {"rung": 0}
+    assert how(plain, one) == "random search, begins with epochs 1"
+    one.why = {"results": 24, "learnt": 3, "rung": 0}
+    assert why(results.study, one) == "tpe, from 24 results with epochs 3"
+    one.why, one.name = {}, TrialName(90_001, 1)
+    assert how(results.study, one) == "queued by hand", "also where the study has no number of trials"
 
 
 def test_a_curve_is_that_of_the_whole_training(results):

@@ -16,7 +16,17 @@ import time
 
 import pytest
 
-from foldertune.protocol import Folder, LeaseLost, LedFolder, Masters, MastershipLost, TrialName, new_owner
+from foldertune.protocol import (
+    Folder,
+    LeaseLost,
+    LedFolder,
+    Masters,
+    Mastership,
+    MastershipLost,
+    TrialName,
+    new_owner,
+)
+from foldertune.protocol import masters as masters_module
 from foldertune.running.mastership import Vigil
 from tests.conftest import ROOT, Bench, wait_for
 
@@ -218,6 +228,29 @@ def test_of_a_master_that_gives_a_sign_of_life_and_its_follower_one_sees_the_oth
     with pytest.raises(MastershipLost):
         first.check()
     second.check()
+
+
+def test_a_master_that_is_followed_while_it_lives_says_that_it_has_ended(folder):
+    """Its follower, on another host, waits for that."""
+    masters, follower = Masters(folder), new_owner()
+    first = masters.follow(0, new_owner(), 600.0)
+    masters.follow(1, follower, 600.0)
+    with pytest.raises(LeaseLost):
+        first.beat()
+    first.end()
+    assert "ended" in masters.holder(1).last_word
+    first.end()
+    masters.tell(1, follower)
+    assert len(open(masters.locate(1)).readlines()) == 2
+
+
+def test_the_lease_of_a_master_begins_before_its_file_is_seen(folder, monkeypatch):
+    """It may be suspended in between."""
+    made, masters = [], Masters(folder)
+    monkeypatch.setattr(masters_module, "own_clock", lambda: float(len(made)))
+    monkeypatch.setattr(Mastership.__init__, "__defaults__", (masters_module.own_clock,))
+    monkeypatch.setattr(masters, "_make", lambda *_: made.append(1) or True)
+    assert masters.follow(0, new_owner(), 1.0)._renewed == 0.0
 
 
 def test_a_slow_newcomer_leads_nothing(folder):

@@ -7,7 +7,8 @@ import os
 import pytest
 
 from foldertune.protocol import LAST_ATTEMPT, BrokenFile, LeaseLost, TrialName, to_line, writer_of
-from foldertune.protocol.names import written_name
+from foldertune.protocol.names import master_draft_name, master_number, written_name
+from foldertune.protocol.owners import is_own
 from foldertune.running.master import Master
 from foldertune.study_file import load_study
 from tests.conftest import wait_for
@@ -201,7 +202,10 @@ def test_foreign_temporary_files_are_not_ours():
     for name in ours:
         assert writer_of(f".{name}.far-1-0badcafe.tmp") == "far-1-0badcafe"
         assert written_name(f".{name}.far-1-0badcafe.tmp") == name
+    draft = master_draft_name(3)
+    assert is_own(writer_of(draft)) and written_name(draft) == "master-00003" and master_number(draft) is None
     for text in (
+        ".master.far-1-0badcafe-tmp",
         ".x.far-1-0badcafe.tmp",
         ".results.csv.alice.tmp",
         ".study.json.far-1-x.tmp",

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import time
 
 import pytest
 
 from foldertune.fidelity import SCHEDULES
-from foldertune.protocol import Trial
+from foldertune.protocol import Proposal, Trial
 from foldertune.reading.reader import read_results
 from foldertune.running.housekeeping import Housekeeping
-from tests.conftest import wait_for
+from foldertune.running.master import Master
+from foldertune.study_file import study_from_record
+from tests.conftest import count, wait_for
 
 BUDGET = 150
 
@@ -57,10 +60,15 @@ def test_no_epoch_is_trained_twice(bench, schedule):
     assert not list(bench.folder.checkpoints.iterdir())
 
 
-def test_everybody_is_killed_and_every_promotion_is_made_once(bench):
+@pytest.mark.parametrize(
+    ("schedule", "strategy"),
+    [("asha", "random"), ("asha", "tpe"), ("one-epoch", "halton"), ("halving", "cma-es"), ("hyperband", "random")],
+)
+def test_everybody_is_killed_and_every_promotion_is_made_once(bench, schedule, strategy):
     seed = random.randrange(10**6)
     print(f"seed {seed}")
-    chance, file = random.Random(seed), study_of(bench, "asha", 300)
+    chance, file = random.Random(seed), study_of(bench, schedule, 300)
+    file.write_text(file.read_text().replace('"random"', f'"{strategy}"'))
     command = (file, "--max-attempts", 100)
     master, workers = bench.master(*command), [bench.worker("climbing", "--checkpoint-every", 0.001) for _ in range(3)]
     for _ in range(4):
@@ -68,6 +76,7 @@ def test_everybody_is_killed_and_every_promotion_is_made_once(bench):
         wait_for(
             lambda goal=goal, master=master: len(bench.names("seen")) >= goal or master.poll() is not None, "results"
         )
+        time.sleep(chance.random() / 20)
         for victim in (master, workers.pop(chance.randrange(3))):
             victim.kill()
             victim.wait()
@@ -111,6 +120,26 @@ def test_the_checkpoints_of_the_least_promising_are_given_up(folder):
     housekeeping.limit_checkpoints([2, 0, 1], 25)
     left = sorted(path.name for path in folder.checkpoints.iterdir())
     assert left == [f"trial-0000{number}-1.checkpoint" for number in (0, 2, 3)], "3 is nobody's business here: it runs"
+
+
+def test_a_quota_leaves_the_checkpoints_of_the_best(folder):
+    """Room for two of six that may go on: the master gives up those of the worst places in their rungs."""
+    record = {
+        "name": "toy", "objective": "mine:train", "strategy": "random", "seed": 0, "metric": "loss",
+        "budget": {"epochs": 90}, "space": {"x": {"type": "float", "low": 0.0, "high": 1.0}},
+        "fidelity": {"setting": "epochs", "lowest": 1, "highest": 9, "schedule": "hyperband", "disk_gb": 2e-8},
+    }  # fmt: skip
+    study = study_from_record(record, "test")
+    folder.prepare()
+    losses = [0.3, 0.1, 0.5, 0.2, 0.6, 0.4]
+    for number, loss in enumerate(losses):
+        count(folder, number, Proposal({"x": 0.5, "epochs": 1}, why={"rung": 0, "bracket": 0}), {"loss": loss})
+        (folder.checkpoints / f"trial-{number:05d}-1.checkpoint").write_bytes(bytes(10))
+    folder.write_study(study.to_record())
+    master = Master(folder, study, lease=60.0, max_attempts=3, say=lambda line: None)
+    master.take_stock()
+    master.step()
+    assert sorted(path.name[6:11] for path in folder.checkpoints.iterdir()) == ["00001", "00003"]
 
 
 def test_a_lost_promotion_is_tried_again_with_its_parent(bench):

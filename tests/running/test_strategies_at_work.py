@@ -157,7 +157,7 @@ def test_an_adaptive_strategy_is_asked_as_late_as_possible(bench, study):
     master = begin(bench, replace(study, strategy="adaptive"))
     assert [number for number, _ in pending(bench)] == [0]
     crowd = []
-    for _ in range(3):
+    for _ in range(4):
         while claim := claim_as(bench, f"far-{len(crowd) + 10}-abcd"):
             crowd.append(claim)
         settle(master)

@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
 from foldertune.reading.page.sections import progress
 from foldertune.reading.reader import read_results
-from foldertune.strategies import STRATEGIES, load
-from tests.conftest import METRIC, wait_for
+from foldertune.space import identity
+from foldertune.strategies import STRATEGIES, History, load, new_strategy
+from tests.conftest import METRIC, Bench, wait_for
 
 TRIALS = 24
 SPACE = {
     "grid": "x = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]\ny = [1, 10]\nkind = ['a', 'b']\n",
     "": "x = { type = 'float', low = 0.01, high = 1.0, log = true }\n"
-    "y = { type = 'int', low = 1, high = 10 }\nkind = ['a', 'b']\n",
+    "y = { type = 'int', low = 1, high = 10 }\nkind = ['a', 'b']\n"
+    "momentum = { type = 'float', low = 0.0, high = 0.9, step = 0.1, when = { kind = 'a' } }\n"
+    "depth = { type = 'categorical', choices = [1, 2, 4], ordered = true }\n"
+    "layers = [{ null = true }, [64, 64], 'none']\n",
 }
+
+
+CONSTRAINT = 'constraints = ["depth * y <= 36"]\n'
+REPEATED = """
+objective = "{objective}"
+strategy = "{strategy}"
+metric = "loss"
+{fidelity}
+[space]
+x = {{ type = "float", low = 0.0, high = 1.0 }}
+y = {{ type = "float", low = 0.0, high = 1.0 }}
+"""
+WHOLE = "trials = 26\n[fixed]\nepochs = 1\n"
+RUNGS = '[budget]\nepochs = 60\n[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 9\n'
 
 
 def write_study(bench, strategy):
     file = bench.path / "toy.toml"
     file.write_text(
         f'objective = "tests.objectives:brief"\nstrategy = "random"\ntrials = {TRIALS}\n{METRIC}\n'
-        f"[space]\n{SPACE.get(strategy, SPACE[''])}"
+        f"{'' if strategy == 'grid' else CONSTRAINT}[space]\n{SPACE.get(strategy, SPACE[''])}"
     )
     return file
 
 
-@pytest.mark.parametrize(
-    "strategy", [name for name in STRATEGIES if name != "gp"]
-)  # that differs from tpe in nothing here
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_search_whose_master_and_workers_are_killed_has_exactly_its_trials(bench, strategy):
     seed = random.randrange(10**6)
     print(f"seed {seed}")
@@ -40,6 +57,7 @@ def test_a_search_whose_master_and_workers_are_killed_has_exactly_its_trials(ben
     for _ in range(2):
         goal = len(bench.names("seen")) + chance.randrange(1, 7)
         wait_for(lambda goal=goal: len(bench.names("seen")) >= goal, "results")
+        time.sleep(chance.random() / 10)
         master.kill()
         master.wait()
         victim = workers.pop(chance.randrange(3))
@@ -54,10 +72,38 @@ def test_a_search_whose_master_and_workers_are_killed_has_exactly_its_trials(ben
     study = load(str(file), strategy=strategy)
     rows = bench.rows()
     assert all(row.status == "succeeded" and study.contains(row.settings) for row in rows)
-    settings = [tuple(row.settings[name] for name in study.space) for row in rows]
-    assert len(set(settings)) == TRIALS
+    assert len({identity(row.settings) for row in rows}) == TRIALS
+    if (same := new_strategy(study)).is_reproducible:
+        for row in rows:
+            assert row.settings == same.propose(row.trial, History()).settings
     if strategy != "random":  # the file's
         assert "it differs in strategy" in bench.finish(bench.master(file), code=2)
+
+
+@pytest.mark.parametrize("strategy", ["tpe", "gp", "nsga-ii", "cma-es", "asha"])
+def test_the_search_of_one_worker_repeats_itself(tmp_path, strategy):
+    """The first one's trainings take time; those of the second take none, and its master is killed."""
+    found = []
+    for objective in ("tests.objectives:ambling", "tests.objectives:climbing"):
+        bench = Bench(tmp_path / objective[-5:])
+        bench.path.mkdir()
+        file = bench.path / "toy.toml"
+        file.write_text(REPEATED.format(objective=objective, strategy="tpe" if strategy == "asha" else strategy,
+                                        fidelity=RUNGS if strategy == "asha" else WHOLE))  # fmt: skip
+        master = bench.master(file)
+        worker = bench.worker(objective.partition(":")[2])
+        for goal in (8, 16) if objective.endswith("climbing") else ():
+            wait_for(lambda goal=goal, bench=bench: len(bench.names("seen")) >= goal, "results")
+            master.kill()
+            master.wait()
+            master = bench.master(file)
+        bench.finish(master)
+        bench.finish(worker)
+        found.append([(row.settings, row.parent) for row in bench.rows()])
+        bench.close()
+    assert len(found[0]) == len(found[1]) > 16
+    differing = [number for number, (one, other) in enumerate(zip(*found, strict=True)) if one != other]
+    assert not differing
 
 
 def test_a_strategy_on_the_command_line_is_checked(bench):
