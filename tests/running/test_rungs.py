@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import time
+from collections import Counter
 
 import pytest
 
@@ -168,26 +169,36 @@ def test_a_lost_promotion_is_tried_again_with_its_parent(bench):
 
 
 def test_networks_of_two_workers_go_on_to_the_bits_of_a_training_without_a_break(bench):
+    """Three rungs of MNIST. Whoever claims a promotion takes the parent's checkpoint; no epoch is trained twice."""
     file = bench.path / "mnist.toml"
     file.write_text(
-        'strategy = "random"\nmetric = "validation_error"\ntrials = 6\n'
-        '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 3\nfactor = 2\n'
-        "[fixed]\nfilters = 4\nbatch_size = 250\n"
+        'strategy = "random"\nmetric = "validation_error"\n[budget]\nepochs = 60\n'
+        '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\n'
+        "[fixed]\nfilters = 8\nbatch_size = 100\n"
         '[space]\nlearning_rate = { type = "float", low = 0.01, high = 0.3, log = true }\n'
     )
     bench.search(file, "--workers", 2)
     found = trials(bench)
     promoted = [trial for trial in found.values() if trial.parent]
     assert promoted and all(trial.resumed for trial in promoted)
-    for trial in promoted:
-        straight = bench.finish(bench.start("-c", STRAIGHT, json.dumps(trial.settings)))
-        result, epochs = json.loads(straight.splitlines()[-1])
+    owners = {number: trial.claim["claimed"] for number, trial in found.items()}
+    assert len(set(owners.values())) == 2
+    assert any(owners[trial.parent.number] != owners[trial.name.number] for trial in promoted)
+    trained = Counter()
+    for number, trial in found.items():
+        before = found[trial.parent.number].epochs if trial.parent else []
+        assert trial.epochs[: len(before)] == before, "the curve of the parent, also its seconds"
+        trained[number] = len(trial.epochs) - len(before)
+    assert 60 - 4 < trained.total() <= 60
+    whole = [trial for trial in promoted if trial.settings["epochs"] == 4]
+    assert len(whole) > 2 and all(found[trial.parent.number].parent for trial in whole)
+    said = bench.finish(bench.start("-c", STRAIGHT, *(json.dumps(trial.settings) for trial in whole)))
+    for trial, line in zip(whole, said.splitlines()[-len(whole) :], strict=True):
+        result, epochs = json.loads(line)
         for mine, theirs in ((trial.result, result), *zip(trial.epochs, epochs, strict=True)):
-            assert {key: mine[key] for key in theirs if key in DETERMINED} == {
-                key: value for key, value in theirs.items() if key in DETERMINED
-            }
-        parent = found[trial.parent.number]
-        assert trial.epochs[: len(parent.epochs)] == parent.epochs, "the curve of the parent, also its seconds"
+            assert [(key, mine[key]) for key in DETERMINED if key in theirs] == [
+                (key, theirs[key]) for key in DETERMINED if key in theirs
+            ]
 
 
 DETERMINED = (
@@ -205,6 +216,7 @@ from tests.conftest import Curve
 from foldertune.trainer.report import Report
 from training.cnn import train
 torch.set_num_threads(1)
-curve = Curve()
-print(json.dumps([train(json.loads(sys.argv[1]), Report(curve)), curve.epochs]))
+for settings in sys.argv[1:]:
+    curve = Curve()
+    print(json.dumps([train(json.loads(settings), Report(curve)), curve.epochs]))
 """
