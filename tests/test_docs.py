@@ -209,6 +209,24 @@ def test_the_figures_of_the_tables_are_those_that_were_measured():
         assert f" | {' | '.join(cells)} |\n" in section, method
 
 
+def test_the_headline_is_what_was_measured():
+    record = json.loads((ROOT / "bench/results/headline.json").read_text())
+    shown = {}
+    for kind in ("random", "hyperband", "auto"):
+        courses = [each["course"] for each in record["searches"] if each["kind"] == kind]
+        assert len(courses) == 3
+        shown[kind] = courses
+    target = statistics.median(course[-1][1] for course in shown["random"])
+    text = DOCS[ROOT / "README.md"]
+    assert f"`{record['command']}`" in text and f"after {record['trainings']} whole trainings" in text
+    for courses in shown.values():
+        reached = sorted(
+            next((seconds / 60 for seconds, loss in course if loss <= target), math.inf) for course in courses
+        )
+        told = ["never" if math.isinf(each) else f"{each:.1f}" for each in reached]
+        assert f"| {', '.join(told)} | {told[1]} |" in text
+
+
 def test_the_figures_of_strategies_are_those_that_were_measured():
     text = DOCS[ROOT / "docs" / "strategies.md"]
     foreign, asking = (

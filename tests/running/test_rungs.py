@@ -123,6 +123,20 @@ def test_the_checkpoints_of_the_least_promising_are_given_up(folder):
     assert left == [f"trial-0000{number}-1.checkpoint" for number in (0, 2, 3)], "3 is nobody's business here: it runs"
 
 
+def test_the_fidelity_may_be_a_number_of_seconds(bench):
+    file = study_of(bench, "asha", 60)
+    text = file.read_text().replace('setting = "epochs"', 'setting = "seconds"').replace("climbing", "measured")
+    file.write_text(text.replace("lowest = 1", "lowest = 0.5").replace("highest = 9", "highest = 4.5"))
+    said = bench.search(file, "--workers", 1)
+    found = trials(bench)
+    assert Counter(trial.settings["seconds"] for trial in found.values()).keys() == {0.5, 1.5, 4.5}
+    for trial in found.values():
+        begun = found[trial.parent.number].settings["seconds"] if trial.parent else 0
+        assert trial.result["trained"] == trial.settings["seconds"] - begun
+    spent = sum(trial.result["trained"] for trial in found.values())
+    assert 60 - 4.5 < spent <= 60 and f"{spent:g} of 60 seconds are spent" in said
+
+
 def test_a_quota_leaves_the_checkpoints_of_the_best(folder):
     """Room for two of six that may go on: the master gives up those of the worst places in their rungs."""
     record = {

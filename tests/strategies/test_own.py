@@ -47,6 +47,26 @@ def test_the_example_searches_and_goes_on_after_a_kill(bench):
     ]  # the lowest loss is at 0.15: the fifth is worse than the fourth
 
 
+def test_it_chooses_what_a_schedule_begins(bench):
+    """It sees the results of one rung, and what it answers is promoted."""
+    mine = bench.path / "mine.py"
+    mine.write_text(
+        "def propose(study, number, history):\n"
+        "    assert len({trial.settings['epochs'] for trial in history.counted.values()}) <= 1\n"
+        "    return {'x': 1 / (1 + number)}\n"
+    )
+    file = bench.path / "rungs.toml"
+    file.write_text(
+        'objective = "tests.objectives:climbing"\nstrategy = "random"\nmetric = "loss"\n[budget]\nepochs = 60\n'
+        '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 9\n'
+        '[space]\nx = { type = "float", low = 0.0, high = 1.0 }\n'
+    )
+    bench.search(file, "--strategy", f"{mine}:propose", "--workers", 1)
+    rows = bench.rows()
+    assert {row.settings["epochs"] for row in rows} == {1, 3, 9}
+    assert all(row.settings["x"] == 1 / (1 + row.trial) for row in rows if row.parent is None)
+
+
 @pytest.mark.parametrize(
     ("code", "says"),
     [
