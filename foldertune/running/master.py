@@ -265,9 +265,7 @@ class Master:
             self.ending.withdraw(self.supply.spending, self.in_hand)
         elif self.supply.reinstate():  # the next step publishes them
             return
-        pending = sum(name.state == "pending" for name in self.in_hand)
-        busy = {name.owner for name in self.in_hand if name.state == "taken"}  # one claims before it has handed in
-        for _ in range(self.supply.ahead(len(busy), collected) - pending):
+        for _ in range(self.supply.lacking(self.in_hand, collected)):
             trial = self.supply.next()
             if self.supply.is_over():
                 self.ending.tell(self.supply.why_over())

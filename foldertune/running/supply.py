@@ -111,8 +111,14 @@ class Supply:
             self._next += 1
         return self._next >= self.study.most_trials
 
-    def ahead(self, running: int, collected: int) -> int:
-        """How many trials should be pending, so that no worker waits until the next step.
+    def lacking(self, in_hand: Collection[TrialName], collected: int) -> int:
+        """How many trials to publish, so that no worker waits until the next step."""
+        pending = sum(name.state == "pending" for name in in_hand)
+        busy = {name.owner for name in in_hand if name.state == "taken"}  # one may have two: it claims, then hands in
+        return self._ahead(len(busy), collected) - pending
+
+    def _ahead(self, running: int, collected: int) -> int:
+        """How many trials should be pending.
 
         A lone worker has one ready, chosen when the one that it trains is the only open trial. With two it would take
         either of them first, and its search would not repeat itself.

@@ -107,8 +107,7 @@ class Schedule:
     def _comparable(self, history: History) -> tuple[int, History]:
         """A rung, and its results with what has begun without a parent.
 
-        It is the lowest rung, where results come first, until a higher one has enough of them. BOHB (Falkner et al.,
-        ICML 2018) takes the highest with enough.
+        It is the lowest, where results come first, until a higher one has enough (BOHB, ICML 2018, takes the highest).
         """
         results, enough = by_rung(self, history), ENOUGH * (len(self.study.space) + 1)
         rung = max((rung for rung, trials in results.items() if rung and len(trials) >= enough), default=0)

@@ -12,6 +12,7 @@ import pytest
 from foldertune.budget import Budget
 from foldertune.errors import StudyError
 from foldertune.fidelity import SCHEDULES, Fidelity
+from foldertune.metrics import Metric
 from foldertune.protocol import Proposal, Trial, TrialName
 from foldertune.space import Float, identity
 from foldertune.spending import cost, spent
@@ -285,6 +286,20 @@ def test_only_checkpoints_of_what_may_go_on_are_needed():
     gone_on = {trial.parent.number for trial in search.counted.values() if trial.parent}
     for number, trial in search.counted.items():
         assert (number in needed) == (trial.settings["epochs"] < 27 and number not in gone_on)
+    for epochs in (1, 3, 9):
+        losses = [search.counted[n].result["loss"] for n in needed if search.counted[n].settings["epochs"] == epochs]
+        assert losses == sorted(losses), "the best of each rung first: a quota gives up the last"
+
+
+def test_of_several_metrics_the_first_decides_what_goes_on():
+    study = replace(study_of("asha"), others=(Metric("cost"),), direction="maximize")
+    results = {number: {"loss": float(number), "cost": float(number)} for number in range(9)}
+    counted = {
+        number: Trial(TrialName(number, 1, "seen"), {"x": 0.5, "epochs": 1}, result=result)
+        for number, result in results.items()
+    }
+    answer = new_strategy(study).propose(9, History(counted))
+    assert answer.parent.number == 8 and answer.why["place"] == 1
 
 
 def test_a_strategy_that_is_exhausted_still_has_its_best_promoted(monkeypatch):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import Trial, printable
 from foldertune.reading.alarms import alarms
+from foldertune.reading.explain import why
 from foldertune.reading.facts import Setback
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.lines import NAME, cell, new_table, rungs_table
@@ -64,7 +65,7 @@ def summary(results: Results) -> str:
 
 
 def best_line(results: Results) -> str | None:
-    """The best trial so far, or the confirmed settings that win, in one line; None if no trial has a value."""
+    """The best trial so far and why it exists, or the confirmed settings that win, in a line; None without a value."""
     study = results.study
     if results.best is None:
         return None
@@ -75,7 +76,8 @@ def best_line(results: Results) -> str | None:
     values = ((name, results.value(trial, name)) for name in study.metric_names)
     shown = ", ".join(f"{name} {study.quantity(name).show(value, 4)}" for name, value in values if value is not None)
     searched = ", ".join(f"{key} {short(cell_of(trial.settings, key))}" for key in study.space if key in trial.settings)
-    return printable(f"best: {shown} in trial {trial.name.number} ({searched})")
+    because = f": {reason}" if (reason := why(study, trial)) else ""
+    return printable(f"best: {shown} in trial {trial.name.number} ({searched}){because}")
 
 
 def front_line(results: Results) -> str | None:
