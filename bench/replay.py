@@ -35,7 +35,7 @@ from foldertune.budget import Budget
 from foldertune.cli import new_parser
 from foldertune.errors import UserError
 from foldertune.fidelity import Fidelity
-from foldertune.protocol import Proposal, Trial, TrialName
+from foldertune.protocol import Proposal, Trial, TrialName, write_whole
 from foldertune.reading.reader import read_results
 from foldertune.space import Float, Int
 from foldertune.spending import cost
@@ -58,6 +58,7 @@ METHODS: dict[str, tuple[str, str | None]] = {  # strategy and schedule; None: e
     "halton, asha": ("halton", "asha"),  # what it takes for many workers
     "tpe, hyperband": ("tpe", "hyperband"),
 }
+VERSION = 2  # of the replay: one trial is always ready, and Optuna's reports count at once
 RUNGS: dict[
     str, float
 ] = {  # the same as "tpe, asha", which learns from another rung: from one with so many results per hyperparameter
@@ -90,26 +91,25 @@ def replay(study: Study, losses: Losses, epochs: float, workers: int) -> Iterato
     counted: dict[int, Trial] = history.counted  # type: ignore[assignment]
     waiting: dict[int, Proposal] = history.open  # type: ignore[assignment]
     running: list[Ended] = []
-    ready: list[tuple[int, float]] = []  # the numbers of pending trials, and their epochs
+    ready: list[int] = []  # the numbers of the pending trials
     now = begun = 0.0
+
+    def fits(proposal: Proposal) -> bool:
+        return begun + sum(cost(study, each) for each in (proposal, *(waiting[number] for number in ready))) <= epochs
 
     def publish() -> bool:
         number = len(counted) + len(waiting)
-        proposal = ask(strategy, number, history)
-        if (
-            not isinstance(proposal, Proposal)
-            or begun + sum(each for _, each in ready) + (needed := cost(study, proposal)) > epochs
-        ):
+        proposal = ask(strategy, number, history, fits)
+        if not isinstance(proposal, Proposal) or not fits(proposal):
             return False
         waiting[number] = proposal
-        ready.append((number, needed))
+        ready.append(number)
         return True
 
     while True:
         while len(running) < workers and (ready or publish()):
-            number, needed = ready.pop(0)
-            begun += needed
-            proposal = waiting[number]
+            proposal = waiting[number := ready.pop(0)]
+            begun += (needed := cost(study, proposal))
             loss = losses(proposal.settings, int(proposal.settings[study.fidelity.setting]))
             result = {study.metric: loss if math.isfinite(loss) else None}
             trial = Trial(TrialName(number, 1, "seen"), proposal.settings, parent=proposal.parent, result=result)
@@ -367,10 +367,9 @@ def measure_tables(names: Sequence[str], seeds: int, trials: Sequence[int], work
 
     What has been measured on a table of this size stays, so this may be ended and started again.
     """
-    methods, kept = [*METHODS, *RUNGS, OPTUNA], list[dict[str, Any]]()
-    path = RESULTS / "replay-tables.json"
-    if path.exists():
-        kept = json.loads(path.read_text())["searches"]
+    methods, path = [*METHODS, *RUNGS, OPTUNA], RESULTS / "replay-tables.json"
+    before = json.loads(path.read_text())["searches"] if path.exists() else []
+    kept = [each for each in before if each.get("version") == VERSION and each["method"] in methods]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for name, budget in itertools.product(names, trials):
             table = Table.read(name)
@@ -378,12 +377,14 @@ def measure_tables(names: Sequence[str], seeds: int, trials: Sequence[int], work
             target = statistics.median(course[-1][1] for course in alone)
             print(f"{name}: {len(table.curves)} rows; {budget} trainings; target {target:.5g}", flush=True)
             for crowd, method in itertools.product(workers, methods):
-                case = {"table": name, "trainings": budget, "workers": crowd, "method": method}
-                before = next((each for each in kept if case.items() <= each.items()), {})
-                if before.get("rows") != len(table.curves) or len(before["shares"]) < seeds:
+                case = {"version": VERSION, "table": name, "trainings": budget, "workers": crowd, "method": method}
+                known: dict[str, Any] = next((each for each in kept if case.items() <= each.items()), {})
+                if known.get("rows") != len(table.curves) or len(known["shares"]) < seeds:
                     courses = list(pool.map(partial(course_on_table, table, method, budget, crowd), range(seeds)))
-                    found = {"rows": len(table.curves), "target": target, **_shares(courses, target, table, budget)}
-                    kept = [each for each in kept if each is not before] + [{**case, **found}]
+                    kept = [each for each in kept if each is not known]
+                    known = {**case, "rows": len(table.curves), "target": target}
+                    known |= _shares(courses, target, table, budget)
+                    kept.append(known)
                     kept.sort(
                         key=lambda each: (
                             each["table"],
@@ -393,8 +394,7 @@ def measure_tables(names: Sequence[str], seeds: int, trials: Sequence[int], work
                         )
                     )
                     _write("tables", f"tables --seeds {seeds}", {"searches": kept})
-                    before = {**case, **found}
-                print(f"    {crowd:3} workers  {method:15} {_in_words(before['shares'])}", flush=True)
+                print(f"    {crowd:3} workers  {method:15} {_in_words(known['shares'])}", flush=True)
 
 
 def _shares(
@@ -432,7 +432,7 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 def _write(name: str, command: str, record: dict[str, Any]) -> None:
     path = RESULTS / f"replay-{name}.json"
     text = json.dumps({"command": f"python -m bench.replay {command}", **machine(), **record})
-    path.write_text(text.replace("}, {", "},\n{") + "\n")
+    write_whole(path, (text.replace("}, {", "},\n{") + "\n").encode())
 
 
 def main() -> int:

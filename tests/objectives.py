@@ -410,7 +410,7 @@ def measured(settings, report):
 
 
 def ambling(settings, report):
-    """The same; each epoch takes a quarter of a second, so that the master looks while it trains."""
+    """As `climbing`, after a quarter of a second: so the master looks while it trains."""
     time.sleep(0.25)
     return climbing(settings, report)
 

@@ -20,10 +20,14 @@ _TRIAL = re.compile(
     r"trial-(\d{5,12})-(\d{1,9})\.jsonl(?:\.([A-Za-z0-9_-]+)\.(taken)|\.(done|seen|lost|withdrawn|stop))?", re.ASCII
 )
 _MASTER = re.compile(r"\.master-(\d{5,9})\.jsonl", re.ASCII)
-_TEMPORARY = re.compile(r"\.(.+)\.([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})[.-]tmp", re.ASCII)
+_TEMPORARY = re.compile(
+    r"\.(?:(?P<name>.+)\.(?P<writer>[A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.tmp"
+    r"|(?P<master>master-\d{5,9})\.(?P<newcomer>[A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})-tmp)",
+    re.ASCII,
+)
 _WORKER = re.compile(r"([A-Za-z0-9_-]+-\d+-[a-z0-9]{8,})\.json", re.ASCII)
 _WRITTEN = re.compile(  # what is written in the folder
-    rf"(trial-|\.master[.-]|study\.json|results\.csv|launch).*|master-\d+|pause|drain|stop|end|{_WORKER.pattern}",
+    rf"(trial-|\.master[.-]|study\.json|results\.csv|launch).*|pause|drain|stop|end|{_WORKER.pattern}",
     re.ASCII,
 )
 LAST_ATTEMPT = 999_999_999  # the highest number of an attempt
@@ -94,13 +98,17 @@ def _new_writer() -> str:
 def writer_of(text: str) -> str | None:
     """The token of the process that writes this temporary file; None if `text` is no such name of ours."""
     match = _TEMPORARY.fullmatch(text)
-    return match[2] if match and _WRITTEN.fullmatch(match[1]) else None
+    if match and (match["newcomer"] or _WRITTEN.fullmatch(match["name"])):
+        return match["newcomer"] or match["writer"]
+    return None
 
 
 def written_name(text: str) -> str | None:
     """The name that this temporary file will have; None if `text` is no such name of ours."""
     match = _TEMPORARY.fullmatch(text)
-    return match[1] if match and _WRITTEN.fullmatch(match[1]) else None
+    if match and match["master"]:
+        return f".{match['master']}.jsonl"
+    return match["name"] if match and _WRITTEN.fullmatch(match["name"]) else None
 
 
 def master_name(number: int) -> str:

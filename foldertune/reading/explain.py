@@ -46,11 +46,11 @@ def how(study: Study, trial: Trial) -> str:
     """The same, and never empty."""
     if said := why(study, trial):
         return said
-    if trial.name.number >= min(study.most_trials, BY_HAND):
+    if trial.name.number >= (study.trials or BY_HAND):
         return "queued by hand"
     setting = study.fidelity.setting if study.fidelity else ""
     level = trial.settings.get(setting) if "rung" in trial.why else None
-    begins = f", begins with {setting} {level:g}" if isinstance(level, int | float) else ""
+    begins = f", begins with {setting} {in_digits(level)}" if isinstance(level, int | float) else ""
     return f"{_strategy_of(study, trial)} search{begins}"
 
 
@@ -63,14 +63,19 @@ def _strategy_of(study: Study, trial: Trial) -> str:
 def _at(study: Study, trial: Trial) -> str:
     """How long the trials had trained from which a strategy had learnt, as ` with epochs 3`."""
     level, setting = trial.why.get("learnt"), study.fidelity.setting if study.fidelity else None
-    return f" with {setting} {level:g}" if setting and isinstance(level, int | float) else ""
+    return f" with {setting} {in_digits(level)}" if setting and isinstance(level, int | float) else ""
 
 
 def _until(study: Study, trial: Trial) -> str:
     """How long its parent had trained, as ` (epochs 3)`."""
     setting = study.fidelity.setting if study.fidelity else None
     begun: Any = trial.parent.settings.get(setting) if trial.parent and setting else None
-    return f" ({setting} {begun:g})" if isinstance(begun, int | float) else ""
+    return f" ({setting} {in_digits(begun)})" if isinstance(begun, int | float) else ""
+
+
+def in_digits(level: float) -> str:
+    """A fidelity: a million examples are no 1e+06."""
+    return str(level) if isinstance(level, int) else f"{level:g}"
 
 
 # ---------------------------------------------------------------- the search
@@ -110,7 +115,9 @@ def say_rungs(results: Results) -> list[str]:
     fidelity = results.study.fidelity
     if not results.rungs or fidelity is None:
         return []
-    rungs = [f"{fidelity.setting} {rung.level:g}: {counted(len(rung.trials), 'trial')}" for rung in results.rungs]
+    rungs = [
+        f"{fidelity.setting} {in_digits(rung.level)}: {counted(len(rung.trials), 'trial')}" for rung in results.rungs
+    ]
     went_on = [f"{rung.promoted} of {len(rung.trials)}" for rung in results.rungs if rung.promoted]
     return [
         f"Rungs of {fidelity.schedule}: {', '.join(rungs)}"

@@ -67,8 +67,13 @@ class Spending:
         running = [(since, now) for since in self._since.values()]
         return hours_of(joined([*self._spans[1], *running])) >= self.study.budget.hours
 
+    def fits(self, proposal: Proposal) -> bool:
+        """Is enough left for this trial, as far as we know?"""
+        limit = self.study.budget.epochs
+        return limit is None or self._begun() + cost(self.study, proposal) <= limit
+
     def allows(self, proposal: Proposal) -> bool:
-        """Is enough left for this trial? Not while we don't know what those in hand will cost."""
+        """The same; not while we don't know what those in hand will cost. If not, note why the search ends."""
         limit = self.study.budget.epochs
         if limit is None:
             return True

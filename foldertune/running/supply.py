@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Hashable, Iterator
 
 from foldertune.confirm import FIRST
@@ -17,6 +18,8 @@ from foldertune.study import Study
 FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # limits of the number of pending trials kept ready for workers
 AHEAD_PER_CHANGE = 4  # pending trials per trial claimed or collected in one step
 AHEAD_PER_RUNNING, ENOUGH_AHEAD = 2, 100  # pending trials per running trial; but more than so many for changes only
+RECENT = 8  # results that tell how many workers there are
+PATIENCE = 10  # steps in which a lone worker has not handed in what it must have ended
 AHEAD_PER_CLAIM = 2  # instead, if results help to choose the next trial: per trial claimed or collected in one step
 
 
@@ -32,7 +35,8 @@ class Supply:
         self.spending, self.confirming = Spending(study, ledger), Confirming(study, ledger)
         self.strategy = new_strategy(study)
         self.exhausted = False
-        self._running: int | None = None  # trials, when we were asked last how many are to be ready
+        self._running: int | None = None  # workers, when we were asked last how many trials are lacking
+        self._held = 0  # steps in which nothing was published, because a lone worker has two trials
         self._next = 0  # all trials below this number are known
         self._unseen = 0  # trials below this number may have a first attempt that no listing has shown us
         self._is_exhaustive: bool = getattr(self.strategy, "is_exhaustive", False)
@@ -99,7 +103,7 @@ class Supply:
     def _propose(self) -> tuple[TrialName, Proposal] | None:
         if self._has_all_numbers():
             return self._replacement()
-        answer = ask(self.strategy, self._next, self.ledger.history)
+        answer = ask(self.strategy, self._next, self.ledger.history, self.spending.fits)
         self.exhausted = answer is Answer.EXHAUSTED
         if not isinstance(answer, Proposal):
             return None
@@ -112,33 +116,35 @@ class Supply:
         return self._next >= self.study.most_trials
 
     def lacking(self, in_hand: Collection[TrialName], collected: int) -> int:
-        """How many trials to publish, so that no worker waits until the next step."""
-        pending = sum(name.state == "pending" for name in in_hand)
-        busy = {name.owner for name in in_hand if name.state == "taken"}  # one may have two: it claims, then hands in
-        return self._ahead(len(busy), collected) - pending
-
-    def _ahead(self, running: int, collected: int) -> int:
-        """How many trials should be pending.
-
-        A lone worker has one ready, chosen when the one that it trains is the only open trial. With two it would take
-        either of them first, and its search would not repeat itself.
+        """How many trials to publish, so that no worker waits until the next step.
 
         Args:
-            running: the workers that train now.
+            in_hand: the attempts in the folder.
             collected: the trials collected in this step.
         """
-        before = running if self._running is None else self._running  # nothing was claimed before we looked
-        claimed, self._running = running - before + collected, running
-        if self.strategy.is_adaptive and not self.is_over():
-            if running <= 1 and claimed <= 1:
-                return int(len(self.ledger.open) <= 1)
-            return max(1, AHEAD_PER_CLAIM * claimed)
-        return min(
-            max(
-                FEWEST_AHEAD, min(AHEAD_PER_RUNNING * running, ENOUGH_AHEAD), AHEAD_PER_CHANGE * max(claimed, collected)
-            ),
-            MOST_AHEAD,
-        )
+        pending = sum(name.state == "pending" for name in in_hand)
+        workers = {name.owner for name in in_hand if name.state == "taken"}  # one claims before it has handed in
+        before = len(workers) if self._running is None else self._running  # nothing was claimed before we looked
+        claimed, self._running = len(workers) - before + collected, len(workers)
+        if not self.strategy.is_adaptive or self.is_over():
+            most = min(AHEAD_PER_RUNNING * len(workers), ENOUGH_AHEAD)
+            return min(max(FEWEST_AHEAD, most, AHEAD_PER_CHANGE * max(claimed, collected)), MOST_AHEAD) - pending
+        if self._is_one_worker(workers):
+            return self._for_one_worker(pending)
+        return max(1, AHEAD_PER_CLAIM * claimed) - pending
+
+    def _is_one_worker(self, workers: set[str]) -> bool:
+        """Do all that train now, and all that have handed in the last results, have one name?"""
+        last = itertools.islice(reversed(self.ledger.counted.values()), RECENT)
+        return len({*workers, *(str(trial.claim.get("claimed")) for trial in last)}) <= 1
+
+    def _for_one_worker(self, pending: int) -> int:
+        """A trial, when the one that it trains is the only open one; or, in case something is wrong, after some steps.
+
+        With two of them it would take either first, and its search would not repeat itself.
+        """
+        self._held = self._held + 1 if not pending and len(self.ledger.open) > 1 else 0
+        return int(len(self.ledger.open) <= 1 or self._held > PATIENCE) - pending
 
     def note(self, number: int, proposal: Proposal | None) -> None:
         """Note the settings of a trial: a person may have queued it under a number of the grid's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -81,15 +81,20 @@ class NamedStrategy(Strategy, Protocol):
         ...
 
 
-def ask(strategy: Strategy, number: int, history: History) -> Proposal | Answer:
+def ask(
+    strategy: Strategy, number: int, history: History, fits: Callable[[Proposal], bool] = lambda proposal: True
+) -> Proposal | Answer:
     """The strategy's answer for the trial with this number.
 
     The trial before it still runs, as a rule, when the master asks. If it has ended already, its result counts only if
     nothing can be proposed without it: so how soon the master looks changes nothing, and one worker's search repeats
     itself.
+
+    Args:
+        fits: is enough of the budget left for this proposal?
     """
     if strategy.is_adaptive and number - 1 in history.counted:
         answer = strategy.propose(number, history.before(number - 1))
-        if isinstance(answer, Proposal):
+        if isinstance(answer, Proposal) and fits(answer):
             return answer
     return strategy.propose(number, history)

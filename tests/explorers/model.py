@@ -48,6 +48,7 @@ from foldertune.protocol import (
     LedFolder,
     Masters,
     MastershipLost,
+    Proposal,
     Record,
     TrialName,
     files,
@@ -68,6 +69,7 @@ from foldertune.running.confirming import Confirming
 from foldertune.running.remote import Remote
 from foldertune.space import Float
 from foldertune.stopping import Stopping
+from foldertune.strategies import Answer, History
 from foldertune.strategies.schedules import SCHEDULES, AshaSchedule
 from foldertune.study import Study
 
@@ -578,9 +580,12 @@ HEARTBEAT: Any = SimpleNamespace(
 
 
 class EachGoesOn(AshaSchedule):
-    """Promotes each trial as soon as it is counted: so two trials are enough for a promotion."""
+    """Promotes each trial as soon as it is counted, and waits for the first: so two are enough for a promotion."""
 
     factor = 1
+
+    def propose(self, number: int, history: History) -> Proposal | Answer:
+        return Answer.WAIT if history.open and not history.counted else super().propose(number, history)
 
 
 class Node(NamedTuple):

@@ -54,6 +54,16 @@ def put(directory, writer):
     return path
 
 
+def test_the_draft_of_a_dead_newcomer_is_removed(folder, leftovers, clock, process):
+    """It has died before its file had its name; a living one's stays."""
+    mine = folder.path / f".master-00003.{token_of(process.pid)}-tmp"
+    theirs = folder.path / ".master-00004.far-1-0badcafe-tmp"
+    for path in (mine, theirs):
+        path.write_text('{"claimed"')
+    watch(leftovers, clock, 2 * LEASE)
+    assert mine.exists() and not theirs.exists()
+
+
 def watch(leftovers, clock, seconds):
     for _ in range(int(seconds / 10)):
         clock.now += 10

@@ -203,9 +203,10 @@ def test_foreign_temporary_files_are_not_ours():
         assert writer_of(f".{name}.far-1-0badcafe.tmp") == "far-1-0badcafe"
         assert written_name(f".{name}.far-1-0badcafe.tmp") == name
     draft = master_draft_name(3)
-    assert is_own(writer_of(draft)) and written_name(draft) == "master-00003" and master_number(draft) is None
+    assert is_own(writer_of(draft)) and written_name(draft) == ".master-00003.jsonl" and master_number(draft) is None
     for text in (
-        ".master.far-1-0badcafe-tmp",
+        ".master-thesis.far-1-0badcafe-tmp",
+        ".results.csv.far-1-0badcafe-tmp",
         ".x.far-1-0badcafe.tmp",
         ".results.csv.alice.tmp",
         ".study.json.far-1-x.tmp",

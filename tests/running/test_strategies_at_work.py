@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from foldertune import strategies
-from foldertune.protocol import Proposal, TrialName
+from foldertune.protocol import Proposal, Trial, TrialName
 from foldertune.running.master import Master
 from foldertune.running.mastership import open_folder
+from foldertune.running.supply import PATIENCE
 from foldertune.space import Float
-from foldertune.strategies import Answer
+from foldertune.strategies import Answer, History, ask
 from foldertune.study import Study
 
 
@@ -168,6 +169,78 @@ def test_an_adaptive_strategy_is_asked_as_late_as_possible(bench, study):
     while train(bench):
         settle(master)
     assert master.is_done() and len(bench.names("seen")) == 10
+
+
+def claim_number(bench, number):
+    """A worker claims this trial. It is the same one each time, and may not have handed in the last."""
+    return bench.folder.claim("far-1-abcd", iter([TrialName(number, 1)]))
+
+
+def hand_in(claim):
+    claim.append({"claimed": claim.name.owner})
+    claim.finish({"result": {"loss": 0.5}})
+
+
+def test_a_lone_worker_finds_one_trial_whatever_the_master_has_missed(bench, study):
+    """It ended two trials while there was no master; or it trains the next one, and has not handed in the last."""
+    study = replace(study, strategy="adaptive")
+    begin(bench, study)
+    claims = [claim_number(bench, 0)]
+    begin(bench, study)
+    claims.append(claim_number(bench, 1))
+    for claim in claims:
+        hand_in(claim)
+    master = begin(bench, study)
+    assert [number for number, _ in pending(bench)] == [2]
+    claims = [claim_number(bench, 2)]
+    settle(master)
+    claims.append(claim_number(bench, 3))
+    settle(master)
+    assert pending(bench) == [], "it hands in trial 2 in a moment: the next proposal shall know the result"
+    hand_in(claims[0])
+    settle(master)
+    assert [number for number, _ in pending(bench)] == [4]
+
+
+def test_what_a_lone_worker_never_hands_in_is_not_waited_for_for_ever(bench, study):
+    """It was killed, elsewhere, between its next claim and the hand-in: others must find work before its lease is over."""
+    master = begin(bench, replace(study, strategy="adaptive"))
+    claim_number(bench, 0)
+    settle(master)
+    claim_number(bench, 1)
+    for _ in range(PATIENCE + 1):
+        master.step()
+    assert [number for number, _ in pending(bench)] == [2]
+
+
+def test_short_trainings_of_several_workers_are_not_taken_for_those_of_one(bench, study):
+    """Each begins and ends between two looks."""
+    master = begin(bench, replace(study, strategy="adaptive"))
+    for number in range(3):
+        hand_in(claim_as(bench, f"far-{number}-abcd"))
+        settle(master)
+    assert len(pending(bench)) >= 2
+
+
+def test_the_trial_before_counts_as_running_unless_nothing_can_be_proposed_then():
+    class Counts:
+        """Proposes how many results it knows; below `least` of them it waits."""
+
+        is_adaptive, least = True, 0
+
+        def propose(self, number, history):
+            known = len(history.counted)
+            assert history.open.keys() == {1} - history.counted.keys()
+            return Proposal({"x": known}) if known >= self.least else Answer.WAIT
+
+    counted = {k: Trial(TrialName(k, 1, "seen"), {"x": 0.5}, result={"loss": 1.0}) for k in range(2)}
+    strategy, history = Counts(), History(counted)
+    assert ask(strategy, 2, history).settings == {"x": 1}
+    assert ask(strategy, 2, history, lambda proposal: proposal.settings["x"] > 1).settings == {"x": 2}, "too dear"
+    strategy.least = 2
+    assert ask(strategy, 2, history).settings == {"x": 2}
+    strategy.is_adaptive = False
+    assert ask(strategy, 2, history).settings == {"x": 2}
 
 
 def test_checkpoints_that_a_strategy_needs_are_kept(bench, study):
