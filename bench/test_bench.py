@@ -10,14 +10,18 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
-from bench import gpu
+from bench import gpu, replay
 from bench.coordination import time_journal, time_ours
 from bench.crowd import Case, simulate_apart
 from bench.operations import MASTER, WORKER, Search, of_a_trial
 from bench.training import flops
+from foldertune.fidelity import Fidelity
+from foldertune.strategies import STRATEGIES
+from foldertune.strategies.plain import RandomSearch
 from tests.conftest import ROOT
 
 
@@ -112,3 +116,43 @@ def test_two_hundred_workers_in_virtual_time():
     print(found)
     assert found["gap of the slowest of a hundred"] < 0.5 and found["lost claims"] < 0.1
     assert found["calls a second"] < 80 * 200 / 10
+
+
+def test_a_replayed_search_spends_its_budget_and_has_one_trial_ready(monkeypatch):
+    """With one worker, a proposal knows all results but that of the trial before, which runs; with two, of both."""
+    known = []
+
+    class Counting(RandomSearch):
+        is_adaptive = True
+
+        def propose(self, number, history):
+            known.append((number, len(history.counted)))
+            return super().propose(number, history)
+
+    monkeypatch.setitem(STRATEGIES, "counting", Counting)
+    table = replay.Table.read("wide")
+    study = replace(table.study, strategy="counting", fixed={"epochs": 27}, fidelity=Fidelity("epochs", 1))
+    for workers in (1, 2):
+        known.clear()
+        ends = list(replay.replay(study, table.loss, 6 * 27, workers))
+        assert [ended.time for ended in ends] == [27 * (1 + k // workers) for k in range(6)]
+        assert ends[-1].spent == 6 * 27
+        assert known[: workers + 2] == [(number, max(0, number - workers)) for number in range(workers + 2)]
+
+
+def test_replays_are_kept_and_only_what_is_missing_is_replayed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(replay, "RESULTS", tmp_path)
+    monkeypatch.setattr(replay, "METHODS", {name: replay.METHODS[name] for name in ("random", "asha", "hyperband")})
+    monkeypatch.setattr(replay, "RUNGS", {})
+    replay.measure_tables(["wide"], 2, [2], [1])
+    path, first = tmp_path / "replay-tables.json", capsys.readouterr().out
+    before = json.loads(path.read_text())
+    assert [each["method"] for each in before["searches"]] == ["random", "asha", "hyperband", "optuna"]
+    assert all(0 < share <= 1 or share == float("inf") for each in before["searches"] for share in each["shares"])
+    changed = path.stat().st_mtime_ns
+    replay.measure_tables(["wide"], 2, [2], [1])
+    assert path.stat().st_mtime_ns == changed and capsys.readouterr().out == first
+    replay.measure_tables(["wide"], 2, [2], [1, 8])
+    assert json.loads(path.read_text())["searches"][:4] == before["searches"]
+    replay.measure_tables(["wide"], 3, [2], [1])
+    assert [len(each["shares"]) for each in json.loads(path.read_text())["searches"]] == [3] * 4 + [2] * 4

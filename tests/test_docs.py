@@ -237,6 +237,8 @@ def test_the_figures_of_strategies_are_those_that_were_measured():
         medians = (f"{statistics.median(table[side]):.4g}" for side in ("ours", "optuna"))
         assert f"| {name} | {' | '.join(medians)} | {table['p']:.2f} |" in text
         assert table["p"] > 0.05, "they differ, and the text says that they do not"
+    memory = json.loads((ROOT / "bench/results/strategies-memory.json").read_text())
+    assert f"{memory['MiB']['10000']} MiB of memory (`{memory['command']}`)" in text
     for name, seconds in asking["seconds"].items():
         assert f"| `{name}` | {' | '.join(map(milliseconds, seconds.values()))} |" in text
 
