@@ -104,14 +104,16 @@ class Remote:
         """Why this worker stops: a request, which comes to it like a signal, or a signal; empty if it does not."""
         if self._signals.number:  # it may be from a master that has seen the request before us
             with contextlib.suppress(OSError):
-                self._folder.look_for_requests()
+                self._folder.names()
         return str(self.request) if self.ends() else self._signals.name
 
     @property
     def last_word(self) -> str:
-        """What this worker says of it; empty if neither came."""
+        """What this worker says of it; empty if neither came, or if a master that has all results has sent the signal."""
         why = self.why
-        return f"{why}, {how_to_go_on(self._folder.path)}" if self.ends() else self._signals.reason
+        if self.ends():
+            return f"{why}, {how_to_go_on(self._folder.path)}"
+        return "" if self._folder.is_complete else self._signals.reason
 
     @property
     def exit_code(self) -> int:

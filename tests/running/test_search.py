@@ -60,6 +60,13 @@ def test_workers_that_the_master_starts(bench):
     assert f"{best:.4g}" in said
 
 
+def test_workers_that_their_master_ends_when_all_is_done_say_so(bench):
+    """Those that wait for work get a signal then."""
+    bench.search(bench.study(trials=6, objective="brief"), "--workers", 4)
+    ends = [json.loads(path.read_text())["ended"] for path in bench.folder.workers.iterdir()]
+    assert ends and set(ends) == {"nothing more to do"}
+
+
 def test_the_same_seed_gives_the_same_trials_whatever_the_workers(bench, tmp_path):
     from tests.conftest import Bench
 
