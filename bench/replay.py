@@ -59,12 +59,8 @@ METHODS: dict[str, tuple[str, str | None]] = {  # strategy and schedule; None: e
     "tpe, hyperband": ("tpe", "hyperband"),
 }
 VERSION = 2  # of the replay: one trial is always ready, and Optuna's reports count at once
-RUNGS: dict[
-    str, float
-] = {  # the same as "tpe, asha", which learns from another rung: from one with so many results per hyperparameter
-    "tpe, asha, lowest rung": math.inf,
-    "tpe, asha, highest rung": 1,  # as BOHB
-}
+# What "tpe, asha" might learn from instead: a rung with so many results per hyperparameter, or else the lowest.
+RUNGS: dict[str, float] = {"tpe, asha, 4 results": 4, "tpe, asha, lowest rung": math.inf}
 OPTUNA = "optuna"  # its TPE with its Hyperband pruner
 
 

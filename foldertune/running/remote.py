@@ -109,7 +109,7 @@ class Remote:
 
     @property
     def last_word(self) -> str:
-        """What this worker says of it; empty if neither came, or if a master that has all results has sent the signal."""
+        """What this worker says of it; empty if neither came, or if all is done and its master has sent the signal."""
         why = self.why
         if self.ends():
             return f"{why}, {how_to_go_on(self._folder.path)}"

@@ -19,7 +19,7 @@ from foldertune.study import Study
 
 BRACKET = "bracket"  # in a proposal's `why`: the number of the bracket to which the trial belongs
 REST = "rest"  # in a proposal's `why`: it has what is left of the budget
-ENOUGH: float = 4  # times as many results as there are hyperparameters: then the strategy looks at a higher rung
+ENOUGH: float = 1  # results per hyperparameter (and as many more) of a rung to learn from: few, as in BOHB
 
 
 class Schedule:
@@ -107,7 +107,7 @@ class Schedule:
     def _comparable(self, history: History) -> tuple[int, History]:
         """A rung, and its results with what has begun without a parent.
 
-        It is the lowest, where results come first, until a higher one has enough (BOHB, ICML 2018, takes the highest).
+        It is the highest with enough results (BOHB; Falkner et al., ICML 2018): short trainings mislead a model, too.
         """
         results, enough = by_rung(self, history), ENOUGH * (len(self.study.space) + 1)
         rung = max((rung for rung, trials in results.items() if rung and len(trials) >= enough), default=0)
