@@ -58,7 +58,7 @@ METHODS: dict[str, tuple[str, str | None]] = {  # strategy and schedule; None: e
     "halton, asha": ("halton", "asha"),  # what it takes for many workers
     "tpe, hyperband": ("tpe", "hyperband"),
 }
-VERSION = 2  # of the replay: one trial is always ready, and Optuna's reports count at once
+VERSION = 3  # of the rules: one trial is ready, Optuna's reports count at once, and TPE learns from the highest rung
 # What "tpe, asha" might learn from instead: a rung with so many results per hyperparameter, or else the lowest.
 RUNGS: dict[str, float] = {"tpe, asha, 4 results": 4, "tpe, asha, lowest rung": math.inf}
 OPTUNA = "optuna"  # its TPE with its Hyperband pruner

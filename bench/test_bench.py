@@ -154,5 +154,9 @@ def test_replays_are_kept_and_only_what_is_missing_is_replayed(tmp_path, monkeyp
     assert path.stat().st_mtime_ns == changed and capsys.readouterr().out == first
     replay.measure_tables(["wide"], 2, [2], [1, 8])
     assert json.loads(path.read_text())["searches"][:4] == before["searches"]
+    text = path.read_text().replace(f'"version": {replay.VERSION}', '"version": 1')
+    path.write_text(text)
+    replay.measure_tables(["wide"], 2, [2], [1, 8])
+    assert json.loads(path.read_text())["searches"][:4] == before["searches"], "measured again"
     replay.measure_tables(["wide"], 3, [2], [1])
     assert [len(each["shares"]) for each in json.loads(path.read_text())["searches"]] == [3] * 4 + [2] * 4

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from foldertune.errors import did_you_mean
-from foldertune.text import counted
+from foldertune.text import amount, counted
 
 TABLE = "budget"  # its table in a study's file
 KEYS = ("trials", "epochs", "hours", "target", "patience")
@@ -45,7 +45,7 @@ class Budget:
     def in_words(self, trials: int, metric: str, unit: str) -> str:
         """All limits, for people. `trials` is 0 if that is none of them; `unit` is the fidelity's setting."""
         parts = [counted(trials, "trial")] if trials else []
-        parts += [f"{self.epochs:g} {unit}"] if self.epochs is not None else []
+        parts += [f"{amount(self.epochs)} {unit}"] if self.epochs is not None else []
         parts += [f"{self.hours:g} hour{'s' * (self.hours != 1)}"] if self.hours is not None else []
         parts += [f"until {metric} is {self.target:g} or better"] if self.target is not None else []
         parts += [f"until {counted(self.patience, 'trial')} bring no better value"] if self.patience is not None else []

@@ -33,6 +33,11 @@ def clipped(text: Any, most: int) -> str:
     return text if len(text) <= most else f"{text[: most // 2]} … {text[len(text) - most // 2 + 3 :]}"
 
 
+def amount(number: float) -> str:
+    """How much of the fidelity, in epochs or whatever it is: a million examples are `1000000`, not `1e+06`."""
+    return f"{number:.0f}" if float(number).is_integer() else f"{number:g}"
+
+
 def counted(number: int, noun: str) -> str:
     """A number with a noun: `1 trial`, `3 trials`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -13,7 +13,7 @@ from foldertune.reading.results import Results
 from foldertune.reading.samples import chance_of_difference, verdict
 from foldertune.reading.words import listed
 from foldertune.study import Study
-from foldertune.text import counted
+from foldertune.text import amount, counted
 
 BY_HAND = 90_001  # people queue trials under numbers from this one on, if the study itself has no last number
 IN_WORDS = {"mean": "mean", "deviation": "deviation", "in_search": "in the search"}
@@ -50,7 +50,7 @@ def how(study: Study, trial: Trial) -> str:
         return "queued by hand"
     setting = study.fidelity.setting if study.fidelity else ""
     level = trial.settings.get(setting) if "rung" in trial.why else None
-    begins = f", begins with {setting} {in_digits(level)}" if isinstance(level, int | float) else ""
+    begins = f", begins with {setting} {amount(level)}" if isinstance(level, int | float) else ""
     return f"{_strategy_of(study, trial)} search{begins}"
 
 
@@ -63,19 +63,14 @@ def _strategy_of(study: Study, trial: Trial) -> str:
 def _at(study: Study, trial: Trial) -> str:
     """How long the trials had trained from which a strategy had learnt, as ` with epochs 3`."""
     level, setting = trial.why.get("learnt"), study.fidelity.setting if study.fidelity else None
-    return f" with {setting} {in_digits(level)}" if setting and isinstance(level, int | float) else ""
+    return f" with {setting} {amount(level)}" if setting and isinstance(level, int | float) else ""
 
 
 def _until(study: Study, trial: Trial) -> str:
     """How long its parent had trained, as ` (epochs 3)`."""
     setting = study.fidelity.setting if study.fidelity else None
     begun: Any = trial.parent.settings.get(setting) if trial.parent and setting else None
-    return f" ({setting} {in_digits(begun)})" if isinstance(begun, int | float) else ""
-
-
-def in_digits(level: float) -> str:
-    """A fidelity: a million examples are no 1e+06."""
-    return str(level) if isinstance(level, int) else f"{level:g}"
+    return f" ({setting} {amount(begun)})" if isinstance(begun, int | float) else ""
 
 
 # ---------------------------------------------------------------- the search
@@ -115,9 +110,7 @@ def say_rungs(results: Results) -> list[str]:
     fidelity = results.study.fidelity
     if not results.rungs or fidelity is None:
         return []
-    rungs = [
-        f"{fidelity.setting} {in_digits(rung.level)}: {counted(len(rung.trials), 'trial')}" for rung in results.rungs
-    ]
+    rungs = [f"{fidelity.setting} {amount(rung.level)}: {counted(len(rung.trials), 'trial')}" for rung in results.rungs]
     went_on = [f"{rung.promoted} of {len(rung.trials)}" for rung in results.rungs if rung.promoted]
     return [
         f"Rungs of {fidelity.schedule}: {', '.join(rungs)}"

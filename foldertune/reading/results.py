@@ -48,7 +48,7 @@ from foldertune.spending import HOUR, USED_UP, hours_of, spans_at_work, spent, w
 from foldertune.stopping import is_cut_short
 from foldertune.study import Quantity, Study
 from foldertune.tables import as_cell, cell_of, finite
-from foldertune.text import counted
+from foldertune.text import amount, counted
 
 ALIVE = 60.0  # seconds without a heartbeat after which a worker does not count as at work; one comes every 15 s
 NOT_MEASURES = ("epoch", SECONDS)
@@ -186,7 +186,7 @@ class Results:
         ended, limit = len(self.search), self.study.budget.epochs
         parts = [counted(ended, "trial") if self.is_open_ended else f"{ended} of {self.asked_of_search} trials"]
         if limit is not None and self.study.fidelity is not None:
-            parts.append(f"{spent(self.study, self.trials):g} of {limit:g} {self.study.fidelity.setting}")
+            parts.append(f"{amount(spent(self.study, self.trials))} of {amount(limit)} {self.study.fidelity.setting}")
         if self.confirmation.asked:
             parts.append(f"{len(self.trials) - ended} of {counted(self.confirmation.asked, 'confirmation')}")
         return ", ".join(parts)

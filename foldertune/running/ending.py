@@ -10,7 +10,7 @@ from foldertune.protocol import END, BrokenFile, Folder, Proposal, TrialName, pa
 from foldertune.running.ledger import Ledger
 from foldertune.spending import Spans, cost, hours_of, joined, spans_at_work, why_over
 from foldertune.study import Study
-from foldertune.text import counted
+from foldertune.text import amount, counted
 
 
 class Spending:
@@ -81,7 +81,9 @@ class Spending:
         self.shortage = ""
         if begun + wanted > limit:
             unit = self.study.fidelity.setting if self.study.fidelity else ""
-            self.shortage = f"{begun:g} of {limit:g} {unit} are spent, and the next trial would need {wanted:g}"
+            self.shortage = (
+                f"{amount(begun)} of {amount(limit)} {unit} are spent, and the next trial would need {amount(wanted)}"
+            )
         return not self.shortage and None not in self.ledger.open.values()
 
     def exceeds(self, proposal: Proposal, number: int) -> bool:

@@ -117,5 +117,5 @@ class Remote:
 
     @property
     def exit_code(self) -> int:
-        """0, or that of a program that a signal has stopped. Who has obeyed a request has ended in good order."""
-        return 0 if self.ends() else self._signals.exit_code
+        """That of a program that a signal has stopped; 0 if none has, or for a request, or if all is done."""
+        return 0 if self.ends() or self._folder.is_complete else self._signals.exit_code

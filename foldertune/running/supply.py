@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Collection, Hashable, Iterator
 
 from foldertune.confirm import FIRST
@@ -18,8 +19,7 @@ from foldertune.study import Study
 FEWEST_AHEAD, MOST_AHEAD = 8, 1000  # limits of the number of pending trials kept ready for workers
 AHEAD_PER_CHANGE = 4  # pending trials per trial claimed or collected in one step
 AHEAD_PER_RUNNING, ENOUGH_AHEAD = 2, 100  # pending trials per running trial; but more than so many for changes only
-RECENT = 8  # results that tell how many workers there are
-PATIENCE = 10  # steps in which a lone worker has not handed in what it must have ended
+PATIENCE = 10.0  # seconds in which a lone worker has not handed in what it must have ended
 AHEAD_PER_CLAIM = 2  # instead, if results help to choose the next trial: per trial claimed or collected in one step
 
 
@@ -36,7 +36,8 @@ class Supply:
         self.strategy = new_strategy(study)
         self.exhausted = False
         self._running: int | None = None  # workers, when we were asked last how many trials are lacking
-        self._held = 0  # steps in which nothing was published, because a lone worker has two trials
+        self._here: list[list[str]] = []  # those that trained or handed in, in the last two steps with any
+        self._held_since: float | None = None  # when a lone worker was first seen with two trials, of a monotonic clock
         self._next = 0  # all trials below this number are known
         self._unseen = 0  # trials below this number may have a first attempt that no listing has shown us
         self._is_exhaustive: bool = getattr(self.strategy, "is_exhaustive", False)
@@ -126,25 +127,26 @@ class Supply:
         workers = {name.owner for name in in_hand if name.state == "taken"}  # one claims before it has handed in
         before = len(workers) if self._running is None else self._running  # nothing was claimed before we looked
         claimed, self._running = len(workers) - before + collected, len(workers)
-        if not self.strategy.is_adaptive or self.is_over():
+        handed_in = itertools.islice(reversed(self.ledger.counted.values()), max(collected, 0))
+        if here := workers | {str(trial.claim["claimed"]) for trial in handed_in if "claimed" in trial.claim}:
+            self._here = [*self._here[-1:], sorted(here)]
+        if not self.strategy.is_adaptive or (self.is_over() and any(self.unconfirmed())):
             most = min(AHEAD_PER_RUNNING * len(workers), ENOUGH_AHEAD)
             return min(max(FEWEST_AHEAD, most, AHEAD_PER_CHANGE * max(claimed, collected)), MOST_AHEAD) - pending
-        if self._is_one_worker(workers):
+        if len({name for names in self._here for name in names}) <= 1:
             return self._for_one_worker(pending)
         return max(1, AHEAD_PER_CLAIM * claimed) - pending
 
-    def _is_one_worker(self, workers: set[str]) -> bool:
-        """Do all that train now, and all that have handed in the last results, have one name?"""
-        last = itertools.islice(reversed(self.ledger.counted.values()), RECENT)
-        return len({*workers, *(str(trial.claim.get("claimed")) for trial in last)}) <= 1
-
     def _for_one_worker(self, pending: int) -> int:
-        """A trial, when the one that it trains is the only open one; or, in case something is wrong, after some steps.
+        """A trial, when the one that it trains is the only open one; or, in case something is wrong, after a while.
 
         With two of them it would take either first, and its search would not repeat itself.
         """
-        self._held = self._held + 1 if not pending and len(self.ledger.open) > 1 else 0
-        return int(len(self.ledger.open) <= 1 or self._held > PATIENCE) - pending
+        if pending or len(self.ledger.open) <= 1:
+            self._held_since = None
+            return int(len(self.ledger.open) <= 1) - pending
+        self._held_since = self._held_since or time.monotonic()
+        return int(time.monotonic() - self._held_since > PATIENCE)
 
     def note(self, number: int, proposal: Proposal | None) -> None:
         """Note the settings of a trial: a person may have queued it under a number of the grid's."""

@@ -731,7 +731,7 @@ def remembered(thing: Any) -> dict[str, Any]:
         *(master_module.Supply, ending_module.Spending, ending_module.Ending, Confirming),
         *(master_module.ResultsFile, watch_module.Watch, master_module.Housekeeping),
     )
-    fixed = ("folder", "_folder", "study", "say", "_say", "strategy", "dropping")  # nobody drops a trial here
+    fixed = ("folder", "_folder", "study", "say", "_say", "strategy", "dropping", "_held_since")  # nobody drops a trial
     known = {key: value for key, value in sorted(vars(thing).items()) if key not in fixed}
     if "stopper" in known:
         known["stopper"] = thing.stopper.remembered()

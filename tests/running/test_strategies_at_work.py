@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 
 from foldertune import strategies
+from foldertune.budget import Budget
+from foldertune.fidelity import Fidelity
 from foldertune.protocol import Proposal, Trial, TrialName
+from foldertune.running import supply
 from foldertune.running.master import Master
 from foldertune.running.mastership import open_folder
-from foldertune.running.supply import PATIENCE
-from foldertune.space import Float
+from foldertune.space import Float, Int
 from foldertune.strategies import Answer, History, ask
 from foldertune.study import Study
 
@@ -202,14 +204,17 @@ def test_a_lone_worker_finds_one_trial_whatever_the_master_has_missed(bench, stu
     assert [number for number, _ in pending(bench)] == [4]
 
 
-def test_what_a_lone_worker_never_hands_in_is_not_waited_for_for_ever(bench, study):
+def test_what_a_lone_worker_never_hands_in_is_not_waited_for_for_ever(bench, study, monkeypatch):
     """It was killed, elsewhere, between its next claim and the hand-in: others must find work before its lease is over."""
     master = begin(bench, replace(study, strategy="adaptive"))
     claim_number(bench, 0)
     settle(master)
     claim_number(bench, 1)
-    for _ in range(PATIENCE + 1):
+    for _ in range(9):
         master.step()
+    assert pending(bench) == []
+    monkeypatch.setattr(supply, "PATIENCE", 0.0)
+    master.step()
     assert [number for number, _ in pending(bench)] == [2]
 
 
@@ -220,6 +225,44 @@ def test_short_trainings_of_several_workers_are_not_taken_for_those_of_one(bench
         hand_in(claim_as(bench, f"far-{number}-abcd"))
         settle(master)
     assert len(pending(bench)) >= 2
+
+
+def test_a_worker_that_was_started_again_is_one_worker(bench, study):
+    """As `master.py --workers 1` after Ctrl-C: who handed in before this master began is not asked."""
+    study = replace(study, strategy="adaptive")
+    begin(bench, study)
+    hand_in(claim_as(bench, "far-1-abcd"))
+    begin(bench, study)
+    master = begin(bench, study)
+    hand_in(claim_as(bench, "far-2-abcd"))
+    settle(master)
+    assert [number for number, _ in pending(bench)] == [2]
+
+
+def test_at_the_end_of_a_budget_trials_are_published_one_by_one(bench, monkeypatch):
+    """The next trial costs too much while the last one runs; when that is counted, others fit."""
+
+    class Greedy(Adaptive):
+        """Wants nine epochs as long as a trial is open, and one otherwise."""
+
+        def propose(self, number, history):
+            proposal = super().propose(number, history)
+            return replace(proposal, settings={**proposal.settings, "epochs": 9 if history.open else 1})
+
+    monkeypatch.setitem(strategies.STRATEGIES, "greedy", Greedy)
+    study = Study(
+        "toy", "greedy", 0, "loss", objective="mine:train", space={"x": Float(0.0, 1.0), "epochs": Int(1, 9)},
+        budget=Budget(epochs=8), fidelity=Fidelity("epochs"),
+    )  # fmt: skip
+    master = begin(bench, study)
+    for number in range(8):
+        assert [number for number, _ in pending(bench)] == [number]
+        claim = claim_number(bench, number)
+        settle(master)
+        assert pending(bench) == []
+        hand_in(claim)
+        settle(master)
+    assert master.is_done()
 
 
 def test_the_trial_before_counts_as_running_unless_nothing_can_be_proposed_then():

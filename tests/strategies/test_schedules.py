@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import Counter
@@ -289,6 +290,25 @@ def test_only_checkpoints_of_what_may_go_on_are_needed():
     for epochs in (1, 3, 9):
         losses = [search.counted[n].result["loss"] for n in needed if search.counted[n].settings["epochs"] == epochs]
         assert losses == sorted(losses), "the best of each rung first: a quota gives up the last"
+
+
+def test_a_strategy_learns_from_the_highest_rung_that_has_a_result_per_hyperparameter_and_one_more():
+    study = study_of("asha")
+    strategy = new_strategy(study)
+
+    def learnt(*results):
+        """The rung from which it learns, and the numbers of the trials that it is shown."""
+        numbers = itertools.count()
+        counted = {}
+        for rung, many in enumerate(results):
+            for number in itertools.islice(numbers, many):
+                settings = {"x": 0.5, "epochs": 3**rung}
+                counted[number] = Trial(TrialName(number, 1, "seen"), settings, result={"loss": 1.0})
+        rung, history = strategy._comparable(History(counted))
+        return rung, sorted(history.counted)
+
+    assert learnt(9, 1) == (0, list(range(9))) and learnt(9, 2) == (1, [9, 10])
+    assert learnt(9, 5, 1) == (1, list(range(9, 14))) and learnt(9, 5, 2) == (2, [14, 15])
 
 
 def test_of_several_metrics_the_first_decides_what_goes_on():

@@ -27,7 +27,7 @@ from foldertune.reading.importance import Importance
 from foldertune.reading.results import Group, Results
 from foldertune.reading.words import described
 from foldertune.study import Quantity
-from foldertune.text import counted
+from foldertune.text import amount, counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,7 +105,7 @@ def _at_which_rung(results: Results) -> str:
     if not results.rungs or fidelity is None:
         return ""
     level = results.level(results.compared[0])
-    return f" Compared are the trials of one rung, {level:g} {fidelity.setting}, so each settings counts once."
+    return f" Compared are the trials of one rung, {amount(level)} {fidelity.setting}, so each settings counts once."
 
 
 def _explain(importance: Importance) -> str:
@@ -148,7 +148,7 @@ def rungs_picture(results: Results) -> Picture:
         climbs.append(Climb(trial.name.number, [level for level, _ in pairs], [value for _, value in pairs]))
     quantity = Quantity(label.label, label.unit, "log")
     caption = (
-        f"The {metric.label} of each training at its rungs, {', '.join(f'{rung.level:g}' for rung in results.rungs)} "
+        f"The {metric.label} of each training at its rungs, {', '.join(amount(rung.level) for rung in results.rungs)} "
         f"{fidelity.setting}; a line joins the trials of one training{_drawn(results.scored)}."
     )
     return Picture("rungs", caption, lambda: draw_rungs(climbs, quantity, metric))

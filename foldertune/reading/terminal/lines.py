@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import printable
 from foldertune.reading.results import Results
+from foldertune.text import amount
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
@@ -25,7 +26,7 @@ def rungs_table(results: Results, **options: Any) -> Table:
     for rung in reversed(results.rungs):
         best = next(((t, value) for t in rung.trials if (value := results.value(t)) is not None), None)
         table.add_row(
-            cell(f"{rung.level:g}"),
+            cell(amount(rung.level)),
             cell(f"{len(rung.trials)}"),
             cell(f"{rung.running or ''}"),
             cell(f"{rung.promoted or ''}"),
