@@ -14,6 +14,7 @@ import pytest
 
 from bench import gpu
 from bench.precision import compare
+from bench.replay import METHODS, OPTUNA, VERSION
 from bench.training import to_markdown
 from foldertune.cli import COMMANDS
 from foldertune.protocol import DEFAULT_LEASE, TrialName
@@ -200,13 +201,22 @@ def test_the_figures_of_the_tables_are_those_that_were_measured():
     record = json.loads((ROOT / "bench/results/replay-tables.json").read_text())
     section = DOCS[ROOT / "docs" / "strategies.md"].split("## How much they save")[1].split("\n## ")[0]
     assert f"    {record['command']}\n" in section
-    rows = defaultdict(list)
+    rows, quartiles = defaultdict(list), defaultdict(list)
     for each in record["searches"]:
-        middle = sorted(each["shares"])[round(0.5 * (len(each["shares"]) - 1))]
-        rows[each["method"]].append("never" if math.isinf(middle) else f"{middle:.2f}")
+        assert each["version"] == VERSION and each["trainings"] == 20 and len(each["shares"]) == 40
         assert f"{each['rows']} " in section
-    for method, cells in rows.items():
-        assert f" | {' | '.join(cells)} |\n" in section, method
+        ranked = sorted(each["shares"])
+        low, middle, high = (
+            "never" if math.isinf(share) else f"{share:.2f}"
+            for share in (ranked[round(place * (len(ranked) - 1))] for place in (0.25, 0.5, 0.75))
+        )
+        rows[each["method"]].append(middle)
+        if each["workers"] == 1:
+            means = (f"{statistics.mean(each['bests'][share]):.4f}" for share in ("0.25", "0.5"))
+            quartiles[each["method"]] += [f"{low} to {high}", *means]
+    for method in (*METHODS, OPTUNA):
+        assert f" | {' | '.join(rows[method])} |\n" in section, method
+        assert f" | {' | '.join(quartiles[method])} |\n" in section, method
 
 
 def test_the_headline_is_what_was_measured():
