@@ -202,8 +202,8 @@ def test_the_figures_of_the_tables_are_those_that_were_measured():
     section = DOCS[ROOT / "docs" / "strategies.md"].split("## How much they save")[1].split("\n## ")[0]
     assert f"    {record['command']}\n" in section
     rows, quartiles = defaultdict(list), defaultdict(list)
-    for each in record["searches"]:
-        assert each["version"] == VERSION and each["trainings"] == 20 and len(each["shares"]) == 40
+    for each in (each for each in record["searches"] if each["trainings"] == 20):
+        assert each["version"] == VERSION and len(each["shares"]) == 40
         assert f"{each['rows']} " in section
         ranked = sorted(each["shares"])
         low, middle, high = (
