@@ -551,8 +551,15 @@ class Claim:
             self._gone()
 
     def say_last_word(self, record: Record) -> None:
-        """Append the last word (a result or an error). From now on it counts, even if we die before the hand-in."""
-        self.append(record)
+        """Append the last word (a result or an error). From now on it counts, even if we die before the hand-in.
+
+        After an error, it is said again. It may have been there, and the master may have collected it meanwhile.
+        """
+        try:
+            self.append(record)
+        except LeaseLost:
+            if not self._is_handed_in():
+                raise
         self._said_last_word = True
 
     def finish(self, record: Record) -> None:

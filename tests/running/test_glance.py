@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from foldertune.protocol import Claim, LeaseLost, Trial, TrialName, read_bytes, to_line
+from foldertune.protocol import folder as folder_module
 from foldertune.protocol.files import append_lines, is_there, rename
 from foldertune.running import watch
 from foldertune.running.master import Master
@@ -207,6 +208,30 @@ def test_a_trial_is_not_hidden_by_a_change_in_the_same_tick(bench):
     wait_for(lambda: bench.names("pending"))
     pending = (bench.logs / "trial-00000-1.jsonl").stat().st_ctime
     wait_for(lambda: bench.logs.stat().st_mtime - pending > 0.02, "the folder's time to change")
+
+
+def test_a_last_word_that_was_written_although_an_error_came_is_not_lost(folder, pending, monkeypatch):
+    """The file server went away with its answer, for so long that the master has collected the result meanwhile."""
+    claim, result = folder.claim("w-1-abcd", iter([pending])), {"result": {"loss": 1.0}}
+    claim.append({"claimed": "w-1-abcd"})
+    write = folder_module.append_lines
+
+    def write_and_fail(*arguments, **options):
+        write(*arguments, **options)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(folder_module, "append_lines", write_and_fail)
+    with pytest.raises(OSError, match="Input"):
+        claim.say_last_word(result)
+    monkeypatch.setattr(folder_module, "append_lines", write)
+    assert folder.collect(claim.name)
+    claim.say_last_word(result)
+    claim.finish(result)
+    folder.publish(TrialName(8, 1), {}, lease=5.0)
+    other = folder.claim("w-2-abcd", iter([TrialName(8, 1)]))
+    folder.lose(other.name)
+    with pytest.raises(LeaseLost):
+        other.say_last_word(result)
 
 
 def test_a_hand_in_that_seems_to_have_failed_is_looked_for(bench, master, monkeypatch):
