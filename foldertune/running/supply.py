@@ -127,12 +127,12 @@ class Supply:
         workers = {name.owner for name in in_hand if name.state == "taken"}  # one claims before it has handed in
         before = len(workers) if self._running is None else self._running  # nothing was claimed before we looked
         claimed, self._running = len(workers) - before + collected, len(workers)
-        handed_in = itertools.islice(reversed(self.ledger.counted.values()), max(collected, 0))
-        if here := workers | {str(trial.claim["claimed"]) for trial in handed_in if "claimed" in trial.claim}:
-            self._here = [*self._here[-1:], sorted(here)]
         if not self.strategy.is_adaptive or (self.is_over() and any(self.unconfirmed())):
             most = min(AHEAD_PER_RUNNING * len(workers), ENOUGH_AHEAD)
             return min(max(FEWEST_AHEAD, most, AHEAD_PER_CHANGE * max(claimed, collected)), MOST_AHEAD) - pending
+        handed_in = itertools.islice(reversed(self.ledger.counted.values()), max(collected, 0))
+        if here := workers | {str(trial.claim["claimed"]) for trial in handed_in if "claimed" in trial.claim}:
+            self._here = [*self._here[-1:], sorted(here)]
         if len({name for names in self._here for name in names}) <= 1:
             return self._for_one_worker(pending)
         return max(1, AHEAD_PER_CLAIM * claimed) - pending
