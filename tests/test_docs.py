@@ -214,6 +214,15 @@ def test_the_figures_of_the_tables_are_those_that_were_measured():
         if each["workers"] == 1:
             means = (f"{statistics.mean(each['bests'][share]):.4f}" for share in ("0.25", "0.5"))
             quartiles[each["method"]] += [f"{low} to {high}", *means]
+    longer = {each["method"]: each["shares"] for each in record["searches"] if each["trainings"] == 60}
+    names = {
+        "tpe, asha": "`tpe`, `asha`",
+        "asha": "`random`, `asha`",
+        "one-epoch": "`random`, `one-epoch`",
+        OPTUNA: "Optuna",
+    }
+    for method, name in names.items():
+        assert f"{name} {sorted(longer[method])[round(0.5 * (len(longer[method]) - 1))]:.2f}" in section
     for method in (*METHODS, OPTUNA):
         assert f" | {' | '.join(rows[method])} |\n" in section, method
         assert f" | {' | '.join(quartiles[method])} |\n" in section, method
