@@ -148,4 +148,5 @@ def test_torchrun_trains_a_trial_with_two_processes(bench):
     bench.finish(master)
     rows = bench.rows()
     assert [row.status for row in rows] == [SUCCEEDED], said
-    assert rows[0].metrics["processes"] == 2 and len(bench.folder.read(TrialName(0, 1, "seen")).epochs) == 5
+    (seen,) = bench.names("seen")
+    assert rows[0].metrics["processes"] == 2 and len(bench.folder.read(seen).epochs) == 5
