@@ -39,8 +39,8 @@ from foldertune.protocol import Proposal, Trial, TrialName, write_whole
 from foldertune.reading.reader import read_results
 from foldertune.space import Float, Int
 from foldertune.spending import cost
-from foldertune.strategies import History, ask, new_strategy, schedules
-from foldertune.strategies.schedules import ENOUGH
+from foldertune.strategies import History, ask, new_strategy, rungs
+from foldertune.strategies.rungs import ENOUGH
 from foldertune.study import Study
 from foldertune.study_file import load_study
 
@@ -52,15 +52,17 @@ METHODS: dict[str, tuple[str, str | None]] = {  # strategy and schedule; None: e
     "random": ("random", None),
     "one-epoch": ("random", "one-epoch"),
     "asha": ("random", "asha"),
+    "screening": ("random", "screening"),
     "hyperband": ("random", "hyperband"),
     "tpe": ("tpe", None),
-    "tpe, asha": ("tpe", "asha"),  # what "auto" takes
-    "halton, asha": ("halton", "asha"),  # what it takes for many workers
+    "tpe, asha": ("tpe", "asha"),
+    "tpe, screening": ("tpe", "screening"),  # what "auto" takes
+    "halton, screening": ("halton", "screening"),  # what it takes for many workers
     "tpe, hyperband": ("tpe", "hyperband"),
 }
 VERSION = 3  # of the rules: one trial is ready, Optuna's reports count at once, and TPE learns from the highest rung
-# What "tpe, asha" might learn from instead: a rung with so many results per hyperparameter, or else the lowest.
-RUNGS: dict[str, float] = {"tpe, asha, 4 results": 4, "tpe, asha, lowest rung": math.inf}
+# What "tpe, screening" might learn from instead: a rung with so many results per hyperparameter, or else the lowest.
+RUNGS: dict[str, int] = {}
 OPTUNA = "optuna"  # its TPE with its Hyperband pruner
 
 
@@ -340,8 +342,8 @@ def course_on_table(table: Table, method: str, trials: int, workers: int, seed: 
         chosen = _study_of(study, "hyperband", 1, table.highest, seed, budget)
         found = replay_optuna(chosen, table.loss, budget, workers)
     else:
-        strategy, schedule = METHODS[method if method in METHODS else "tpe, asha"]
-        schedules.ENOUGH = RUNGS.get(method, ENOUGH)
+        strategy, schedule = METHODS[method if method in METHODS else "tpe, screening"]
+        rungs.ENOUGH = RUNGS.get(method, ENOUGH)
         chosen = _study_of(replace(study, strategy=strategy), schedule, 1, table.highest, seed, budget)
         ends = replay(chosen, table.loss, budget, workers)
         found = ((ended.spent, _value(ended.trial.result or {})) for ended in ends)

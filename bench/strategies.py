@@ -46,7 +46,7 @@ TABLES = (
 )  # fmt: skip
 SIZES = (10, 100, 1_000, 10_000)
 ASKED = 20  # proposals of which the median is taken
-SCHEDULED = "tpe, asha"  # what "auto" takes for a study with rungs
+SCHEDULED = "tpe, screening"  # what "auto" takes for a study with rungs
 SLOW = {"gp": 10}  # trials beyond which nobody uses it
 Loss = Callable[[dict[str, Any]], float]
 
@@ -157,7 +157,7 @@ def measure_asking(most: int) -> None:
             continue
         study = Study("asking", name, most, "loss", objective="table", space=space)
         if name == SCHEDULED:
-            study = replace(study, strategy="tpe", fidelity=Fidelity("epochs", 1, 27, schedule="asha"))
+            study = replace(study, strategy="tpe", fidelity=Fidelity("epochs", 1, 27, schedule="screening"))
         medians[name], firsts[name] = {}, {}
         for size in SIZES:
             if size > min(most, SLOW.get(name, most)):

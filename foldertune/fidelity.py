@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-SCHEDULES = ("asha", "one-epoch", "halving", "hyperband")  # see strategies/schedules.py
+SCHEDULES = ("screening", "asha", "one-epoch", "halving", "hyperband")  # the default first; see strategies/schedules.py
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Fidelity:
     Attributes:
         lowest: its least useful value; a first try trains no longer.
         highest: that of a whole training; None: the settings say how long each trial trains.
-        factor: one of so many trials goes on from one rung to the next, which is so many times as high.
+        factor: each rung is so many times as high as the one below; where it is not said otherwise, one of so many
+            trials goes on to it.
         schedule: which trials go on, and when; one of `SCHEDULES`.
         disk_gb: gigabytes of checkpoints that are kept for trials that may go on; the least promising are given up.
     """
@@ -25,7 +26,7 @@ class Fidelity:
     lowest: float = 2
     highest: float | None = None
     factor: int = 3
-    schedule: str = "asha"
+    schedule: str = SCHEDULES[0]
     disk_gb: float = 10.0
 
     def to_record(self) -> dict[str, Any]:

@@ -205,7 +205,7 @@ class _Reader(SpaceReader):
         factor = table.get("factor", 3)
         if not isinstance(factor, int) or isinstance(factor, bool) or factor < 2:
             self.fail("fidelity.factor", f"must be a whole number of at least 2, not {factor!r}")
-        schedule = self.choice("fidelity.schedule", table.get("schedule", "asha"), SCHEDULES)
+        schedule = self.choice("fidelity.schedule", table.get("schedule", Fidelity.schedule), SCHEDULES)
         disk_gb = self.positive("fidelity.disk_gb", table.get("disk_gb", Fidelity.disk_gb))
         return Fidelity(setting, lowest, highest, factor, schedule, disk_gb)
 

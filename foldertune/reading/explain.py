@@ -28,17 +28,19 @@ def why(study: Study, trial: Trial) -> str:
     if (number := confirmed_by(trial.why)) is not None:
         return f"confirms trial {number}, repeat {known.get(REPEAT, '?')}"
     if trial.parent:
-        place = [f"place {known['place']} of {known['among']}"] if {"place", "among"} <= known.keys() else []
+        chosen_by = f" chosen by {_strategy_of(study, trial)}" if "learnt" in trial.why else ""
+        place = [f"place {known['place']} of {known['among']}{chosen_by}"] if {"place", "among"} <= known.keys() else []
         place += ["with what is left of the budget"] if trial.why.get("rest") else []
         return ", ".join([f"goes on with trial {trial.parent.number}{_until(study, trial)}", *place, *bracket])
     if "first" in known:
         is_guess = bool(study.guesses) and known["first"] == 1
         return "the guess, tried first" if is_guess else f"to try first, number {known['first']}"
     strategy = _strategy_of(study, trial)
-    chosen = (
-        [f"{strategy}, from {counted(known['results'], 'result')}{_at(study, trial)}"] if "results" in known else []
-    )
+    results = known.get("results")
+    chosen = [f"{strategy}, from {counted(results, 'result')}{_at(study, trial)}"] if results else []
     chosen += [f"{strategy}, generation {known['generation']}"] if "generation" in known else []
+    chosen += ["drawn at random, before there was enough to learn from"] if results == 0 else []
+    chosen += ["drawn at random"] if trial.why.get("random") else []
     return ", ".join([*chosen, *bracket])
 
 

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from foldertune.derived import library_is_there, needs_library
 from foldertune.errors import StudyError
@@ -14,9 +14,15 @@ from foldertune.space import Categorical, identity, values_of
 from foldertune.study import SEED, Study
 
 PROBES, ENOUGH = 10_000, 10  # draws before a search begins, and how many of them must meet the constraints
+T = TypeVar("T")
 MOST_DRAWS = 100_000  # for one trial; if one in a thousand is allowed, none ever needs so many
 MOST_VALUES, MOST_COMBINATIONS = 10_000, 100_000  # of a range in a grid; of a grid with conditions or constraints
 _REMEDY = "loosen them, or change [space]"
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """All of these, or an even sample of them."""
+    return [items[k * len(items) // most] for k in range(most)] if len(items) > most else [*items]
 
 
 # ---------------------------------------------------------------- at random

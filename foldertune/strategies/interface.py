@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from foldertune.protocol import Proposal, Trial
@@ -25,6 +25,7 @@ class History:
     counted: Mapping[int, Trial] = field(default_factory=dict)
     open: Mapping[int, Proposal | None] = field(default_factory=dict)  # None: not read
     others: History | None = None  # all trials, if these are only those that can be compared
+    behind: Sequence[Trial] = ()  # trials that a schedule has left behind: worse than all that are counted here
 
     @property
     def whole(self) -> History:
@@ -34,13 +35,13 @@ class History:
     def without(self, number: int) -> History:
         """The same, as if this open trial were not there."""
         others = self.others and self.others.without(number)
-        return History(self.counted, {n: each for n, each in self.open.items() if n != number}, others)
+        return replace(self, open={n: each for n, each in self.open.items() if n != number}, others=others)
 
     def before(self, number: int) -> History:
         """The same, as if this counted trial still ran."""
         others = self.others and self.others.before(number)
         counted = {n: trial for n, trial in self.counted.items() if n != number}
-        return History(counted, {**self.open, number: self.counted[number].proposal}, others)
+        return replace(self, counted=counted, open={**self.open, number: self.counted[number].proposal}, others=others)
 
 
 class Strategy(Protocol):

@@ -20,7 +20,7 @@ from foldertune.metrics import Losses, best_of
 from foldertune.protocol import Proposal
 from foldertune.space import Categorical, Dimension, Float, Int, identity, values_of
 from foldertune.strategies.distinct import Unused, is_discrete
-from foldertune.strategies.drawing import draw, permitted
+from foldertune.strategies.drawing import draw, evenly, permitted
 from foldertune.strategies.interface import Answer, History
 from foldertune.strategies.plain import RandomSearch
 from foldertune.study import Study
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 MOST_ASKED = 100  # times for one trial, until its settings meet the constraints
 MOST_BEST = 25  # TPE sets no more than this many best trials apart from the others
 MOST_SEEN = 250  # trials that a sampler is shown: from this number on, TPE has so many best ones
+AT_RANDOM = 1 / 2  # of the settings in a schedule (in BOHB a third; Falkner et al., ICML 2018): a model may mislead
+RANDOM = "random"  # in a proposal's `why`: its settings are drawn at random
 
 
 class ModelSearch(RandomSearch):
@@ -42,6 +44,7 @@ class ModelSearch(RandomSearch):
     is_adaptive = True
     learns = True
     tries = 3  # for one trial, that may bring what other trials have
+    contrasts = False  # must it know bad settings from the whole space?
 
     def __init__(self, study: Study) -> None:
         super().__init__(study)
@@ -54,15 +57,20 @@ class ModelSearch(RandomSearch):
         raise NotImplementedError
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
-        """The settings that the sampler asks for, now that the results are these. In a discrete space, unused ones."""
-        rng, asked = random.Random(self._seed(number)), self._asked(number, history)
-        if self._unused is None:
-            return self._proposal(number, next(asked, {}) or draw(self.study, rng), history)
-        unused = self._unused.choose(itertools.islice(asked, self.tries), rng, history)
-        return self._proposal(number, unused, history) if unused else Answer.EXHAUSTED
+        """The settings that the sampler asks for, now that the results are these. In a discrete space, unused ones.
 
-    def _proposal(self, number: int, chosen: dict[str, Any], history: History) -> Proposal:
-        return Proposal(self.complete(number, chosen), why={"results": len(history.counted)})
+        With a schedule, some are drawn at random.
+        """
+        rng = random.Random(self._seed(number))
+        is_random = self.study.is_scheduled and rng.random() < AT_RANDOM
+        asked = iter(()) if is_random else self._asked(number, history)
+        chosen: dict[str, Any] | None
+        if self._unused is None:
+            chosen = next(asked, None) or draw(self.study, rng)
+        else:
+            chosen = self._unused.choose(itertools.islice(asked, self.tries), rng, history)
+        why = {RANDOM: True} if is_random else {"results": len(history.counted)}
+        return Proposal(self.complete(number, chosen), why=why) if chosen else Answer.EXHAUSTED
 
     def _asked(self, number: int, history: History) -> Iterator[dict[str, Any]]:
         """The settings that the sampler asks for, one after another, as far as they meet the study's constraints."""
@@ -92,6 +100,8 @@ class ModelSearch(RandomSearch):
         """The most useful results, and then the trials that have none yet, each by number."""
         counted = {number: trial for number, trial in history.counted.items() if not trial.dropped}
         losses = {number: self.study.losses(trial.result) for number, trial in counted.items()}
+        for trial in history.behind if self.contrasts else ():
+            counted[trial.name.number], losses[trial.name.number] = trial, None
         settings = {number: trial.settings for number, trial in counted.items()}
         known_before = () if self.study.is_scheduled else self.study.known  # those are of no rung
         for place, each in enumerate(known_before, start=1):  # numbers that no trial has
@@ -147,6 +157,8 @@ class TPESearch(ModelSearch):
     different settings at the same time.
     """
 
+    contrasts = True
+
     def sampler(self, seed: int) -> BaseSampler:
         """Optuna's TPE."""
         import optuna
@@ -180,8 +192,7 @@ def most_useful(losses: Mapping[int, Losses]) -> list[int]:
     if len(numbers) <= MOST_SEEN:
         return numbers
     best = best_of(losses, MOST_BEST)
-    others, room = sorted(set(numbers) - set(best)), MOST_SEEN - MOST_BEST
-    return sorted([*best, *(others[k * len(others) // room] for k in range(room))])
+    return sorted([*best, *evenly(sorted(set(numbers) - set(best)), MOST_SEEN - MOST_BEST)])
 
 
 def worse_than(all_losses: Sequence[Losses]) -> Losses:

@@ -1,118 +1,27 @@
-"""Schedules: train many settings for a short time, and go on with the best of them. The strategy chooses the settings.
-
-A rung is a level of the fidelity, such as 1, 3, 9 and 27 epochs. A promotion is a trial of its own with the settings
-and the seed of its parent, and a higher fidelity; it goes on with the parent's checkpoint. What has been promoted, and
-what may be, is read from the trials: a master that is killed goes on where it was.
-"""
+"""Schedules: train many settings for a short time, and go on with the best of them. rungs.py has what all share."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from foldertune.protocol import Parent, Proposal, Trial
-from foldertune.strategies.interface import Answer, History, Strategy
-from foldertune.study import Study
+from foldertune.protocol import Proposal, Trial
+from foldertune.strategies.interface import Answer, History
+from foldertune.strategies.rungs import (
+    Schedule,
+    all_of,
+    by_rung,
+    epochs_per_setting,
+    is_chosen_by_model,
+    parents,
+    steps,
+)
 
 BRACKET = "bracket"  # in a proposal's `why`: the number of the bracket to which the trial belongs
 REST = "rest"  # in a proposal's `why`: it has what is left of the budget
-ENOUGH: float = 1  # results per hyperparameter (and as many more) of a rung to learn from: few, as in BOHB
-
-
-class Schedule:
-    """What all schedules have in common.
-
-    Args:
-        strategy: chooses the settings of each trial that does not go on with another.
-    """
-
-    is_reproducible: bool = False
-    is_adaptive: bool = True
-
-    def __init__(self, study: Study, strategy: Strategy) -> None:
-        assert study.fidelity is not None and study.fidelity.highest is not None
-        self.study, self.strategy, self.fidelity = study, strategy, study.fidelity
-        self.rungs = self.levels()
-
-    def levels(self) -> list[float]:
-        """The fidelities at which trials are compared, the highest last."""
-        return rungs(self.fidelity.lowest, self.fidelity.highest or 0, self.fidelity.factor)
-
-    @property
-    def factor(self) -> int:
-        """One of so many trials is promoted."""
-        return self.fidelity.factor
-
-    @property
-    def epochs_of_a_setting(self) -> float:
-        """The epochs that each of the settings takes on average, with the promotions of the best."""
-        return epochs_per_setting(self.rungs, self.factor)[-1]
-
-    def propose(self, number: int, history: History) -> Proposal | Answer:
-        """A promotion, or settings that were not tried yet."""
-        raise NotImplementedError
-
-    def needs(self, history: History) -> Collection[int]:
-        """The trials below the highest rung with which no counted trial has gone on, the best of each rung first."""
-        gone_on = {trial.parent.number for trial in history.counted.values() if trial.parent}
-        shares = dict[int, float]()
-        for rung, trials in by_rung(self, history).items():
-            if rung is not None and rung < len(self.rungs) - 1:
-                ranked = self.ranked(trials)
-                shares |= {t.name.number: place / len(ranked) for place, t in enumerate(ranked) if self.has_value(t)}
-        return sorted(shares.keys() - gone_on, key=lambda number: (shares[number], number))
-
-    def rung_of(self, trial: Trial | Proposal) -> int | None:
-        """The rung to which a trial was trained; None if a person has queued it with another fidelity."""
-        value = trial.settings.get(self.fidelity.setting)
-        return self.rungs.index(value) if value in self.rungs else None
-
-    def begin(self, number: int, history: History, rung: int, why: dict[str, Any]) -> Proposal | Answer:
-        """A trial with new settings, which the strategy chooses by the results of one rung."""
-        learnt, comparable = self._comparable(history)
-        answer = self.strategy.propose(number, comparable)
-        if not isinstance(answer, Proposal):  # what is open may be promoted
-            return Answer.WAIT if answer is Answer.EXHAUSTED and history.open else answer
-        settings = {**answer.settings, self.fidelity.setting: self.rungs[rung]}
-        learns = {"learnt": self.rungs[learnt]} if "results" in answer.why else {}
-        return Proposal(settings, why={**answer.why, **learns, "rung": rung, **why})
-
-    def promote(self, trial: Trial, place: int, among: int, why: dict[str, Any]) -> Proposal:
-        """The trial that goes on with this one, which has this place (from 1) among so many."""
-        name, setting = trial.name, self.fidelity.setting
-        rung = (self.rung_of(trial) or 0) + 1
-        first = trial.parent.first if trial.parent else name.number
-        return Proposal(
-            {**trial.settings, setting: self.rungs[rung]},
-            Parent(name.number, name.attempt, {setting: trial.settings[setting]}, first),
-            {"rung": rung, "place": place, "among": among, **why},
-        )
-
-    def has_value(self, trial: Trial) -> bool:
-        """May others go on with it? Not if it has failed, or if its training has diverged."""
-        return self.study.losses(trial.result) is not None
-
-    def ranked(self, trials: Iterable[Trial]) -> list[Trial]:
-        """These trials, the best in the first metric first; those without a value last."""
-
-        def loss(trial: Trial) -> tuple[float, int]:
-            losses = self.study.losses(trial.result)
-            return math.inf if losses is None else losses[0], trial.name.number
-
-        return sorted(trials, key=loss)
-
-    def _comparable(self, history: History) -> tuple[int, History]:
-        """A rung, and its results with what has begun without a parent.
-
-        It is the highest with enough results (BOHB; Falkner et al., ICML 2018): short trainings mislead a model, too.
-        """
-        results, enough = by_rung(self, history), ENOUGH * (len(self.study.space) + 1)
-        rung = max((rung for rung, trials in results.items() if rung and len(trials) >= enough), default=0)
-        begun = {number: each for number, each in history.open.items() if each and not each.parent}
-        return rung, History({trial.name.number: trial for trial in results[rung]}, begun, others=history.whole)
 
 
 class AshaSchedule(Schedule):
@@ -125,23 +34,33 @@ class AshaSchedule(Schedule):
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """The promotion to the highest rung that is possible; if there is none, new settings."""
         affordable = self._affordable(history)
-        if promotion := self._promotion(history, affordable, self.factor, {}):
+        if promotion := self._promotion(history, affordable, self.factors, {}):
             return promotion
         if affordable[0]:
             return self.begin(number, history, 0, {})
         if any(each is None or self._may_go_on(each) for each in history.open.values()):
             return Answer.WAIT
         rest = {REST: True}  # it is for the best that there are, and what begins now is not waited for
-        return self._promotion(history, [True] * len(self.rungs), 1, rest) or self.begin(number, history, 0, rest)
+        every = [True] * len(self.rungs)
+        return self._promotion(history, every, [1] * len(self.rungs), rest) or self.begin(number, history, 0, rest)
 
-    def _promotion(self, history: History, affordable: list[bool], factor: int, why: dict[str, Any]) -> Proposal | None:
-        """The promotion to the highest rung that is possible, if one of so many is promoted."""
+    def _promotion(
+        self, history: History, affordable: list[bool], factors: list[float], why: dict[str, Any]
+    ) -> Proposal | None:
+        """The promotion to the highest rung that is possible, if one of so many goes on from each rung.
+
+        Settings that a model has chosen, and those drawn at random, are each compared among themselves. A model that is
+        mistaken can't crowd out the others then: at worst the search does half of its work at random.
+        """
         promoted, results = parents(history), by_rung(self, history)
         for rung in reversed(range(len(self.rungs) - 1)):
-            done = self.ranked(results[rung]) if affordable[rung + 1] else []
-            for place, trial in enumerate(done[: len(done) // factor], start=1):
-                if trial.name.number not in promoted and self.has_value(trial):
-                    return self.promote(trial, place, len(done), why)
+            if not affordable[rung + 1]:
+                continue
+            for by_model in (False, True):
+                done = self.ranked(trial for trial in results[rung] if is_chosen_by_model(trial) == by_model)
+                for place, trial in enumerate(done[: int(len(done) / factors[rung])], start=1):
+                    if trial.name.number not in promoted and self.has_value(trial):
+                        return self.promote(trial, place, len(done), why)
         return None
 
     def _may_go_on(self, trial: Proposal) -> bool:
@@ -152,7 +71,7 @@ class AshaSchedule(Schedule):
     def _affordable(self, history: History) -> list[bool]:
         """May one more trial begin at each rung, by the budget?
 
-        If one of `factor` goes on from each rung to the next, each rung takes a certain share of all epochs. This one
+        If one of `factors` goes on from each rung to the next, each rung takes a certain share of all epochs. This one
         and the lower ones together must not have had more than their shares.
         """
         if self.study.budget.epochs is None:
@@ -163,7 +82,7 @@ class AshaSchedule(Schedule):
             self.fidelity.trained(each.settings, each.parent.settings if each.parent else {}) for each in others
         )
         spent = itertools.accumulate(begun[rung] * step for rung, step in enumerate(steps(self.rungs)))
-        plan = epochs_per_setting(self.rungs, self.factor)
+        plan = epochs_per_setting(self.rungs, self.factors)
         return [had < budget * planned / plan[-1] for had, planned in zip(spent, plan, strict=True)]
 
     def _not_compared(self, history: History) -> Iterator[Trial | Proposal]:
@@ -183,9 +102,23 @@ class OneEpochSchedule(AshaSchedule):
         return [self.fidelity.lowest, self.fidelity.highest or 0]
 
     @property
-    def factor(self) -> int:
+    def factors(self) -> list[float]:
         """So many trials at the lowest fidelity cost as much as one that goes on to the highest."""
-        return max(2, math.ceil(self.rungs[-1] / self.rungs[0]))
+        return [max(2, math.ceil(self.rungs[-1] / self.rungs[0]))]
+
+
+class ScreeningSchedule(AshaSchedule):
+    """ASHA in which most trials end at the lowest rung: one of `factor`² goes on from there.
+
+    Later fewer are left behind, so that as many come to the highest rung as in ASHA. A setting takes fewer epochs, so
+    more settings are tried.
+    """
+
+    @property
+    def factors(self) -> list[float]:
+        """All together as in ASHA."""
+        factor, later = self.fidelity.factor, len(self.rungs) - 2  # the steps after the first
+        return [factor**2, *[factor ** ((later - 1) / later)] * later] if later > 0 else super().factors
 
 
 class HyperbandSchedule(Schedule):
@@ -221,7 +154,9 @@ class HyperbandSchedule(Schedule):
     def epochs_of_a_setting(self) -> float:
         """The epochs that each of the settings takes on average, over all brackets."""
         sizes = {self.start_of(bracket): self.size_of(bracket) for bracket in range(len(self.rungs))}
-        epochs = [size * epochs_per_setting(self.rungs[start:], self.factor)[-1] for start, size in sizes.items()]
+        epochs = [
+            size * epochs_per_setting(self.rungs[start:], self.factors[start:])[-1] for start, size in sizes.items()
+        ]
         return sum(epochs) / sum(sizes.values())
 
     def _next_of(
@@ -257,44 +192,7 @@ class HalvingSchedule(HyperbandSchedule):
 SCHEDULES: dict[str, type[Schedule]] = {
     "asha": AshaSchedule,
     "one-epoch": OneEpochSchedule,
+    "screening": ScreeningSchedule,
     "halving": HalvingSchedule,
     "hyperband": HyperbandSchedule,
 }
-
-
-def rungs(lowest: float, highest: float, factor: int) -> list[float]:
-    """The highest fidelity, a factor less of it, and so on down to the lowest: 2 to 20 by 3 gives 2, 7 and 20."""
-    steps = int(math.log(highest / lowest) / math.log(factor) + 1e-9)
-    values = [highest / factor**k for k in range(steps, -1, -1)]
-    if isinstance(lowest, int) and isinstance(highest, int):
-        return [max(lowest, round(value)) for value in values]
-    return values
-
-
-def steps(rungs: Sequence[float]) -> list[float]:
-    """The epochs from the rung below to each rung."""
-    return [high - low for low, high in itertools.pairwise([0.0, *rungs])]
-
-
-def epochs_per_setting(rungs: Sequence[float], factor: int) -> list[float]:
-    """The epochs that all trainings up to each rung take, for each of the settings that begin."""
-    return list(itertools.accumulate(step / factor**rung for rung, step in enumerate(steps(rungs))))
-
-
-def by_rung(schedule: Schedule, history: History) -> dict[int | None, list[Trial]]:
-    """The counted trials of each rung; those of no rung under None."""
-    found = defaultdict[int | None, list[Trial]](list)
-    for trial in history.counted.values():
-        found[schedule.rung_of(trial)].append(trial)
-    return found
-
-
-def all_of(history: History) -> Iterator[Trial | Proposal]:
-    """The trials that have a result, and those that have none yet."""
-    yield from history.counted.values()
-    yield from (proposal for proposal in history.open.values() if proposal)
-
-
-def parents(history: History) -> set[int]:
-    """The numbers of the trials with which others have gone on, or will."""
-    return {each.parent.number for each in all_of(history) if each.parent}

@@ -582,7 +582,9 @@ HEARTBEAT: Any = SimpleNamespace(
 class EachGoesOn(AshaSchedule):
     """Promotes each trial as soon as it is counted, and waits for the first: so two are enough for a promotion."""
 
-    factor = 1
+    @property
+    def factors(self) -> list[float]:
+        return [1.0] * (len(self.rungs) - 1)
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
         return Answer.WAIT if history.open and not history.counted else super().propose(number, history)

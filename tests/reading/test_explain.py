@@ -70,7 +70,7 @@ def by_number(results, number):
 
 def test_each_trial_says_why_it_exists(results):
     said = {trial.name.number: why(results.study, trial) for trial in results.trials}
-    assert said[0] == "tpe, from 0 results, bracket 0"
+    assert said[0] == "drawn at random, before there was enough to learn from, bracket 0"
     assert said[6] == "goes on with trial 4 (epochs 3), place 1 of 4, bracket 0"
     assert said[number_of(6, 2)] == "confirms trial 6, repeat 2"
     by_number(results, 0).why = {"generation": 2}
@@ -83,6 +83,11 @@ def test_each_trial_says_why_it_exists(results):
     assert how(plain, one) == "random search, begins with epochs 1"
     one.why = {"results": 24, "learnt": 3, "rung": 0}
     assert why(results.study, one) == "tpe, from 24 results with epochs 3"
+    promoted = by_number(results, 6)
+    promoted.why["learnt"] = 9
+    assert why(results.study, promoted).endswith("place 1 of 4 chosen by tpe, bracket 0")
+    one.why = {"random": True, "rung": 0}
+    assert why(results.study, one) == "drawn at random"
     one.why, one.name = {}, TrialName(90_001, 1)
     assert how(results.study, one) == "queued by hand", "also where the study has no number of trials"
 

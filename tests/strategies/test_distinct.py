@@ -116,7 +116,7 @@ def test_trials_that_run_and_those_of_a_person_count(name):
 
 def test_a_promotion_uses_nothing_new():
     """All settings are begun once, although numbers go to promotions, and results of higher rungs are looked at."""
-    fidelity = Fidelity("epochs", 1, 9, 3)
+    fidelity = Fidelity("epochs", 1, 9, 3, "asha")
     for name in ("random", "tpe", "nsga-ii", "cma-es"):
         settings = search(new_study(name, fidelity=fidelity), 60)
         begun = [chosen(new_study(name), each) for each in settings if each["epochs"] == 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import statistics
 from collections import Counter
 from dataclasses import replace
 
@@ -15,10 +16,10 @@ from foldertune.errors import StudyError
 from foldertune.fidelity import SCHEDULES, Fidelity
 from foldertune.metrics import Metric
 from foldertune.protocol import Proposal, Trial, TrialName
-from foldertune.space import Float, identity
+from foldertune.space import Float, Int, identity
 from foldertune.spending import cost, spent
 from foldertune.strategies import STRATEGIES, Answer, History, new_strategy, plan
-from foldertune.strategies.schedules import rungs
+from foldertune.strategies.rungs import rungs
 from foldertune.study import Study
 from foldertune.study_file import study_from_record
 
@@ -108,7 +109,9 @@ def test_a_promotion_goes_on_with_its_parent_and_costs_only_what_is_new(schedule
         assert trial.parent.settings == {"epochs": parent.settings["epochs"]} and trial.parent.attempt == 1
         assert trial.parent.first == (parent.parent.first if parent.parent else parent.name.number)
         assert cost(search.study, trial.proposal) == trial.settings["epochs"] - parent.settings["epochs"] > 0
-        assert trial.why["place"] <= max(1, trial.why["among"] // 2) and trial.why["rung"] > parent.why["rung"]
+        assert (
+            trial.why["place"] <= max(1, trial.why["among"] / math.sqrt(3)) and trial.why["rung"] > parent.why["rung"]
+        )
     assert max(Counter(trial.parent.number for trial in promoted).values()) == 1, "each goes on once"
     assert {trial.settings["epochs"] for trial in trials.values()} <= {1, 3, 9, 27}
     assert search.at(27), "some are trained in full"
@@ -281,6 +284,54 @@ def test_one_epoch_for_all_and_then_the_best_in_full_share_the_epochs():
     assert abs(short - whole) <= 54
 
 
+@pytest.mark.parametrize(
+    ("highest", "factor", "factors"),
+    [
+        (27, 3, [9, math.sqrt(3), math.sqrt(3)]),
+        (64, 2, [4, *[2**0.8] * 5]),
+        (20, 3, [9, 1]),
+        (8, 3, [3]),
+        (2, 3, []),
+    ],
+)
+def test_screening_leaves_most_behind_at_the_lowest_rung(highest, factor, factors):
+    strategy = new_strategy(study_of("screening", highest=highest, factor=factor))
+    assert strategy.factors == pytest.approx(factors) and len(strategy.levels()) == len(factors) + 1
+    assert math.prod(factors) == pytest.approx(factor ** len(factors)), "as many as in ASHA come to the highest"
+
+
+def test_screening_promotes_one_of_nine_and_later_more():
+    strategy, lowest = new_strategy(study_of("screening")), counted([0.5 + k / 10 for k in range(8)])
+    assert strategy.propose(8, History(lowest)).parent is None, "one of nine is promoted, and there are eight"
+    lowest |= counted([0.4], start=8)
+    first = strategy.propose(9, History(lowest))
+    assert (first.parent.number, first.settings["epochs"], first.why) == (8, 3, {"rung": 1, "place": 1, "among": 9})
+    higher = {**lowest, **counted([0.2], 3, start=9)}
+    higher[9].parent = first.parent
+    assert strategy.propose(10, History(higher)).parent is None, "one alone is not the best of its rung"
+    higher |= counted([0.1], 3, start=10)
+    assert strategy.propose(11, History(higher)).settings["epochs"] == 9
+    search = Search(study_of("screening")).run(1080)
+    assert 0.08 < len(search.at(3)) / begun(search) < 0.16 and 0.02 < len(search.at(27)) / begun(search) < 0.06
+
+
+@pytest.mark.parametrize("schedule", ["screening", "asha", "one-epoch"])
+def test_what_a_model_chose_does_not_crowd_out_what_was_drawn_at_random(schedule):
+    strategy, history = new_strategy(study_of(schedule)), counted([0.9 - k / 1000 for k in range(27)])
+    chosen = counted([0.1 + k / 1000 for k in range(27)], start=27)
+    for trial in chosen.values():
+        trial.why = {"learnt": 9}
+    history |= chosen
+    climbing = {}
+    for number in range(54, 54 + 2 * 27 // int(strategy.factors[0])):
+        climbing[number] = strategy.propose(number, History(history, climbing))
+    parents = [each.parent.number for each in climbing.values()]
+    assert len(parents) == 2 * sum(number < 27 for number in parents) and 26 in parents and 27 in parents
+    assert strategy.propose(99, History(history, climbing)).parent is None
+    assert all(each.why.get("learnt") == (9 if each.parent.number >= 27 else None) for each in climbing.values())
+    assert {each.why["among"] for each in climbing.values()} == {27}
+
+
 def test_only_checkpoints_of_what_may_go_on_are_needed():
     search = Search(study_of("asha")).run(200)
     needed = search.strategy.needs(search.history)
@@ -292,9 +343,8 @@ def test_only_checkpoints_of_what_may_go_on_are_needed():
         assert losses == sorted(losses), "the best of each rung first: a quota gives up the last"
 
 
-def test_a_strategy_learns_from_the_highest_rung_that_has_a_result_per_hyperparameter_and_one_more():
-    study = study_of("asha")
-    strategy = new_strategy(study)
+def test_a_strategy_learns_from_the_highest_rung_with_ten_results_and_never_from_the_lowest():
+    strategy = new_strategy(study_of("asha"))
 
     def learnt(*results):
         """The rung from which it learns, and the numbers of the trials that it is shown."""
@@ -307,8 +357,29 @@ def test_a_strategy_learns_from_the_highest_rung_that_has_a_result_per_hyperpara
         rung, history = strategy._comparable(History(counted))
         return rung, sorted(history.counted)
 
-    assert learnt(9, 1) == (0, list(range(9))) and learnt(9, 2) == (1, [9, 10])
-    assert learnt(9, 5, 1) == (1, list(range(9, 14))) and learnt(9, 5, 2) == (2, [14, 15])
+    assert learnt(99, 9) == (None, []) and learnt(9, 10) == (1, list(range(9, 19)))
+    assert learnt(1, 11, 9) == (1, list(range(1, 12))) and learnt(2, 11, 10) == (2, list(range(13, 23)))
+    strategy = new_strategy(study_of("asha", highest=2))
+    assert strategy.rungs == [2]
+    whole = History(counted([1.0] * 10, 2))
+    assert strategy._comparable(whole) == (0, History(whole.counted, others=whole, behind=[]))
+
+
+@pytest.mark.parametrize(("dimension", "most"), [(Float(0.0, 1.0), 1.0), (Int(0, 999), 999)])
+def test_with_a_schedule_half_of_the_settings_are_drawn_at_random_and_a_model_chooses_the_others(dimension, most):
+    study = replace(study_of("screening"), strategy="tpe", space={"x": dimension})
+    search = Search(study, loss=lambda settings: settings["x"] / most + 1 / settings["epochs"]).run(800)
+    begun = [trial for trial in search.counted.values() if not trial.parent and "learnt" in trial.why]
+    first = min(trial.name.number for trial in begun)
+    drawn = [trial for trial in search.counted.values() if trial.why.get("random") and trial.name.number > first]
+    assert 0.35 < len(drawn) / len(drawn + begun) < 0.65 and all("learnt" not in trial.why for trial in drawn)
+    values = [[trial.settings["x"] / most for trial in trials] for trials in (drawn, begun)]
+    assert 0.3 < statistics.median(values[0]) < 0.7 and statistics.median(values[1]) < 0.25
+    assert [trial.settings for _, trial in Search(study, loss=search.loss).run(800).log] == [
+        trial.settings for _, trial in search.log
+    ], "whether a trial is one of them depends on its number and the study's seed"
+    in_full = new_strategy(replace(study, fidelity=None, trials=9))
+    assert not any("random" in in_full.propose(number, History()).why for number in range(30))
 
 
 def test_of_several_metrics_the_first_decides_what_goes_on():

@@ -1,0 +1,168 @@
+"""Rungs: what all schedules have in common. They say which trials go on; a strategy chooses the settings.
+
+A rung is a level of the fidelity, such as 1, 3, 9 and 27 epochs. A promotion is a trial of its own with the settings
+and the seed of its parent, and a higher fidelity; it goes on with the parent's checkpoint. What has been promoted, and
+what may be, is read from the trials: a master that is killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+from foldertune.protocol import Parent, Proposal, Trial
+from foldertune.strategies.drawing import evenly
+from foldertune.strategies.interface import Answer, History, Strategy
+from foldertune.study import Study
+
+ENOUGH = 10  # results of a rung to learn from; with fewer, TPE draws at random
+LEARNT = "learnt"  # in a proposal's `why`: how long the trials had trained from which a model has chosen the settings
+BEHIND = 2  # trials left behind that a model is shown for each result: TPE then takes the best third for the good ones
+
+
+class Schedule:
+    """What all schedules have in common.
+
+    Args:
+        strategy: chooses the settings of each trial that does not go on with another.
+    """
+
+    is_reproducible: bool = False
+    is_adaptive: bool = True
+
+    def __init__(self, study: Study, strategy: Strategy) -> None:
+        assert study.fidelity is not None and study.fidelity.highest is not None
+        self.study, self.strategy, self.fidelity = study, strategy, study.fidelity
+        self.rungs = self.levels()
+
+    def levels(self) -> list[float]:
+        """The fidelities at which trials are compared, the highest last."""
+        return rungs(self.fidelity.lowest, self.fidelity.highest or 0, self.fidelity.factor)
+
+    @property
+    def factors(self) -> list[float]:
+        """One of so many trials goes on from each rung but the highest."""
+        return [self.fidelity.factor] * (len(self.rungs) - 1)
+
+    @property
+    def epochs_of_a_setting(self) -> float:
+        """The epochs that each of the settings takes on average, with the promotions of the best."""
+        return epochs_per_setting(self.rungs, self.factors)[-1]
+
+    def propose(self, number: int, history: History) -> Proposal | Answer:
+        """A promotion, or settings that were not tried yet."""
+        raise NotImplementedError
+
+    def needs(self, history: History) -> Collection[int]:
+        """The trials below the highest rung with which no counted trial has gone on, the best of each rung first."""
+        gone_on = {trial.parent.number for trial in history.counted.values() if trial.parent}
+        shares = dict[int, float]()
+        for rung, trials in by_rung(self, history).items():
+            if rung is not None and rung < len(self.rungs) - 1:
+                ranked = self.ranked(trials)
+                shares |= {t.name.number: place / len(ranked) for place, t in enumerate(ranked) if self.has_value(t)}
+        return sorted(shares.keys() - gone_on, key=lambda number: (shares[number], number))
+
+    def rung_of(self, trial: Trial | Proposal) -> int | None:
+        """The rung to which a trial was trained; None if a person has queued it with another fidelity."""
+        value = trial.settings.get(self.fidelity.setting)
+        return self.rungs.index(value) if value in self.rungs else None
+
+    def begin(self, number: int, history: History, rung: int, why: dict[str, Any]) -> Proposal | Answer:
+        """A trial with new settings, which the strategy chooses by the results of one rung."""
+        learnt, comparable = self._comparable(history)
+        answer = self.strategy.propose(number, comparable)
+        if not isinstance(answer, Proposal):  # what is open may be promoted
+            return Answer.WAIT if answer is Answer.EXHAUSTED and history.open else answer
+        settings = {**answer.settings, self.fidelity.setting: self.rungs[rung]}
+        learns = {} if learnt is None or "results" not in answer.why else {LEARNT: self.rungs[learnt]}
+        return Proposal(settings, why={**answer.why, **learns, "rung": rung, **why})
+
+    def promote(self, trial: Trial, place: int, among: int, why: dict[str, Any]) -> Proposal:
+        """The trial that goes on with this one, which has this place (from 1) among so many."""
+        name, setting = trial.name, self.fidelity.setting
+        rung = (self.rung_of(trial) or 0) + 1
+        first = trial.parent.first if trial.parent else name.number
+        learnt = {LEARNT: trial.why[LEARNT]} if is_chosen_by_model(trial) else {}
+        return Proposal(
+            {**trial.settings, setting: self.rungs[rung]},
+            Parent(name.number, name.attempt, {setting: trial.settings[setting]}, first),
+            {"rung": rung, "place": place, "among": among, **learnt, **why},
+        )
+
+    def has_value(self, trial: Trial) -> bool:
+        """May others go on with it? Not if it has failed, or if its training has diverged."""
+        return self.study.losses(trial.result) is not None
+
+    def ranked(self, trials: Iterable[Trial]) -> list[Trial]:
+        """These trials, the best in the first metric first; those without a value last."""
+
+        def loss(trial: Trial) -> tuple[float, int]:
+            losses = self.study.losses(trial.result)
+            return math.inf if losses is None else losses[0], trial.name.number
+
+        return sorted(trials, key=loss)
+
+    def _comparable(self, history: History) -> tuple[int | None, History]:
+        """A rung, and its results with what has begun without a parent; no results if there are too few.
+
+        It is the highest with enough results (BOHB; Falkner et al., ICML 2018), and never the lowest: what a model
+        chooses by the shortest trainings does well there, and crowds out what is better in the end. Without trials
+        that were left behind, a model would know bad settings only where the good ones lie, too, and avoid them.
+        """
+        begun = {number: each for number, each in history.open.items() if each and not each.parent}
+        results, promoted = by_rung(self, history), parents(history)
+        for rung in reversed(range(min(1, len(self.rungs) - 1), len(self.rungs))):
+            if len(results[rung]) >= ENOUGH:
+                known = {trial.name.number: trial for trial in results[rung]}
+                behind = [each for lower in range(rung) for each in results[lower] if each.name.number not in promoted]
+                behind = evenly(sorted(behind, key=lambda trial: trial.name.number), BEHIND * len(known))
+                return rung, History(known, begun, others=history.whole, behind=behind)
+        return None, History({}, begun, others=history.whole)
+
+
+def rungs(lowest: float, highest: float, factor: int) -> list[float]:
+    """The highest fidelity, a factor less of it, and so on down to the lowest: 2 to 20 by 3 gives 2, 7 and 20."""
+    steps = int(math.log(highest / lowest) / math.log(factor) + 1e-9)
+    values = [highest / factor**k for k in range(steps, -1, -1)]
+    if isinstance(lowest, int) and isinstance(highest, int):
+        return [max(lowest, round(value)) for value in values]
+    return values
+
+
+def steps(rungs: Sequence[float]) -> list[float]:
+    """The epochs from the rung below to each rung."""
+    return [high - low for low, high in itertools.pairwise([0.0, *rungs])]
+
+
+def epochs_per_setting(rungs: Sequence[float], factors: Sequence[float]) -> list[float]:
+    """The epochs that all trainings up to each rung take, for each of the settings that begin."""
+    came = itertools.accumulate(factors, lambda share, factor: share / factor, initial=1.0)
+    return list(itertools.accumulate(step * share for step, share in zip(steps(rungs), came, strict=True)))
+
+
+def by_rung(schedule: Schedule, history: History) -> dict[int | None, list[Trial]]:
+    """The counted trials of each rung; those of no rung under None."""
+    found = defaultdict[int | None, list[Trial]](list)
+    for trial in history.counted.values():
+        found[schedule.rung_of(trial)].append(trial)
+    return found
+
+
+def is_chosen_by_model(trial: Trial) -> bool:
+    """Or was it drawn at random, or queued by a person?"""
+    return LEARNT in trial.why
+
+
+def all_of(history: History) -> Iterator[Trial | Proposal]:
+    """The trials that have a result, and those that have none yet."""
+    yield from history.counted.values()
+    yield from (proposal for proposal in history.open.values() if proposal)
+
+
+def parents(history: History) -> set[int]:
+    """The numbers of the trials with which others have gone on, or will."""
+    return {each.parent.number for each in all_of(history) if each.parent}
