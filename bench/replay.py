@@ -39,8 +39,7 @@ from foldertune.protocol import Proposal, Trial, TrialName, write_whole
 from foldertune.reading.reader import read_results
 from foldertune.space import Float, Int
 from foldertune.spending import cost
-from foldertune.strategies import History, ask, new_strategy, rungs
-from foldertune.strategies.rungs import ENOUGH
+from foldertune.strategies import History, ask, new_strategy
 from foldertune.study import Study
 from foldertune.study_file import load_study
 
@@ -60,9 +59,7 @@ METHODS: dict[str, tuple[str, str | None]] = {  # strategy and schedule; None: e
     "halton, screening": ("halton", "screening"),  # what it takes for many workers
     "tpe, hyperband": ("tpe", "hyperband"),
 }
-VERSION = 3  # of the rules: one trial is ready, Optuna's reports count at once, and TPE learns from the highest rung
-# What "tpe, screening" might learn from instead: a rung with so many results per hyperparameter, or else the lowest.
-RUNGS: dict[str, int] = {}
+VERSION = 4  # of the rules: models know what was left behind, and half of the settings are drawn at random
 OPTUNA = "optuna"  # its TPE with its Hyperband pruner
 
 
@@ -342,8 +339,7 @@ def course_on_table(table: Table, method: str, trials: int, workers: int, seed: 
         chosen = _study_of(study, "hyperband", 1, table.highest, seed, budget)
         found = replay_optuna(chosen, table.loss, budget, workers)
     else:
-        strategy, schedule = METHODS[method if method in METHODS else "tpe, screening"]
-        rungs.ENOUGH = RUNGS.get(method, ENOUGH)
+        strategy, schedule = METHODS[method]
         chosen = _study_of(replace(study, strategy=strategy), schedule, 1, table.highest, seed, budget)
         ends = replay(chosen, table.loss, budget, workers)
         found = ((ended.spent, _value(ended.trial.result or {})) for ended in ends)
@@ -365,7 +361,7 @@ def measure_tables(names: Sequence[str], seeds: int, trials: Sequence[int], work
 
     What has been measured on a table of this size stays, so this may be ended and started again.
     """
-    methods, path = [*METHODS, *RUNGS, OPTUNA], RESULTS / "replay-tables.json"
+    methods, path = [*METHODS, OPTUNA], RESULTS / "replay-tables.json"
     before = json.loads(path.read_text())["searches"] if path.exists() else []
     kept = [each for each in before if each.get("version") == VERSION and each["method"] in methods]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
@@ -375,8 +371,6 @@ def measure_tables(names: Sequence[str], seeds: int, trials: Sequence[int], work
             target = statistics.median(course[-1][1] for course in alone)
             print(f"{name}: {len(table.curves)} rows; {budget} trainings; target {target:.5g}", flush=True)
             for crowd, method in itertools.product(workers, methods):
-                if method in RUNGS and crowd > 1:  # one worker shows it
-                    continue
                 case = {"version": VERSION, "table": name, "trainings": budget, "workers": crowd, "method": method}
                 known: dict[str, Any] = next((each for each in kept if case.items() <= each.items()), {})
                 if known.get("rows") != len(table.curves) or len(known["shares"]) < seeds:

@@ -143,7 +143,6 @@ def test_a_replayed_search_spends_its_budget_and_has_one_trial_ready(monkeypatch
 def test_replays_are_kept_and_only_what_is_missing_is_replayed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(replay, "RESULTS", tmp_path)
     monkeypatch.setattr(replay, "METHODS", {name: replay.METHODS[name] for name in ("random", "asha", "hyperband")})
-    monkeypatch.setattr(replay, "RUNGS", {})
     replay.measure_tables(["wide"], 2, [2], [1])
     path, first = tmp_path / "replay-tables.json", capsys.readouterr().out
     before = json.loads(path.read_text())

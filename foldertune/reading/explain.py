@@ -28,7 +28,8 @@ def why(study: Study, trial: Trial) -> str:
     if (number := confirmed_by(trial.why)) is not None:
         return f"confirms trial {number}, repeat {known.get(REPEAT, '?')}"
     if trial.parent:
-        chosen_by = f" chosen by {_strategy_of(study, trial)}" if "learnt" in trial.why else ""
+        is_apart = "learnt" in trial.why and not bracket  # it was compared with what the strategy chose, too
+        chosen_by = f" chosen by {_strategy_of(study, trial)}" if is_apart and not trial.why.get("rest") else ""
         place = [f"place {known['place']} of {known['among']}{chosen_by}"] if {"place", "among"} <= known.keys() else []
         place += ["with what is left of the budget"] if trial.why.get("rest") else []
         return ", ".join([f"goes on with trial {trial.parent.number}{_until(study, trial)}", *place, *bracket])
@@ -39,7 +40,10 @@ def why(study: Study, trial: Trial) -> str:
     results = known.get("results")
     chosen = [f"{strategy}, from {counted(results, 'result')}{_at(study, trial)}"] if results else []
     chosen += [f"{strategy}, generation {known['generation']}"] if "generation" in known else []
-    chosen += ["drawn at random, before there was enough to learn from"] if results == 0 else []
+    if results == 0 and study.known:
+        chosen.append(f"{strategy}, from what was known before")
+    elif results == 0:
+        chosen.append("drawn at random, before there was enough to learn from")
     chosen += ["drawn at random"] if trial.why.get("random") else []
     return ", ".join([*chosen, *bracket])
 

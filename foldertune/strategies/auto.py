@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 from foldertune.space import values_of
 from foldertune.strategies.plain import RandomSearch
+from foldertune.strategies.rungs import Schedule
 from foldertune.strategies.schedules import SCHEDULES
 from foldertune.study import Study
 from foldertune.text import counted
@@ -43,9 +44,15 @@ def _choose(study: Study, workers: int, is_warm: bool) -> tuple[str, str]:
     if is_warm:
         return "tpe", "it learns from the results that are known"
     if study.fidelity and study.is_scheduled:
-        if _settings(study) < ROUNDS * workers:
+        settings, schedule = _settings(study), study.fidelity.schedule
+        if settings < ROUNDS * workers:
             return "halton", f"most settings begin before {workers} workers have results; it covers the space"
-        return "tpe", f"{study.fidelity.schedule} brings many short trainings, from which it learns"
+        if settings < 2 * _schedule(study).settings_to_learn_from:
+            return (
+                "halton",
+                f"{counted(int(settings), 'setting')} are too few to learn from with {schedule}; it covers the space",
+            )
+        return "tpe", f"{schedule} tries many settings, and it learns from those that come far"
     if size < math.inf and size * study.repeats <= trials:
         return "halton", f"there are only {counted(int(size), 'combination')}; it tries them all"
     if trials < ENOUGH:
@@ -66,9 +73,12 @@ def _trials(study: Study) -> float:
 
 def _settings(study: Study) -> float:
     """How many settings a budget with a schedule pays for, with the promotions of the best; infinite without one."""
+    return min((study.budget.epochs or math.inf) / _schedule(study).epochs_of_a_setting, study.most_trials)
+
+
+def _schedule(study: Study) -> Schedule:
     assert study.fidelity
-    schedule = SCHEDULES[study.fidelity.schedule](study, RandomSearch(study))
-    return min((study.budget.epochs or math.inf) / schedule.epochs_of_a_setting, study.most_trials)
+    return SCHEDULES[study.fidelity.schedule](study, RandomSearch(study))
 
 
 def _size(study: Study) -> float:

@@ -41,6 +41,7 @@ FAILED = 1e300  # a loss that is worse than all others: only their order counts
 class NSGA2Search(ModelSearch):
     """Crosses two of the best settings, and changes some of them (NSGA-II; Deb et al., IEEE TEC 2002)."""
 
+    enough = POPULATION
     tries = 20
 
     def __init__(self, study: Study) -> None:

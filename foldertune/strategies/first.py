@@ -29,6 +29,7 @@ class FirstSearch:
 
     def __init__(self, study: Study, strategy: Strategy) -> None:
         self.strategy, self.is_adaptive = strategy, strategy.is_adaptive
+        self.enough = getattr(strategy, "enough", 0)
         self._past = [*_past(study)]
         self._guesses = study.guesses
         self._all: dict[int, Proposal] = {}

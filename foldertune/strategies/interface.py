@@ -53,7 +53,8 @@ class Strategy(Protocol):
         many results as possible; but no worker should have to wait.
 
     A strategy may also have `is_exhaustive`. If it is true, each of its trials must be tried: one that a person queued
-    under the same number does not replace it.
+    under the same number does not replace it. And `enough`, if it is a model: so many results it needs, and until then
+    it draws at random.
     """
 
     is_reproducible: bool

@@ -43,6 +43,7 @@ class ModelSearch(RandomSearch):
     is_reproducible = False
     is_adaptive = True
     learns = True
+    enough = 10  # results; the samplers draw at random until then
     tries = 3  # for one trial, that may bring what other trials have
     contrasts = False  # must it know bad settings from the whole space?
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from foldertune.protocol import Parent, Proposal, Trial
@@ -18,7 +18,7 @@ from foldertune.strategies.drawing import evenly
 from foldertune.strategies.interface import Answer, History, Strategy
 from foldertune.study import Study
 
-ENOUGH = 10  # results of a rung to learn from; with fewer, TPE draws at random
+ENOUGH = 10  # results of a rung to learn from, at least
 LEARNT = "learnt"  # in a proposal's `why`: how long the trials had trained from which a model has chosen the settings
 BEHIND = 2  # trials left behind that a model is shown for each result: TPE then takes the best third for the good ones
 
@@ -52,19 +52,38 @@ class Schedule:
         """The epochs that each of the settings takes on average, with the promotions of the best."""
         return epochs_per_setting(self.rungs, self.factors)[-1]
 
+    @property
+    def settings_to_learn_from(self) -> float:
+        """So many settings begin before a model learns from the second rung."""
+        return ENOUGH * (self.factors[0] if self.factors else 1)
+
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """A promotion, or settings that were not tried yet."""
         raise NotImplementedError
 
     def needs(self, history: History) -> Collection[int]:
-        """The trials below the highest rung with which no counted trial has gone on, the best of each rung first."""
+        """The trials below the highest rung with which none has gone on, those that are nearest to it first."""
         gone_on = {trial.parent.number for trial in history.counted.values() if trial.parent}
-        shares = dict[int, float]()
-        for rung, trials in by_rung(self, history).items():
-            if rung is not None and rung < len(self.rungs) - 1:
+        ranks, results = dict[int, float](), by_rung(self, history)  # below 1: it is among those that go on
+        for rung, factor in enumerate(self.factors):
+            for trials in self.compared(results[rung]):
                 ranked = self.ranked(trials)
-                shares |= {t.name.number: place / len(ranked) for place, t in enumerate(ranked) if self.has_value(t)}
-        return sorted(shares.keys() - gone_on, key=lambda number: (shares[number], number))
+                ranks |= {
+                    trial.name.number: factor * place / len(ranked)
+                    for place, trial in enumerate(ranked)
+                    if self.has_value(trial)
+                }
+        return sorted(ranks.keys() - gone_on, key=lambda number: (ranks[number], number))
+
+    def compared(self, trials: Sequence[Trial]) -> Iterator[Sequence[Trial]]:
+        """The trials of a rung, in groups whose members are compared with each other."""
+        yield trials
+
+    def left_behind(self, results: Mapping[int | None, list[Trial]], rung: int, promoted: set[int]) -> list[Trial]:
+        """The trials that did not come as far as this rung, by number."""
+        there = (trial for lower in range(rung) for trial in results[lower])
+        behind = (trial for trial in there if trial.name.number not in promoted and not trial.dropped)
+        return sorted(behind, key=lambda trial: trial.name.number)
 
     def rung_of(self, trial: Trial | Proposal) -> int | None:
         """The rung to which a trial was trained; None if a person has queued it with another fidelity."""
@@ -107,21 +126,22 @@ class Schedule:
         return sorted(trials, key=loss)
 
     def _comparable(self, history: History) -> tuple[int | None, History]:
-        """A rung, and its results with what has begun without a parent; no results if there are too few.
+        """A rung, and its results with what has begun without a parent; no rung if none has enough for a model.
 
-        It is the highest with enough results (BOHB; Falkner et al., ICML 2018), and never the lowest: what a model
-        chooses by the shortest trainings does well there, and crowds out what is better in the end. Without trials
-        that were left behind, a model would know bad settings only where the good ones lie, too, and avoid them.
+        It is the highest with enough results (BOHB; Falkner et al., ICML 2018). A model never learns from the lowest:
+        what it chooses by the shortest trainings does well there, and crowds out what is better in the end. Without
+        trials that were left behind, it would know bad settings only where the good ones lie, too, and avoid them.
         """
         begun = {number: each for number, each in history.open.items() if each and not each.parent}
-        results, promoted = by_rung(self, history), parents(history)
-        for rung in reversed(range(min(1, len(self.rungs) - 1), len(self.rungs))):
-            if len(results[rung]) >= ENOUGH:
-                known = {trial.name.number: trial for trial in results[rung]}
-                behind = [each for lower in range(rung) for each in results[lower] if each.name.number not in promoted]
-                behind = evenly(sorted(behind, key=lambda trial: trial.name.number), BEHIND * len(known))
-                return rung, History(known, begun, others=history.whole, behind=behind)
-        return None, History({}, begun, others=history.whole)
+        results, enough = by_rung(self, history), getattr(self.strategy, "enough", 0)
+        least = min(1, len(self.rungs) - 1) if enough else 0
+        filled = (r for r in range(least, len(self.rungs)) if len(results[r]) >= max(enough, ENOUGH))
+        rung = max(filled, default=None if enough else 0)
+        if rung is None:
+            return None, History({}, begun, others=history.whole)
+        known = {trial.name.number: trial for trial in results[rung]}
+        behind = evenly(self.left_behind(results, rung, parents(history)), BEHIND * len(known))
+        return rung, History(known, begun, others=history.whole, behind=behind)
 
 
 def rungs(lowest: float, highest: float, factor: int) -> list[float]:

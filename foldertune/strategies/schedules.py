@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from foldertune.protocol import Proposal, Trial
 from foldertune.strategies.interface import Answer, History
@@ -34,33 +33,46 @@ class AshaSchedule(Schedule):
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """The promotion to the highest rung that is possible; if there is none, new settings."""
         affordable = self._affordable(history)
-        if promotion := self._promotion(history, affordable, self.factors, {}):
+        if promotion := self._promotion(history, affordable):
             return promotion
         if affordable[0]:
-            return self.begin(number, history, 0, {})
+            answer = self.begin(number, history, 0, {})
+            is_whole = any(self.rung_of(trial) == len(self.rungs) - 1 for trial in history.counted.values())
+            return self._rest(history) or answer if answer is Answer.EXHAUSTED and not is_whole else answer
         if any(each is None or self._may_go_on(each) for each in history.open.values()):
             return Answer.WAIT
-        rest = {REST: True}  # it is for the best that there are, and what begins now is not waited for
-        every = [True] * len(self.rungs)
-        return self._promotion(history, every, [1] * len(self.rungs), rest) or self.begin(number, history, 0, rest)
+        return self._rest(history) or self.begin(number, history, 0, {REST: True})
 
-    def _promotion(
-        self, history: History, affordable: list[bool], factors: list[float], why: dict[str, Any]
-    ) -> Proposal | None:
-        """The promotion to the highest rung that is possible, if one of so many goes on from each rung.
+    def compared(self, trials: Sequence[Trial]) -> Iterator[Sequence[Trial]]:
+        """Those whose settings were drawn at random, and those that a model has chosen, each among themselves.
 
-        Settings that a model has chosen, and those drawn at random, are each compared among themselves. A model that is
-        mistaken can't crowd out the others then: at worst the search does half of its work at random.
+        So a model that is mistaken can't crowd out the others: at worst the search does half of its work at random.
+        """
+        for by_model in (False, True):
+            yield [trial for trial in trials if is_chosen_by_model(trial) == by_model]
+
+    def _promotion(self, history: History, affordable: list[bool]) -> Proposal | None:
+        """The promotion to the highest rung that is possible, if one of so many goes on from each rung."""
+        promoted, results = parents(history), by_rung(self, history)
+        for rung in reversed(range(len(self.rungs) - 1)):
+            groups = self.compared(results[rung]) if affordable[rung + 1] else ()
+            for group in sorted(groups, key=lambda group: sum(trial.name.number in promoted for trial in group)):
+                ranked = self.ranked(group)
+                for place, trial in enumerate(ranked[: int(len(ranked) / self.factors[rung])], start=1):
+                    if trial.name.number not in promoted and self.has_value(trial):
+                        return self.promote(trial, place, len(ranked), {})
+        return None
+
+    def _rest(self, history: History) -> Proposal | None:
+        """The promotion of the best trial of the highest rung that is possible: what is left is for the best.
+
+        Nothing waits for the result of what begins now.
         """
         promoted, results = parents(history), by_rung(self, history)
         for rung in reversed(range(len(self.rungs) - 1)):
-            if not affordable[rung + 1]:
-                continue
-            for by_model in (False, True):
-                done = self.ranked(trial for trial in results[rung] if is_chosen_by_model(trial) == by_model)
-                for place, trial in enumerate(done[: int(len(done) / factors[rung])], start=1):
-                    if trial.name.number not in promoted and self.has_value(trial):
-                        return self.promote(trial, place, len(done), why)
+            for place, trial in enumerate(ranked := self.ranked(results[rung]), start=1):
+                if trial.name.number not in promoted and self.has_value(trial):
+                    return self.promote(trial, place, len(ranked), {REST: True})
         return None
 
     def _may_go_on(self, trial: Proposal) -> bool:
@@ -71,7 +83,7 @@ class AshaSchedule(Schedule):
     def _affordable(self, history: History) -> list[bool]:
         """May one more trial begin at each rung, by the budget?
 
-        If one of `factors` goes on from each rung to the next, each rung takes a certain share of all epochs. This one
+        If one of so many goes on from each rung to the next, each rung takes a certain share of all epochs. This one
         and the lower ones together must not have had more than their shares.
         """
         if self.study.budget.epochs is None:
@@ -139,6 +151,13 @@ class HyperbandSchedule(Schedule):
             if answer is not None:
                 return answer
         return Answer.WAIT
+
+    def left_behind(self, results: Mapping[int | None, list[Trial]], rung: int, promoted: set[int]) -> list[Trial]:
+        """Only those of whose bracket and rung others have gone on: in the others nothing is decided yet."""
+        trials = itertools.chain.from_iterable(results.values())
+        decided = {(each.why.get(BRACKET), self.rung_of(each)) for each in trials if each.name.number in promoted}
+        behind = super().left_behind(results, rung, promoted)
+        return [trial for trial in behind if (trial.why.get(BRACKET), self.rung_of(trial)) in decided]
 
     def start_of(self, bracket: int) -> int:
         """The rung at which this bracket begins: each in turn, the lowest first."""

@@ -85,7 +85,9 @@ def test_each_trial_says_why_it_exists(results):
     assert why(results.study, one) == "tpe, from 24 results with epochs 3"
     promoted = by_number(results, 6)
     promoted.why["learnt"] = 9
-    assert why(results.study, promoted).endswith("place 1 of 4 chosen by tpe, bracket 0")
+    assert why(results.study, promoted).endswith("place 1 of 4, bracket 0"), "brackets compare all of a rung"
+    del promoted.why["bracket"]
+    assert why(results.study, promoted).endswith("place 1 of 4 chosen by tpe")
     one.why = {"random": True, "rung": 0}
     assert why(results.study, one) == "drawn at random"
     one.why, one.name = {}, TrialName(90_001, 1)

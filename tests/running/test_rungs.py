@@ -63,7 +63,14 @@ def test_no_epoch_is_trained_twice(bench, schedule):
 
 @pytest.mark.parametrize(
     ("schedule", "strategy"),
-    [("asha", "random"), ("asha", "tpe"), ("one-epoch", "halton"), ("halving", "cma-es"), ("hyperband", "random")],
+    [
+        ("screening", "tpe"),
+        ("asha", "random"),
+        ("asha", "tpe"),
+        ("one-epoch", "halton"),
+        ("halving", "cma-es"),
+        ("hyperband", "random"),
+    ],
 )
 def test_everybody_is_killed_and_every_promotion_is_made_once(bench, schedule, strategy):
     seed = random.randrange(10**6)

@@ -15,8 +15,8 @@ from foldertune.budget import Budget
 from foldertune.errors import StudyError
 from foldertune.fidelity import SCHEDULES, Fidelity
 from foldertune.metrics import Metric
-from foldertune.protocol import Proposal, Trial, TrialName
-from foldertune.space import Float, Int, identity
+from foldertune.protocol import Parent, Proposal, Trial, TrialName
+from foldertune.space import Categorical, Float, Int, identity
 from foldertune.spending import cost, spent
 from foldertune.strategies import STRATEGIES, Answer, History, new_strategy, plan
 from foldertune.strategies.rungs import rungs
@@ -109,9 +109,8 @@ def test_a_promotion_goes_on_with_its_parent_and_costs_only_what_is_new(schedule
         assert trial.parent.settings == {"epochs": parent.settings["epochs"]} and trial.parent.attempt == 1
         assert trial.parent.first == (parent.parent.first if parent.parent else parent.name.number)
         assert cost(search.study, trial.proposal) == trial.settings["epochs"] - parent.settings["epochs"] > 0
-        assert (
-            trial.why["place"] <= max(1, trial.why["among"] / math.sqrt(3)) and trial.why["rung"] > parent.why["rung"]
-        )
+        factor = search.strategy.factors[parent.why["rung"]] if schedule in ("screening", "one-epoch") else 2
+        assert trial.why["place"] <= max(1, trial.why["among"] / factor) and trial.why["rung"] > parent.why["rung"]
     assert max(Counter(trial.parent.number for trial in promoted).values()) == 1, "each goes on once"
     assert {trial.settings["epochs"] for trial in trials.values()} <= {1, 3, 9, 27}
     assert search.at(27), "some are trained in full"
@@ -129,6 +128,7 @@ def counted(losses, epochs=1, start=0):
     }
 
 
+EPOCHS_TO_LEARN = 250
 EVERY_TYPE = {
     "rate": {"type": "float", "low": 0.001, "high": 1.0, "log": True},
     "dropout": {"type": "float", "low": 0.0, "high": 0.5, "step": 0.25},
@@ -145,7 +145,7 @@ EVERY_TYPE = {
 def test_a_space_with_every_type_of_hyperparameter(schedule, strategy):
     """A search whose master is another one for each proposal, and one whose master lives on, are equal."""
     record = {
-        "name": "toy", "strategy": strategy, "metric": "loss", "space": EVERY_TYPE, "budget": {"epochs": 150},
+        "name": "toy", "strategy": strategy, "metric": "loss", "space": EVERY_TYPE, "budget": {"epochs": EPOCHS_TO_LEARN},
         "constraints": ["width * size <= 160"], "fidelity": {**EPOCHS.to_record(), "schedule": schedule},
     }  # fmt: skip
     study = plan(study_from_record(record, "toy.toml"), "toy.toml")
@@ -153,10 +153,10 @@ def test_a_space_with_every_type_of_hyperparameter(schedule, strategy):
     def loss(settings):
         return settings["rate"] + settings.get("momentum", 0.3) + (settings["layers"] is None) + 1 / settings["epochs"]
 
-    searches = [Search(study, workers=3, loss=loss).run(150), Search(study, workers=3, loss=loss)]
+    searches = [Search(study, workers=3, loss=loss).run(EPOCHS_TO_LEARN), Search(study, workers=3, loss=loss)]
     living = new_strategy(study)
     searches[1].new_strategy = lambda: living
-    searches[1].run(150)
+    searches[1].run(EPOCHS_TO_LEARN)
     assert searches[0].log == searches[1].log
     by_number = dict(searches[0].log)
     promoted = [proposal for proposal in by_number.values() if proposal.parent]
@@ -166,6 +166,7 @@ def test_a_space_with_every_type_of_hyperparameter(schedule, strategy):
         assert {**before, "epochs": 0} == {**proposal.settings, "epochs": 0}
     begun = [identity({**each.settings, "epochs": 0, "seed": 0}) for each in by_number.values() if not each.parent]
     assert len(set(begun)) == len(begun)
+    assert strategy != "tpe" or any("learnt" in each.why for each in by_number.values())
 
 
 def test_asha_promotes_whenever_it_can():
@@ -332,6 +333,77 @@ def test_what_a_model_chose_does_not_crowd_out_what_was_drawn_at_random(schedule
     assert {each.why["among"] for each in climbing.values()} == {27}
 
 
+def test_what_is_left_of_a_budget_is_for_the_best_whoever_chose_them():
+    study = replace(study_of("asha", highest=3), budget=Budget(epochs=9))
+    history = counted([0.9, 0.8, 0.7, 0.3, 0.2, 0.1])
+    for number in (3, 4, 5):
+        history[number].why = {"learnt": 3}
+    climbing = {}
+    for number in (6, 7, 8):
+        climbing[number] = new_strategy(study).propose(number, History(history, climbing))
+    assert [climbing[n].parent.number for n in (6, 7)] in ([2, 5], [5, 2]), "the best of each sort"
+    assert climbing[8].why["rest"] and (climbing[8].parent.number, climbing[8].why["among"]) == (4, 6)
+
+
+def test_the_sort_that_has_had_fewer_promotions_comes_first():
+    history = counted([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.33, 0.32, 0.31, 0.3, 0.2, 0.1])
+    for number in range(6, 12):
+        history[number].why = {"learnt": 3}
+    climbing = {}
+    for number in range(12, 16):
+        climbing[number] = new_strategy(study_of("asha")).propose(number, History(history, climbing))
+    assert [each.parent.number for each in climbing.values()] == [5, 11, 4, 10]
+
+
+@pytest.mark.parametrize("schedule", ["screening", "asha", "one-epoch"])
+def test_a_small_space_that_is_exhausted_has_its_best_trained_in_full(schedule):
+    study = replace(study_of(schedule), space={"x": Categorical((0.5, 0.2, 0.7))})
+    for workers in (1, 2, 3):
+        search = Search(study, workers)
+        while search.step():
+            pass
+        assert [trial.settings["x"] for trial in search.at(27)] == [0.2]
+        assert search.strategy.propose(len(search.log), search.history) is Answer.EXHAUSTED
+
+
+def test_only_a_trial_that_a_schedule_has_given_up_is_left_behind():
+    strategy = new_strategy(replace(study_of("asha"), strategy="tpe"))
+    low, high = counted([0.5] * 40), counted([0.1] * 10, 3, start=40)
+    for number, trial in high.items():
+        trial.parent = Parent(number - 40, 1, {"epochs": 1}, number - 40)
+    low[20].dropped = "nonsense"
+    history = strategy._comparable(History({**low, **high}))[1]
+    behind = [trial.name.number for trial in history.behind]
+    assert len(behind) == 20 and min(behind) >= 10 and 20 not in behind and behind == sorted(behind)
+    for trial in (*low.values(), *high.values()):
+        trial.why = {"bracket": trial.name.number % 2}
+    for number in (1, 3, 5, 7, 9):
+        del high[40 + number]  # nobody of the second bracket has gone on yet
+    high |= counted([0.1] * 5, 3, start=60)
+    brackets = new_strategy(replace(study_of("hyperband"), strategy="tpe"))
+    history = brackets._comparable(History({**low, **high}))[1]
+    assert len(history.behind) > 10 and all(trial.why["bracket"] == 0 for trial in history.behind)
+
+
+def test_a_strategy_that_is_no_model_sees_the_lowest_rung_until_another_has_ten_results():
+    study = study_of("asha")
+    rung, history = new_strategy(study)._comparable(History({**counted([1.0] * 9), **counted([1.0] * 9, 3, start=9)}))
+    assert rung == 0 and sorted(history.counted) == list(range(9))
+    crossing = new_strategy(replace(study, strategy="nsga-ii"))
+    assert crossing._comparable(History(counted([1.0] * 19, 3)))[0] is None, "it draws the first twenty at random"
+    assert crossing._comparable(History(counted([1.0] * 20, 3)))[0] == 1
+
+
+def test_the_checkpoints_that_are_given_up_last_are_those_nearest_to_a_promotion():
+    strategy = new_strategy(study_of("screening"))
+    low, higher = counted([k / 10 for k in range(9)]), counted([1.0, 2.0, 3.0], 3, start=9)
+    needed = list(strategy.needs(History({**low, **higher})))
+    assert needed[:2] == [0, 9] and needed.index(10) < needed.index(1), "of three one or two go on, of nine one"
+    for number in (6, 7, 8):
+        low[number].why = {"learnt": 3}
+    assert {*list(strategy.needs(History(low)))[:2]} == {0, 6}, "the best of each sort"
+
+
 def test_only_checkpoints_of_what_may_go_on_are_needed():
     search = Search(study_of("asha")).run(200)
     needed = search.strategy.needs(search.history)
@@ -344,7 +416,7 @@ def test_only_checkpoints_of_what_may_go_on_are_needed():
 
 
 def test_a_strategy_learns_from_the_highest_rung_with_ten_results_and_never_from_the_lowest():
-    strategy = new_strategy(study_of("asha"))
+    strategy = new_strategy(replace(study_of("asha"), strategy="tpe"))
 
     def learnt(*results):
         """The rung from which it learns, and the numbers of the trials that it is shown."""
@@ -359,7 +431,7 @@ def test_a_strategy_learns_from_the_highest_rung_with_ten_results_and_never_from
 
     assert learnt(99, 9) == (None, []) and learnt(9, 10) == (1, list(range(9, 19)))
     assert learnt(1, 11, 9) == (1, list(range(1, 12))) and learnt(2, 11, 10) == (2, list(range(13, 23)))
-    strategy = new_strategy(study_of("asha", highest=2))
+    strategy = new_strategy(replace(study_of("asha", highest=2), strategy="tpe"))
     assert strategy.rungs == [2]
     whole = History(counted([1.0] * 10, 2))
     assert strategy._comparable(whole) == (0, History(whole.counted, others=whole, behind=[]))

@@ -35,7 +35,9 @@ x = {{ type = "float", low = 0.0, high = 1.0 }}
 y = {{ type = "float", low = 0.0, high = 1.0 }}
 """
 WHOLE = "trials = 26\n[fixed]\nepochs = 1\n"
-RUNGS = '[budget]\nepochs = 60\n[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 9\n'
+RUNGS = (
+    '[budget]\nepochs = 75\n[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\nschedule = "asha"\n'
+)
 
 
 def write_study(bench, strategy):
@@ -100,6 +102,8 @@ def test_the_search_of_one_worker_repeats_itself(tmp_path, strategy):
         bench.finish(master)
         bench.finish(worker)
         found.append([(row.settings, row.parent) for row in bench.rows()])
+        names = sorted(bench.names("seen"))
+        assert strategy != "asha" or any('"learnt": ' in (bench.folder.seen / name).read_text() for name in names[-9:])
         bench.close()
     assert len(found[0]) == len(found[1]) > 16
     differing = [number for number, (one, other) in enumerate(zip(*found, strict=True)) if one != other]
