@@ -166,7 +166,8 @@ def test_a_space_with_every_type_of_hyperparameter(schedule, strategy):
         assert {**before, "epochs": 0} == {**proposal.settings, "epochs": 0}
     begun = [identity({**each.settings, "epochs": 0, "seed": 0}) for each in by_number.values() if not each.parent]
     assert len(set(begun)) == len(begun)
-    assert strategy != "tpe" or any("learnt" in each.why for each in by_number.values())
+    if strategy == "tpe" and schedule != "one-epoch":  # there it learns from ten trainings in full
+        assert any("learnt" in each.why for each in by_number.values())
 
 
 def test_asha_promotes_whenever_it_can():

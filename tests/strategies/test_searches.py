@@ -102,8 +102,8 @@ def test_the_search_of_one_worker_repeats_itself(tmp_path, strategy):
         bench.finish(master)
         bench.finish(worker)
         found.append([(row.settings, row.parent) for row in bench.rows()])
-        names = sorted(bench.names("seen"))
-        assert strategy != "asha" or any('"learnt": ' in (bench.folder.seen / name).read_text() for name in names[-9:])
+        chosen_by_model = [path for path in bench.folder.seen.iterdir() if '"learnt":' in path.read_text()]
+        assert strategy != "asha" or len(chosen_by_model) > 1
         bench.close()
     assert len(found[0]) == len(found[1]) > 16
     differing = [number for number, (one, other) in enumerate(zip(*found, strict=True)) if one != other]
