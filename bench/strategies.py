@@ -36,6 +36,7 @@ from foldertune.running.mastership import open_folder
 from foldertune.space import Categorical, Dimension, Float, Int
 from foldertune.strategies import STRATEGIES, History, Proposal, new_strategy
 from foldertune.strategies.evolution import GENERATION
+from foldertune.strategies.rungs import LEARNT
 from foldertune.study import Study
 from foldertune.study_file import load_study
 
@@ -164,13 +165,19 @@ def measure_asking(most: int) -> None:
                 break
             counted = a_history_with_rungs(study, size) if name == SCHEDULED else a_history(base, size)
             strategy, history, seconds = new_strategy(study), History(counted, waiting := {}), []
-            for number in range(size, size + ASKED):
+            for number in range(size, size + (3 if name == SCHEDULED else 1) * ASKED):
                 start = time.perf_counter()
                 proposal = strategy.propose(number, history)
-                seconds.append(time.perf_counter() - start)
-                if name == SCHEDULED and isinstance(proposal, Proposal):
+                taken = time.perf_counter() - start
+                assert isinstance(proposal, Proposal)
+                if name != SCHEDULED:
+                    seconds.append(taken)
+                elif proposal.parent:
                     waiting[number] = proposal  # otherwise it would be promoted again
-            medians[name][size], firsts[name][size] = statistics.median(seconds), seconds[0]
+                elif LEARNT in proposal.why:  # the slower ones: the others are drawn at random
+                    seconds.append(taken)
+            if seconds:  # a model in a schedule is not asked before there is something to learn from
+                medians[name][size], firsts[name][size] = statistics.median(seconds), seconds[0]
         shown = "  ".join(f"{size:,}: {1000 * value:.2f} ms" for size, value in medians[name].items())
         print(f"{name}: {shown}", flush=True)
     command = f"python -m bench.strategies asking --most {most}"
