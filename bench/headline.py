@@ -1,6 +1,7 @@
 """Measure the minutes until a good validation loss is found, by three ways to search, each alone on the machine.
 
-    python -m bench.headline                    what is missing of three searches of each kind (a night on two cores)
+    python -m bench.headline                    what is missing of three searches of each kind, of `auto` ten (a night on
+                                                two cores)
     python -m bench.headline --seeds 0          the searches with this seed only
     python -m bench.headline --kinds random     the searches of this kind only
 
@@ -42,7 +43,7 @@ from foldertune.study_file import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = RESULTS / "headline.json"
-KINDS = ("random", "hyperband", "auto")
+KINDS = {"random": 3, "hyperband": 3, "auto": 10}  # how many searches; those of `auto` take a few minutes each
 Course = list[tuple[float, float]]  # the seconds at which a lower loss was found, and that loss
 
 STUDY = """
@@ -203,8 +204,8 @@ def measure(kind: str, seed: int, size: Size, target: float | None) -> Course:
 def main() -> None:
     """Measure what is missing, and print the minutes."""
     parser = new_parser(__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="default: all, in this order")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: 0 1 2, of auto 0 to 9")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=[*KINDS], help="default: all, in this order")
     parser.add_argument("--trainings", type=int, default=40, help="the budget in whole trainings (default: 40)")
     parser.add_argument("--epochs", type=int, default=27, help="of a whole training (default: 27)")
     parser.add_argument("--workers", type=int, default=2, help="default: 2")
@@ -218,7 +219,7 @@ def main() -> None:
     for kind in arguments.kinds:
         random = [each["course"][-1][1] for each in searches if each["kind"] == "random"]
         target = statistics.median(random) if random and kind != "random" else None
-        for seed in arguments.seeds:
+        for seed in arguments.seeds or range(KINDS[kind]):
             if any((each["kind"], each["seed"]) == (kind, seed) for each in searches):
                 continue
             epoch = seconds_of_an_epoch()
