@@ -43,7 +43,7 @@ from foldertune.study_file import load_study
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = RESULTS / "headline.json"
-KINDS = {"random": 3, "hyperband": 3, "auto": 10}  # how many searches; those of `auto` take a few minutes each
+KINDS = {"random": 3, "hyperband": 3, "auto": 10}  # how many searches; one of `auto` takes a few minutes
 Course = list[tuple[float, float]]  # the seconds at which a lower loss was found, and that loss
 
 STUDY = """
