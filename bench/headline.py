@@ -1,7 +1,7 @@
 """Measure the minutes until a good validation loss is found, by three ways to search, each alone on the machine.
 
-    python -m bench.headline                    what is missing of three searches of each kind, of `auto` ten (a night on
-                                                two cores)
+    python -m bench.headline                    what is missing of three searches of each kind, and of ten of `auto`
+                                                (a night on two cores)
     python -m bench.headline --seeds 0          the searches with this seed only
     python -m bench.headline --kinds random     the searches of this kind only
 
