@@ -57,7 +57,9 @@ class Kind:
 
 
 PLAIN = Kind("quick")
-RUNGS = Kind("stepping", '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\n', 4)  # one is promoted
+RUNGS = Kind(
+    "stepping", '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\nschedule = "asha"\n', 4
+)  # one is promoted
 STOPPING = Kind("lingering", '[stopping]\nrule = "plateau"\npatience = 3\n')  # some would never end
 CONFIRM = Kind("quick", "[confirm]\nbest = 2\nrepeats = 7\n", many=8, confirmed=2, repeats=7)
 KINDS = {"plain": PLAIN, "rungs": RUNGS, "stopping": STOPPING, "confirm": CONFIRM}

@@ -128,7 +128,7 @@ def test_64_workers_before_the_master_in_an_empty_folder(bench):
     bench.finish(master)
     said = [bench.finish(worker) for worker in workers]
     check(bench, 200)
-    assert sum("0 trials trained" in text for text in said) < 32, "most were idle"
+    assert sum("0 trials trained" in text for text in said) < 48, "most were idle"
     assert all("trouble" not in text for text in said)
 
 
