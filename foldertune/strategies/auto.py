@@ -47,7 +47,7 @@ def _choose(study: Study, workers: int, is_warm: bool) -> tuple[str, str]:
         settings, schedule = _settings(study), study.fidelity.schedule
         if settings < ROUNDS * workers:
             return "halton", f"most settings begin before {workers} workers have results; it covers the space"
-        if settings < 2 * _schedule(study).settings_to_learn_from:
+        if settings < 2 * _schedule(study).settings_to_learn_from:  # a model would have no say in most of them
             return (
                 "halton",
                 f"{counted(int(settings), 'setting')} are too few to learn from with {schedule}; it covers the space",

@@ -112,6 +112,15 @@ class Schedule:
             {"rung": rung, "place": place, "among": among, **learnt, **why},
         )
 
+    def promote_best(
+        self, ranked: Sequence[Trial], most: int, promoted: Collection[int], why: dict[str, Any]
+    ) -> Proposal | None:
+        """The promotion of the best of these that has not gone on yet, if it is one of the first `most`."""
+        for place, trial in enumerate(ranked[:most], start=1):
+            if trial.name.number not in promoted and self.has_value(trial):
+                return self.promote(trial, place, len(ranked), why)
+        return None
+
     def has_value(self, trial: Trial) -> bool:
         """May others go on with it? Not if it has failed, or if its training has diverged."""
         return self.study.losses(trial.result) is not None

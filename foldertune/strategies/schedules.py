@@ -37,8 +37,9 @@ class AshaSchedule(Schedule):
             return promotion
         if affordable[0]:
             answer = self.begin(number, history, 0, {})
-            is_whole = any(self.rung_of(trial) == len(self.rungs) - 1 for trial in history.counted.values())
-            return self._rest(history) or answer if answer is Answer.EXHAUSTED and not is_whole else answer
+            if answer is Answer.EXHAUSTED and not by_rung(self, history)[len(self.rungs) - 1]:  # none is whole
+                return self._rest(history) or answer
+            return answer
         if any(each is None or self._may_go_on(each) for each in history.open.values()):
             return Answer.WAIT
         return self._rest(history) or self.begin(number, history, 0, {REST: True})
@@ -57,10 +58,9 @@ class AshaSchedule(Schedule):
         for rung in reversed(range(len(self.rungs) - 1)):
             groups = self.compared(results[rung]) if affordable[rung + 1] else ()
             for group in sorted(groups, key=lambda group: sum(trial.name.number in promoted for trial in group)):
-                ranked = self.ranked(group)
-                for place, trial in enumerate(ranked[: int(len(ranked) / self.factors[rung])], start=1):
-                    if trial.name.number not in promoted and self.has_value(trial):
-                        return self.promote(trial, place, len(ranked), {})
+                most = int(len(group) / self.factors[rung])
+                if promotion := self.promote_best(self.ranked(group), most, promoted, {}):
+                    return promotion
         return None
 
     def _rest(self, history: History) -> Proposal | None:
@@ -70,9 +70,9 @@ class AshaSchedule(Schedule):
         """
         promoted, results = parents(history), by_rung(self, history)
         for rung in reversed(range(len(self.rungs) - 1)):
-            for place, trial in enumerate(ranked := self.ranked(results[rung]), start=1):
-                if trial.name.number not in promoted and self.has_value(trial):
-                    return self.promote(trial, place, len(ranked), {REST: True})
+            ranked = self.ranked(results[rung])
+            if promotion := self.promote_best(ranked, len(ranked), promoted, {REST: True}):
+                return promotion
         return None
 
     def _may_go_on(self, trial: Proposal) -> bool:
@@ -193,9 +193,8 @@ class HyperbandSchedule(Schedule):
             if len(done) < size:
                 return None
             size = max(size // self.fidelity.factor, 1)
-            for place, trial in enumerate(done[:size], start=1):
-                if trial.name.number not in promoted and self.has_value(trial):
-                    return self.promote(trial, place, len(done), {BRACKET: bracket})
+            if promotion := self.promote_best(done, size, promoted, {BRACKET: bracket}):
+                return promotion
             size = min(size, sum(map(self.has_value, done[:size])))
         return None
 
@@ -209,9 +208,9 @@ class HalvingSchedule(HyperbandSchedule):
 
 
 SCHEDULES: dict[str, type[Schedule]] = {
+    "screening": ScreeningSchedule,
     "asha": AshaSchedule,
     "one-epoch": OneEpochSchedule,
-    "screening": ScreeningSchedule,
     "halving": HalvingSchedule,
     "hyperband": HyperbandSchedule,
 }

@@ -124,11 +124,12 @@ def test_a_worker_stopped_past_its_lease_is_counted_or_dropped(bench, call, whic
 def test_64_workers_before_the_master_in_an_empty_folder(bench):
     workers = [bench.worker("brief") for _ in range(64)]
     wait_for(lambda: all(worker.poll() is None for worker in workers), "the workers to start")
-    master = bench.master(bench.study(trials=200, objective="brief"))
+    # So many trials that most workers find one: on two cores sixty-four trainers need long to start.
+    master = bench.master(bench.study(trials=400, objective="brief"))
     bench.finish(master)
     said = [bench.finish(worker) for worker in workers]
-    check(bench, 200)
-    assert sum("0 trials trained" in text for text in said) < 48, "most were idle"
+    check(bench, 400)
+    assert sum("0 trials trained" in text for text in said) < 32, "most were idle"
     assert all("trouble" not in text for text in said)
 
 
