@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -103,6 +104,18 @@ class Bench:
         if not self.folder.seen.is_dir():
             return []  # no master has come yet
         return [name for name in (*self.folder.names(), *self.folder.settled()) if name.state == state]
+
+    def running(self, epochs=0):
+        """The trials that workers hold and that have reported so many epochs; a file may move on while it is read."""
+        trials = []
+        for name in self.names("taken"):
+            with contextlib.suppress(FileNotFoundError):
+                trials.append(self.folder.read(name))
+        return [trial for trial in trials if len(trial.epochs) >= epochs]
+
+    def wait_for_training(self, trials=1, epochs=1):
+        """Wait until so many running trials have reported so many epochs, and return them."""
+        return wait_for(lambda: (running := self.running(epochs))[trials - 1 :] and running, "trials that train")
 
     def rows(self):
         results = read_results(self.logs, epochs=False)

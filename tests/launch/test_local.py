@@ -113,7 +113,7 @@ def test_workers_hear_that_the_time_is_up(bench):
     bench.master(bench.study(trials=2, objective="stuck"))
     wait_for(bench.folder.read_study, "the study")
     own = launch(bench, "--workers", 1, "--objective", "tests.objectives:stuck")
-    wait_for(lambda: any(bench.folder.read(name).epochs for name in bench.names("taken")), "training")
+    bench.wait_for_training()
     own.send_signal(signal.SIGUSR1)
     assert "stopped by SIGUSR1" in bench.finish(own, 128 + signal.SIGUSR1)
 

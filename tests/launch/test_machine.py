@@ -358,7 +358,6 @@ def test_more_workers_than_cores_let_each_other_finish(bench, cores, given, then
     program += "import foldertune.launch.local as local; from foldertune.cli import run; "
     program += f"local.count_cores = lambda: {cores}; run('master')"
     bench.start("-c", program, bench.study(trials=2, objective="stuck"), "--logs", bench.logs, "--workers", 2)
-    wait_for(lambda: sum(bool(bench.folder.read(n).epochs) for n in bench.names("taken")) == 2, "two trainings")
-    workers = [bench.folder.read(name).claim["pid"] for name in bench.names("taken")]
+    workers = [trial.claim["pid"] for trial in bench.wait_for_training(2)]
     trainers = [trainer for pid in workers for trainer in children_of(pid)]
     assert {os.sched_getscheduler(pid) for pid in (*workers, *trainers)} == {getattr(os, then)} and len(trainers) > 1

@@ -7,7 +7,6 @@ import signal
 import pytest
 
 from foldertune.rows import FAILED
-from tests.conftest import wait_for
 
 
 def good_and_bad(bench, bad=lambda x: x > 0.5):
@@ -66,7 +65,7 @@ def test_a_trial_that_hangs_is_ended_in_python_and_outside_of_it(bench):
 def test_a_worker_that_hangs_outside_of_python_still_stops_when_told(bench):
     bench.master(bench.study(trials=1, objective="hung"), "--lease", 60)
     worker = bench.worker("hung", "--grace", 0.5)
-    wait_for(lambda: [n for n in bench.names("taken") if bench.folder.read(n).epochs], "the trial to hang")
+    bench.wait_for_training()
     worker.send_signal(signal.SIGTERM)
     bench.finish(worker, 143)
     assert [str(name) for name in bench.names("pending")] == ["trial-00000-2.jsonl"]

@@ -68,8 +68,8 @@ def test_a_container_that_sees_the_folder_elsewhere_shares_the_work_and_may_be_k
     inside = f"{own_host()}-1-"
 
     def held_inside():
-        taken = [name for name in bench.names("taken") if name.owner.startswith(inside)]
-        return [name for name in taken if bench.folder.read(name).settings["x"] > 0.5]
+        running = [trial for trial in bench.running() if trial.name.owner.startswith(inside)]
+        return [trial.name for trial in running if trial.settings["x"] > 0.5]
 
     (theirs,) = wait_for(held_inside, "a trial that waits in the container")
     outside = bench.worker("held", env=environment)

@@ -126,17 +126,7 @@ def exercise(bench, *options):
 
 def wait_for_epochs(bench, count):
     """Wait until the running trial has reported this many epochs, and return its name."""
-
-    def reported():
-        for name in bench.names("taken"):
-            try:
-                if len(bench.folder.read(name).epochs) >= count:
-                    return name
-            except FileNotFoundError:
-                pass
-        return None
-
-    return wait_for(reported, f"epoch {count}")
+    return bench.wait_for_training(epochs=count)[0].name
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

@@ -119,7 +119,7 @@ def test_stopped_workers_save_their_trials_and_give_them_back(bench, hold):
     output, says = spoken(bench, "master")
     master = bench.master(study, "--workers", 1, stdout=output)
     worker = bench.worker("patient")
-    wait_for(lambda: [name for name in bench.names("taken") if bench.folder.read(name).epochs][1:], "both to train")
+    bench.wait_for_training(2)
     foldertune(bench, "stop")
     said = bench.finish(worker)
     assert "given back" in said and "stopped by " in said.splitlines()[-1] and "go on with: " in said
@@ -185,7 +185,7 @@ def test_a_master_ends_its_study_now_when_it_is_asked_to(bench, hold):
     output, says = spoken(bench, "master")
     master = bench.master(study, "--workers", 1, stdout=output)
     worker = bench.worker("patient")
-    wait_for(lambda: [name for name in bench.names("taken") if bench.folder.read(name).epochs][1:], "both to train")
+    bench.wait_for_training(2)
     said = foldertune(bench, "end", "--now")
     assert "its master ends the study" in said or "complete, with 0 trials" in said  # it may have done so already
     bench.finish(master)

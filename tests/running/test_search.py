@@ -24,13 +24,7 @@ def taken_by(bench, process):
 
 def running(bench, process):
     """The trial that this worker holds and has begun to train."""
-    for name in taken_by(bench, process):
-        try:
-            if bench.folder.read(name).epochs:
-                return name
-        except OSError:
-            pass
-    return None
+    return next((trial.name for trial in bench.running(epochs=1) if f"-{process.pid}-" in trial.name.owner), None)
 
 
 # ---- the way it is meant to go
@@ -334,8 +328,7 @@ def test_a_master_that_is_stopped_stops_its_workers_and_says_how_to_go_on(bench,
 
 def test_local_workers_end_with_a_master_that_was_killed(bench):
     master = bench.master(bench.study(trials=4, objective="stuck"), "--workers", 2)
-    wait_for(lambda: sum(bool(bench.folder.read(n).epochs) for n in bench.names("taken")) == 2, "training")
-    pids = [bench.folder.read(name).claim["pid"] for name in bench.names("taken")]
+    pids = [trial.claim["pid"] for trial in bench.wait_for_training(2)]
     master.kill()
     wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), "the workers to end")
     assert bench.names("taken") == []
