@@ -27,7 +27,7 @@
     {"settings": {"rate": 0.1, …}, "lease": 180}               the master: what to train
                                                                (with "values": […] if a setting is itself a table,
                                                                "parent": {…} if it goes on with another trial, and
-                                                               "why": {…}, from the strategy, for people)
+                                                               "why": {"strategy": "random", …}, for people)
     {"claimed": "gpu07-4711-k3f9", "host": "gpu07", …}         the worker: who trains it
     {"resumed": "trial-00003-1.checkpoint", …}                 the worker, if the training goes on from there
     {"epoch": 1, "loss": 0.91, …}                              the worker, after every epoch

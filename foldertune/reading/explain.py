@@ -15,7 +15,6 @@ from foldertune.reading.words import listed
 from foldertune.study import Study
 from foldertune.text import amount, counted
 
-BY_HAND = 90_001  # people queue trials under numbers from this one on, if the study itself has no last number
 IN_WORDS = {"mean": "mean", "deviation": "deviation", "in_search": "in the search"}
 
 # ---------------------------------------------------------------- a trial
@@ -36,8 +35,9 @@ def why(study: Study, trial: Trial) -> str:
     if "first" in known:
         is_guess = bool(study.guesses) and known["first"] == 1
         return "the guess, tried first" if is_guess else f"to try first, number {known['first']}"
-    strategy = _strategy_of(study, trial)
-    results = known.get("results")
+    if not trial.why:
+        return "queued by hand"
+    strategy, results = _strategy_of(study, trial), known.get("results")
     chosen = [f"{strategy}, from {counted(results, 'result')}{_at(study, trial)}"] if results else []
     chosen += [f"{strategy}, generation {known['generation']}"] if "generation" in known else []
     if results == 0 and study.known:
@@ -45,6 +45,8 @@ def why(study: Study, trial: Trial) -> str:
     elif results == 0:
         chosen.append("drawn at random, before there was enough to learn from")
     chosen += ["drawn at random"] if trial.why.get("random") else []
+    chosen += ["drawn near the guess"] if "near" in trial.why else []
+    chosen += [f"{strategy} search"] if not chosen and strategy != study.strategy else []
     return ", ".join([*chosen, *bracket])
 
 
@@ -52,8 +54,6 @@ def how(study: Study, trial: Trial) -> str:
     """The same, and never empty."""
     if said := why(study, trial):
         return said
-    if trial.name.number >= (study.trials or BY_HAND):
-        return "queued by hand"
     setting = study.fidelity.setting if study.fidelity else ""
     level = trial.settings.get(setting) if "rung" in trial.why else None
     begins = f", begins with {setting} {amount(level)}" if isinstance(level, int | float) else ""
@@ -61,9 +61,8 @@ def how(study: Study, trial: Trial) -> str:
 
 
 def _strategy_of(study: Study, trial: Trial) -> str:
-    """The strategy that the study had when the trial was chosen."""
-    later = next((change for change in study.changes if trial.name.number < change.trial), None)
-    return str(later.was.get("strategy", study.strategy)) if later else study.strategy
+    """The strategy that has chosen its settings: the study may have had another one then."""
+    return str(trial.why.get("strategy", study.strategy))
 
 
 def _at(study: Study, trial: Trial) -> str:

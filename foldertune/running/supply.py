@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Hashable, Iterator
 
 from foldertune.confirm import FIRST
-from foldertune.protocol import BrokenFile, Folder, Record, TrialName
+from foldertune.protocol import BrokenFile, Folder, TrialName
 from foldertune.running.confirming import Confirming, is_confirmation
 from foldertune.running.ending import Spending
 from foldertune.running.ledger import Ledger
@@ -41,7 +41,7 @@ class Supply:
         self._next = 0  # all trials below this number are known
         self._unseen = 0  # trials below this number may have a first attempt that no listing has shown us
         self._is_exhaustive: bool = getattr(self.strategy, "is_exhaustive", False)
-        self._replaced: dict[int, Record] = {}  # the settings of each number under which a person has queued others
+        self._replaced: dict[int, Proposal] = {}  # that of each number under which a person has queued another
         self._others: set[Hashable] = set()  # the settings of trials that have not those of their number
 
     def take_stock(self) -> None:
@@ -157,19 +157,19 @@ class Supply:
             return
         self._others.add(identity(proposal.settings))
         if isinstance(own, Proposal):
-            self._replaced[number] = own.settings
+            self._replaced[number] = own
 
     @property
-    def missing(self) -> list[Record]:
-        """The settings of an exhaustive search that no trial has, because a person has used their numbers."""
-        return [settings for _, settings in sorted(self._replaced.items()) if identity(settings) not in self._others]
+    def missing(self) -> list[Proposal]:
+        """The trials of an exhaustive search whose settings none has, because a person has used their numbers."""
+        return [own for _, own in sorted(self._replaced.items()) if identity(own.settings) not in self._others]
 
     def _replacement(self) -> tuple[TrialName, Proposal] | None:
         """Missing settings, under the first number that nobody uses."""
         number = int(self.study.most_trials)  # a grid always has so many
         while self.ledger.knows(number):
             number += 1
-        return next(((TrialName(number, 1), Proposal(settings)) for settings in self.missing), None)
+        return next(((TrialName(number, 1), proposal) for proposal in self.missing), None)
 
     def again(self, number: int) -> Proposal | Answer:
         """The proposal of a trial with a file that could not be read: from the ledger, or proposed once more.

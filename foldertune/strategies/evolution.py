@@ -116,7 +116,7 @@ class CMASearch(RandomSearch):
             chosen = self._unused.choose([*itertools.islice(asked, ModelSearch.tries)], rng, history)
         if chosen is None:
             return Answer.EXHAUSTED
-        return Proposal(self.complete(number, chosen), why={GENERATION: generation})
+        return self.proposal(self.complete(number, chosen), **{GENERATION: generation})
 
     def _asked(self, optimizer: CMA, rng: random.Random) -> Iterator[dict[str, Any]]:
         """Draws from the distribution, as far as they meet the study's constraints."""

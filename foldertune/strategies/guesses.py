@@ -47,7 +47,7 @@ class GuidedSearch(RandomSearch):
             chosen = self._unused.choose([chosen], rng, history)
         if chosen is None:
             return Answer.EXHAUSTED
-        return Proposal(self.complete(number, chosen), why={"near": "guess"} if is_near else {})
+        return self.proposal(self.complete(number, chosen), **({"near": "guess"} if is_near else {}))
 
     def share_near(self, history: History) -> float:
         """The share of trials to draw near the guesses: a half without results, less if the best ones lie elsewhere."""

@@ -71,7 +71,7 @@ class ModelSearch(RandomSearch):
         else:
             chosen = self._unused.choose(itertools.islice(asked, self.tries), rng, history)
         why = {RANDOM: True} if is_random else {"results": len(history.counted)}
-        return Proposal(self.complete(number, chosen), why=why) if chosen else Answer.EXHAUSTED
+        return self.proposal(self.complete(number, chosen), **why) if chosen else Answer.EXHAUSTED
 
     def _asked(self, number: int, history: History) -> Iterator[dict[str, Any]]:
         """The settings that the sampler asks for, one after another, as far as they meet the study's constraints."""

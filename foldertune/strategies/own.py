@@ -58,7 +58,7 @@ class OwnSearch(RandomSearch):
         settings = {**self.settings(number), **answer, **self.study.fixed}
         if not self.study.contains(settings):
             raise self._fault(f"trial {number}: {answer!r:.200} is not in the search space of {self.study.name}")
-        return Proposal(settings)
+        return self.proposal(settings)
 
     def _fault(self, what: str) -> UserError:
         return UserError(f"--strategy {self.study.strategy}: {what}")

@@ -18,6 +18,8 @@ from foldertune.strategies.drawing import check_constraints, combinations, draw,
 from foldertune.strategies.interface import Answer, History
 from foldertune.study import SEED, Study
 
+STRATEGY = "strategy"  # in a proposal's `why`: the name of the strategy that has chosen its settings
+
 
 class RandomSearch:
     """Draws each hyperparameter anew, independent of the others (Bergstra and Bengio, JMLR 2012).
@@ -69,6 +71,10 @@ class RandomSearch:
         seed, _ = generator(self.study, number)
         return self._completed(chosen, seed)
 
+    def proposal(self, settings: dict[str, Any], **why: Any) -> Proposal:
+        """A trial with these settings, and what to say of their choice besides the strategy's name."""
+        return Proposal(settings, why={STRATEGY: self.study.strategy, **why})
+
     def _completed(self, chosen: dict[str, Any], seed: int) -> dict[str, Any]:
         return {**chosen, SEED: chosen.get(SEED, seed), **self.study.fixed}
 
@@ -85,10 +91,10 @@ class RandomSearch:
         if self._draws is not None and self._draws.get(number) is None:
             return Answer.EXHAUSTED
         if self._unused is None:
-            return Proposal(self.settings(number))
+            return self.proposal(self.settings(number))
         _, rng = generator(self.study, number)
         unused = self._unused.choose([self.draw(number, rng)], rng, history)
-        return Proposal(self.complete(number, unused)) if unused else Answer.EXHAUSTED
+        return self.proposal(self.complete(number, unused)) if unused else Answer.EXHAUSTED
 
     def needs(self, history: History) -> Collection[int]:
         """An empty set: no trial resumes from the checkpoint of another."""
@@ -163,4 +169,4 @@ class GridSearch(RandomSearch):
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """The settings of a trial; EXHAUSTED when each combination has had all its repeats."""
-        return Answer.EXHAUSTED if number >= self.most else Proposal(self.settings(number))
+        return Answer.EXHAUSTED if number >= self.most else self.proposal(self.settings(number))

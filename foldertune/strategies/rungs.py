@@ -16,6 +16,7 @@ from typing import Any
 from foldertune.protocol import Parent, Proposal, Trial
 from foldertune.strategies.drawing import evenly
 from foldertune.strategies.interface import Answer, History, Strategy
+from foldertune.strategies.plain import STRATEGY
 from foldertune.study import Study
 
 ENOUGH = 10  # results of a rung to learn from, at least
@@ -105,11 +106,11 @@ class Schedule:
         name, setting = trial.name, self.fidelity.setting
         rung = (self.rung_of(trial) or 0) + 1
         first = trial.parent.first if trial.parent else name.number
-        learnt = {LEARNT: trial.why[LEARNT]} if is_chosen_by_model(trial) else {}
+        chosen = {key: trial.why[key] for key in (STRATEGY, LEARNT) if key in trial.why}
         return Proposal(
             {**trial.settings, setting: self.rungs[rung]},
             Parent(name.number, name.attempt, {setting: trial.settings[setting]}, first),
-            {"rung": rung, "place": place, "among": among, **learnt, **why},
+            {"rung": rung, "place": place, "among": among, **chosen, **why},
         )
 
     def promote_best(

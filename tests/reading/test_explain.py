@@ -77,8 +77,12 @@ def test_each_trial_says_why_it_exists(results):
     assert why(results.study, by_number(results, 0)) == "tpe, generation 2"
     plain = study_from_record({**STUDY, "strategy": "random", "trials": 9, "budget": {}}, "test")
     one = by_number(results, 0)
-    one.why = {}
+    one.why = {"strategy": "random"}
     assert why(plain, one) == "" and how(plain, one) == "random search"
+    one.why = {"strategy": "sobol"}
+    assert why(plain, one) == "sobol search"
+    one.why = {"near": "guess"}
+    assert why(plain, one) == "drawn near the guess"
     one.why = {"rung": 0}
     assert how(plain, one) == "random search, begins with epochs 1"
     one.why = {"results": 24, "learnt": 3, "rung": 0}
@@ -90,8 +94,8 @@ def test_each_trial_says_why_it_exists(results):
     assert why(results.study, promoted).endswith("place 1 of 4 chosen by tpe")
     one.why = {"random": True, "rung": 0}
     assert why(results.study, one) == "drawn at random"
-    one.why, one.name = {}, TrialName(90_001, 1)
-    assert how(results.study, one) == "queued by hand", "also where the study has no number of trials"
+    one.why = {}
+    assert why(results.study, one) == how(results.study, one) == "queued by hand", "whatever its number"
 
 
 def test_a_curve_is_that_of_the_whole_training(results):

@@ -15,7 +15,7 @@ from foldertune.finalists import finalists
 from foldertune.protocol import Folder, Parent, Proposal, Trial, TrialName
 from foldertune.reading.archive import open_study
 from foldertune.reading.best import best, confirmed_line
-from foldertune.reading.explain import how
+from foldertune.reading.explain import how, why
 from foldertune.reading.reader import read_results
 from foldertune.running import change
 from foldertune.running.change import first_free
@@ -340,7 +340,7 @@ def test_the_generations_of_an_evolution_begin_anew(bench):
     for number in range(9, 18):
         proposal = new_strategy(study).propose(number, read_history(bench))
         count_by_x(bench, number, proposal)
-        assert number > 9 or proposal.why == {"generation": 0}
+        assert number > 9 or proposal.why["generation"] == 0
     assert max(trial.why["generation"] for number, trial in read_history(bench).counted.items() if number > 8) > 0
 
 
@@ -515,8 +515,13 @@ def test_what_a_study_says_sends_no_commands_to_a_terminal(bench):
 def test_a_trial_from_before_names_the_strategy_of_that_time(bench):
     begun(bench, OLD, 3, strategy="tpe")
     changed(bench, OLD, strategy="random")
-    count_by_x(bench, 3, Proposal({"x": 0.5, "kind": "a", "epochs": 3}))
+    count_by_x(bench, 3, new_strategy(read_results(bench.logs).study).propose(3, read_history(bench)))
     changed(bench, OLD, strategy="sobol")
     results = read_results(bench.logs)
     assert [how(results.study, trial) for trial in results.trials][2:] == ["tpe, from 2 results", "random search"]
-    assert how(results.study, Trial(TrialName(4, 1), {})) == "sobol search"
+    assert why(results.study, results.trials[-1]) == "random search", "the study says another one"
+    count_by_x(bench, 4, new_strategy(results.study).propose(4, read_history(bench)))
+    count_by_x(bench, 5, Proposal({"x": 0.5, "kind": "a", "epochs": 3}))
+    *_, ours, theirs = read_results(bench.logs).trials
+    assert [how(results.study, ours), how(results.study, theirs)] == ["sobol search", "queued by hand"]
+    assert why(results.study, ours) == "", "the study says so"

@@ -190,11 +190,11 @@ def test_a_lost_promotion_is_tried_again_with_its_parent(bench):
 
 
 def test_networks_of_two_workers_go_on_to_the_bits_of_a_training_without_a_break(bench):
-    """Three rungs of MNIST. Whoever claims a promotion takes the parent's checkpoint; no epoch is trained twice."""
+    """ASHA with three rungs of MNIST. Whoever claims a promotion takes the parent's checkpoint; no epoch is trained twice."""
     file = bench.path / "mnist.toml"
     file.write_text(
         'strategy = "random"\nmetric = "validation_error"\n[budget]\nepochs = 60\n'
-        '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\n'
+        '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\nschedule = "asha"\n'
         "[fixed]\nfilters = 8\nbatch_size = 100\n"
         '[space]\nlearning_rate = { type = "float", low = 0.01, high = 0.3, log = true }\n'
     )

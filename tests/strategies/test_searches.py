@@ -15,7 +15,8 @@ from tests.conftest import METRIC, Bench, wait_for
 
 TRIALS = 24
 SPACE = {
-    "grid": "x = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]\ny = [1, 10]\nkind = ['a', 'b']\n",
+    "grid": "x = { type = 'float', low = 0.1, high = 0.2, step = 0.1 }\ny = { type = 'int', low = 1, high = 2, step = 1 }\nkind = ['a', 'b']\n"
+    "layers = [{ null = true }, [64, 64], 'none']\n",
     "": "x = { type = 'float', low = 0.01, high = 1.0, log = true }\n"
     "y = { type = 'int', low = 1, high = 10 }\nkind = ['a', 'b']\n"
     "momentum = { type = 'float', low = 0.0, high = 0.9, step = 0.1, when = { kind = 'a' } }\n"
@@ -35,9 +36,7 @@ x = {{ type = "float", low = 0.0, high = 1.0 }}
 y = {{ type = "float", low = 0.0, high = 1.0 }}
 """
 WHOLE = "trials = 26\n[fixed]\nepochs = 1\n"
-RUNGS = (
-    '[budget]\nepochs = 75\n[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\nschedule = "asha"\n'
-)
+RUNGS = '[budget]\nepochs = 75\n[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 4\nfactor = 2\nschedule = "{schedule}"\n'
 
 
 def write_study(bench, strategy):
@@ -75,6 +74,7 @@ def test_a_search_whose_master_and_workers_are_killed_has_exactly_its_trials(ben
     rows = bench.rows()
     assert all(row.status == "succeeded" and study.contains(row.settings) for row in rows)
     assert len({identity(row.settings) for row in rows}) == TRIALS
+    assert {trial.why.get("strategy") for trial in read_results(bench.logs, epochs=False).trials} == {strategy}
     if (same := new_strategy(study)).is_reproducible:
         for row in rows:
             assert row.settings == same.propose(row.trial, History()).settings
@@ -82,16 +82,18 @@ def test_a_search_whose_master_and_workers_are_killed_has_exactly_its_trials(ben
         assert "it differs in strategy" in bench.finish(bench.master(file), code=2)
 
 
-@pytest.mark.parametrize("strategy", ["tpe", "gp", "nsga-ii", "cma-es", "asha"])
+@pytest.mark.parametrize(
+    "strategy", ["tpe", "gp", "nsga-ii", "cma-es", "tpe, asha", "tpe, screening", "tpe, hyperband"]
+)
 def test_the_search_of_one_worker_repeats_itself(tmp_path, strategy):
     """The first one's trainings take time; those of the second take none, and its master is killed."""
-    found = []
+    found, (strategy, _, schedule) = [], strategy.partition(", ")
     for objective in ("tests.objectives:ambling", "tests.objectives:climbing"):
         bench = Bench(tmp_path / objective[-5:])
         bench.path.mkdir()
         file = bench.path / "toy.toml"
-        file.write_text(REPEATED.format(objective=objective, strategy="tpe" if strategy == "asha" else strategy,
-                                        fidelity=RUNGS if strategy == "asha" else WHOLE))  # fmt: skip
+        fidelity = RUNGS.format(schedule=schedule) if schedule else WHOLE
+        file.write_text(REPEATED.format(objective=objective, strategy=strategy, fidelity=fidelity))
         master = bench.master(file)
         worker = bench.worker(objective.partition(":")[2])
         for goal in (8, 16) if objective.endswith("climbing") else ():
@@ -103,7 +105,7 @@ def test_the_search_of_one_worker_repeats_itself(tmp_path, strategy):
         bench.finish(worker)
         found.append([(row.settings, row.parent) for row in bench.rows()])
         chosen_by_model = [path for path in bench.folder.seen.iterdir() if '"learnt":' in path.read_text()]
-        assert strategy != "asha" or len(chosen_by_model) > 1
+        assert not schedule or len(chosen_by_model) > 1
         bench.close()
     assert len(found[0]) == len(found[1]) > 16
     differing = [number for number, (one, other) in enumerate(zip(*found, strict=True)) if one != other]
