@@ -46,20 +46,24 @@ def _choose(study: Study, workers: int, is_warm: bool) -> tuple[str, str]:
     if study.fidelity and study.is_scheduled:
         settings, schedule = _settings(study), study.fidelity.schedule
         if settings < ROUNDS * workers:
-            return "halton", f"most settings begin before {workers} workers have results; it covers the space"
+            return _without_model(study, f"most settings begin before {workers} workers have results")
         if settings < 2 * _schedule(study).settings_to_learn_from:  # a model would have no say in most of them
-            return (
-                "halton",
-                f"{counted(int(settings), 'setting')} are too few to learn from with {schedule}; it covers the space",
-            )
+            few = counted(int(settings), "setting")
+            return _without_model(study, f"{few} are too few to learn from with {schedule}")
         return "tpe", f"{schedule} tries many settings, and it learns from those that come far"
     if size < math.inf and size * study.repeats <= trials:
         return "halton", f"there are only {counted(int(size), 'combination')}; it tries them all"
     if trials < ENOUGH:
-        return "halton", f"{counted(int(trials), 'trial')} are too few to learn from; it covers the space evenly"
+        return _without_model(study, f"{counted(int(trials), 'trial')} are too few to learn from")
     if trials < ROUNDS * workers:
-        return "halton", f"most of {trials:,} trials begin before {workers} workers have results; it covers the space"
+        return _without_model(study, f"most of {trials:,} trials begin before {workers} workers have results")
     return "tpe", "it learns from results where to look"
+
+
+def _without_model(study: Study, cause: str) -> tuple[str, str]:
+    if study.guesses:
+        return "random", f"{cause}; it draws half of them around your guess, fewer if that is no good"
+    return "halton", f"{cause}; it covers the space evenly"
 
 
 def _trials(study: Study) -> float:

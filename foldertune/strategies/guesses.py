@@ -1,4 +1,4 @@
-"""Random search around a person's guesses, less often the more the results contradict them.
+"""Draws around a person's guesses, less often the more the results contradict them.
 
 After PriorBand (Mallik et al., NeurIPS 2023), with two ways to draw: uniformly, or near the guesses. Each is taken in
 proportion to how often its draws are among the best quarter of the results. To which of the two a trial belongs is not
@@ -24,11 +24,12 @@ SPREAD = 0.25  # of what is drawn near a guess, as a share of the range (a stand
 SURE = 0.5  # the share of draws near a guess that take it itself, if it is one of several values in no order
 BEST = 4  # one of so many results is among the best
 JUDGED = 200  # results, those of the lowest numbers, that say how good the guesses are
+NEAR = "near"  # in a proposal's `why`
 MOST_DRAWS = 1000  # near the guesses, until they meet the constraints
 
 
 class GuidedSearch(RandomSearch):
-    """Draws uniformly, or near the guesses. The share of the latter begins with a half and depends on the results."""
+    """Draws uniformly, or near the guesses."""
 
     is_reproducible = False
     is_adaptive = True
@@ -36,22 +37,36 @@ class GuidedSearch(RandomSearch):
     def __init__(self, study: Study) -> None:
         super().__init__(study)
         self._draws, self._unused = None, Unused(study) if is_discrete(study) else None
-        self._judged: dict[int, tuple[Trial, tuple[float, int], float]] = {}  # each with its loss and its nearness
+        self._trust = Trust(study)
 
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """New settings near the guesses, or from anywhere; EXHAUSTED if other trials have all that there is."""
         _, rng = generator(self.study, number)
-        is_near = rng.random() < self.share_near(history)
-        chosen: dict[str, Any] | None = draw_near(self.study, rng) if is_near else draw(self.study, rng)
-        if self._unused is not None and chosen is not None:
-            chosen = self._unused.choose([chosen], rng, history)
-        if chosen is None:
-            return Answer.EXHAUSTED
-        return self.proposal(self.complete(number, chosen), **({"near": "guess"} if is_near else {}))
+        drawn, why = self._trust.draw(rng, history)
+        chosen = drawn if self._unused is None else self._unused.choose([drawn], rng, history)
+        return Answer.EXHAUSTED if chosen is None else self.proposal(self.complete(number, chosen), **why)
+
+
+class Trust:
+    """How much the results say for a person's guesses: the share of draws near them begins with a half."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self._judged: dict[int, tuple[Trial, tuple[float, int], float]] = {}  # each with its loss and its nearness
+
+    def draw(self, rng: random.Random, history: History) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Settings drawn near the guesses, or from anywhere, and what to say of that in a proposal's `why`."""
+        if rng.random() < self.share_near(history):
+            return draw_near(self.study, rng), {NEAR: "guess"}
+        return draw(self.study, rng), {}
 
     def share_near(self, history: History) -> float:
-        """The share of trials to draw near the guesses: a half without results, less if the best ones lie elsewhere."""
-        known = [trial for _, trial in sorted(history.counted.items()) if not trial.dropped]
+        """The share of trials to draw near the guesses: a half without results, less if the best ones lie elsewhere.
+
+        As long as a schedule has nothing else to compare, those that began anew are compared.
+        """
+        begun = {number: trial for number, trial in history.whole.counted.items() if not trial.parent}
+        known = [trial for _, trial in sorted((history.counted or begun).items()) if not trial.dropped]
         judged = sorted(self._judge(trial) for trial in known[:JUDGED])
         nearness = [near for _, near in judged]
         best = nearness[: len(nearness) // BEST]

@@ -21,6 +21,7 @@ from foldertune.protocol import Proposal
 from foldertune.space import Categorical, Dimension, Float, Int, identity, values_of
 from foldertune.strategies.distinct import Unused, is_discrete
 from foldertune.strategies.drawing import draw, evenly, permitted
+from foldertune.strategies.guesses import Trust
 from foldertune.strategies.interface import Answer, History
 from foldertune.strategies.plain import RandomSearch
 from foldertune.study import Study
@@ -52,6 +53,8 @@ class ModelSearch(RandomSearch):
         import_optuna()
         self._distributions = {name: self._distribution(dimension) for name, dimension in study.space.items()}
         self._unused = Unused(study) if is_discrete(study) else None
+        self._trust = Trust(study) if study.guesses else None
+        self._known_before = () if study.is_scheduled else study.known  # those are of no rung
 
     def sampler(self, seed: int) -> BaseSampler:
         """A new sampler."""
@@ -60,17 +63,24 @@ class ModelSearch(RandomSearch):
     def propose(self, number: int, history: History) -> Proposal | Answer:
         """The settings that the sampler asks for, now that the results are these. In a discrete space, unused ones.
 
-        With a schedule, some are drawn at random.
+        With a schedule, some are drawn at random. If a person has guesses, these and the first ones are drawn near
+        them, as far as the results allow.
         """
         rng = random.Random(self._seed(number))
         is_random = self.study.is_scheduled and rng.random() < AT_RANDOM
-        asked = iter(()) if is_random else self._asked(number, history)
+        results = len(history.counted) + len(self._known_before)
+        if self._trust and (is_random or results < self.enough):
+            drawn, why = self._trust.draw(rng, history)
+            asked, why = iter([drawn]), why or {RANDOM: True}
+        elif is_random:
+            asked, why = iter([draw(self.study, rng)]), {RANDOM: True}
+        else:
+            asked, why = self._asked(number, history), {"results": len(history.counted)}
         chosen: dict[str, Any] | None
         if self._unused is None:
             chosen = next(asked, None) or draw(self.study, rng)
         else:
             chosen = self._unused.choose(itertools.islice(asked, self.tries), rng, history)
-        why = {RANDOM: True} if is_random else {"results": len(history.counted)}
         return self.proposal(self.complete(number, chosen), **why) if chosen else Answer.EXHAUSTED
 
     def _asked(self, number: int, history: History) -> Iterator[dict[str, Any]]:
@@ -104,8 +114,7 @@ class ModelSearch(RandomSearch):
         for trial in history.behind if self.contrasts else ():
             counted[trial.name.number], losses[trial.name.number] = trial, None
         settings = {number: trial.settings for number, trial in counted.items()}
-        known_before = () if self.study.is_scheduled else self.study.known  # those are of no rung
-        for place, each in enumerate(known_before, start=1):  # numbers that no trial has
+        for place, each in enumerate(self._known_before, start=1):  # numbers that no trial has
             result = dict(zip(self.study.metric_names, each.values, strict=True))
             losses[-place], settings[-place] = self.study.losses(result), self.study.filled(each.settings)
         failed = worse_than([each for each in losses.values() if each] or [(0.0,) * len(self.study.metrics)])

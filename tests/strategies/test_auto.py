@@ -55,6 +55,19 @@ def test_what_is_chosen(tmp_path, budget, space, workers, chosen, why):
     assert named.strategy == "random" and named.why is None
 
 
+GUESSED = RANGE.replace(" }", ", guess = 0.5 }")
+
+
+@pytest.mark.parametrize(
+    ("space", "workers", "chosen"),
+    [(f"[space]\n{GUESSED}", 1, "random"), (f"[space]\n{GUESSED}", 21, "random"),
+     (RUNGS.replace(RANGE, GUESSED), 1, "random"), ("[space]\nx = { type = 'categorical', choices = [1, 2], guess = 2 }", 1, "halton")],
+)  # fmt: skip
+def test_a_sequence_would_do_nothing_with_a_guess(tmp_path, space, workers, chosen):
+    study = load(study_file(tmp_path, "trials = 19", space), workers=workers)
+    assert study.strategy == chosen and ("around your guess" in study.why) == (chosen == "random")
+
+
 def test_known_results_are_learnt_from_however_few_trials_follow(tmp_path):
     study = load(study_file(tmp_path, "trials = 12"), workers=64, is_warm=True)
     assert study.strategy == "tpe" and "learns from the results that are known" in study.why

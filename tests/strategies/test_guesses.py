@@ -40,7 +40,8 @@ def search(study, trials, loss):
         proposal = strategy.propose(number, History(history))
         assert study.contains(proposal.settings)
         result = {"loss": loss(proposal.settings)}
-        history[number] = Trial(TrialName(number, 1, "seen"), proposal.settings, result=result, why=proposal.why)
+        name, parent = TrialName(number, 1, "seen"), proposal.parent
+        history[number] = Trial(name, proposal.settings, result=result, why=proposal.why, parent=parent)
     return list(history.values())
 
 
@@ -120,6 +121,29 @@ def test_a_good_guess_helps_and_a_bad_one_is_given_up():
 
     (good, often), (bad, rarely) = median_of(rate=0.0003, width=10), median_of(rate=0.5, width=90)
     assert good < bad and rarely < 0.35 < 0.6 < often
+
+
+@pytest.mark.parametrize("schedule", [None, "screening", "hyperband"])
+@pytest.mark.parametrize("name", ["tpe", "nsga-ii"])
+def test_models_draw_near_guesses_what_they_draw_at_random(name, schedule):
+    rungs = {"setting": "epochs", "lowest": 1, "highest": 4, "factor": 2, "schedule": schedule}
+
+    def drawn(guess):
+        """Of the trials that are drawn at random, those near the guess, in the first and in the second half."""
+        space = {"rate": {**RATE, "guess": guess}}
+        study = new_study(name, space=space, fixed={}, fidelity=rungs) if schedule else new_study(name, space=space)
+        trials = search(study, 80, lambda settings: (math.log10(settings["rate"]) + 3.5) ** 2 / settings["epochs"])
+        begun = [trial for trial in trials[1:] if not trial.parent and "results" not in trial.why]
+        near = ["near" in trial.why for trial in begun]
+        assert all(near_ or trial.why["random"] for near_, trial in zip(near, begun, strict=True))
+        assert all("learnt" not in trial.why for trial in begun), "with a schedule they are compared apart"
+        half = len(near) // 2
+        return len(near), sum(near[:half]) / half, sum(near[half:]) / half
+
+    (count, _, late), (_, _, late_if_bad) = drawn(0.0003), drawn(0.5)
+    enough = 20 if name == "nsga-ii" else 10
+    assert count > enough + 9 if schedule else count == enough - 1
+    assert late_if_bad < late if schedule else late > 0
 
 
 @pytest.mark.parametrize(
