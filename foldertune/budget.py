@@ -21,8 +21,8 @@ class Budget:
     Attributes:
         epochs: of the fidelity's setting, summed over all trials; no trial begins that would exceed it.
         hours: time at work, see `spending.seconds_at_work`.
-        target: a value of the metric; the study ends when a trial has it, or a better one.
-        patience: the study ends after so many trials without a better value.
+        target: a value of the metric; the study ends when a whole training has it, or a better one.
+        patience: the study ends after so many whole trainings without a better value.
     """
 
     epochs: float | None = None

@@ -36,8 +36,7 @@ def is_whole(study: Study, trial: Trial) -> bool:
         return False
     if study.changes and not study.contains({**study.fixed, **trial.settings}):
         return False
-    fidelity = study.fidelity if study.is_scheduled else None
-    return fidelity is None or trial.settings.get(fidelity.setting) == fidelity.highest
+    return study.is_whole(trial.settings)
 
 
 def finalists(study: Study, trials: Iterable[Trial]) -> list[Trial]:

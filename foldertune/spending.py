@@ -66,13 +66,16 @@ def hours_of(spans: Spans) -> float:
 def why_over(study: Study, trials: Iterable[Trial], *, is_late: bool = False) -> str:
     """Why no further trial is to begin, whatever it would cost; empty if one may.
 
+    With a schedule only whole trainings count for target and patience, as for the best trial.
+
     Args:
         trials: the counted ones.
         is_late: are the hours over?
     """
-    budget, ended = study.budget, sorted((t for t in searched(trials) if not t.dropped), key=_by_end)
+    whole = (trial for trial in searched(trials) if not trial.dropped and study.is_whole(trial.settings))
+    budget, ended = study.budget, sorted(whole, key=_by_end)
     best: tuple[Trial, float] | None = None
-    since = 0  # the number of trials that have ended since the best one
+    since = 0  # the number of those that have ended since the best one
     for trial in ended:
         losses = None if is_cut_short(trial.stopped) else study.losses(trial.result)
         value = None if losses is None else (trial.result or {})[study.metric]
@@ -88,7 +91,7 @@ def why_over(study: Study, trials: Iterable[Trial], *, is_late: bool = False) ->
         return f"the time of {budget.hours:g} hours is over"
     if budget.patience is not None and since >= budget.patience:
         better = f"no better {study.metric} than trial {best[0].name.number}" if best else f"no {study.metric}"
-        return f"{counted(budget.patience, 'trial')} had {better}"
+        return f"{counted(budget.patience, 'whole training' if study.is_scheduled else 'trial')} had {better}"
     return ""
 
 

@@ -117,6 +117,14 @@ class Study:
         """Does a schedule say how long each trial trains, and which trials go on?"""
         return self.fidelity is not None and self.fidelity.highest is not None
 
+    def is_whole(self, settings: Mapping[str, Any]) -> bool:
+        """Is this a whole training: with a schedule, one to the highest fidelity?"""
+        return (
+            self.fidelity is None
+            or not self.is_scheduled
+            or settings.get(self.fidelity.setting) == self.fidelity.highest
+        )
+
     @property
     def searched(self) -> list[str]:
         """The settings that differ between trials: those of the space, and the fidelity that a schedule chooses."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from foldertune.budget import read_budget
+from foldertune.budget import KEYS, read_budget
 from foldertune.changes import CHANGES, read_changes
 from foldertune.confirm import read_confirm
 from foldertune.errors import StudyError, did_you_mean
@@ -30,6 +30,7 @@ _KEYS = (
     "budget", "fixed", "space", "constraints", "fidelity", "metrics", "derived", "stopping",
     "first", "before", "confirm",
 )  # fmt: skip
+_ABOVE = ("description", "objective", "program", "strategy", "trials", "repeats", "metric", "direction", "collapsed")
 _FIDELITY_KEYS = ("setting", "lowest", "highest", "factor", "schedule", "disk_gb")
 _QUANTITY_KEYS = ("label", "unit", "scale")
 
@@ -70,6 +71,7 @@ def study_from_record(record: dict[str, Any], source: str) -> Study:
     reader.refuse_unknown(
         {key: value for key, value in record.items() if key not in ("known", "why", CHANGES)}, ("name", *_KEYS)
     )
+    reader.refuse_misplaced()
     told = reader.settings("space", is_table_of_dimensions)
     space = {key: reader.dimension(f"space.{key}", value) for key, value in told.items()}
     if not space:
@@ -136,6 +138,28 @@ class _Reader(SpaceReader):
                 raise StudyError(
                     f"{self.source}: unknown key '{key}'{did_you_mean(key, known)}; known: {', '.join(known[1:])}"
                 )
+
+    def refuse_misplaced(self) -> None:
+        """Refuse a key that belongs above all tables and stands below one: in TOML it is a part of that table."""
+        for table, own in (
+            ("budget", KEYS),
+            ("fidelity", ()),
+            ("stopping", ()),
+            ("confirm", ("repeats",)),
+            ("space", ()),
+        ):
+            for key, value in self._under(table):
+                if key in _ABOVE and key not in own and not (table == "space" and isinstance(value, list | dict)):
+                    self.fail(
+                        f"{table}.{key}", f"stands below [{table}], so it belongs to that; move it above all tables"
+                    )
+        for key, _ in self._under("fixed"):
+            if key in ("strategy", "metric") and key not in self.record:
+                self.fail(f"fixed.{key}", f"stands below [fixed], and the study has no {key}; move it above all tables")
+
+    def _under(self, table: str) -> Iterable[tuple[str, Any]]:
+        value = self.record.get(table)
+        return value.items() if isinstance(value, dict) else ()
 
     def table(self, key: str) -> dict[str, Any]:
         value = self.record.get(key, {})

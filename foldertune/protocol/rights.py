@@ -54,7 +54,7 @@ def make_directory(path: Path | str) -> None:
         os.mkdir(path)
     except FileNotFoundError:
         above = os.path.dirname(path)
-        if above in ("", path):
+        if above in ("", path) or os.path.isdir(above):  # in /proc, for example, nothing can be made
             raise
         make_directory(above)
         make_directory(path)

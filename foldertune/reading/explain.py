@@ -38,13 +38,13 @@ def why(study: Study, trial: Trial) -> str:
     if not trial.why:
         return "queued by hand"
     strategy, results = _strategy_of(study, trial), known.get("results")
-    chosen = [f"{strategy}, from {counted(results, 'result')}{_at(study, trial)}"] if results else []
-    chosen += [f"{strategy}, generation {known['generation']}"] if "generation" in known else []
-    if results == 0 and study.known:
-        chosen.append(f"{strategy}, from what was known before")
+    chosen = [f"{strategy}, generation {known['generation']}"] if "generation" in known else []
+    if trial.why.get("random"):
+        chosen.append("drawn at random" + ", before there was enough to learn from" * (results is not None))
+    elif results:
+        chosen.append(f"{strategy}, from {counted(results, 'result')}{_at(study, trial)}")
     elif results == 0:
-        chosen.append("drawn at random, before there was enough to learn from")
-    chosen += ["drawn at random"] if trial.why.get("random") else []
+        chosen.append(f"{strategy}, from what was known before")
     chosen += ["drawn near the guess"] if "near" in trial.why else []
     chosen += [f"{strategy} search"] if not chosen and strategy != study.strategy else []
     return ", ".join([*chosen, *bracket])

@@ -141,7 +141,8 @@ class Work:
         """The largest number of workers that worked at the same time."""
         ends = [(max(span.end, span.start + INSTANT), -1) for span in self.spans]
         events = sorted([(span.start, 1) for span in self.spans] + ends)  # at equal times, ends come before starts
-        return max(itertools.accumulate(change for _, change in events), default=0)
+        most = max(itertools.accumulate(change for _, change in events), default=0)
+        return min(most, len(self.workers))  # one worker's trials of an instant follow each other
 
     @cached_property
     def workers(self) -> list[str]:

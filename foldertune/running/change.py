@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from foldertune.changes import Change
 from foldertune.changing import differences_in_words, parts_of
-from foldertune.errors import StudyError
+from foldertune.errors import StudyError, did_you_mean
 from foldertune.protocol import BrokenFile, Folder, TrialName, host_name, user_name, utc_now
 from foldertune.running.results_file import ResultsFile
+from foldertune.space import Categorical
 from foldertune.strategies import CHOICES, replanned
 from foldertune.study import Study
 from foldertune.study_file import study_from_record
@@ -49,6 +50,7 @@ def changed(folder: Folder, there: Study, study: Study, say: Callable[[str], Non
         there: the study in the folder.
     """
     new, source = successor(there, study), study.name
+    check_before(study)
     what = differences_in_words(there, new, source)
     ResultsFile(folder).complete(folder.settled())  # a missing result would be taken for a number that nobody uses
     names = {name.number: name for name in (*folder.withdrawn(), *folder.settled(), *folder.names())}
@@ -62,6 +64,16 @@ def changed(folder: Folder, there: Study, study: Study, say: Callable[[str], Non
         say(f"{folder.path}: {printable(line)}")
     say(f"{folder.path}: changed from trial {first} on; workers that have loaded older training code: start them again")
     return new
+
+
+def check_before(study: Study) -> None:
+    """Raise StudyError if [before] misspells a choice: then no strategy would look at any of the earlier trials."""
+    for name, value in study.before.items():
+        dimension = study.space.get(name)
+        if isinstance(dimension, Categorical) and isinstance(value, str) and not dimension.contains(value):
+            choices = [choice for choice in dimension.choices if isinstance(choice, str)]
+            if hint := did_you_mean(value, choices):
+                raise StudyError(f"{study.name}: before.{name}: is none of its choices: {value!r}{hint}")
 
 
 def first_free(numbers: Iterable[int]) -> int:

@@ -239,12 +239,12 @@ def check_beginning(folder: Folder, there: Study, study: Study, say: Callable[[s
     """Raise StudyError if we were told what to begin with, and the study there began without it."""
     for told, began, what in (
         (study.first, there.first, "settings to try first"),
-        (study.known, there.known, "--from"),
+        (study.known, there.known, "results of --from"),
     ):
         if told and not began:
             raise StudyError(f"{folder.path}: has begun without {what}; leave them out, or use another --logs")
         if told and told != began:
-            say(f"{folder.path}: goes on as it began, with the {what} of that time")
+            say(f"{folder.path}: has begun with other {what}, so those of now are left out")
 
 
 def wait_for_definition(

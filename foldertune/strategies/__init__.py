@@ -14,6 +14,7 @@ from foldertune.changing import before_last_change
 from foldertune.errors import StudyError, did_you_mean
 from foldertune.protocol import Proposal
 from foldertune.shipped import DEFAULT_OBJECTIVE
+from foldertune.space import Float, Int
 from foldertune.stopping import chosen
 from foldertune.strategies.auto import AUTO, CHOICES, choose
 from foldertune.strategies.changed import ChangedSearch
@@ -30,6 +31,7 @@ from foldertune.strategies.schedules import SCHEDULES
 from foldertune.strategies.sequences import HaltonSearch, SobolSearch
 from foldertune.study import Study
 from foldertune.study_file import load_study
+from foldertune.text import amount
 
 __all__ = [
     "CHOICES",
@@ -212,6 +214,24 @@ def _check_epochs(study: Study, source: str) -> None:
             f"{source}: fidelity.setting: with epochs in the budget, "
             f"'{study.fidelity.setting}' must be in [fixed] or [space]; add it there"
         )
+    least = _least_epochs(study)
+    if least is not None and least > study.budget.epochs:
+        raise StudyError(
+            f"{source}: epochs in the budget: {amount(study.budget.epochs)} pay for no trial, the shortest has "
+            f"{amount(least)} {study.fidelity.setting}; raise them"
+        )
+
+
+def _least_epochs(study: Study) -> float | None:
+    """The fidelity of the shortest trial; None if it is no number."""
+    assert study.fidelity
+    if study.is_scheduled:
+        return study.fidelity.lowest
+    dimension = study.space.get(study.fidelity.setting)
+    if isinstance(dimension, Float | Int):
+        return dimension.low
+    values = [study.fixed.get(study.fidelity.setting)] if dimension is None else dimension.choices
+    return min((float(value) for value in values if isinstance(value, int | float)), default=None)
 
 
 def _kind(study: Study, source: str) -> type[NamedStrategy]:

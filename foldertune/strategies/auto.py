@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 from foldertune.space import values_of
 from foldertune.strategies.plain import RandomSearch
+from foldertune.strategies.rungs import ENOUGH as ENOUGH_OF_RUNG
 from foldertune.strategies.rungs import Schedule
 from foldertune.strategies.schedules import SCHEDULES
 from foldertune.study import Study
@@ -44,20 +45,27 @@ def _choose(study: Study, workers: int, is_warm: bool) -> tuple[str, str]:
     if is_warm:
         return "tpe", "it learns from the results that are known"
     if study.fidelity and study.is_scheduled:
-        settings, schedule = _settings(study), study.fidelity.schedule
+        schedule, settings = _schedule(study), _settings(study)
         if settings < ROUNDS * workers:
-            return _without_model(study, f"most settings begin before {workers} workers have results")
-        if settings < 2 * _schedule(study).settings_to_learn_from:  # a model would have no say in most of them
-            few = counted(int(settings), "setting")
-            return _without_model(study, f"{few} are too few to learn from with {schedule}")
-        return "tpe", f"{schedule} tries many settings, and it learns from those that come far"
+            return _without_model(study, f"most settings begin before {_have_results(workers)}")
+        if settings < 2 * schedule.settings_to_learn_from:  # a model would have no say in most of them
+            far, all_ = (
+                int(settings * ENOUGH_OF_RUNG / schedule.settings_to_learn_from),
+                counted(int(settings), "setting"),
+            )
+            return _without_model(study, f"about {far} of {all_} come to the second rung, too few to learn from")
+        return "tpe", f"{study.fidelity.schedule} tries many settings, and it learns from those that come far"
     if size < math.inf and size * study.repeats <= trials:
         return "halton", f"there are only {counted(int(size), 'combination')}; it tries them all"
     if trials < ENOUGH:
         return _without_model(study, f"{counted(int(trials), 'trial')} are too few to learn from")
     if trials < ROUNDS * workers:
-        return _without_model(study, f"most of {trials:,} trials begin before {workers} workers have results")
+        return _without_model(study, f"most of {trials:,} trials begin before {_have_results(workers)}")
     return "tpe", "it learns from results where to look"
+
+
+def _have_results(workers: int) -> str:
+    return f"{counted(workers, 'worker')} {'has' if workers == 1 else 'have'} results"
 
 
 def _without_model(study: Study, cause: str) -> tuple[str, str]:

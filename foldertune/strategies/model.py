@@ -76,6 +76,7 @@ class ModelSearch(RandomSearch):
             asked, why = iter([draw(self.study, rng)]), {RANDOM: True}
         else:
             asked, why = self._asked(number, history), {"results": len(history.counted)}
+            why |= {RANDOM: True} if results < self.enough else {}  # so the sampler does
         chosen: dict[str, Any] | None
         if self._unused is None:
             chosen = next(asked, None) or draw(self.study, rng)

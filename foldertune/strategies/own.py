@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from foldertune.errors import UserError
+from foldertune.errors import UserError, did_you_mean
 from foldertune.protocol import Proposal
 from foldertune.strategies.interface import Answer, History
 from foldertune.strategies.plain import RandomSearch
-from foldertune.study import Study
+from foldertune.study import SEED, Study
 from foldertune.text import in_a_line
 
 Function = Callable[[Study, int, History], Any]
@@ -57,8 +57,21 @@ class OwnSearch(RandomSearch):
             raise self._fault(f"trial {number}: must return a dict, None or Answer.EXHAUSTED, not {answer!r:.80}")
         settings = {**self.settings(number), **answer, **self.study.fixed}
         if not self.study.contains(settings):
-            raise self._fault(f"trial {number}: {answer!r:.200} is not in the search space of {self.study.name}")
+            raise self._fault(f"trial {number}: {answer!r:.200} is not in the search space of {self.study.name}: "
+                              f"{self._outside(settings)}")  # fmt: skip
         return self.proposal(settings)
+
+    def _outside(self, settings: dict[str, Any]) -> str:
+        """What is wrong with settings that the space does not have."""
+        known = {*self.study.space, *self.study.fixed, SEED}
+        for name in settings.keys() - known:
+            return f"{name!r} is no hyperparameter{did_you_mean(name, known)}"
+        for name, dimension in self.study.space.items():
+            if name not in settings and dimension.is_active(settings):
+                return f"{name!r} is missing"
+            if name in settings and not dimension.contains(settings[name]):
+                return f"{name!r} can't be {settings[name]!r}"
+        return "they don't meet its conditions or constraints"
 
     def _fault(self, what: str) -> UserError:
         return UserError(f"--strategy {self.study.strategy}: {what}")

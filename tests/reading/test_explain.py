@@ -48,7 +48,7 @@ def files():
         why = (
             {"rung": 1, "place": 1, "among": 4, "bracket": 0}
             if parent is not None
-            else {"results": number, "rung": 0, "bracket": 0}
+            else {"results": number, "random": True, "rung": 0, "bracket": 0}
         )
         own = range(begun[parent] + 1 if parent is not None else 1, epochs + 1)
         yield ended(number, {"x": first, "epochs": epochs, "seed": first}, own, loss, number,

@@ -115,6 +115,8 @@ def test_the_work_of_a_search_and_of_its_counted_trials():
         50.0, 2, ["b-1-x", "a-1-x", "b-2-x"], ["b", "a"],
     )  # fmt: skip
     assert [span.number for span in work.counted.spans] == [0, 1] and work.counted.seconds == 20.0
+    instants = [worked(number, "a-1-x", 5, 5) for number in range(3)]
+    assert results_of(instants).work.most_at_once == 1, "one worker's trials follow each other"
     nothing = results_of([]).work
     assert (nothing.began, nothing.seconds, nothing.most_at_once, nothing.workers) == (None, 0.0, 0, [])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,19 @@ def test_a_table_says_the_same_as_trials_above_the_tables(bench):
         (f"{SPACE}[budget]\ntarget = true\n", "budget.target: must be a number"),
         (f"{SPACE}[budget]\nepochs = 9\n", "epochs in the budget: of which setting?"),
         (f'{SPACE}[budget]\nepochs = 9\n[fidelity]\nsetting = "epochs"\n', "must be in [fixed] or [space]"),
+        (f"{EPOCHS}[budget]\nepochs = 0.5\n", "epochs in the budget: 0.5 pay for no trial, the shortest has 1 epochs"),
+        (
+            f'{SPACE}[fixed]\nepochs = 9\n[fidelity]\nsetting = "epochs"\n[budget]\nepochs = 8\n',
+            "8 pay for no trial, the shortest has 9 epochs; raise them",
+        ),
+        (
+            f'{SPACE}[fidelity]\nsetting = "epochs"\nlowest = 3\nhighest = 9\n[budget]\nepochs = 2\n',
+            "2 pay for no trial, the shortest has 3 epochs",
+        ),
+        (
+            f"{SPACE}epochs = [3, 9]\n[fidelity]\nsetting = 'epochs'\n[budget]\nepochs = 2\n",
+            "the shortest has 3 epochs",
+        ),
     ],
 )
 def test_a_budget_that_can_not_be_kept_is_an_error_in_words(bench, rest, said):
@@ -194,6 +208,20 @@ def test_patience_counts_the_trials_that_ended_after_the_best_in_the_order_of_th
     assert why_over(study, [ended(n, None, n) for n in range(3)]) == "3 trials had no loss"
     most = Study("s", "random", 0, "loss", direction="maximize", budget=Budget(target=0.5))
     assert "trial 9" in why_over(most, trials) and why_over(most, trials[1:]) == ""
+
+
+def test_with_a_schedule_only_whole_trainings_count_for_target_and_patience():
+    def trained(number, value, second, epochs):
+        return ended(number, value, second, epochs=epochs)
+
+    study = Study("s", "random", 0, "loss", fidelity=Fidelity("epochs", 1, 9), budget=Budget(patience=2))
+    trials = [trained(0, 0.5, 0, 9), *(trained(number, 0.1, number, 1) for number in range(1, 9))]
+    assert why_over(study, trials) == ""
+    trials += [trained(9, 0.6, 20, 9), trained(10, 0.7, 21, 9)]
+    assert why_over(study, trials) == "2 whole trainings had no better loss than trial 0"
+    study = replace(study, budget=Budget(target=0.2))
+    assert why_over(study, trials) == ""
+    assert "loss is 0.15 in trial 11" in why_over(study, [*trials, trained(11, 0.15, 22, 9)])
 
 
 def test_a_study_ends_when_its_patience_does_and_a_restart_changes_nothing(bench):

@@ -417,6 +417,7 @@ def test_pending_trials_get_what_they_lack(bench):
         (OLD.replace('kind = ["a", "b"]\n', ""), "space.kind: can't go; write the value that it has from now on into [fixed]"),
         (OLD.replace("epochs = 3\n", ""), "fixed.epochs: can't go; keep epochs = 3"),
         (f"{OLD}decay = [0.0, 0.1]\n", "space.decay: trial 0 does not have it; say what such trials have instead, in a table [before]"),
+        (f'[before]\nway = "upp"\n{OLD}way = ["up", "down"]\n', "before.way: is none of its choices: 'upp' (did you mean 'up'?)"),
         (f"seed = 3\n{OLD}", "seed: can't become 3, because trial 7 is a function of it"),
         (f'direction = "maximize"\n{OLD}', "direction: can't become maximize, because results are compared by it"),
     ],
@@ -518,7 +519,10 @@ def test_a_trial_from_before_names_the_strategy_of_that_time(bench):
     count_by_x(bench, 3, new_strategy(read_results(bench.logs).study).propose(3, read_history(bench)))
     changed(bench, OLD, strategy="sobol")
     results = read_results(bench.logs)
-    assert [how(results.study, trial) for trial in results.trials][2:] == ["tpe, from 2 results", "random search"]
+    assert [how(results.study, trial) for trial in results.trials][2:] == [
+        "drawn at random, before there was enough to learn from",
+        "random search",
+    ]
     assert why(results.study, results.trials[-1]) == "random search", "the study says another one"
     count_by_x(bench, 4, new_strategy(results.study).propose(4, read_history(bench)))
     count_by_x(bench, 5, Proposal({"x": 0.5, "kind": "a", "epochs": 3}))

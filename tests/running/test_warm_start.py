@@ -64,7 +64,7 @@ def test_a_master_that_is_killed_goes_on_with_its_list(bench):
     master.kill()
     master.wait()
     said = bench.search(study, "--first", ideas)
-    assert "goes on as it began" not in said
+    assert "has begun with other" not in said
     bench.finish(worker)
     bench.assert_complete(12)
     rows = bench.rows()
@@ -74,7 +74,7 @@ def test_a_master_that_is_killed_goes_on_with_its_list(bench):
     plain = new_strategy(load(study))
     assert rows[3].settings == plain.propose(0, History()).settings, "then the search as it is without a list"
     said = bench.search(study, "--first", written(bench.path / "more.json", '{"x": 0.1}'))
-    assert "goes on as it began, with the settings to try first of that time" in said
+    assert "has begun with other settings to try first, so those of now are left out" in said
 
 
 def test_a_list_comes_too_late_for_a_study_that_has_begun(bench):

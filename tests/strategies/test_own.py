@@ -80,8 +80,13 @@ def test_it_chooses_what_a_schedule_begins(bench):
         ("def propose(study, number, history): return 5", "must return a dict, None or Answer.EXHAUSTED, not 5"),
         (
             "def propose(study, number, history): return {'rate': 2.0, 'x': 0.5}",
-            "{'rate': 2.0, 'x': 0.5} is not in the search space of mine",
+            "{'rate': 2.0, 'x': 0.5} is not in the search space of mine: 'rate' can't be 2.0",
         ),
+        (
+            "def propose(study, number, history): return {'x': 0.5, 'rat': 0.1}",
+            "'rat' is no hyperparameter (did you mean 'rate'?)",
+        ),
+        ("def propose(study, number, history): return {'x': 0.5}", "'rate' is missing"),
     ],
 )
 def test_what_is_wrong_with_it_is_said_in_a_line(bench, code, says):

@@ -40,6 +40,15 @@ BAD = [
     ('strategy = "random"\ntrials = "ten"\n' + SPACE, "trials: must be a whole number, not 'ten'"),
     ('strategy = "random"\ntrials = true\n' + SPACE, "trials: must be a whole number, not True"),
     ('strategy = "random"\ntrials = 0\n' + SPACE, "trials: must be at least 1, not 0"),
+    (SPACE + 'strategy = "random"\n', "space.strategy: stands below [space], so it belongs to that; move it above all"),
+    (
+        'strategy = "random"\n' + SPACE + '[budget]\ntrials = 3\nmetric = "loss"\n',
+        "budget.metric: stands below [budget]",
+    ),
+    (
+        SPACE + "[fixed]\ndirection = 'up'\nmetric = 'loss'\n",
+        "fixed.metric: stands below [fixed], and the study has no",
+    ),
     ('strategy = "random"\ntrails = 3\n' + SPACE, "unknown key 'trails' (did you mean 'trials'?)"),
     ('strategy = "random"\ntrials = 3\nname = "x"\n' + SPACE, "a study's name is its file's"),
     ('strategy = "random"\ntrials = 3\ndirection = "up"\n' + SPACE, 'direction: must be "minimize" or "maximize"'),

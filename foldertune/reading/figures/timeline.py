@@ -62,7 +62,8 @@ def _draw_worker(
         chosen = [span for span in spans if _look_of(span) == state]
         bars = [((s.start - start) / unit, max(s.seconds, length / 2000) / unit) for s in chosen]
         colours = [shades[k % len(shades)] for k in range(len(bars))]
-        look = {"facecolors": colours, "hatch": hatch, "edgecolor": edge, "linewidth": 0.4}
+        edges = [edge if s.seconds > length / 200 else colours[k] for k, s in enumerate(chosen)]  # it must not hide all
+        look = {"facecolors": colours, "hatch": hatch, "edgecolor": edges, "linewidth": 0.4}
         axes.broken_barh(bars, (line - 0.36, 0.72), rasterized=of > MANY, zorder=2, **look)
         for k, span in enumerate(chosen if of <= MOST_NUMBERED else []):
             if span.seconds > length / 45:
