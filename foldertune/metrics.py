@@ -33,14 +33,17 @@ class Metric(NamedTuple):
 
 @dataclass(frozen=True)
 class Known:
-    """A result of another study in the same search space: its settings, and its value of each metric."""
+    """A result of another study in the same search space: its settings, and its value of each metric.
+
+    Without values it was left behind by a schedule: worse than all that have some.
+    """
 
     settings: dict[str, Any]
     values: tuple[float, ...]
 
     def to_record(self) -> dict[str, Any]:
         """As study.json has it."""
-        values = {"value": self.values[0]} if len(self.values) == 1 else {"values": list(self.values)}
+        values = {"values": list(self.values)} if len(self.values) > 1 else {"value": next(iter(self.values), None)}
         return {"settings": nest(self.settings), **values}
 
 

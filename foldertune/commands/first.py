@@ -20,9 +20,11 @@ from foldertune.space import identity
 from foldertune.space_file import SpaceReader
 from foldertune.stopping import is_cut_short
 from foldertune.strategies import check_first, check_known
+from foldertune.strategies.drawing import evenly
 from foldertune.strategies.model import most_useful
+from foldertune.strategies.rungs import BEHIND
 from foldertune.study import Study
-from foldertune.text import counted
+from foldertune.text import amount, counted
 from foldertune.warm_start import is_results, read_first, read_list
 
 BEST = 5  # of other results, if nobody says how many
@@ -61,12 +63,24 @@ def with_first(arguments: argparse.Namespace, study: Study, say: Callable[[str],
     if arguments.known:
         source = f"--from {arguments.known}"
         check_known(study, source)
-        trials, _ = _trials(arguments.known, study, source)
+        longest, shorter = _trials(arguments.known, study, source)
+        trials = [pair for pair in longest if study.is_whole(pair[0].settings)]
+        if study.fidelity and not trials:
+            whole = f"{study.fidelity.setting} = {amount(study.fidelity.highest or 0)}"
+            raise StudyError(
+                f"{source}: no trial there has {whole}, as whole trainings have here; leave this option out"
+            )
         settings = [_of_the_space(study, trial) for trial, _ in trials]
         there = [place for place, each in enumerate(settings) if study.contains({**each, **study.fixed})]
         shown = most_useful({place: trials[place][1] for place in there})
-        study = replace(study, known=tuple(Known(settings[k], _values(study, trials[k][1])) for k in shown))
-        say(f"{source}: {counted(len(shown), 'result')} known" + _outside(len(trials) - len(there), "left out"))
+        known = [Known(settings[k], _values(study, trials[k][1])) for k in shown]
+        behind = [
+            each for trial, _ in shorter if study.contains({**(each := _of_the_space(study, trial)), **study.fixed})
+        ]
+        known += [Known(each, ()) for each in evenly(behind, BEHIND * len(shown))]
+        study = replace(study, known=tuple(known))
+        others = f", and {len(known) - len(shown)} that its schedule left behind" if len(known) > len(shown) else ""
+        say(f"{source}: {counted(len(shown), 'result')} known{others}" + _outside(len(trials) - len(there), "left out"))
     return study
 
 

@@ -198,8 +198,6 @@ def check_known(study: Study, source: str) -> None:
     if not getattr(_kind(study, source), "learns", False):
         names = " or ".join(f'"{name}"' for name, kind in STRATEGIES.items() if getattr(kind, "learns", False))
         raise StudyError(f"{source}: {study.strategy} search does not learn from results; take strategy {names}")
-    if study.is_scheduled:
-        raise StudyError(f"{source}: a study with fidelity.highest compares trials of one rung; leave this option out")
 
 
 def _check_epochs(study: Study, source: str) -> None:

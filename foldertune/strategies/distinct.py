@@ -122,7 +122,8 @@ class Unused:
         self.__dict__.pop("_left", None)
 
     def _used_elsewhere(self) -> Counter[Hashable]:
-        return Counter(self._key(self.study.filled(each.settings)) for each in self.study.known)
+        known = (each.settings for each in self.study.known if each.values)
+        return Counter(self._key(self.study.filled(settings)) for settings in known)
 
     def _key(self, settings: Mapping[str, Any]) -> Hashable:
         return tuple(identity(settings[name]) if name in settings else None for name in self.study.space)

@@ -195,8 +195,8 @@ class CMASearch(RandomSearch):
             raise missing_extra("model", error) from None
         rng = random.Random(f"{self.study.seed}/{restarts}/{self.study.strategy}")
         start = {**self.study.guesses}
-        if self.study.known:
-            start = min(self.study.known, key=lambda each: self.study.sign * each.values[0]).settings
+        if known := [each for each in self.study.known if each.values]:
+            start = min(known, key=lambda each: self.study.sign * each.values[0]).settings
         there = {n: start[n] for n, each in self._modelled.items() if n in start and each.contains(start[n])}
         mean = [
             rng.random() if restarts else share_of(each, there[name]) if name in there else 0.5

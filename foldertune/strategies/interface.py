@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from foldertune.metrics import Known
 from foldertune.protocol import Proposal, Trial
 from foldertune.study import Study
 
@@ -26,6 +27,7 @@ class History:
     open: Mapping[int, Proposal | None] = field(default_factory=dict)  # None: not read
     others: History | None = None  # all trials, if these are only those that can be compared
     behind: Sequence[Trial] = ()  # trials that a schedule has left behind: worse than all that are counted here
+    known: Sequence[Known] = ()  # results of another study that can be compared with these
 
     @property
     def whole(self) -> History:

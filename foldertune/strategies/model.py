@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from foldertune.errors import UserError, missing_extra
-from foldertune.metrics import Losses, best_of
+from foldertune.metrics import Known, Losses, best_of
 from foldertune.protocol import Proposal
 from foldertune.space import Categorical, Dimension, Float, Int, identity, values_of
 from foldertune.strategies.distinct import Unused, is_discrete
@@ -54,7 +54,6 @@ class ModelSearch(RandomSearch):
         self._distributions = {name: self._distribution(dimension) for name, dimension in study.space.items()}
         self._unused = Unused(study) if is_discrete(study) else None
         self._trust = Trust(study) if study.guesses else None
-        self._known_before = () if study.is_scheduled else study.known  # those are of no rung
 
     def sampler(self, seed: int) -> BaseSampler:
         """A new sampler."""
@@ -68,7 +67,7 @@ class ModelSearch(RandomSearch):
         """
         rng = random.Random(self._seed(number))
         is_random = self.study.is_scheduled and rng.random() < AT_RANDOM
-        results = len(history.counted) + len(self._known_before)
+        results = len(history.counted) + sum(bool(each.values) for each in self._known(history))
         if self._trust and (is_random or results < self.enough):
             drawn, why = self._trust.draw(rng, history)
             asked, why = iter([drawn]), why or {RANDOM: True}
@@ -115,14 +114,19 @@ class ModelSearch(RandomSearch):
         for trial in history.behind if self.contrasts else ():
             counted[trial.name.number], losses[trial.name.number] = trial, None
         settings = {number: trial.settings for number, trial in counted.items()}
-        for place, each in enumerate(self._known_before, start=1):  # numbers that no trial has
-            result = dict(zip(self.study.metric_names, each.values, strict=True))
-            losses[-place], settings[-place] = self.study.losses(result), self.study.filled(each.settings)
+        for place, each in enumerate(self._known(history), start=1):  # numbers that no trial has
+            if each.values or self.contrasts:
+                result = dict(zip(self.study.metric_names, each.values, strict=bool(each.values)))
+                losses[-place], settings[-place] = self.study.losses(result), self.study.filled(each.settings)
         failed = worse_than([each for each in losses.values() if each] or [(0.0,) * len(self.study.metrics)])
         known = {number: each or failed for number, each in losses.items()}
         shown = [self._frozen(settings[number], known[number]) for number in self.most_useful(known)]
         shown += [self._frozen(proposal.settings) for _, proposal in sorted(history.open.items()) if proposal]
         return [trial for trial in shown if trial]
+
+    def _known(self, history: History) -> Sequence[Known]:
+        """The results of another study that the sampler is shown; with a schedule, only beside its whole trainings."""
+        return history.known if self.study.is_scheduled else self.study.known
 
     def most_useful(self, losses: Mapping[int, Losses]) -> list[int]:
         """The numbers of the trials that the sampler is shown."""

@@ -141,17 +141,23 @@ class Schedule:
         It is the highest with enough results (BOHB; Falkner et al., ICML 2018). A model never learns from the lowest:
         what it chooses by the shortest trainings does well there, and crowds out what is better in the end. Without
         trials that were left behind, it would know bad settings only where the good ones lie, too, and avoid them.
+        Another study's whole trainings are results of the highest rung.
         """
         begun = {number: each for number, each in history.open.items() if each and not each.parent}
         results, enough = by_rung(self, history), getattr(self.strategy, "enough", 0)
         least = min(1, len(self.rungs) - 1) if enough else 0
-        filled = (r for r in range(least, len(self.rungs)) if len(results[r]) >= max(enough, ENOUGH))
+        highest = len(self.rungs) - 1
+        known = self.study.known if enough else ()
+        there = [len(results[rung]) for rung in range(len(self.rungs))]
+        there[highest] += sum(bool(each.values) for each in known)
+        filled = (rung for rung in range(least, len(self.rungs)) if there[rung] >= max(enough, ENOUGH))
         rung = max(filled, default=None if enough else 0)
         if rung is None:
             return None, History({}, begun, others=history.whole)
-        known = {trial.name.number: trial for trial in results[rung]}
-        behind = evenly(self.left_behind(results, rung, parents(history)), BEHIND * len(known))
-        return rung, History(known, begun, others=history.whole, behind=behind)
+        counted = {trial.name.number: trial for trial in results[rung]}
+        behind = evenly(self.left_behind(results, rung, parents(history)), BEHIND * there[rung])
+        known = known if rung == highest else ()
+        return rung, History(counted, begun, others=history.whole, behind=behind, known=known)
 
 
 def rungs(lowest: float, highest: float, factor: int) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from argparse import Namespace
 from dataclasses import replace
 
@@ -108,6 +109,30 @@ def test_results_of_another_folder(bench, tmp_path):
     assert len(open_study(logs)[1].known) == 12
     auto = ("master.py", bench.study(trials=2), "--strategy", "auto", "--logs", bench.path / "auto", "--workers", 1)
     assert "tpe search (auto: it learns from" in bench.finish(bench.start(*auto, "--from", bench.logs))
+
+
+def test_with_a_schedule_whole_trainings_of_another_folder_are_learnt_from_at_once(bench):
+    """Its shorter ones can't be compared with them."""
+    text = 'objective = "tests.objectives:climbing"\nstrategy = "tpe"\nmetric = "loss"\n[budget]\nepochs = {}\n'
+    text += '[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = {}\n[space]\nx = {{ type = "float", low = 0.0, high = 1.0 }}\n'
+    file = bench.path / "old.toml"
+    file.write_text(text.format(400, 9))
+    bench.search(file, "--workers", 2)
+    whole = [row for row in bench.rows() if row.settings["epochs"] == 9]
+    said, study = [], load(str(file))
+    known = begun(study, known=bench.logs, said=said)
+    values, behind = [each.values[0] for each in known.known if each.values], 2 * len(whole)
+    assert sorted(values) == sorted(row.metrics["loss"] for row in whole) and len(whole) > 9
+    assert said[-1].endswith(f"{len(whole)} results known, and {behind} that its schedule left behind")
+    assert study_from_record(json.loads(json.dumps(known.to_record())), "study.json") == known
+    proposals = [new_strategy(known).propose(number, History()) for number in range(40)]
+    learnt = [each.settings["x"] for each in proposals if each.why.get("learnt") == 9]
+    assert len(learnt) > 10 and not any("learnt" in new_strategy(study).propose(k, History()).why for k in range(40))
+    drawn = [each.settings["x"] for each in proposals if each.why.get("random")]
+    assert len(learnt) + len(drawn) == 40 and statistics.median(learnt) < 0.2 < statistics.median(drawn)
+    file.write_text(text.format(400, 27))
+    with pytest.raises(UserError, match=r"no trial there has epochs = 27, as whole trainings have here"):
+        begun(load(str(file)), known=bench.logs)
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
@@ -227,10 +252,6 @@ def test_options_that_can_not_be(tmp_path):
         ({"first": file, "best": 3}, "a.json is no table of results"),
         ({"study": new_study("grid"), "first": file}, "a grid tries all of its own"),
         ({"known": tmp_path}, 'random search does not learn from results; take strategy "tpe" or "gp"'),
-        (
-            {"study": new_study("tpe", fidelity=Fidelity("epochs", 1, 9)), "known": tmp_path},
-            "compares trials of one rung",
-        ),
     ):
         with pytest.raises(UserError, match=says):
             begun(**options)
@@ -266,7 +287,8 @@ def test_of_a_search_with_a_schedule_the_longest_trainings_count_and_no_settings
         count(bench.folder, number, Proposal({"x": x, "epochs": epochs, "seed": 1}, above), {"loss": loss})
     plain = replace(study, strategy="tpe", fidelity=None, trials=9)
     assert [each["x"] for each in begun(plain, bench.logs).first] == [0.3, 0.1, 0.2]
-    assert sorted(each.values for each in begun(plain, known=bench.logs).known) == [(0.25,), (0.3,)]
+    *best, behind = begun(plain, known=bench.logs).known
+    assert sorted(each.values for each in best) == [(0.25,), (0.3,)] and behind == Known({"x": 0.2}, ())
     ResultsFile(bench.folder).write(read_results(bench.logs).trials)
     mailed = written(tmp_path / "mailed.csv", bench.folder.results.read_text())
     assert [each["x"] for each in begun(plain, mailed).first] == [0.2, 0.3, 0.1], "a table does not tell the rungs"
