@@ -32,6 +32,7 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 
 from foldertune.commands.options import add_several_logs, path, whole_number
+from foldertune.confirm import CONFIRMS
 from foldertune.errors import StudyError
 from foldertune.formats import FORMATS, to_parquet
 from foldertune.protocol import Folder, printable, write_whole
@@ -82,7 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--columns", metavar="A,B,…", help="these columns, in this order")
     group.add_argument(
         "--group", nargs="?", const="", metavar="A,B,…",
-        help="mean and deviation over trials that agree in these columns (default: the search space)",
+        help="mean and deviation over trials of the search that agree in these columns (default: the search space); "
+        "with confirms among them, also over confirmations",
     )  # fmt: skip
     group = parser.add_argument_group("output")
     formats = ("table", *FORMATS, "parquet")
@@ -204,6 +206,10 @@ def print_trials(results: Results, logs: Path, arguments: argparse.Namespace) ->
     keys = choose_columns("--columns", arguments.columns, known) if arguments.columns is not None else []
     if arguments.group is not None:
         by = choose_columns("--group", arguments.group, known) if arguments.group else searched_and_metrics(study)[0]
+        if not any(CONFIRMS in asked for asked in (*by, *keys, *(arguments.where or ()))):
+            search = {trial.name.number for trial in results.search}  # confirmations repeat what was good by chance
+            cells = [row for row in cells if row["trial"] in search]
+        what = f"{len(cells)} trials"
         collapsed = {trial.name.number for trial in results.collapsed}
         keys, cells = groups(study, cells, by, keys, collapsed)
         what, known = f"{len(cells)} groups of {what}", keys

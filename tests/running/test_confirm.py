@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import os
 import statistics
+from collections import Counter
 
 import pytest
 
@@ -73,6 +75,10 @@ def test_the_best_mean_of_new_seeds_wins(bench):
     assert rows[0].endswith(",confirms") and [row.rpartition(",")[2] for row in rows[1:]] == [
         *[""] * 8, *(str(number) for number in sorted(again) for _ in range(4))
     ]  # fmt: skip
+    grouped = ("-m", "foldertune", "results", "--logs", bench.logs, "--all", "--format", "csv", "--group")
+    tables = [[*csv.DictReader(bench.finish(bench.start(*grouped, by)).splitlines())] for by in ("x", "x,confirms")]
+    assert Counter(row["trials"] for row in tables[0]) == {"1": 8}, "what the search has seen"
+    assert Counter(row["trials"] for row in tables[1]) == {"1": 8, "4": 3}
     assert bench.search(study_of(bench, head="seed = 2")), "a second master finds nothing to do"
     assert len(by_kind(bench)[2].trials) == 20
 
