@@ -64,6 +64,7 @@ from foldertune.running.trainer import ObjectiveTrainer
 from foldertune.running.waiting import Interrupted, once_reachable, outlast
 from foldertune.shipped import COMMAND_OBJECTIVE, DEFAULT_OBJECTIVE, command, how_to_go_on, shipped_studies
 from foldertune.strategies import STRATEGIES
+from foldertune.strategies import in_words as strategy_in_words
 from foldertune.study import Study
 
 LINES_OF_TRACEBACK = 8
@@ -284,7 +285,7 @@ def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int, own
     sought = " and the ".join(f"{extremes[metric.direction]} {metric.name}" for metric in study.metrics)
     more, why = "more workers" if devices else "workers", f" (auto: {study.why})" if study.why else ""
     return (
-        f"{study.name}: {study.budget_in_words}, {study.strategy} search{why} for the {sought}; "
+        f"{study.name}: {study.budget_in_words}, {strategy_in_words(study)}{why} for the {sought}; "
         f"{local}{more}, on any machine: "
         f"{command('worker', '--logs', folder.path, *(() if study.objective == DEFAULT_OBJECTIVE else own))}"
     )

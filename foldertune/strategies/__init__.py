@@ -43,6 +43,7 @@ __all__ = [
     "ask",
     "check_first",
     "check_known",
+    "in_words",
     "load",
     "new_strategy",
     "plan",
@@ -61,6 +62,15 @@ STRATEGIES: dict[str, type[NamedStrategy]] = {
     "nsga-ii": NSGA2Search,
     "cma-es": CMASearch,
 }
+
+
+def in_words(study: Study) -> str:
+    """The study's strategy with its schedule: `tpe search in screening (epochs 1, 3, 9, 27)`."""
+    if study.fidelity is None or not study.is_scheduled:
+        return f"{study.strategy} search"
+    levels = SCHEDULES[study.fidelity.schedule](study, RandomSearch(study)).levels()
+    rungs = f"{study.fidelity.setting} {', '.join(map(amount, levels))}"
+    return f"{study.strategy} search in {study.fidelity.schedule} ({rungs})"
 
 
 def new_strategy(study: Study) -> Strategy:

@@ -61,6 +61,44 @@ def test_no_epoch_is_trained_twice(bench, schedule):
     assert not list(bench.folder.checkpoints.iterdir())
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_study_with_a_schedule_is_extended_to_exactly_its_new_budget(bench, schedule):
+    """No checkpoints are left then, so a promotion of an earlier trial begins anew, to the same values."""
+    said = bench.search(study_of(bench, schedule, 60), "--workers", 2)
+    rungs = "1, 9" if schedule == "one-epoch" else "1, 3, 9"
+    assert f"60 epochs, random search in {schedule} (epochs {rungs}) for the lowest loss" in said
+    before = trials(bench)
+    bench.search(study_of(bench, schedule, 60), "--workers", 2, "--epochs", 160)
+    found = trials(bench)
+    bench.assert_complete(len(found))
+    assert {number: found[number].result for number in before} == {n: trial.result for n, trial in before.items()}
+    spent = 0
+    for trial in found.values():
+        begun = found[trial.parent.number].settings["epochs"] if trial.parent else 0
+        spent += trial.settings["epochs"] - begun
+        assert trial.result["loss"] == loss_after(trial.settings["epochs"], trial.settings["x"])
+        is_anew = trial.parent and trial.parent.number in before and trial.name.number not in before
+        assert (trial.resumed is None) == (not trial.parent or bool(is_anew))
+    assert 160 - 9 < spent <= 160
+
+
+def test_higher_rungs_and_a_constraint_for_a_study_that_has_begun(bench):
+    bench.search(study_of(bench, "asha", 60), "--workers", 2)
+    before = trials(bench)
+    file = study_of(bench, "asha", 400)
+    file.write_text('constraints = ["x < 0.5"]\n' + file.read_text().replace("highest = 9", "highest = 27"))
+    said = bench.search(file, "--workers", 2, "--change")
+    assert "fidelity.highest: 9 becomes 27" in said and "constraint x < 0.5 added" in said
+    found = trials(bench)
+    bench.assert_complete(len(found))
+    later = [trial for number, trial in found.items() if number not in before]
+    assert any(trial.settings["x"] >= 0.5 for trial in before.values())
+    assert all(trial.settings["x"] < 0.5 for trial in later), "nor does a schedule go on with what lies outside now"
+    assert max(trial.settings["epochs"] for trial in later) == 27
+    assert any(trial.parent and trial.parent.number in before for trial in later), "but with what lies inside"
+    assert all(trial.result["loss"] == loss_after(trial.settings["epochs"], trial.settings["x"]) for trial in later)
+
+
 @pytest.mark.parametrize(
     ("schedule", "strategy"),
     [

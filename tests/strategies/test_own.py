@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT, wait_for
 
-EXAMPLE = re.search(r"```python\n(# halving\.py.*?)```", (ROOT / "docs" / "strategies.md").read_text(), re.DOTALL)[1]
+EXAMPLE = re.search(r"```python\n(# halving\.py.*?)```", (ROOT / "docs" / "search.md").read_text(), re.DOTALL)[1]
 STUDY = """
 objective = "tests.objectives:{objective}"
 strategy = "{strategy}"
