@@ -22,6 +22,7 @@ import sys
 
 from foldertune.commands.options import add_logs
 from foldertune.protocol import printable
+from foldertune.reading.alarms import nameless
 from foldertune.reading.best import best_of, confirmed_line, front_of
 from foldertune.reading.reader import read_results
 from foldertune.reading.words import names_of_metrics, waiting
@@ -41,6 +42,8 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"left out: {printable(complaint)}", file=sys.stderr)
     if missing := results.study.missing_library():
         print(missing, file=sys.stderr)
+    for line in nameless(results):
+        print(printable(line), file=sys.stderr)
     best = best_of(results, arguments.logs)
     if results.handed_in:
         print(f"left out: {waiting(len(results.handed_in))}", file=sys.stderr)

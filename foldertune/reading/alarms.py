@@ -1,7 +1,9 @@
-"""Notices idle machines: work that waits for workers, and workers that wait for work; and says what to do."""
+"""Notices what a person should mend, and says how: idle machines, and names in the study that mean nothing."""
 
 from __future__ import annotations
 
+from foldertune.derived import names_in
+from foldertune.errors import did_you_mean
 from foldertune.reading.results import Results
 from foldertune.shipped import command
 from foldertune.text import counted
@@ -29,6 +31,25 @@ def alarms(results: Results) -> list[str]:
         why = f"the strategy ({results.study.strategy}) must see results of the trials that run before it goes on"
         return [f"{_wait(len(idle), 'worker')}: {why}; more workers would not help"]
     return []
+
+
+def nameless(results: Results) -> list[str]:
+    """A line about each expression of the study that names what no trial has; none before a trial has succeeded."""
+    study, lines = results.study, list[str]()
+    expressions = {**study.derived, **({"collapsed": study.collapsed} if study.collapsed else {})}
+    named = {what: names_in(expression) - study.derived.keys() for what, expression in expressions.items()}
+    lacking = set().union(*named.values())
+    known: set[str] = set()
+    for trial in results.ended:
+        if not lacking - known:
+            break
+        known |= {*study.space, *trial.settings, *(trial.result or {})}
+    for what, names in named.items() if known else ():
+        for name in sorted(names - known):
+            hint = did_you_mean(name, known)
+            mend = "if it is misspelt, correct the study's file and start the master again"
+            lines.append(f"{what}: no trial has {name!r} yet{hint}; {mend}")
+    return lines
 
 
 def _they_wait(workers: int, trials: int) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from foldertune.protocol import Trial, TrialName
 from foldertune.reading import findings
+from foldertune.reading.alarms import nameless
 from foldertune.reading.importance import Importance
 from foldertune.reading.results import Results
 from foldertune.study_file import study_from_record
@@ -67,6 +68,19 @@ def test_what_collapsed_is_what_the_study_says():
     said = findings.say_losses(results_of([0.5, 0.05, 0.01, 0.9]))
     assert said == ["2 of 4 trials collapsed (50 %), by the study's rule: score < 0.1."]
     assert findings.say_losses(results_of([0.5, 0.05]), collapsed=False) == []
+
+
+def test_a_name_that_no_trial_has_is_told():
+    """Else a rule that is misspelt calls nothing collapsed, and nobody knows."""
+    results = results_of([0.5, 0.05])
+    assert nameless(results) == []
+    study = replace(results.study, collapsed="scor < 0.1", derived={"pull": "rat * 2", "twice": "pull * 2"})
+    assert nameless(Results.of(study, [])) == [], "there may be all of them later"
+    mend = "; if it is misspelt, correct the study's file and start the master again"
+    assert nameless(Results.of(study, results.trials)) == [
+        f"pull: no trial has 'rat' yet (did you mean 'rate'?){mend}",
+        f"collapsed: no trial has 'scor' yet (did you mean 'score'?){mend}",
+    ]
 
 
 def test_a_derived_quantity_is_said_by_its_label_beside_what_it_is_made_of():

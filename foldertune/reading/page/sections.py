@@ -9,6 +9,7 @@ from pathlib import Path
 
 from foldertune.confirm import FIRST
 from foldertune.protocol import Trial, TrialName, printable, settings_record
+from foldertune.reading.alarms import nameless
 from foldertune.reading.comparison import Comparison
 from foldertune.reading.content import Findings, Table
 from foldertune.reading.figures.comparison import picture_of_comparison
@@ -106,8 +107,8 @@ def compare_studies(comparison: Comparison, out: Path) -> Compared:
 
 
 def told(results: Results) -> list[str]:
-    """What persons have done to the search."""
-    return [*changes_of(results.study), *([results.halted] if results.halted else [])]
+    """What persons have done to the search, and what they should mend in its definition."""
+    return [*changes_of(results.study), *([results.halted] if results.halted else []), *nameless(results)]
 
 
 def progress(results: Results) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from foldertune.protocol import Trial, printable
-from foldertune.reading.alarms import alarms
+from foldertune.reading.alarms import alarms, nameless
 from foldertune.reading.explain import why
 from foldertune.reading.facts import Setback
 from foldertune.reading.results import Results
@@ -148,7 +148,7 @@ def render(results: Results, *, setbacks: bool = True, expand: bool = True, widt
     parts += [cell(line) for line in changes_of(results.study)]
     if results.rungs:
         parts.append(rungs_table(results, box=SIMPLE_HEAD, expand=expand))
-    parts += [Text(printable(line), style="bold red") for line in alarms(results)]
+    parts += [Text(printable(line), style="bold red") for line in (*alarms(results), *nameless(results))]
     if results.running:
         parts.append(_running_table(results, expand))
     if width and results.workers:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from foldertune.protocol import Folder, printable
+from foldertune.reading.alarms import nameless
 from foldertune.reading.comparison import Comparison
 from foldertune.reading.confirmed import confirmed_rows
 from foldertune.reading.results import Results
@@ -101,7 +102,7 @@ def print_table(
         print(printable(study.name) + (": no such trial" if rows else ": no trial is counted yet"))
     which = "All" if results.has_all else "So far"
     print(f"{which} {outcomes(results)}; with every column: {folder.results}")
-    for line in changes_of(study):
+    for line in (*changes_of(study), *nameless(results)):
         print(printable(line))
     if results.handed_in:
         print(f"{waiting(len(results.handed_in))}; if no master runs, start it again")
