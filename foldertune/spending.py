@@ -72,8 +72,9 @@ def why_over(study: Study, trials: Iterable[Trial], *, is_late: bool = False) ->
         trials: the counted ones.
         is_late: are the hours over?
     """
-    whole = (trial for trial in searched(trials) if not trial.dropped and study.is_whole(trial.settings))
-    budget, ended = study.budget, sorted(whole, key=_by_end)
+    budget, ended = study.budget, sorted((t for t in searched(trials) if not t.dropped), key=_by_end)
+    if any(study.losses(trial.result) for trial in ended):  # else no training will ever be whole
+        ended = [trial for trial in ended if study.is_whole(trial.settings)]
     best: tuple[Trial, float] | None = None
     since = 0  # the number of those that have ended since the best one
     for trial in ended:
@@ -91,7 +92,8 @@ def why_over(study: Study, trials: Iterable[Trial], *, is_late: bool = False) ->
         return f"the time of {budget.hours:g} hours is over"
     if budget.patience is not None and since >= budget.patience:
         better = f"no better {study.metric} than trial {best[0].name.number}" if best else f"no {study.metric}"
-        return f"{counted(budget.patience, 'whole training' if study.is_scheduled else 'trial')} had {better}"
+        kind = "whole training" if study.is_scheduled and best else "trial"
+        return f"{counted(budget.patience, kind)} had {better}"
     return ""
 
 

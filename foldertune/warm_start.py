@@ -59,14 +59,9 @@ def read_known(
     known = []
     for place, each in enumerate(listed, 1):
         key, told = f"known, number {place}", each if isinstance(each, dict) else {}
-        values = told.get("values", [told.get("value")])
-        if told.get("value", 0) is None:  # it was left behind
-            values = []
-        if (
-            not isinstance(values, list)
-            or len(values) not in (0, metrics)
-            or not all(type(v) in (int, float) for v in values)
-        ):
+        is_behind = "values" not in told and told.get("value", 0) is None
+        values, most = ([], 0) if is_behind else (told.get("values", [told.get("value")]), metrics)
+        if not isinstance(values, list) or len(values) != most or not all(type(v) in (int, float) for v in values):
             reader.fail(key, 'must be {"settings": {…}, "value": …}, with "values": […] for several metrics')
         read = tuple(reader.scalar(key, value) for value in values)
         settings = told.get("settings")

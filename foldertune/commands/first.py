@@ -15,6 +15,7 @@ from foldertune.metrics import Known, Losses
 from foldertune.protocol import Trial
 from foldertune.reading.archive import is_study
 from foldertune.reading.reader import read_results
+from foldertune.reading.results import Results
 from foldertune.rows import PARENT, SUCCEEDED
 from foldertune.space import identity
 from foldertune.space_file import SpaceReader
@@ -63,20 +64,12 @@ def with_first(arguments: argparse.Namespace, study: Study, say: Callable[[str],
     if arguments.known:
         source = f"--from {arguments.known}"
         check_known(study, source)
-        longest, shorter = _trials(arguments.known, study, source)
-        trials = [pair for pair in longest if study.is_whole(pair[0].settings)]
-        if study.fidelity and not trials:
-            whole = f"{study.fidelity.setting} = {amount(study.fidelity.highest or 0)}"
-            raise StudyError(
-                f"{source}: no trial there has {whole}, as whole trainings have here; leave this option out"
-            )
+        trials, shorter = _comparable(arguments.known, study, source)
         settings = [_of_the_space(study, trial) for trial, _ in trials]
         there = [place for place, each in enumerate(settings) if study.contains({**each, **study.fixed})]
         shown = most_useful({place: trials[place][1] for place in there})
         known = [Known(settings[k], _values(study, trials[k][1])) for k in shown]
-        behind = [
-            each for trial, _ in shorter if study.contains({**(each := _of_the_space(study, trial)), **study.fixed})
-        ]
+        behind = [each for trial in shorter if study.contains({**(each := _of_the_space(study, trial)), **study.fixed})]
         known += [Known(each, ()) for each in evenly(behind, BEHIND * len(shown))]
         study = replace(study, known=tuple(known))
         others = f", and {len(known) - len(shown)} that its schedule left behind" if len(known) > len(shown) else ""
@@ -136,16 +129,38 @@ def _trials(place: Path, study: Study, source: str) -> tuple[list[Scored], list[
     The longest trainings, and the others: with a schedule their values can't be compared. Of each training it is the
     last trial; confirmations repeat settings, and what was cut short says little.
     """
-    try:
-        found = read_results(place, epochs=False)
-    except OSError as error:
-        raise StudyError(f"{source}: can't be read: {error.strerror}") from None
+    found = _read(place, source)
     last = [trial for trial in found.tried if trial.name not in found.gone_on]
     whole = [trial for trial in last if not is_cut_short(trial.stopped)] or last
     ranked = _best_first(study, [(trial, study.losses(trial.result)) for trial in whole], source)
     highest = max(found.level(trial) for trial, _ in ranked)
     longest = [pair for pair in ranked if found.level(pair[0]) == highest]
     return longest, [pair for pair in ranked if found.level(pair[0]) < highest]
+
+
+def _comparable(place: Path, study: Study, source: str) -> tuple[list[Scored], list[Trial]]:
+    """The trials of another study with which those of this one can be compared, and what was left behind before that.
+
+    With a schedule here, they have trained as long as a whole training does here, also if others have gone on.
+    """
+    if not study.fidelity or not study.is_scheduled:
+        longest, shorter = _trials(place, study, source)
+        return longest, [trial for trial, _ in shorter]
+    found, setting, highest = _read(place, source), study.fidelity.setting, study.fidelity.highest or 0
+    whole = [t for t in found.tried if study.is_whole(t.settings) and not is_cut_short(t.stopped)]
+    if not whole:
+        raise StudyError(f"{source}: no trial there has {setting} = {amount(highest)}, as whole trainings have here; "
+                         f"leave this option out")  # fmt: skip
+    lengths = ((trial, trial.settings.get(setting)) for trial in found.tried if trial.name not in found.gone_on)
+    behind = [trial for trial, length in lengths if isinstance(length, int | float) and length < highest]
+    return _best_first(study, [(trial, study.losses(trial.result)) for trial in whole], source), behind
+
+
+def _read(place: Path, source: str) -> Results:
+    try:
+        return read_results(place, epochs=False)
+    except OSError as error:
+        raise StudyError(f"{source}: can't be read: {error.strerror}") from None
 
 
 def _best_first(study: Study, listed: Sequence[tuple[Any, Losses | None]], source: str) -> list[tuple[Any, Losses]]:

@@ -51,13 +51,20 @@ def _shared(directory: str, period: int) -> tuple[int, int]:
 def make_directory(path: Path | str) -> None:
     """Make a directory, and those above it, with the rights of the directory around it. It may be there already."""
     try:
-        os.mkdir(path)
+        _make(path)
     except FileNotFoundError:
         above = os.path.dirname(path)
-        if above in ("", path) or os.path.isdir(above):  # in /proc, for example, nothing can be made
+        if above in ("", path):
             raise
         make_directory(above)
-        make_directory(path)
+        _make(path)  # once: in /proc, for example, nothing can be made
+
+
+def _make(path: Path | str) -> None:
+    try:
+        os.mkdir(path)
+    except FileNotFoundError:
+        raise
     except OSError as error:
         with contextlib.suppress(FileNotFoundError):  # a link that leads nowhere
             if stat.S_ISDIR(os.stat(path).st_mode):

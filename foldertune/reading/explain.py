@@ -15,6 +15,7 @@ from foldertune.reading.words import listed
 from foldertune.study import Study
 from foldertune.text import amount, counted
 
+BY_HAND = 90_001  # people queue trials under numbers from this one on, if the study itself has no last number
 IN_WORDS = {"mean": "mean", "deviation": "deviation", "in_search": "in the search"}
 
 # ---------------------------------------------------------------- a trial
@@ -35,8 +36,8 @@ def why(study: Study, trial: Trial) -> str:
     if "first" in known:
         is_guess = bool(study.guesses) and known["first"] == 1
         return "the guess, tried first" if is_guess else f"to try first, number {known['first']}"
-    if not trial.why:
-        return "queued by hand"
+    if not trial.why and (trial.lease is None or trial.name.number >= (study.trials or BY_HAND)):
+        return "queued by hand"  # a master writes a lease, and before 2026-12 no strategy's name
     strategy, results = _strategy_of(study, trial), known.get("results")
     chosen = [f"{strategy}, generation {known['generation']}"] if "generation" in known else []
     if trial.why.get("random"):
@@ -62,7 +63,9 @@ def how(study: Study, trial: Trial) -> str:
 
 def _strategy_of(study: Study, trial: Trial) -> str:
     """The strategy that has chosen its settings: the study may have had another one then."""
-    return str(trial.why.get("strategy", study.strategy))
+    later = next((change for change in study.changes if trial.name.number < change.trial), None)
+    then = later.was.get("strategy", study.strategy) if later else study.strategy  # files did not always say it
+    return str(trial.why.get("strategy", then))
 
 
 def _at(study: Study, trial: Trial) -> str:

@@ -50,7 +50,6 @@ def changed(folder: Folder, there: Study, study: Study, say: Callable[[str], Non
         there: the study in the folder.
     """
     new, source = successor(there, study), study.name
-    check_before(study)
     what = differences_in_words(there, new, source)
     ResultsFile(folder).complete(folder.settled())  # a missing result would be taken for a number that nobody uses
     names = {name.number: name for name in (*folder.withdrawn(), *folder.settled(), *folder.names())}
@@ -60,20 +59,21 @@ def changed(folder: Folder, there: Study, study: Study, say: Callable[[str], Non
     new = replanned(replace(new, changes=(*there.changes, change)))
     new = study_from_record(new.to_record(), source)  # as every later start will read it
     outside = count_outside(folder, names.values(), there, new)
-    for line in (*what, *outside):
+    for line in (*what, *strangers(study), *outside):
         say(f"{folder.path}: {printable(line)}")
     say(f"{folder.path}: changed from trial {first} on; workers that have loaded older training code: start them again")
     return new
 
 
-def check_before(study: Study) -> None:
-    """Raise StudyError if [before] misspells a choice: then no strategy would look at any of the earlier trials."""
+def strangers(study: Study) -> list[str]:
+    """A line for each value in [before] that is none of the choices: no strategy looks at trials that have it."""
+    lines = []
     for name, value in study.before.items():
         dimension = study.space.get(name)
-        if isinstance(dimension, Categorical) and isinstance(value, str) and not dimension.contains(value):
+        if isinstance(dimension, Categorical) and not dimension.contains(value):
             choices = [choice for choice in dimension.choices if isinstance(choice, str)]
-            if hint := did_you_mean(value, choices):
-                raise StudyError(f"{study.name}: before.{name}: is none of its choices: {value!r}{hint}")
+            lines.append(f"before.{name}: {value!r} is none of its choices{did_you_mean(str(value), choices)}")
+    return lines
 
 
 def first_free(numbers: Iterable[int]) -> int:

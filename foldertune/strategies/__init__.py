@@ -27,7 +27,7 @@ from foldertune.strategies.interface import Answer, History, NamedStrategy, Stra
 from foldertune.strategies.model import GPSearch, TPESearch
 from foldertune.strategies.own import OwnSearch
 from foldertune.strategies.plain import GridSearch, RandomSearch
-from foldertune.strategies.schedules import SCHEDULES
+from foldertune.strategies.schedules import SCHEDULES, schedule_of
 from foldertune.strategies.sequences import HaltonSearch, SobolSearch
 from foldertune.study import Study
 from foldertune.study_file import load_study
@@ -68,8 +68,7 @@ def in_words(study: Study) -> str:
     """The study's strategy with its schedule: `tpe search in screening (epochs 1, 3, 9, 27)`."""
     if study.fidelity is None or not study.is_scheduled:
         return f"{study.strategy} search"
-    levels = SCHEDULES[study.fidelity.schedule](study, RandomSearch(study)).levels()
-    rungs = f"{study.fidelity.setting} {', '.join(map(amount, levels))}"
+    rungs = f"{study.fidelity.setting} {', '.join(map(amount, schedule_of(study).rungs))}"
     return f"{study.strategy} search in {study.fidelity.schedule} ({rungs})"
 
 
@@ -234,7 +233,7 @@ def _least_epochs(study: Study) -> float | None:
     """The fidelity of the shortest trial; None if it is no number."""
     assert study.fidelity
     if study.is_scheduled:
-        return study.fidelity.lowest
+        return schedule_of(study).rungs[0]
     dimension = study.space.get(study.fidelity.setting)
     if isinstance(dimension, Float | Int):
         return dimension.low

@@ -11,10 +11,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 
 from foldertune.space import values_of
-from foldertune.strategies.plain import RandomSearch
-from foldertune.strategies.rungs import ENOUGH as ENOUGH_OF_RUNG
-from foldertune.strategies.rungs import Schedule
-from foldertune.strategies.schedules import SCHEDULES
+from foldertune.strategies.schedules import schedule_of
 from foldertune.study import Study
 from foldertune.text import counted
 
@@ -45,15 +42,13 @@ def _choose(study: Study, workers: int, is_warm: bool) -> tuple[str, str]:
     if is_warm:
         return "tpe", "it learns from the results that are known"
     if study.fidelity and study.is_scheduled:
-        schedule, settings = _schedule(study), _settings(study)
+        schedule, settings = schedule_of(study), _settings(study)
         if settings < ROUNDS * workers:
             return _without_model(study, f"most settings begin before {_have_results(workers)}")
         if settings < 2 * schedule.settings_to_learn_from:  # a model would have no say in most of them
-            far, all_ = (
-                int(settings * ENOUGH_OF_RUNG / schedule.settings_to_learn_from),
-                counted(int(settings), "setting"),
+            return _without_model(
+                study, f"too few of {counted(int(settings), 'setting')} come far enough to learn from"
             )
-            return _without_model(study, f"about {far} of {all_} come to the second rung, too few to learn from")
         return "tpe", f"{study.fidelity.schedule} tries many settings, and it learns from those that come far"
     if size < math.inf and size * study.repeats <= trials:
         return "halton", f"there are only {counted(int(size), 'combination')}; it tries them all"
@@ -85,12 +80,7 @@ def _trials(study: Study) -> float:
 
 def _settings(study: Study) -> float:
     """How many settings a budget with a schedule pays for, with the promotions of the best; infinite without one."""
-    return min((study.budget.epochs or math.inf) / _schedule(study).epochs_of_a_setting, study.most_trials)
-
-
-def _schedule(study: Study) -> Schedule:
-    assert study.fidelity
-    return SCHEDULES[study.fidelity.schedule](study, RandomSearch(study))
+    return min((study.budget.epochs or math.inf) / schedule_of(study).epochs_of_a_setting, study.most_trials)
 
 
 def _size(study: Study) -> float:

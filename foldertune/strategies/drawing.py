@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from foldertune.derived import library_is_there, needs_library
 from foldertune.errors import StudyError
+from foldertune.metrics import Known
 from foldertune.space import Categorical, identity, values_of
 from foldertune.study import SEED, Study
 
@@ -23,6 +24,12 @@ _REMEDY = "loosen them, or change [space]"
 def evenly(items: Sequence[T], most: int) -> list[T]:
     """All of these, or an even sample of them."""
     return [items[k * len(items) // most] for k in range(most)] if len(items) > most else [*items]
+
+
+def known_inside(study: Study) -> list[Known]:
+    """The results of another study that lie in the search space as it is now."""
+    known = (replace(each, settings=study.filled(each.settings)) for each in study.known)
+    return [each for each in known if study.contains({**each.settings, **study.fixed})]
 
 
 # ---------------------------------------------------------------- at random

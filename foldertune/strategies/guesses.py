@@ -7,6 +7,7 @@ asked, but how likely: by how close it is to the guesses. So every trial is evid
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Mapping
@@ -44,7 +45,9 @@ class GuidedSearch(RandomSearch):
         _, rng = generator(self.study, number)
         drawn, why = self._trust.draw(rng, history)
         chosen = drawn if self._unused is None else self._unused.choose([drawn], rng, history)
-        return Answer.EXHAUSTED if chosen is None else self.proposal(self.complete(number, chosen), **why)
+        if chosen is None:
+            return Answer.EXHAUSTED
+        return self.proposal(self.complete(number, chosen), **(why if chosen == drawn else {}))
 
 
 class Trust:
@@ -65,9 +68,16 @@ class Trust:
 
         As long as a schedule has nothing else to compare, those that began anew are compared.
         """
-        begun = {number: trial for number, trial in history.whole.counted.items() if not trial.parent}
-        known = [trial for _, trial in sorted((history.counted or begun).items()) if not trial.dropped]
-        judged = sorted(self._judge(trial) for trial in known[:JUDGED])
+        is_early = self.study.is_scheduled and not history.counted
+        trials = history.whole.counted if is_early else history.counted
+        known = (trial for _, trial in sorted(trials.items()) if not trial.dropped)
+        if is_early:
+            known = (
+                trial
+                for trial in known
+                if not trial.parent and self.study.contains({**trial.settings, **self.study.fixed})
+            )
+        judged = sorted(self._judge(trial) for trial in itertools.islice(known, JUDGED))
         nearness = [near for _, near in judged]
         best = nearness[: len(nearness) // BEST]
         rate_near = (sum(best) + 1) / (sum(nearness) + BEST)

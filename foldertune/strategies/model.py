@@ -20,7 +20,7 @@ from foldertune.metrics import Known, Losses, best_of
 from foldertune.protocol import Proposal
 from foldertune.space import Categorical, Dimension, Float, Int, identity, values_of
 from foldertune.strategies.distinct import Unused, is_discrete
-from foldertune.strategies.drawing import draw, evenly, permitted
+from foldertune.strategies.drawing import draw, evenly, known_inside, permitted
 from foldertune.strategies.guesses import Trust
 from foldertune.strategies.interface import Answer, History
 from foldertune.strategies.plain import RandomSearch
@@ -54,6 +54,7 @@ class ModelSearch(RandomSearch):
         self._distributions = {name: self._distribution(dimension) for name, dimension in study.space.items()}
         self._unused = Unused(study) if is_discrete(study) else None
         self._trust = Trust(study) if study.guesses else None
+        self._known_before = () if study.is_scheduled else known_inside(study)
 
     def sampler(self, seed: int) -> BaseSampler:
         """A new sampler."""
@@ -67,20 +68,22 @@ class ModelSearch(RandomSearch):
         """
         rng = random.Random(self._seed(number))
         is_random = self.study.is_scheduled and rng.random() < AT_RANDOM
-        results = len(history.counted) + sum(bool(each.values) for each in self._known(history))
-        if self._trust and (is_random or results < self.enough):
-            drawn, why = self._trust.draw(rng, history)
-            asked, why = iter([drawn]), why or {RANDOM: True}
+        drawn: dict[str, Any] | None = None
+        why: dict[str, Any] = {RANDOM: True}
+        if self._trust and (is_random or self._is_blind(history)):
+            drawn, near = self._trust.draw(rng, history)
+            asked, why = iter([drawn]), near or why
         elif is_random:
-            asked, why = iter([draw(self.study, rng)]), {RANDOM: True}
-        else:
-            asked, why = self._asked(number, history), {"results": len(history.counted)}
-            why |= {RANDOM: True} if results < self.enough else {}  # so the sampler does
+            asked = iter([draw(self.study, rng)])
+        else:  # a sampler that is blind draws at random
+            asked = self._asked(number, history)
+            why = {"results": len(history.counted), **(why if self._is_blind(history) else {})}
         chosen: dict[str, Any] | None
         if self._unused is None:
             chosen = next(asked, None) or draw(self.study, rng)
         else:
             chosen = self._unused.choose(itertools.islice(asked, self.tries), rng, history)
+            why = {RANDOM: True} if drawn is not None and chosen != drawn else why
         return self.proposal(self.complete(number, chosen), **why) if chosen else Answer.EXHAUSTED
 
     def _asked(self, number: int, history: History) -> Iterator[dict[str, Any]]:
@@ -115,9 +118,9 @@ class ModelSearch(RandomSearch):
             counted[trial.name.number], losses[trial.name.number] = trial, None
         settings = {number: trial.settings for number, trial in counted.items()}
         for place, each in enumerate(self._known(history), start=1):  # numbers that no trial has
-            if each.values or self.contrasts:
+            if each.values or (self.contrasts and not self._is_blind(history)):
                 result = dict(zip(self.study.metric_names, each.values, strict=bool(each.values)))
-                losses[-place], settings[-place] = self.study.losses(result), self.study.filled(each.settings)
+                losses[-place], settings[-place] = self.study.losses(result), each.settings
         failed = worse_than([each for each in losses.values() if each] or [(0.0,) * len(self.study.metrics)])
         known = {number: each or failed for number, each in losses.items()}
         shown = [self._frozen(settings[number], known[number]) for number in self.most_useful(known)]
@@ -126,7 +129,11 @@ class ModelSearch(RandomSearch):
 
     def _known(self, history: History) -> Sequence[Known]:
         """The results of another study that the sampler is shown; with a schedule, only beside its whole trainings."""
-        return history.known if self.study.is_scheduled else self.study.known
+        return history.known if self.study.is_scheduled else self._known_before
+
+    def _is_blind(self, history: History) -> bool:
+        """Are there too few results for a model?"""
+        return len(history.counted) + sum(bool(each.values) for each in self._known(history)) < self.enough
 
     def most_useful(self, losses: Mapping[int, Losses]) -> list[int]:
         """The numbers of the trials that the sampler is shown."""

@@ -64,7 +64,7 @@ class OwnSearch(RandomSearch):
     def _outside(self, settings: dict[str, Any]) -> str:
         """What is wrong with settings that the space does not have."""
         known = {*self.study.space, *self.study.fixed, SEED}
-        for name in settings.keys() - known:
+        for name in sorted(settings.keys() - known):
             return f"{name!r} is no hyperparameter{did_you_mean(name, known)}"
         for name, dimension in self.study.space.items():
             if name not in settings and dimension.is_active(settings):

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from foldertune.protocol import Parent, Proposal, Trial
-from foldertune.strategies.drawing import evenly
+from foldertune.strategies.drawing import evenly, known_inside
 from foldertune.strategies.interface import Answer, History, Strategy
 from foldertune.strategies.plain import STRATEGY
 from foldertune.study import Study
@@ -37,7 +37,7 @@ class Schedule:
     def __init__(self, study: Study, strategy: Strategy) -> None:
         assert study.fidelity is not None and study.fidelity.highest is not None
         self.study, self.strategy, self.fidelity = study, strategy, study.fidelity
-        self.rungs = self.levels()
+        self.rungs, self._known = self.levels(), tuple(known_inside(study))
 
     def levels(self) -> list[float]:
         """The fidelities at which trials are compared, the highest last."""
@@ -147,7 +147,7 @@ class Schedule:
         results, enough = by_rung(self, history), getattr(self.strategy, "enough", 0)
         least = min(1, len(self.rungs) - 1) if enough else 0
         highest = len(self.rungs) - 1
-        known = self.study.known if enough else ()
+        known = self._known if enough else ()
         there = [len(results[rung]) for rung in range(len(self.rungs))]
         there[highest] += sum(bool(each.values) for each in known)
         filled = (rung for rung in range(least, len(self.rungs)) if there[rung] >= max(enough, ENOUGH))

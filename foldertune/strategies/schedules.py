@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from foldertune.protocol import Proposal, Trial
 from foldertune.strategies.interface import Answer, History
+from foldertune.strategies.plain import RandomSearch
 from foldertune.strategies.rungs import (
     Schedule,
     all_of,
@@ -18,6 +19,7 @@ from foldertune.strategies.rungs import (
     parents,
     steps,
 )
+from foldertune.study import Study
 
 BRACKET = "bracket"  # in a proposal's `why`: the number of the bracket to which the trial belongs
 REST = "rest"  # in a proposal's `why`: it has what is left of the budget
@@ -214,3 +216,9 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "halving": HalvingSchedule,
     "hyperband": HyperbandSchedule,
 }
+
+
+def schedule_of(study: Study) -> Schedule:
+    """The study's schedule, which must be there, to be asked for its rungs: with random settings inside."""
+    assert study.fidelity
+    return SCHEDULES[study.fidelity.schedule](study, RandomSearch(study))

@@ -96,6 +96,10 @@ def test_each_trial_says_why_it_exists(results):
     assert why(results.study, one) == "drawn at random"
     one.why = {}
     assert why(results.study, one) == how(results.study, one) == "queued by hand", "whatever its number"
+    one.lease = 60.0
+    assert how(plain, one) == "random search", "of a master before files said so"
+    one.name = TrialName(90_001, 1)
+    assert how(plain, one) == "queued by hand"
 
 
 def test_a_curve_is_that_of_the_whole_training(results):

@@ -78,6 +78,10 @@ def test_a_table_says_the_same_as_trials_above_the_tables(bench):
             "2 pay for no trial, the shortest has 3 epochs",
         ),
         (
+            f'{SPACE}[fidelity]\nsetting = "epochs"\nlowest = 1\nhighest = 20\n[budget]\nepochs = 1\n',
+            "1 pay for no trial, the shortest has 2 epochs",
+        ),
+        (
             f"{SPACE}epochs = [3, 9]\n[fidelity]\nsetting = 'epochs'\n[budget]\nepochs = 2\n",
             "the shortest has 3 epochs",
         ),
@@ -219,6 +223,9 @@ def test_with_a_schedule_only_whole_trainings_count_for_target_and_patience():
     assert why_over(study, trials) == ""
     trials += [trained(9, 0.6, 20, 9), trained(10, 0.7, 21, 9)]
     assert why_over(study, trials) == "2 whole trainings had no better loss than trial 0"
+    hopeless = [trained(number, None, number, 1) for number in range(2)]
+    assert why_over(study, hopeless) == "2 trials had no loss", "no training will ever be whole"
+    assert why_over(study, [*hopeless, trained(2, 0.5, 2, 1)]) == ""
     study = replace(study, budget=Budget(target=0.2))
     assert why_over(study, trials) == ""
     assert "loss is 0.15 in trial 11" in why_over(study, [*trials, trained(11, 0.15, 22, 9)])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from foldertune.protocol import LAST_ATTEMPT, BrokenFile, LeaseLost, TrialName, to_line, writer_of
+from foldertune.protocol import LAST_ATTEMPT, BrokenFile, LeaseLost, TrialName, make_directory, to_line, writer_of
 from foldertune.protocol.names import master_draft_name, master_number, written_name
 from foldertune.protocol.owners import is_own
 from foldertune.running.master import Master
 from foldertune.study_file import load_study
-from tests.conftest import wait_for
+from tests.conftest import ROOT, wait_for
 
 RESULT = {"result": {"validation_error": 0.5}}
 
@@ -213,3 +216,13 @@ def test_foreign_temporary_files_are_not_ours():
         ".notes.far-1-0badcafe.tmp",
     ):
         assert writer_of(text) is None and written_name(text) is None
+
+
+def test_a_directory_that_several_make_at_once_is_made(tmp_path):
+    """And where nothing can be made, that is an error, not an attempt without end."""
+    code = "import sys; from pathlib import Path; from foldertune.protocol import make_directory\n"
+    code += "for k in range(300): make_directory(Path(sys.argv[1]) / str(k) / 'a' / 'b')"
+    several = [subprocess.Popen([sys.executable, "-c", code, tmp_path], cwd=ROOT) for _ in range(4)]
+    assert [each.wait() for each in several] == [0] * 4
+    with pytest.raises(FileNotFoundError):
+        make_directory(Path("/proc/nobody/makes/this"))

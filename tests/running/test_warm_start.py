@@ -130,6 +130,12 @@ def test_with_a_schedule_whole_trainings_of_another_folder_are_learnt_from_at_on
     assert len(learnt) > 10 and not any("learnt" in new_strategy(study).propose(k, History()).why for k in range(40))
     drawn = [each.settings["x"] for each in proposals if each.why.get("random")]
     assert len(learnt) + len(drawn) == 40 and statistics.median(learnt) < 0.2 < statistics.median(drawn)
+    file.write_text(text.format(400, 3))
+    shorter = begun(load(str(file)), known=bench.logs).known
+    there = [row for row in bench.rows() if row.settings["epochs"] == 3]
+    assert sum(bool(each.values) for each in shorter) == len(there) >= len(whole), "also those that went on"
+    outside = replace(known, space={"x": Float(2.0, 3.0)})
+    assert not any("learnt" in new_strategy(outside).propose(k, History()).why for k in range(20))
     file.write_text(text.format(400, 27))
     with pytest.raises(UserError, match=r"no trial there has epochs = 27, as whole trainings have here"):
         begun(load(str(file)), known=bench.logs)
@@ -154,6 +160,11 @@ def test_a_strategy_that_learns_begins_where_others_found_the_best(direction):
         for k, each in enumerate(known)
     }
     assert sum(abs(x - 0.8) < 0.15 for x in proposed(study, History(by_hand))) > 10, "so do trials queued by hand"
+    behind = tuple(Known(each.settings, ()) for each in known)
+    few = [proposed(replace(study, known=(*known[:4], *more)), History()) for more in ((), behind)]
+    assert few[0] == few[1], "what was left behind says nothing alone"
+    many = [proposed(replace(study, known=(*known[:12], *more)), History()) for more in ((), behind)]
+    assert many[0] != many[1]
     discrete = replace(study, space={"x": Int(1, 3)}, known=(Known({"x": 2}, (0.0,)),))
     assert {new_strategy(discrete).propose(k, History()).settings["x"] for k in range(9)} == {1, 3}
 
@@ -271,6 +282,8 @@ def test_with_two_metrics_known_results_have_both(bench):
     assert study_from_record(record, "study.json") == known
     assert study.contains(new_strategy(known).propose(0, History()).settings)
     record["known"][0]["values"].pop()
+    with pytest.raises(StudyError, match=r"known, number 1: must be .* for several metrics"):
+        study_from_record({**record, "known": [{"settings": {}, "values": []}]}, "study.json")
     with pytest.raises(StudyError, match=r"known, number 1: must be .* for several metrics"):
         study_from_record(record, "study.json")
 

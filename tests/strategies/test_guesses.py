@@ -12,7 +12,7 @@ import pytest
 from foldertune.errors import StudyError
 from foldertune.protocol import Trial, TrialName
 from foldertune.strategies import STRATEGIES, History, new_strategy, plan
-from foldertune.strategies.guesses import draw_near
+from foldertune.strategies.guesses import Trust, draw_near
 from foldertune.study import SEED
 from foldertune.study_file import study_from_record
 
@@ -144,6 +144,33 @@ def test_models_draw_near_guesses_what_they_draw_at_random(name, schedule):
     enough = 20 if name == "nsga-ii" else 10
     assert count > enough + 9 if schedule else count == enough - 1
     assert late_if_bad < late if schedule else late > 0
+
+
+def test_results_outside_of_the_space_say_nothing_of_a_guess():
+    """After a change they may be all that there are."""
+    space = {"rate": RATE}
+    far = {n: Trial(TrialName(n, 1), {"rate": 5.0, "epochs": 1}, result={"loss": float(n)}) for n in range(40)}
+    near = {n: replace(trial, settings={"rate": 0.9 if n < 20 else 0.01, "epochs": 1}) for n, trial in far.items()}
+    rungs = {"setting": "epochs", "lowest": 1, "highest": 4}
+    scheduled = new_study("tpe", space=space, fixed={}, fidelity=rungs)
+    for study, trials, is_trusted in (
+        (new_study("tpe", space=space), far, True),
+        (scheduled, far, True),
+        (scheduled, near, False),
+    ):
+        share = Trust(study).share_near(History({}, {}, others=History(trials)))
+        assert share == 0.5 if is_trusted else share < 0.4
+
+
+def test_what_was_not_drawn_near_a_guess_is_not_called_so():
+    """Where others have all settings near it, one from elsewhere is taken."""
+    study = new_study(space={"size": {"type": "int", "low": 1, "high": 30, "step": 1, "guess": 15}}, trials=30)
+    trials = search(study, 30, lambda settings: abs(settings["size"] - 15))
+    near = [trial.settings["size"] for trial in trials if "near" in trial.why]
+    assert near and len({trial.settings["size"] for trial in trials}) == 30
+    strategy = new_strategy(study)
+    used = {trial.name.number: trial for trial in trials if trial.settings["size"] != 1}
+    assert all("near" not in strategy.propose(n, History(used)).why for n in range(31, 61)), "it is far from the guess"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from foldertune.protocol import Trial, TrialName, printable, settings_record
 from foldertune.reading.alarms import nameless
 from foldertune.reading.comparison import Comparison
 from foldertune.reading.content import Findings, Table
+from foldertune.reading.explain import BY_HAND
 from foldertune.reading.figures.comparison import picture_of_comparison
 from foldertune.reading.findings import say_best
 from foldertune.reading.page.curves import curves_of
@@ -19,8 +20,6 @@ from foldertune.reading.page.images import Image, save
 from foldertune.reading.page.tables import HtmlTable, html_table, table_of_trials
 from foldertune.reading.results import Results
 from foldertune.reading.words import best_first, changes_of, mebibytes, utc
-
-BY_HAND = 90_001  # the lowest number for a trial that a person queues: no search has so many
 
 
 @dataclass(frozen=True)
