@@ -36,7 +36,7 @@ def is_whole(study: Study, trial: Trial) -> bool:
         return False
     if study.changes and not study.contains({**study.fixed, **trial.settings}):
         return False
-    return study.is_whole(trial.settings)
+    return study.trains_whole(trial.settings)
 
 
 def finalists(study: Study, trials: Iterable[Trial]) -> list[Trial]:

@@ -74,7 +74,7 @@ def why_over(study: Study, trials: Iterable[Trial], *, is_late: bool = False) ->
     """
     budget, ended = study.budget, sorted((t for t in searched(trials) if not t.dropped), key=_by_end)
     if any(study.losses(trial.result) for trial in ended):  # else no training will ever be whole
-        ended = [trial for trial in ended if study.is_whole(trial.settings)]
+        ended = [trial for trial in ended if study.trains_whole(trial.settings)]
     best: tuple[Trial, float] | None = None
     since = 0  # the number of those that have ended since the best one
     for trial in ended:

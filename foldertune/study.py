@@ -117,8 +117,8 @@ class Study:
         """Does a schedule say how long each trial trains, and which trials go on?"""
         return self.fidelity is not None and self.fidelity.highest is not None
 
-    def is_whole(self, settings: Mapping[str, Any]) -> bool:
-        """Is this a whole training: with a schedule, one to the highest fidelity?"""
+    def trains_whole(self, settings: Mapping[str, Any]) -> bool:
+        """Are these settings of a whole training: with a schedule, one to the highest fidelity?"""
         return (
             self.fidelity is None
             or not self.is_scheduled

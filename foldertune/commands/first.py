@@ -147,7 +147,7 @@ def _comparable(place: Path, study: Study, source: str) -> tuple[list[Scored], l
         longest, shorter = _trials(place, study, source)
         return longest, [trial for trial, _ in shorter]
     found, setting, highest = _read(place, source), study.fidelity.setting, study.fidelity.highest or 0
-    whole = [t for t in found.tried if study.is_whole(t.settings) and not is_cut_short(t.stopped)]
+    whole = [t for t in found.tried if study.trains_whole(t.settings) and not is_cut_short(t.stopped)]
     if not whole:
         raise StudyError(f"{source}: no trial there has {setting} = {amount(highest)}, as whole trainings have here; "
                          f"leave this option out")  # fmt: skip

@@ -117,8 +117,9 @@ class ModelSearch(RandomSearch):
         for trial in history.behind if self.contrasts else ():
             counted[trial.name.number], losses[trial.name.number] = trial, None
         settings = {number: trial.settings for number, trial in counted.items()}
+        shows_behind = self.contrasts and not self._is_blind(history)
         for place, each in enumerate(self._known(history), start=1):  # numbers that no trial has
-            if each.values or (self.contrasts and not self._is_blind(history)):
+            if each.values or shows_behind:
                 result = dict(zip(self.study.metric_names, each.values, strict=bool(each.values)))
                 losses[-place], settings[-place] = self.study.losses(result), each.settings
         failed = worse_than([each for each in losses.values() if each] or [(0.0,) * len(self.study.metrics)])
