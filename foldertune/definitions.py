@@ -29,7 +29,7 @@ def differences(old: Study, new: Study) -> list[str]:
 def compare(studies: Sequence[Study]) -> dict[str, list[Any]]:
     """The parts of their definitions in which these studies differ, with the value in each study; None: not there."""
     flat = [
-        {**definition(study), "trials": study.trials, "repeats": study.repeats}
+        {**definition(study), "trials": study.trials or None, "repeats": study.repeats}
         | {f"budget.{key}": value for key, value in study.budget.to_record().items()}
         | {f"stopping.{key}": value for key, value in (study.stopping.to_record() if study.stopping else {}).items()}
         | {f"confirm.{key}": value for key, value in (study.confirm.to_record() if study.confirm else {}).items()}

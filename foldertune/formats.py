@@ -67,14 +67,16 @@ _LATEX = str.maketrans(
 
 
 def to_latex(keys: Sequence[str], cells: Iterable[Cells], show: Show = _short) -> str:
-    r"""A LaTeX table, for a paper; it needs \usepackage{booktabs}."""
+    r"""A LaTeX table, for a paper; it needs \usepackage{booktabs}. Texts are aligned left."""
+    cells = list(cells)
 
     def line(texts: Iterable[str]) -> str:
-        return " & ".join(text.translate(_LATEX) for text in texts) + r" \\" + "\n"
+        text = " & ".join(text.translate(_LATEX) for text in texts)
+        return ("{}" if text.startswith(("[", "*")) else "") + text + r" \\" + "\n"  # these would be options of \\
 
     head = line(printable(key).replace("_", " ") for key in keys)
     body = "".join(line(show(key, row.get(key)) for key in keys) for row in cells)
-    columns = "r" * len(keys)
+    columns = "".join("l" if any(isinstance(row.get(key), str) for row in cells) else "r" for key in keys)
     return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{head}\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n"
 
 

@@ -279,7 +279,7 @@ def hint(folder: Folder, study: Study, devices: Sequence[str], threads: int, own
     """A line that describes the search, its workers on this machine, and how to add more, with these options."""
     local, wanted, cores = "", len(devices) * threads, count_cores()
     if devices:
-        crowd = f" (they want {wanted} cores, there are {cores})" if wanted > cores else ""
+        crowd = f" (they want {wanted} cores, there {'is' if cores == 1 else 'are'} {cores})" if wanted > cores else ""
         local = f"workers here: {describe_devices(devices)}{crowd}; "
     extremes = {"minimize": "lowest", "maximize": "highest"}
     sought = " and the ".join(f"{extremes[metric.direction]} {metric.name}" for metric in study.metrics)

@@ -15,8 +15,10 @@
 CONDITION is a column, one of = != < <= > >=, and a value. You can write a share
 in per cent: 'error_rate<1%'. 'error=' selects the trials without an error,
 'error!=' the others. With --group, --columns names the columns to average
-(default: the metrics and the seconds). Trials that failed, collapsed or have no
-metric are counted, but no mean includes them. Deviations are those of a sample.
+(default: the metrics and the seconds). Trials that failed, collapsed, were cut
+short or have no metric are counted, but no mean includes them; nor, with a
+schedule, those that trained for less than the longest. Deviations are those of
+a sample.
 
 In a notebook: from foldertune import load; load("logs") is a DataFrame.
 
@@ -44,8 +46,9 @@ from foldertune.reading.samples import group_by, group_columns
 from foldertune.reading.studies import find_studies, read_all
 from foldertune.reading.terminal.story import tell
 from foldertune.reading.terminal.table import main_columns, print_comparison, print_confirmed, print_table, shown
-from foldertune.reading.words import best_first
+from foldertune.reading.words import best_first, order_of_ranking
 from foldertune.rows import DROPPED, Row, columns, results_csv, searched_and_metrics, with_derived, with_front
+from foldertune.stopping import is_cut_short
 from foldertune.study import Study
 from foldertune.tables import (
     Cells,
@@ -202,7 +205,7 @@ def print_trials(results: Results, logs: Path, arguments: argparse.Namespace) ->
     known, cells = known_columns(study, rows), [row.cells() for row in rows]
     for condition in arguments.where or ():
         cells = where(cells, condition, known)
-    what, order = f"{len(cells)} trials", best_first(study)
+    what, order = f"{len(cells)} trials", order_of_ranking(study)
     keys = choose_columns("--columns", arguments.columns, known) if arguments.columns is not None else []
     if arguments.group is not None:
         by = choose_columns("--group", arguments.group, known) if arguments.group else searched_and_metrics(study)[0]
@@ -210,9 +213,8 @@ def print_trials(results: Results, logs: Path, arguments: argparse.Namespace) ->
             search = {trial.name.number for trial in results.search}  # confirmations repeat what was good by chance
             cells = [row for row in cells if row["trial"] in search]
         what = f"{len(cells)} trials"
-        collapsed = {trial.name.number for trial in results.collapsed}
-        keys, cells = groups(study, cells, by, keys, collapsed)
-        what, known = f"{len(cells)} groups of {what}", keys
+        keys, cells = groups(study, cells, by, keys, unlike(results, cells, by))
+        what, known, order = f"{len(cells)} groups of {what}", keys, best_first(study)
     if arguments.sort is not None:
         check_columns("--sort", [arguments.sort], known)
         cells = sort_by(cells, arguments.sort, descending=arguments.descending)
@@ -237,13 +239,25 @@ def known_columns(study: Study, rows: Sequence[Row]) -> list[str]:
     return [*dict.fromkeys([*columns(rows), *searched, *metrics])]
 
 
+def unlike(results: Results, cells: Sequence[Cells], by: Sequence[str]) -> set[int]:
+    """The numbers of the trials that no mean includes, because they say little about the others in these rows.
+
+    They collapsed, were cut short, or trained for less than others, unless the groups are by that.
+    """
+    chosen = {row["trial"] for row in cells}
+    trials, fidelity = [t for t in results.ended if t.name.number in chosen], results.study.fidelity
+    longest = 0.0 if fidelity and fidelity.setting in by else max(map(results.level, trials), default=0.0)
+    short = {t.name.number for t in trials if is_cut_short(t.stopped) or results.level(t) < longest}
+    return short | {trial.name.number for trial in results.collapsed}
+
+
 def groups(
-    study: Study, cells: Sequence[Cells], by: Sequence[str], averaged: Sequence[str], collapsed: Container[int]
+    study: Study, cells: Sequence[Cells], by: Sequence[str], averaged: Sequence[str], unlike: Container[int]
 ) -> tuple[list[str], list[Cells]]:
     """The columns and rows of groups that agree in `by`, the best mean of the metric first.
 
-    If the metric is not `averaged`, the groups come in the order of their best trials. Trials that failed or collapsed
-    say little about the others, and what was dropped says nothing, so no mean includes them.
+    If the metric is not `averaged`, the groups come in the order of their best trials. No mean includes trials that
+    failed or were dropped, or are `unlike` the others: their numbers.
     """
     metrics = searched_and_metrics(study)[1]
     metric = metrics[0]
@@ -253,7 +267,7 @@ def groups(
     averaged = [key for key in averaged if key not in by]
 
     def counts(row: Cells) -> bool:
-        left_out = row.get("trial") in collapsed or row.get("status") == DROPPED
+        left_out = row.get("trial") in unlike or row.get("status") == DROPPED
         return is_number(row.get(metric)) and not left_out
 
     keys, table = group_columns(by, averaged), group_by(cells, by, averaged, counts)

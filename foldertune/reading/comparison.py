@@ -7,14 +7,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from foldertune.definitions import compare
 from foldertune.protocol import parse_time
 from foldertune.reading.results import Results
 from foldertune.reading.studies import Entry
-from foldertune.reading.words import listed
-from foldertune.tables import Cells, as_cell, cell_of, short
+from foldertune.reading.words import listed, of_definition
+from foldertune.tables import Cells, cell_of, short
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,13 @@ class Comparison:
         if not self.is_fair:
             row["metric"] = results.study.metric
         best, counts = results.best, {"trials": len(results.trials), "succeeded": len(results.ended)}
+        row |= {self.metric: best[1].mean if best else None}
+        if any(len(each.results.best[1].values) > 1 for each in self.entries if each.results.best):
+            row[f"{self.metric}_deviation"] = best[1].deviation if best else None
+            row["trainings"] = len(best[1].values) if best else None  # whose mean this is
+        if any(each.results.rungs for each in self.entries):
+            row["fidelity"] = (results.level(best[0][0]) if best else None) or None
         row |= {
-            self.metric: best[1].mean if best else None,
             "trial": best[0][0].name.number if best else None,
             **counts,
         }
@@ -90,14 +94,14 @@ class Comparison:
         for key, values in compare([entry.results.study for entry in self.entries]).items():
             who: dict[str, list[str]] = {}
             for name, value in zip(names, values, strict=True):
-                who.setdefault("not there" if value is None else _said(value), []).append(name)
+                who.setdefault("not there" if value is None else short(of_definition(value)), []).append(name)
             lines.append(f"{key}: {', '.join(f'{value} ({listed(those)})' for value, those in who.items())}")
         return lines
 
 
 def steps_of(results: Results) -> list[Step]:
     """The course of a search over trials, over time at work and over epochs."""
-    ended = sorted(results.tried, key=lambda trial: parse_time(trial.finished) or 0.0)
+    ended = results.in_time
     epochs = list(map(round, itertools.accumulate(map(results.epochs_trained, ended))))
     times = results.work.times
     known = [(k, trial) for k, trial in enumerate(ended) if results.value(trial) is not None]
@@ -112,9 +116,3 @@ def _worked_until(times: Sequence[tuple[float, float]], moment: float | None) ->
     if moment is None or not times:
         return None
     return round(math.fsum(min(end, moment) - start for start, end in times if start < moment), 3)
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, dict) and value.keys() <= {"type", "low", "high", "log"}:  # a plain range
-        return f"{short(value['low'])} to {short(value['high'])}{', log' * bool(value.get('log'))}"
-    return short(as_cell(value))

@@ -35,7 +35,8 @@ def why(study: Study, trial: Trial) -> str:
         return ", ".join([f"goes on with trial {trial.parent.number}{_until(study, trial)}", *place, *bracket])
     if "first" in known:
         is_guess = bool(study.guesses) and known["first"] == 1
-        return "the guess, tried first" if is_guess else f"to try first, number {known['first']}"
+        number = known["first"] - bool(study.guesses)  # the guess comes before the list
+        return "the guess, tried first" if is_guess else f"to try first, number {number}"
     if not trial.why and (trial.lease is None or trial.name.number >= (study.trials or BY_HAND)):
         return "queued by hand"  # a master writes a lease, and before 2026-12 no strategy's name
     strategy, results = _strategy_of(study, trial), known.get("results")

@@ -69,11 +69,6 @@ class Course:
     seconds: list[float | None]  # since the first claim
     epochs: Sequence[float] = ()  # trained in all trials that had ended; 0 while none was reported
 
-    @property
-    def best_after(self) -> int:
-        """The number of trials that had ended when the best value was found."""
-        return self.best.index(self.best[-1]) + 1 if self.best else 0
-
 
 @dataclass(frozen=True)
 class Curve:

@@ -16,13 +16,15 @@ from foldertune.reading.facts import Setback
 from foldertune.reading.importance import FEWEST, Importance
 from foldertune.reading.results import Results
 from foldertune.reading.words import best_first, described, duration, hourly, listed, names_of_metrics, words
+from foldertune.stopping import is_cut_short
 from foldertune.tables import cell_of
-from foldertune.text import counted
+from foldertune.text import amount, counted
 
 __all__ = ["NOT_ENOUGH", "Findings", "Picture", "Table", "find"]
 
 NOT_ENOUGH = "not enough data"
 FEW = 5  # the best trials; a sentence tells how close they are
+NOISE = 0.05  # by which predicted shares of the variance differ in any case
 MOST_COMPLAINTS = 3
 LINES_PRINTED, MOST_PRINTED = (
     12,
@@ -52,6 +54,8 @@ def find(results: Results) -> Findings:
 
 def say_best(results: Results) -> list[str]:
     """Tell the best settings, and how far ahead they are."""
+    from statistics import median  # takes a tenth of a second
+
     study, best = results.study, results.best
     quantity = study.quantity(study.metric)
     if best is None:
@@ -64,11 +68,14 @@ def say_best(results: Results) -> list[str]:
         value = f"{sample.show(quantity)} for the settings of trial {first.name.number}"
     answers = [f"Best {quantity.label}: {value}, with {described(first.settings, study.space)}."]
     answers += say_confirmed(results)
-    scores = [value for _, value in results.scored]
-    if len(scores) >= FEW and results.median is not None and not results.rungs:  # they trained equally long
+    scores = [value for trial, value in results.scored if not is_cut_short(trial.stopped)]
+    if len(scores) >= FEW and not results.rungs:  # they trained equally long
+        all_of_them = (
+            f"all {len(scores):,}" if len(scores) == len(results.scored) else f"the {len(scores):,} whole ones"
+        )
         answers.append(
             f"The five best trials lie between {quantity.show(scores[0])} and {quantity.show(scores[FEW - 1])}, "
-            f"the median of all {len(scores):,} at {quantity.show(results.median)}."
+            f"the median of {all_of_them} at {quantity.show(median(scores))}."
         )
     return answers
 
@@ -117,10 +124,18 @@ def say_importance(results: Results) -> list[str]:
     ordered = sorted(importance.shares.items(), key=lambda item: -item[1])
     shares = ", ".join(f"{words(name)} {100 * share:.0f} %" for name, share in ordered)
     return [
-        f"One at a time, by their share of the variance of the trials' ranks: {shares}.",
+        f"One at a time, by their share of the variance of the {_ranks(results)}: {shares}.",
         *_say_together(importance),
         *_say_derived(results, importance),
     ]
+
+
+def _ranks(results: Results) -> str:
+    """Whose ranks hyperparameters explain: with a schedule, those of the trials of one rung."""
+    fidelity = results.study.fidelity
+    if not results.rungs or fidelity is None:
+        return "trials' ranks"
+    return f"ranks of the {len(results.compared):,} trials with {fidelity.setting} {amount(results.compared_level)}"
 
 
 def _say_together(importance: Importance) -> list[str]:
@@ -136,7 +151,7 @@ def _say_together(importance: Importance) -> list[str]:
         f"that variance for trials that it has not seen; with the best single hyperparameter, {words(alone)}, "
         f"{_share(importance.predicted[alone,])}; with all {len(importance.shares)}, {_share(all_of_them)}."
     ]
-    if len(everything) > 2 and all_of_them < two:
+    if len(everything) > 2 and all_of_them < two - NOISE:
         answers.append(
             f"All {len(everything)} predict less than these two: {counted(importance.trials, 'trial')} are too few to "
             f"learn from {len(everything)} hyperparameters at once."
@@ -176,9 +191,8 @@ def say_course(results: Results) -> list[str]:
         f"{counted(len(work.machines), 'host')}, at most {work.most_at_once} at once, "
         f"in {duration(work.at_work)}{rate}."
     ]
-    course = results.course
-    if len(course.values) > 1:
-        ended = f"{course.best_after:,} of the {len(course.values):,} trials with a value had ended"
+    if results.best_after and len(results.course.values) > 1:
+        ended = f"{results.best_after:,} of the {len(results.course.values):,} trials with a value had ended"
         answers.append(f"The best was there when {ended}.")
     return answers
 
@@ -201,6 +215,11 @@ def say_losses(results: Results, *, collapsed: bool = True) -> list[str]:
         answers.append(
             f"{len(results.collapsed):,} of {counted(len(results.trials), 'trial')} collapsed ({share:.0f} %), by the "
             f"study's rule: {results.study.collapsed}."
+        )
+    if results.valueless:
+        answers.append(
+            f"{len(results.valueless):,} of {counted(len(results.trials), 'trial')} ended without a value of "
+            f"{names_of_metrics(results.study)}: what is not a number ranks last, and is in no figure."
         )
     answers += [f"Trial {trial.name.number} has no rank: {trial.dropped}." for trial in results.dropped]
     if results.failed:

@@ -250,6 +250,11 @@ class Results:
         return [trial for trial in self.ended if self.has_collapsed(trial)]
 
     @cached_property
+    def valueless(self) -> list[Trial]:
+        """The ended trials whose metric is not a finite number, without those that are told as collapsed."""
+        return [t for t in self.ended if self.value(t) is None and t.name not in self._collapsed_names]
+
+    @cached_property
     def stopped(self) -> list[Trial]:
         """The counted trials that were stopped early."""
         return [trial for trial in self.trials if trial.stopped is not None and not trial.dropped]
@@ -371,8 +376,8 @@ class Results:
 
     @cached_property
     def gone_on(self) -> frozenset[TrialName]:
-        """The counted trials with whose training another one with a value has gone on."""
-        parents = {trial.parent.number for trial in self.tried if trial.parent and self.value(trial) is not None}
+        """The counted trials with whose training another one that has ended has gone on, even if it diverged."""
+        parents = {trial.parent.number for trial in self.tried if trial.parent}
         return frozenset(trial.name for trial in self.trials if trial.name.number in parents)
 
     def chain(self, trial: Trial) -> list[Trial]:
@@ -411,13 +416,6 @@ class Results:
             settings=columns(self.varied),
             derived=columns(derived),
         )
-
-    @cached_property
-    def median(self) -> float | None:
-        """The median of the metric over the trials that have a value."""
-        import statistics  # takes a tenth of a second
-
-        return statistics.median(value for _, value in self.scored) if self.scored else None
 
     @cached_property
     def best(self) -> tuple[list[Trial], Sample] | None:
@@ -490,9 +488,21 @@ class Results:
         )
 
     @cached_property
+    def in_time(self) -> list[Trial]:
+        """The trials of the search that have a result, in the order in which they ended."""
+        return sorted(self.tried, key=lambda trial: parse_time(trial.finished) or 0.0)
+
+    @cached_property
+    def best_after(self) -> int:
+        """The number of trials with a value that had ended when the best was found; 0 if there is none."""
+        known = [trial.name for trial in self.in_time if self.value(trial) is not None]
+        name = self.best[0][0].name if self.best else None
+        return known.index(name) + 1 if name in known else 0
+
+    @cached_property
     def course(self) -> Course:
         """The metric, and the best so far, as trials of the search ended: the best value, at whatever rung."""
-        ended = sorted(self.tried, key=lambda trial: parse_time(trial.finished) or 0.0)
+        ended = self.in_time
         pairs = [(trial, value) for trial in ended if (value := self.value(trial)) is not None]
         times = [parse_time(trial.finished) for trial, _ in pairs]
         began = self.work.began
@@ -530,6 +540,11 @@ class Results:
     def compared(self) -> list[Trial]:
         """The ended trials that trained equally long: with a schedule, those of the rung that has most."""
         return list(max(self.rungs, key=lambda rung: len(rung.trials)).trials) if self.rungs else self.tried
+
+    @property
+    def compared_level(self) -> float:
+        """How long a schedule let these train."""
+        return self.level(self.compared[0])
 
     # ---- groups of equal settings
 
@@ -659,23 +674,39 @@ class Results:
 
         None if no trial runs, none is left, no duration is known, or only a target or patience ends the study.
         """
-        durations = [seconds for trial in self.trials if (seconds := trial.seconds_at_work)]
+        mean, whole = self._duration_of(self.search), self._duration_of_confirmation
+        again = self.confirmation.asked - (len(self.trials) - len(self.search))
         left, running, hours = self._left, self.at_work(now), self.study.budget.hours
-        if not durations or not running or left <= 0 or (math.isinf(left) and hours is None):
+        if not mean or not running or left + again <= 0 or (math.isinf(left) and hours is None):
             return None
-        mean = math.fsum(durations) / len(durations)
-        begun = sum(min(self.age(trial, now) or 0.0, mean) for trial in running)
+        usual = mean if left else whole
+        begun = sum(min(self.age(trial, now) or 0.0, usual) for trial in running)
         until_late = math.inf if hours is None else max(hours * HOUR - (self.worked(now) or 0.0), 0.0) + mean
-        return min((left * mean - begun) / len(running), until_late, 10 * YEAR)
+        return min((left * mean + again * whole - begun) / len(running), until_late + again * whole, 10 * YEAR)
+
+    @staticmethod
+    def _duration_of(trials: Iterable[Trial]) -> float:
+        """The mean time at work on these trials; 0 if it is not known."""
+        durations = [seconds for trial in trials if (seconds := trial.seconds_at_work)]
+        return math.fsum(durations) / len(durations) if durations else 0.0
+
+    @cached_property
+    def _duration_of_confirmation(self) -> float:
+        """That of a confirmation; until one has ended, that of the whole trainings, through all of their trials."""
+        if known := self._duration_of(trial for trial in self.trials if confirmed_by(trial.why) is not None):
+            return known
+        highest = max(map(self.level, self.tried), default=0.0)
+        trainings = [self.chain(trial) for trial in self.tried if self.level(trial) == highest]
+        return math.fsum(self._duration_of(chain) * len(chain) for chain in trainings) / max(len(trainings), 1)
 
     @property
     def _left(self) -> float:
-        """The trials that are still to be counted, as far as the number of trials and the epochs tell."""
+        """The trials of the search that are still to be counted, as far as their number and the epochs tell."""
         search = math.inf if self.is_open_ended else self.asked_of_search - len(self.search)
         limit, had = self.study.budget.epochs, spent(self.study, self.search)
         if limit is not None and had > 0:
             search = min(search, (limit - had) / had * len(self.search))
-        return max(search, 0.0) + self.confirmation.asked - (len(self.trials) - len(self.search))
+        return max(search, 0.0)
 
     def age(self, trial: Trial, now: float) -> float | None:
         """Seconds since a trial was claimed, if its worker's clock is right; None if the time is unknown."""

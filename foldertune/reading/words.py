@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from foldertune.study import Study
-from foldertune.tables import cell_of, short
+from foldertune.tables import as_cell, cell_of, short
+
+RANGE = {"type", "low", "high", "log", "step", "guess", "when"}  # what a study's file says of one
 
 
 def listed(texts: Iterable[Any]) -> str:
@@ -35,6 +37,19 @@ def described(settings: Mapping[str, Any], names: Iterable[str]) -> str:
 def best_first(study: Study) -> str:
     """The usual order of trials, in words: `lowest loss first`."""
     return f"{'lowest' if study.direction == 'minimize' else 'highest'} {study.metric} first"
+
+
+def order_of_ranking(study: Study) -> str:
+    """The order of the ranking, in words: with a schedule, a longer training comes before all shorter ones."""
+    return f"{'longest training first, then ' * study.is_scheduled}{best_first(study)}"
+
+
+def of_definition(value: Any) -> Any:
+    """A part of a study's definition in a cell: a range as `0.1 to 1, log`, anything else as its value."""
+    if not isinstance(value, dict) or not {"low", "high"} <= value.keys() <= RANGE:
+        return as_cell(value)
+    more = [f"{key} {short(as_cell(value[key]))}" for key in ("step", "guess", "when") if key in value]
+    return ", ".join([f"{short(value['low'])} to {short(value['high'])}", *["log"] * bool(value.get("log")), *more])
 
 
 def changes_of(study: Study) -> list[str]:

@@ -17,14 +17,14 @@ from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.space import Float, Int
 from foldertune.stopping import chosen
 from foldertune.strategies.auto import AUTO, CHOICES, choose
-from foldertune.strategies.changed import ChangedSearch
+from foldertune.strategies.changed import ChangedSearch, is_wider
 from foldertune.strategies.distinct import is_discrete
 from foldertune.strategies.drawing import reseeded
 from foldertune.strategies.evolution import CMASearch, NSGA2Search
 from foldertune.strategies.first import FirstSearch, check_guesses
 from foldertune.strategies.guesses import GuidedSearch
 from foldertune.strategies.interface import Answer, History, NamedStrategy, Strategy, ask
-from foldertune.strategies.model import GPSearch, TPESearch
+from foldertune.strategies.model import GPSearch, ModelSearch, TPESearch
 from foldertune.strategies.own import OwnSearch
 from foldertune.strategies.plain import GridSearch, RandomSearch
 from foldertune.strategies.schedules import SCHEDULES, schedule_of
@@ -85,7 +85,13 @@ def new_strategy(study: Study) -> Strategy:
             proposed = (before.propose(number, History()) for number in range(first))
             earlier = [study.filled(each.settings) for each in proposed if isinstance(each, Proposal)]
         chosen.follow(first, earlier)
-    return ChangedSearch(study, before, _present(study, chosen))
+    scout = None
+    if (
+        isinstance(chosen, ModelSearch) and not study.is_scheduled and is_wider(old, study)
+    ):  # schedules have random ones
+        scout = RandomSearch(study)
+        scout.follow(first, None)
+    return ChangedSearch(study, before, _present(study, chosen), scout)
 
 
 def _needs_no_results(study: Study) -> bool:

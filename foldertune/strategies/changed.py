@@ -11,8 +11,24 @@ from dataclasses import replace
 from typing import Any
 
 from foldertune.protocol import Proposal
+from foldertune.space import Categorical, Dimension
 from foldertune.strategies.interface import Answer, History, Strategy
+from foldertune.strategies.model import RANDOM
 from foldertune.study import Study
+
+SCOUTS = (
+    10  # trials that are drawn at random in a wider space: a model goes where its results lie, and these lie inside
+)
+
+
+def is_wider(old: Study, new: Study) -> bool:
+    """Has a changed study a hyperparameter, a choice or a part of a range that it had not before?"""
+    return any(_is_wider(old.space.get(name), dimension) for name, dimension in new.space.items())
+
+
+def _is_wider(old: Dimension | None, new: Dimension) -> bool:
+    values = new.choices if isinstance(new, Categorical) else (new.low, new.high)
+    return old is None or not all(old.contains(value) for value in values)
 
 
 class ChangedSearch:
@@ -24,10 +40,11 @@ class ChangedSearch:
     Args:
         before: the strategy until the last change; None if it looked at results.
         now: the strategy since then.
+        scout: what chooses its first `SCOUTS` trials; None if `now` does.
     """
 
-    def __init__(self, study: Study, before: Strategy | None, now: Strategy) -> None:
-        self.study, self.before, self.now = study, before, now
+    def __init__(self, study: Study, before: Strategy | None, now: Strategy, scout: Strategy | None = None) -> None:
+        self.study, self.before, self.now, self.scout = study, before, now, scout
         self.first = study.changes[-1].trial
         self.is_adaptive = now.is_adaptive
         self.is_reproducible = now.is_reproducible and before is not None
@@ -41,7 +58,11 @@ class ChangedSearch:
             if isinstance(answer, Proposal):
                 answer = replace(answer, settings=self.study.filled(answer.settings))
             return answer
-        return self.now.propose(number, self._inside(history))
+        inside = self._inside(history)
+        if self.scout and number < self.first + SCOUTS:
+            answer = self.scout.propose(number, inside)
+            return replace(answer, why={**answer.why, RANDOM: True}) if isinstance(answer, Proposal) else answer
+        return self.now.propose(number, inside)
 
     def needs(self, history: History) -> Collection[int]:
         """Those that the present strategy needs."""

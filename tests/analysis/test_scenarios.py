@@ -192,7 +192,7 @@ def test_what_was_queued_by_hand_changes_no_answer_of_a_scenario(bench, scenario
     before = said_of(logs)
     add_odd_trials(Folder(logs), load(scenario))
     after = said_of(logs)
-    assert [answer for answer in after if "collapsed (" not in answer] == before
+    assert [answer for answer in after if "collapsed (" not in answer and "without a value" not in answer] == before
 
 
 @pytest.mark.parametrize("name", ["scenario5", "scenario6", "mine"])

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from foldertune.confirm import number_of
-from foldertune.protocol import Folder, Trial, TrialName
+from foldertune.protocol import Folder, Trial, TrialName, parse_time
 from foldertune.reading.explain import how, why
 from foldertune.reading.figures import draw_best_so_far, draw_confirmed, learning_curves_picture, rungs_picture
-from foldertune.reading.findings import find
+from foldertune.reading.figures.rungs import Climb, draw_rungs
+from foldertune.reading.findings import find, say_importance
 from foldertune.reading.page.curves import curves_of
 from foldertune.reading.results import Results
+from foldertune.reading.terminal.live import summary
 from foldertune.study_file import study_from_record
 from tests.conftest import ROOT
 
@@ -144,6 +147,65 @@ def test_rungs_say_who_was_promoted(results):
     assert axes.get_xlabel() == "epochs" and [text.get_text() for text in axes.get_xticklabels()] == ["1", "3", "9"]
     best = next(line for line in axes.lines if line.get_label() == "best: trial 6")
     assert list(zip(*best.get_data(), strict=True)) == [(1, 2.0), (3, 0.5), (9, 0.6)]
+
+
+def diverged():
+    """The same search, but trial 5 has no value, and trial 6, at the highest rung, ended worse than trial 4."""
+    values = {5: None, 6: 0.9}
+    trials = [Trial.from_records(name, lines, "test") for name, lines in files()]
+    for trial in trials:
+        trial.result = {"loss": values.get(trial.name.number, trial.result["loss"])}
+    return Results.of(study_from_record({**STUDY, "confirm": {}}, "test"), trials[: len(CHAIN)], complete=True)
+
+
+def test_a_training_that_diverged_after_its_promotion_does_not_keep_its_early_value():
+    results = diverged()
+    assert [trial.name.number for trial, _ in results.scored] == [6, 0, 3], (
+        "trial 2 went on as trial 5, without a value"
+    )
+    assert results.scores.numbers == [6, 0, 3]
+    assert [trial.name.number for trial in results.valueless] == [5]
+    assert "7 succeeded (1 of them without a value)" in summary(results)
+    assert "1 of 7 trials ended without a value of loss" in " ".join(find(results).answers)
+    (axes,) = rungs_picture(results).draw().axes
+    crosses = [line for line in axes.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    assert not crosses, "the best are in colour"
+    climbs = [Climb(k, [1], [1.0 + k], has_diverged=k > 5) for k in range(8)]
+    (axes,) = draw_rungs(climbs, results.study.quantity("epochs"), results.study.quantity("loss")).axes
+    (cross,) = [line for line in axes.lines if line.get_marker() == "x"]
+    assert list(cross.get_ydata()) == [7.0, 8.0]
+
+
+def test_the_best_was_there_when_the_best_trial_had_ended_not_a_better_one_of_a_lower_rung():
+    results = diverged()
+    assert results.best[0][0].name.number == 6 and results.course.best[-1] == 0.5
+    assert results.best_after == 6
+    assert "The best was there when 6 of the 6 trials with a value had ended." in find(results).answers
+
+
+def test_importance_says_at_which_rung(results):
+    trials = [Trial.from_records(*ended(k, {"x": k * 9, "epochs": 1}, [1], k % 5, k), "test") for k in range(10)]
+    said = " ".join(say_importance(Results.of(results.study, trials, complete=True)))
+    assert "ranks of the 10 trials with epochs 1" in said or "not enough data" in said
+
+
+def test_what_confirmations_take_is_part_of_the_time_to_go(results):
+    """Six whole trainings of 50 s each are still to come; the trials of the search took 50 s each as well."""
+    running = Trial.from_records(
+        TrialName(number_of(6, 1), 1, "taken", "gpu01-7-abcd"),
+        [
+            {"settings": {"x": 1, "epochs": 9, "seed": 1}, "why": {"confirms": 6, "repeat": 1}},
+            {"claimed": "gpu01-7-abcd", "host": "gpu01", "time": "2026-01-01T00:20:00.000Z"},
+        ],
+        "test",
+    )
+    search = [trial for trial in results.trials if trial.name.number < 1000]
+    spent = replace(results.study, budget=replace(results.study.budget, epochs=14.0))
+    now = parse_time("2026-01-01T00:20:00.000Z")
+    waiting = Results.of(spent, [*search, running])
+    whole = 50.0 * len(waiting.chain(search[6]))
+    assert len(waiting.chain(search[6])) == 3
+    assert waiting.remaining(now) == pytest.approx(waiting.confirmation.asked * whole)
 
 
 def test_the_best_so_far_is_drawn_over_epochs_too(results):

@@ -363,7 +363,7 @@ def test_markdown_and_latex_of_odd_texts(bench):
     assert markdown[0] == r"| trial | a\|b_c | text |" and len(markdown) == 3
     assert markdown[2] == r"| 20 | null | 50% of $x_1$ & {a\|b} #~^\<>\n |"
     latex = run(bench, *arguments, "latex").splitlines()
-    assert latex[0] == r"\begin{tabular}{rrr}" and latex[-1] == r"\end{tabular}"
+    assert latex[0] == r"\begin{tabular}{rll}" and latex[-1] == r"\end{tabular}"
     assert latex[4].startswith(r"20 & null & 50\% of \$x\_1\$ \& \{a|b\} \#\textasciitilde{}\textasciicircum{}")
     assert latex[4].endswith(r"\\") and latex[4].count(" & ") == 2
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from foldertune.changing import parts_of
 from foldertune.confirm import number_of
 from foldertune.errors import StudyError
 from foldertune.finalists import finalists
@@ -23,6 +24,7 @@ from foldertune.running.master import Master
 from foldertune.running.mastership import continued, open_folder
 from foldertune.space import identity
 from foldertune.strategies import History, load, new_strategy
+from foldertune.strategies.changed import SCOUTS
 from tests.conftest import count, wait_for
 
 HEAD = 'objective = "tests.objectives:quick"\nmetric = "validation_error"\n'
@@ -232,6 +234,25 @@ def test_earlier_trials_come_out_as_they_were(bench, strategy):
     assert new_strategy(twice).is_reproducible
 
 
+@pytest.mark.parametrize("strategy", ["tpe", "nsga-ii"])
+def test_a_model_tries_what_a_change_has_added(bench, strategy):
+    """Left to itself it stays where its results lie: 30 of them know one choice less and half of the range."""
+    begun(bench, OLD, 30, strategy=strategy, trials=60)
+    wider = changed(bench, NEW, strategy=strategy, trials=60)
+    for number in range(30, 50):
+        count_by_x(bench, number, new_strategy(wider).propose(number, read_history(bench)))
+    later = [settings for number, settings in settings_in(bench.folder).items() if number >= 30]
+    assert {settings["kind"] for settings in later[:SCOUTS]} == {"a", "b", "c"}
+    assert any(settings["x"] < 0 for settings in later[:SCOUTS]) and {s["epochs"] for s in later} == {3, 9}
+    assert all(settings["decay"] > 0 for settings in later[:SCOUTS])
+    reasons = [trial.why for trial in read_results(bench.logs).trials if trial.name.number >= 30]
+    assert all(why == {"strategy": strategy, "random": True} for why in reasons[:SCOUTS])
+    assert any("random" not in why for why in reasons[SCOUTS:]), "then the model chooses"
+    again = replace(wider.changes[0], trial=50, was=parts_of(wider))
+    narrow = replace(wider, changes=(*wider.changes, again))
+    assert new_strategy(narrow).scout is None, "nothing is new there"
+
+
 def test_a_lost_trial_of_before_is_tried_again_as_it_was(bench):
     """Its file is torn, so the master asks the strategy of that time once more."""
     old = begun(bench, OLD, 5)
@@ -308,7 +329,7 @@ def test_a_strategy_that_learns_sees_what_lies_in_the_space(bench):
     strategy = new_strategy(study)
     seen = []
     strategy.now.propose = lambda number, history: seen.append(history)
-    strategy.propose(12, History(counted, {12: Proposal({"x": 0.9, "kind": "a", "epochs": 3})}))
+    strategy.propose(12 + SCOUTS, History(counted, {12: Proposal({"x": 0.9, "kind": "a", "epochs": 3})}))
     assert [*seen[0].counted] == inside and not seen[0].open and len(seen[0].whole.counted) == 12
     assert len(new_strategy(study).now._shown(seen[0])) == len(inside)
     assert all(trial.settings["decay"] == 0.0 for trial in seen[0].counted.values())

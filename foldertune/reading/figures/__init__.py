@@ -55,7 +55,8 @@ def pictures(results: Results) -> list[Picture]:
         found.append(learning_curves_picture(results))
     if len(course.values) > 1 and results.work.spans:
         epochs = ", over time and over epochs" if course.epochs and course.epochs[-1] else " and over time"
-        caption = f"The best {metric.label} so far, over trials{epochs}."
+        rung = ", at whatever rung" if results.rungs else ""
+        caption = f"The best {metric.label} so far{rung}, over trials{epochs}."
         found.append(Picture("best-so-far", caption, lambda: draw_best_so_far(course, metric)))
     if len(results.rungs) > 1 and results.scored:
         found.append(rungs_picture(results))
@@ -104,8 +105,8 @@ def _at_which_rung(results: Results) -> str:
     fidelity = results.study.fidelity
     if not results.rungs or fidelity is None:
         return ""
-    level = results.level(results.compared[0])
-    return f" Compared are the trials of one rung, {amount(level)} {fidelity.setting}, so each settings counts once."
+    level = f"{fidelity.setting} {amount(results.compared_level)}"
+    return f" Compared are the trials of one rung, {level}, so each settings counts once."
 
 
 def _explain(importance: Importance) -> str:
@@ -141,11 +142,14 @@ def rungs_picture(results: Results) -> Picture:
     assert fidelity is not None
     metric, label = study.quantity(study.metric), study.quantity(fidelity.setting)
     climbs = []
-    for trial, _ in results.scored:
+    diverged = [trial for trial in results.valueless if trial.parent and trial.name not in results.gone_on]
+    for trial in (*(trial for trial, _ in results.scored), *diverged):
         pairs = [
             (results.level(each), value) for each in results.chain(trial) if (value := results.value(each)) is not None
         ]
-        climbs.append(Climb(trial.name.number, [level for level, _ in pairs], [value for _, value in pairs]))
+        if pairs:
+            levels, values = zip(*pairs, strict=True)
+            climbs.append(Climb(trial.name.number, levels, values, has_diverged=trial in diverged))
     quantity = Quantity(label.label, label.unit, "log")
     caption = (
         f"The {metric.label} of each training at its rungs, {', '.join(amount(rung.level) for rung in results.rungs)} "

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 WENT_ON: dict[str, Any] = {"color": INK, "markeredgewidth": 0}
 ENDED: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": GREY}
+DIVERGED: dict[str, Any] = {"marker": "x", "color": INK}
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Climb:
     """One training through its rungs: how long it had trained, and the metric then."""
 
     number: int  # of its last trial
-    levels: list[float]
-    values: list[float]
+    levels: Sequence[float]
+    values: Sequence[float]
+    has_diverged: bool = False  # after the last of these
 
 
 def draw_rungs(climbs: Sequence[Climb], fidelity: Quantity, metric: Quantity) -> Figure:
@@ -55,6 +57,8 @@ def draw_rungs(climbs: Sequence[Climb], fidelity: Quantity, metric: Quantity) ->
         mark = {"linestyle": "", "marker": "o", "markersize": MARKER}
         handles.append(Line2D([], [], label="went on", **mark, **WENT_ON))
         handles.append(Line2D([], [], label="ended there", **mark, **ENDED))
+    if any(climb.has_diverged for climb in climbs):
+        handles.append(Line2D([], [], label="diverged after it", linestyle="", markersize=MARKER, **DIVERGED))
     levels = sorted({level for climb in climbs for level in climb.levels})
     dress(axes, "x", Column(fidelity, levels))
     dress(axes, "y", Column(metric, [value for climb in climbs for value in climb.values]))
@@ -65,12 +69,14 @@ def draw_rungs(climbs: Sequence[Climb], fidelity: Quantity, metric: Quantity) ->
 
 
 def _draw_others(axes: Axes, climbs: Sequence[Climb]) -> None:
-    """Draw trainings in grey: full points where they went on, empty ones where they ended."""
+    """Draw trainings in grey: full points where they went on, empty ones where they ended, crosses before no value."""
     crowded = sum(len(climb.levels) for climb in climbs) > MANY
     for climb in climbs:
         axes.plot(climb.levels, climb.values, color=GREY, linewidth=0.7, alpha=0.6, rasterized=crowded)
-    ends = [(climb.levels[-1], climb.values[-1]) for climb in climbs]
+    ends = [(climb.levels[-1], climb.values[-1]) for climb in climbs if not climb.has_diverged]
+    lost = [(climb.levels[-1], climb.values[-1]) for climb in climbs if climb.has_diverged]
     below = [point for climb in climbs for point in zip(climb.levels[:-1], climb.values[:-1], strict=True)]
-    for points, look in ((ends, ENDED), (below, WENT_ON)):
+    for points, look in ((ends, ENDED), (below, WENT_ON), (lost, DIVERGED)):
         xs, ys = [x for x, _ in points], [y for _, y in points]
-        axes.plot(xs, ys, "o", markersize=MARKER, rasterized=crowded, zorder=3, **look)
+        mark = {"marker": "o", "linestyle": "", "markersize": MARKER, **look}
+        axes.plot(xs, ys, rasterized=crowded, zorder=3, **mark)

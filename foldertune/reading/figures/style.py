@@ -87,7 +87,11 @@ def wrapped(quantity: Quantity, most: int = 30) -> str:
 
 def cut(value: Any, most: int = 20) -> str:
     """A value as a text of at most `most` letters, for a tick or a name at a line."""
-    text = short(value)
+    return cut_text(short(value), most)
+
+
+def cut_text(text: str, most: int) -> str:
+    """The same of what is a text for people already."""
     return plain(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
@@ -144,7 +148,7 @@ def dress(axes: Axes, which: str, column: Column) -> None:
         step = math.ceil(len(column.texts) / MOST_TICKS)
         shown = range(0, len(column.texts), step)
         slanted = {"rotation": 30, "ha": "right"} if which == "x" and len(column.texts) > 4 else {}
-        getattr(axes, f"set_{which}ticks")(list(shown), [cut(column.texts[k], 14) for k in shown], **slanted)
+        getattr(axes, f"set_{which}ticks")(list(shown), [cut_text(column.texts[k], 18) for k in shown], **slanted)
     else:
         _number(axes, which, column.quantity, [at for at in column.places if math.isfinite(at)])
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foldertune.confirm import FIRST
+from foldertune.definitions import definition
 from foldertune.protocol import Trial, TrialName, printable, settings_record
 from foldertune.reading.alarms import nameless
 from foldertune.reading.comparison import Comparison
@@ -19,7 +20,7 @@ from foldertune.reading.page.curves import curves_of
 from foldertune.reading.page.images import Image, save
 from foldertune.reading.page.tables import HtmlTable, html_table, table_of_trials
 from foldertune.reading.results import Results
-from foldertune.reading.words import best_first, changes_of, mebibytes, utc
+from foldertune.reading.words import best_first, changes_of, mebibytes, of_definition, utc
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,29 @@ def make_section(id: str, title: str, results: Results, found: Findings, out: Pa
         best=say_best(results)[0] if best else "",
         findings=found,
         figures=[image for p in found.pictures if (image := save(p, out, f"{prefix}{p.name}")) is not None],
-        tables=[*tables, *table_of_workers(id, results, out), table_of_trials(id, results)],
+        tables=[
+            *tables,
+            table_of_search(id, results, out),
+            *table_of_workers(id, results, out),
+            table_of_trials(id, results),
+        ],
         curves=curves_of(results),
     )
+
+
+def table_of_search(id: str, results: Results, out: Path) -> HtmlTable:
+    """The table of the study's definition: what an appendix says of a search."""
+    study = results.study
+    parts = {
+        **definition(study),
+        "chosen by auto": study.why or None,
+        "budget": study.budget_in_words,
+        "repeats": study.repeats if study.repeats > 1 else None,
+        **{f"stopping.{key}": value for key, value in (study.stopping.to_record() if study.stopping else {}).items()},
+        "first trial claimed, UTC": None if results.work.began is None else utc(results.work.began),
+    }
+    rows = [{"part": key, "is": of_definition(value)} for key, value in parts.items() if value not in (None, [], ())]
+    return html_table(f"{id}-search", Table("The search: what its study defines.", rows), out)
 
 
 def table_of_workers(id: str, results: Results, out: Path) -> list[HtmlTable]:

@@ -42,6 +42,7 @@ def summary(results: Results) -> str:
     parts.append(f"{len(results.ended)} succeeded")
     of_them = [f"{len(results.stopped)} of them stopped early"] if results.stopped else []
     of_them += [f"{len(results.collapsed)}{' of them' * (not of_them)} collapsed"] if results.collapsed else []
+    of_them += [f"{len(results.valueless)}{' of them' * (not of_them)} without a value"] if results.valueless else []
     if of_them:
         parts[-1] += f" ({', '.join(of_them)})"
     if failed:

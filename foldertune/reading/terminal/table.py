@@ -11,7 +11,7 @@ from foldertune.reading.comparison import Comparison
 from foldertune.reading.confirmed import confirmed_rows
 from foldertune.reading.results import Results
 from foldertune.reading.terminal.live import WIDEST
-from foldertune.reading.words import best_first, changes_of, waiting
+from foldertune.reading.words import best_first, changes_of, order_of_ranking, waiting
 from foldertune.rows import FAILED, FRONT, STOPPED, Row, columns, searched_and_metrics, with_front
 from foldertune.study import Study
 from foldertune.tables import Cells, is_number, short
@@ -39,6 +39,7 @@ def main_columns(study: Study, rows: Sequence[Row], chosen: Sequence[Cells]) -> 
 def shown(study: Study, key: str, value: Any) -> str:
     """A value for people: a share in per cent, a number with four digits."""
     name = key.removesuffix("_mean").removesuffix("_deviation").removesuffix("_in_search")
+    name = dict(zip(searched_and_metrics(study)[1], study.metric_names, strict=True)).get(name, name)
     return study.quantity(name).show(value, 4) if is_number(value) and study.quantity(name).unit else short(value)
 
 
@@ -91,7 +92,7 @@ def print_table(
 
     study, console = results.study, Console(highlight=False)
     if chosen:
-        title = title or f"{len(chosen)} of {len(rows)} trials, {best_first(study)}"
+        title = title or f"{len(chosen)} of {len(rows)} trials, {order_of_ranking(study)}"
         console.print(Text(printable(f"{study.name}: {title}"), style="bold"))
         wanted = keys or main_columns(study, rows, chosen)
         hosts = short_names(row.host for row in rows if isinstance(row.host, str))
@@ -140,12 +141,13 @@ def _print_fitting(
 
 
 def outcomes(results: Results) -> str:
-    """The numbers of trials that ended well, collapsed and failed: `12 trials: 9 succeeded, 3 failed`."""
+    """The numbers of trials that ended well, collapsed, diverged and failed: `12 trials: 9 succeeded, 3 failed`."""
     stopped, collapsed, failed = len(results.stopped), len(results.collapsed), len(results.failed)
-    dropped = len(results.dropped)
-    parts = [f"{len(results.ended)} succeeded"] if stopped or collapsed or failed or dropped else []
+    dropped, valueless = len(results.dropped), len(results.valueless)
+    parts = [f"{len(results.ended)} succeeded"] if stopped or collapsed or valueless or failed or dropped else []
     parts += [f"{stopped} of them stopped early"] if stopped else []
     parts += [f"{collapsed} of them collapsed ({results.study.collapsed})"] if collapsed else []
+    parts += [f"{valueless} of them without a value"] if valueless else []
     parts += [f"{failed} failed"] if failed else []
     parts += [f"{dropped} dropped"] if dropped else []
     return printable(": ".join([counted(len(results.trials), "trial"), *[", ".join(parts)] * bool(parts)]))
