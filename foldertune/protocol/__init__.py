@@ -110,6 +110,7 @@ from foldertune.protocol.names import (
     writer_of,
 )
 from foldertune.protocol.owners import describe_owner, has_died, identify_process, owner_has_died
+from foldertune.protocol.proposal import SECONDS, Parent, Proposal, Record, settings_record
 from foldertune.protocol.requests import (
     REQUESTS,
     Request,
@@ -118,20 +119,7 @@ from foldertune.protocol.requests import (
     remove_request,
 )
 from foldertune.protocol.rights import is_anothers, lack_of_access, lack_of_rights, make_directory, share, user_name
-from foldertune.protocol.trial import (
-    SECONDS,
-    YEAR,
-    Parent,
-    Proposal,
-    Record,
-    Trial,
-    parse_time,
-    read_object,
-    read_records,
-    settings_record,
-    to_line,
-    utc_now,
-)
+from foldertune.protocol.trial import YEAR, Trial, parse_time, read_object, read_records, to_line, utc_now
 from foldertune.protocol.workers import MOST_RECORDS, SIGN_EVERY, SILENT, WorkerRecords
 from foldertune.text import printable
 

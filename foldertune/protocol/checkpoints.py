@@ -21,7 +21,8 @@ from pathlib import Path
 
 from foldertune.protocol.files import BrokenFile, opened, read_bytes, remove, status_of, write_whole
 from foldertune.protocol.names import TrialName, written_name
-from foldertune.protocol.trial import Record, to_line
+from foldertune.protocol.proposal import Record
+from foldertune.protocol.trial import to_line
 
 MAX_CHECKPOINT = 2 * 2**30  # bytes
 MAX_LOOK_BACK = 100  # this many attempts are searched for a checkpoint

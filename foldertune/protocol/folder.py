@@ -56,11 +56,9 @@ from foldertune.protocol.files import (
     write_whole,
 )
 from foldertune.protocol.names import DROPPED, END, HALTS, LAST_ATTEMPT, TrialName, writer_of
+from foldertune.protocol.proposal import Parent, Proposal, Record
 from foldertune.protocol.rights import lack_of_access, make_directory, share_directory
 from foldertune.protocol.trial import (
-    Parent,
-    Proposal,
-    Record,
     Trial,
     read_object,
     read_records,

@@ -41,8 +41,9 @@ from foldertune.protocol.files import (
 from foldertune.protocol.folder import Folder, LeaseLost, signature_of
 from foldertune.protocol.names import LAST_MASTER, master_draft_name, master_name, master_number
 from foldertune.protocol.owners import describe_owner
+from foldertune.protocol.proposal import Record
 from foldertune.protocol.rights import share
-from foldertune.protocol.trial import Record, read_records, to_line, utc_now
+from foldertune.protocol.trial import read_records, to_line, utc_now
 
 KEPT = 10  # files of earlier masters that are kept, for people
 NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.ENOTTY, errno.EMLINK}

@@ -7,7 +7,8 @@ import os
 
 from foldertune.protocol.hosts import boot_and_namespace, host_name
 from foldertune.protocol.names import is_here, pid_of
-from foldertune.protocol.trial import Record, utc_now
+from foldertune.protocol.proposal import Record
+from foldertune.protocol.trial import utc_now
 
 
 def identify_process() -> Record | None:

@@ -26,8 +26,9 @@ from foldertune.errors import UserError
 from foldertune.protocol.files import BrokenFile, read_bytes, status_of, write_whole
 from foldertune.protocol.hosts import host_name
 from foldertune.protocol.names import DRAIN, END, HALTS, PAUSE, STOP
+from foldertune.protocol.proposal import Record
 from foldertune.protocol.rights import user_name
-from foldertune.protocol.trial import Record, parse_time, to_line, utc_now
+from foldertune.protocol.trial import parse_time, to_line, utc_now
 from foldertune.text import moment, printable
 
 REQUESTS = (*HALTS, END)

@@ -12,52 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from foldertune.nesting import flatten, nest, tables_in
+from foldertune.nesting import flatten
 from foldertune.protocol.files import BrokenFile, NotOurs, read_bytes
 from foldertune.protocol.names import TrialName
+from foldertune.protocol.proposal import SECONDS, Parent, Proposal, Record
 
-Record = dict[str, Any]
-SECONDS = "seconds"  # how long a training took: a metric of every result, computed if the training returns none
 YEAR = 365 * 86400.0  # if a trial seems to take longer, someone has set the clock
 LAST_WORDS = (b'{"result"', b'{"error"')  # the beginnings of a story's last line
-
-
-@dataclass(frozen=True)
-class Parent:
-    """The trial whose training another one goes on with."""
-
-    number: int
-    attempt: int
-    settings: Record  # its values of those settings in which it differs, such as {"epochs": 3}
-    first: int  # the trial with which this training has begun
-
-    def to_record(self) -> Record:
-        """As a trial's file has it."""
-        return {"trial": self.number, "attempt": self.attempt, "settings": self.settings, "first": self.first}
-
-    @classmethod
-    def from_record(cls, record: Any) -> Parent | None:
-        """The parent that a trial's file names; None if it names none."""
-        if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
-            return None
-        numbers = [number for key in ("trial", "attempt", "first") if type(number := record.get(key)) is int]
-        if len(numbers) < 3 or min(numbers) < 0:
-            return None
-        return cls(numbers[0], numbers[1], record["settings"], numbers[2])
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A trial to publish: its settings, the trial that it goes on with, and why it is tried, for people."""
-
-    settings: Record
-    parent: Parent | None = None  # None: training starts from the beginning
-    why: Record = field(default_factory=dict)
-
-    def to_record(self) -> Record:
-        """As the first line of a trial's file begins."""
-        parent = {"parent": self.parent.to_record()} if self.parent else {}
-        return {**settings_record(self.settings), **parent, **({"why": self.why} if self.why else {})}
 
 
 @dataclass
@@ -128,7 +89,8 @@ class Trial:
         if name.state == "seen" and not trial.is_over:
             raise BrokenFile(f"{path}: ends without a result")
         if trial.result is not None and SECONDS not in trial.result and (seconds := trial.seconds_at_work) is not None:
-            trial.result[SECONDS] = seconds
+            before = trial.parent.seconds if trial.parent and trial.resumed else None
+            trial.result[SECONDS] = round(seconds + (before or 0.0), 3)
         return trial
 
     @property
@@ -178,12 +140,6 @@ class Trial:
                 there, a = ", ".join([*self.result][:20]), "the" if len(metrics) == 1 else "a"
                 return f"its result has no {metric!r}, {a} metric of this study (it has: {there})"
         return None
-
-
-def settings_record(settings: Record) -> Record:
-    """Settings as the first line of a trial's file begins: nested, and which tables among them are values."""
-    values = tables_in(settings)
-    return {"settings": nest(settings), **({"values": values} if values else {})}
 
 
 def _names(value: Any) -> list[str]:

@@ -19,8 +19,9 @@ import random
 from foldertune.protocol.files import BrokenFile, list_if_there, opened, read_bytes, remove, status_of, write_whole
 from foldertune.protocol.folder import Folder, signature_of
 from foldertune.protocol.names import worker_file, worker_of
+from foldertune.protocol.proposal import Record
 from foldertune.protocol.rights import make_directory
-from foldertune.protocol.trial import Record, to_line
+from foldertune.protocol.trial import to_line
 
 MAX_RECORD = 2**14  # bytes of such a file that are read
 MOST_RECORDS = 2000  # files that are kept

@@ -13,11 +13,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from foldertune.protocol import Parent, Proposal, Trial
+from foldertune.protocol import SECONDS, Parent, Proposal, Trial
 from foldertune.strategies.drawing import evenly, known_inside
 from foldertune.strategies.interface import Answer, History, Strategy
 from foldertune.strategies.plain import STRATEGY
 from foldertune.study import Study
+from foldertune.tables import finite
 
 ENOUGH = 10  # results of a rung to learn from, at least
 LEARNT = "learnt"  # in a proposal's `why`: how long the trials had trained from which a model has chosen the settings
@@ -107,9 +108,10 @@ class Schedule:
         rung = (self.rung_of(trial) or 0) + 1
         first = trial.parent.first if trial.parent else name.number
         chosen = {key: trial.why[key] for key in (STRATEGY, LEARNT) if key in trial.why}
+        seconds = finite((trial.result or {}).get(SECONDS))
         return Proposal(
             {**trial.settings, setting: self.rungs[rung]},
-            Parent(name.number, name.attempt, {setting: trial.settings[setting]}, first),
+            Parent(name.number, name.attempt, {setting: trial.settings[setting]}, first, seconds),
             {"rung": rung, "place": place, "among": among, **chosen, **why},
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from foldertune.confirm import number_of
-from foldertune.protocol import Folder, Trial, TrialName, parse_time
+from foldertune.protocol import Folder, Parent, Trial, TrialName, parse_time
 from foldertune.reading.explain import how, why
 from foldertune.reading.figures import draw_best_so_far, draw_confirmed, learning_curves_picture, rungs_picture
 from foldertune.reading.figures.rungs import Climb, draw_rungs
@@ -181,6 +181,43 @@ def test_the_best_was_there_when_the_best_trial_had_ended_not_a_better_one_of_a_
     assert results.best[0][0].name.number == 6 and results.course.best[-1] == 0.5
     assert results.best_after == 6
     assert "The best was there when 6 of the 6 trials with a value had ended." in find(results).answers
+
+
+def test_the_seconds_of_a_promoted_trial_are_those_of_the_whole_training():
+    """They may be a metric. A training that began anew has taken its own only, and one that says its own knows better."""
+    for resumed, result, seconds in ((True, {}, 150.5), (False, {}, 50.0), (True, {"seconds": 7.0}, 7.0)):
+        parent = {"trial": 4, "attempt": 1, "settings": {"epochs": 3}, "first": 1, "seconds": 100.5}
+        name, lines = ended(6, {"x": 1, "epochs": 9}, range(4, 10), 0.6, 6, parent, resumed=resumed)
+        lines[-1]["result"].update(result)
+        trial = Trial.from_records(name, lines, "test")
+        assert trial.result["seconds"] == seconds and trial.seconds_at_work == 50.0
+        assert Parent.from_record(trial.parent.to_record()).seconds == 100.5
+    for odd in ("1", -1, float("inf"), None, True):
+        assert Parent.from_record({**parent, "seconds": odd}).seconds is None
+
+
+def test_groups_compare_what_trained_equally_long(tmp_path):
+    """By default the longest trainings; by their epochs, each rung by itself; of one rung alone, all of it."""
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    study = study_from_record(STUDY, "test")
+    Folder(tmp_path).write_study(study.to_record())
+    for name, lines in files():
+        (seen / str(name)).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def groups(*options):
+        command = [sys.executable, "-m", "foldertune", "results", "--logs", str(tmp_path), "--format", "json", *options]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    (whole,) = groups("--group", "status")
+    assert (whole["trials"], whole["left_out"], whole["loss_mean"]) == (7, 6, 0.6)
+    by_epochs = {
+        row["epochs"]: (row["trials"], row["left_out"], row["loss_mean"]) for row in groups("--group", "epochs")
+    }
+    assert by_epochs == {1: (4, 0, 2.875), 3: (2, 0, 1.0), 9: (1, 0, 0.6)}
+    (lowest,) = groups("--group", "status", "--where", "epochs=1")
+    assert (lowest["trials"], lowest["left_out"], lowest["loss_mean"]) == (4, 0, 2.875)
 
 
 def test_importance_says_at_which_rung(results):

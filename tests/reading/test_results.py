@@ -366,6 +366,11 @@ def test_markdown_and_latex_of_odd_texts(bench):
     assert latex[0] == r"\begin{tabular}{rll}" and latex[-1] == r"\end{tabular}"
     assert latex[4].startswith(r"20 & null & 50\% of \$x\_1\$ \& \{a|b\} \#\textasciitilde{}\textasciicircum{}")
     assert latex[4].endswith(r"\\") and latex[4].count(" & ") == 2
+    first = run(bench, "--columns", "text,trial", "--where", "trial=20", "--format", "latex").splitlines()[4]
+    assert not first.startswith("{}")
+    put(folder, 21, {"text": [64, 64]}, {"validation_error": 0.0})
+    first = run(bench, "--columns", "text,trial", "--where", "trial=21", "--format", "latex").splitlines()[4]
+    assert first.startswith("{}"), "LaTeX would take what is in brackets for an option of the rule above"
 
 
 def test_parquet_has_one_type_a_column(bench):
