@@ -1,7 +1,7 @@
 """Replay searches in virtual time, on losses that are known for any settings and any number of epochs.
 
     python -m bench.replay artificial [--seeds 200]           Hyperband beside random search, on an artificial loss
-    python -m bench.replay tables [--seeds 40] [--trials 20 60 120] [--workers 1 8 64]
+    python -m bench.replay tables [--seeds 40] [--trials 20 60 120] [--workers 1 8 64] [--rows N]
                                                               all schedules, and plain Optuna, on tables of real curves;
                                                               what is missing of them: hours in all
     python -m bench.replay keep FOLDER NAME                   add the trials of a folder to such a table
@@ -273,13 +273,13 @@ class Table:
     curves: list[list[float]]  # the lowest loss so far after each epoch, as exercise3.py returns it
 
     @classmethod
-    def read(cls, name: str) -> Table:
-        """The table that `keep` has made."""
+    def read(cls, name: str, most: int | None = None) -> Table:
+        """The table that `keep` has made, or its first rows: it grows at its end."""
         study, path = load_study(str(TABLES / f"{name}.toml")), TABLES / f"{name}.csv"
         if not path.exists():
             raise UserError(f"{path}: is not there; make it with: python -m bench.replay keep FOLDER {name}")
         with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(file))[:most]
         settings = [{key: json.loads(row[key]) for key in study.space} for row in rows]
         curves = [list(itertools.accumulate((float(text) for text in row[LOSS].split()), min)) for row in rows]
         return cls(replace(study, strategy="random", metric=LOSS, trials=0, fixed={}), settings, curves)
@@ -356,7 +356,9 @@ def _value(result: dict[str, Any]) -> float:
     return math.inf if value is None else float(value)
 
 
-def measure_tables(names: Sequence[str], seeds: int, trials: Sequence[int], workers: Sequence[int]) -> None:
+def measure_tables(
+    names: Sequence[str], seeds: int, trials: Sequence[int], workers: Sequence[int], rows: int | None = None
+) -> None:
     """The share of random search's epochs until its median final best is reached, for each table, budget and number.
 
     What has been measured on a table of this size stays, so this may be ended and started again.
@@ -366,7 +368,7 @@ def measure_tables(names: Sequence[str], seeds: int, trials: Sequence[int], work
     kept = [each for each in before if each.get("version") == VERSION and each["method"] in methods]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for name, budget in itertools.product(names, trials):
-            table = Table.read(name)
+            table = Table.read(name, rows)
             alone = list(pool.map(partial(course_on_table, table, "random", budget, 1), range(seeds)))
             target = statistics.median(course[-1][1] for course in alone)
             print(f"{name}: {len(table.curves)} rows; {budget} trainings; target {target:.5g}", flush=True)
@@ -437,6 +439,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, help="searches of each kind (default: 200, of tables 40)")
     parser.add_argument("--trials", type=int, nargs="+", default=[20, 60, 120], help="budgets, in whole trainings")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64], help="workers in virtual time")
+    parser.add_argument("--rows", type=int, metavar="N", help="only the first N rows of a table (default: all)")
     arguments = parser.parse_args()
     if arguments.what == "keep" and len(arguments.told) != 2:
         parser.error("keep: needs a folder and the name of its table")
@@ -447,7 +450,7 @@ def main() -> int:
             keep(Path(arguments.told[0]), arguments.told[1])
         else:
             names = arguments.told or ["narrow", "wide"]
-            measure_tables(names, arguments.seeds or 40, arguments.trials, arguments.workers)
+            measure_tables(names, arguments.seeds or 40, arguments.trials, arguments.workers, arguments.rows)
     except UserError as error:
         parser.error(str(error))
     return 0

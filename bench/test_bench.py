@@ -164,5 +164,7 @@ def test_replays_are_kept_and_only_what_is_missing_is_replayed(tmp_path, monkeyp
     path.write_text(text)
     replay.measure_tables(["wide"], 2, [2], [1, 8])
     assert json.loads(path.read_text())["searches"][:4] == before["searches"], "measured again"
+    replay.measure_tables(["wide"], 2, [2], [1], 100)
+    assert {each["rows"] for each in json.loads(path.read_text())["searches"][:4]} == {100}
     replay.measure_tables(["wide"], 3, [2], [1])
     assert [len(each["shares"]) for each in json.loads(path.read_text())["searches"]] == [3] * 4 + [2] * 4
