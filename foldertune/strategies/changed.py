@@ -16,9 +16,7 @@ from foldertune.strategies.interface import Answer, History, Strategy
 from foldertune.strategies.model import RANDOM
 from foldertune.study import Study
 
-SCOUTS = (
-    10  # trials that are drawn at random in a wider space: a model goes where its results lie, and these lie inside
-)
+SCOUTS = 10  # trials that are drawn at random in a wider space: a model stays where its results lie
 
 
 def is_wider(old: Study, new: Study) -> bool:
@@ -59,7 +57,7 @@ class ChangedSearch:
                 answer = replace(answer, settings=self.study.filled(answer.settings))
             return answer
         inside = self._inside(history)
-        if self.scout and number < self.first + SCOUTS:
+        if self.scout and self.first <= number < self.first + SCOUTS:
             answer = self.scout.propose(number, inside)
             return replace(answer, why={**answer.why, RANDOM: True}) if isinstance(answer, Proposal) else answer
         return self.now.propose(number, inside)
