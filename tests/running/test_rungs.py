@@ -56,6 +56,8 @@ def test_no_epoch_is_trained_twice(bench, schedule):
         assert result["trained"] == epochs - begun, "only what is new"
         assert result["loss"] == loss_after(epochs, trial.settings["x"]) and result["seed"] == trial.settings["seed"]
         assert trial.resumed == (f"trial-{trial.parent.number:05d}-1.checkpoint" if trial.parent else None)
+        before = found[trial.parent.number].result["seconds"] if trial.parent else 0.0
+        assert result["seconds"] == pytest.approx(before + trial.seconds_at_work), "of the whole training"
     spent = sum(trial.result["trained"] for trial in found.values())
     assert BUDGET - 9 < spent <= BUDGET
     assert not list(bench.folder.checkpoints.iterdir())
