@@ -674,8 +674,8 @@ class Results:
 
         None if no trial runs, none is left, no duration is known, or only a target or patience ends the study.
         """
-        mean, whole = self._duration_of(self.search), self._duration_of_confirmation
         again = self.confirmation.asked - (len(self.trials) - len(self.search))
+        mean, whole = self._duration_of(self.search), self._duration_of_confirmation if again else 0.0
         left, running, hours = self._left, self.at_work(now), self.study.budget.hours
         if not mean or not running or left + again <= 0 or (math.isinf(left) and hours is None):
             return None
