@@ -189,6 +189,9 @@ def test_a_study_of_ones_own(other):
         assert (other / f"{figure}.png").exists() and f'id="s1-{figure}"' in page
     assert "echo &#39;{" in page and "trial-90001-1.jsonl" in page
     assert_figures_are_sound(other, least=7)
+    table = page.partition('<table id="s1-search"')[2].partition("</table>")[0]
+    defined = dict(re.findall(r"<tr><td>(.*?)</td><td[^>]*>(.*?)</td></tr>", table))
+    assert defined["direction"] == "maximize" and defined["budget"] == "40 trials" and "space.rate" in defined, defined
 
 
 def test_just_begun(bench):

@@ -21,6 +21,7 @@ from foldertune.reading.page.images import Image, save
 from foldertune.reading.page.tables import HtmlTable, html_table, table_of_trials
 from foldertune.reading.results import Results
 from foldertune.reading.words import best_first, changes_of, mebibytes, of_definition, utc
+from foldertune.tables import Json
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,10 @@ def table_of_search(id: str, results: Results, out: Path) -> HtmlTable:
         **{f"stopping.{key}": value for key, value in (study.stopping.to_record() if study.stopping else {}).items()},
         "first trial claimed, UTC": None if results.work.began is None else utc(results.work.began),
     }
-    rows = [{"part": key, "is": of_definition(value)} for key, value in parts.items() if value not in (None, [], ())]
-    return html_table(f"{id}-search", Table("The search: what its study defines.", rows), out)
+    there = {key: value for key, value in parts.items() if value not in (None, [], ())}
+    cells = {key: of_definition(value) for key, value in there.items()}
+    rows = [{"part": key, "is": cell if isinstance(cell, str) else Json(cell)} for key, cell in cells.items()]
+    return html_table(f"{id}-search", Table("The search, as its study defines it.", rows), out)
 
 
 def table_of_workers(id: str, results: Results, out: Path) -> list[HtmlTable]:
