@@ -244,11 +244,14 @@ def unlike(results: Results, cells: Sequence[Cells], by: Sequence[str]) -> set[i
 
     They collapsed, were cut short, or trained for less than others, unless the groups are by that.
     """
-    chosen = {row["trial"] for row in cells}
-    trials, fidelity = [t for t in results.ended if t.name.number in chosen], results.study.fidelity
-    longest = 0.0 if fidelity and fidelity.setting in by else max(map(results.level, trials), default=0.0)
-    short = {t.name.number for t in trials if is_cut_short(t.stopped) or results.level(t) < longest}
-    return short | {trial.name.number for trial in results.collapsed}
+    chosen, fidelity = {row["trial"] for row in cells}, results.study.fidelity
+    left_out = {t.name.number for t in results.ended if is_cut_short(t.stopped) or results.has_collapsed(t)}
+    trials = {t.name.number: t for t in results.ended if t.name.number in chosen - left_out}
+    if not results.rungs or fidelity is None or fidelity.setting in by:
+        return left_out
+    levels = {number: results.level(t) for number, t in trials.items() if results.value(t) is not None}
+    whole = [level for level in levels.values() if level <= (fidelity.highest or level)]  # a person may queue others
+    return left_out | {number for number, level in levels.items() if whole and level != max(whole)}
 
 
 def groups(

@@ -34,8 +34,9 @@ def why(study: Study, trial: Trial) -> str:
         place += ["with what is left of the budget"] if trial.why.get("rest") else []
         return ", ".join([f"goes on with trial {trial.parent.number}{_until(study, trial)}", *place, *bracket])
     if "first" in known:
-        is_guess = bool(study.guesses) and known["first"] == 1
-        number = known["first"] - bool(study.guesses)  # the guess comes before the list
+        has_guess = _had_guess(study, trial)
+        is_guess = has_guess and known["first"] == 1
+        number = known["first"] - has_guess  # the guess comes before the list
         return "the guess, tried first" if is_guess else f"to try first, number {number}"
     if not trial.why and (trial.lease is None or trial.name.number >= (study.trials or BY_HAND)):
         return "queued by hand"  # a master writes a lease, and before 2026-12 no strategy's name
@@ -60,6 +61,14 @@ def how(study: Study, trial: Trial) -> str:
     level = trial.settings.get(setting) if "rung" in trial.why else None
     begins = f", begins with {setting} {amount(level)}" if isinstance(level, int | float) else ""
     return f"{_strategy_of(study, trial)} search{begins}"
+
+
+def _had_guess(study: Study, trial: Trial) -> bool:
+    """Had the study a guess when it made this trial?"""
+    later = next((change for change in study.changes if trial.name.number < change.trial), None)
+    if later is None or not isinstance(space := later.was.get("space"), dict):
+        return bool(study.guesses)
+    return any(isinstance(dimension, dict) and "guess" in dimension for dimension in space.values())
 
 
 def _strategy_of(study: Study, trial: Trial) -> str:

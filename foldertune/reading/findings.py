@@ -219,7 +219,8 @@ def say_losses(results: Results, *, collapsed: bool = True) -> list[str]:
     if results.valueless:
         answers.append(
             f"{len(results.valueless):,} of {counted(len(results.trials), 'trial')} ended without a value of "
-            f"{names_of_metrics(results.study)}: what is not a number ranks last, and is in no figure."
+            f"{names_of_metrics(results.study)}: what is not a number ranks last, and is in no figure"
+            f"{' but that of the rungs' * bool(results.rungs)}."
         )
     answers += [f"Trial {trial.name.number} has no rank: {trial.dropped}." for trial in results.dropped]
     if results.failed:

@@ -430,7 +430,9 @@ class Results:
             found = ((trial, value) for trial, value in self.scored if trial.name not in self._collapsed_names)
             return next((([trial], Sample.of([value])) for trial, value in found), None)
         sign, place = self.study.sign, {t.name: k for k, t in enumerate(self.ranking)}
-        values = {t.name: None if self.has_collapsed(t) else self.value(t) for t in self.search}
+        goes_on = {t.parent.number for t in self.tried if t.parent and self.value(t) is not None}
+        diverged = {name for name in self.gone_on if name.number not in goes_on}
+        values = {t.name: None if self.has_collapsed(t) or t.name in diverged else self.value(t) for t in self.search}
         samples = [
             (sorted(ts, key=lambda t: place[t.name]), Sample.of(values[t.name] for t in ts)) for ts in self.alike
         ]
@@ -676,13 +678,14 @@ class Results:
         """
         again = self.confirmation.asked - (len(self.trials) - len(self.search))
         mean, whole = self._duration_of(self.search), self._duration_of_confirmation if again else 0.0
-        left, running, hours = self._left, self.at_work(now), self.study.budget.hours
+        left = 0.0 if self._confirming else self._left  # confirmations come when the search is over
+        running, hours = self.at_work(now), self.study.budget.hours
         if not mean or not running or left + again <= 0 or (math.isinf(left) and hours is None):
             return None
-        usual = mean if left else whole
-        begun = sum(min(self.age(trial, now) or 0.0, usual) for trial in running)
+        begun = sum(min(self.age(trial, now) or 0.0, mean if left else whole) for trial in running)
         until_late = math.inf if hours is None else max(hours * HOUR - (self.worked(now) or 0.0), 0.0) + mean
-        return min((left * mean + again * whole - begun) / len(running), until_late + again * whole, 10 * YEAR)
+        search = min((left * mean - begun) / len(running), until_late)
+        return min(search + again * whole / len(running), 10 * YEAR)
 
     @staticmethod
     def _duration_of(trials: Iterable[Trial]) -> float:
@@ -695,8 +698,9 @@ class Results:
         """That of a confirmation; until one has ended, that of the whole trainings, through all of their trials."""
         if known := self._duration_of(trial for trial in self.trials if confirmed_by(trial.why) is not None):
             return known
-        highest = max(map(self.level, self.tried), default=0.0)
-        trainings = [self.chain(trial) for trial in self.tried if self.level(trial) == highest]
+        whole = [trial for trial in self.tried if not is_cut_short(trial.stopped)] or self.tried
+        highest = max(map(self.level, whole), default=0.0)
+        trainings = [self.chain(trial) for trial in whole if self.level(trial) == highest]
         return math.fsum(self._duration_of(chain) * len(chain) for chain in trainings) / max(len(trainings), 1)
 
     @property

@@ -17,7 +17,7 @@ from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.space import Float, Int
 from foldertune.stopping import chosen
 from foldertune.strategies.auto import AUTO, CHOICES, choose
-from foldertune.strategies.changed import ChangedSearch, is_wider
+from foldertune.strategies.changed import ChangedSearch, widened
 from foldertune.strategies.distinct import is_discrete
 from foldertune.strategies.drawing import reseeded
 from foldertune.strategies.evolution import CMASearch, NSGA2Search
@@ -86,12 +86,10 @@ def new_strategy(study: Study) -> Strategy:
             earlier = [study.filled(each.settings) for each in proposed if isinstance(each, Proposal)]
         chosen.follow(first, earlier)
     scout = None
-    if (
-        isinstance(chosen, ModelSearch) and not study.is_scheduled and is_wider(old, study)
-    ):  # schedules have random ones
-        scout = RandomSearch(study)
+    if isinstance(chosen, ModelSearch) and not study.is_scheduled and widened(study) is not None:
+        scout = RandomSearch(study)  # in a schedule half of all are random
         scout.follow(first, None)
-    return ChangedSearch(study, before, _present(study, chosen), scout)
+    return ChangedSearch(study, before, _present(study, chosen), scout and _present(study, scout))
 
 
 def _needs_no_results(study: Study) -> bool:

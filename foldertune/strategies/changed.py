@@ -10,8 +10,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from foldertune.changing import before_last_change
 from foldertune.protocol import Proposal
-from foldertune.space import Categorical, Dimension
+from foldertune.space import Categorical, Dimension, values_of
+from foldertune.strategies.first import FIRST
 from foldertune.strategies.interface import Answer, History, Strategy
 from foldertune.strategies.model import RANDOM
 from foldertune.study import Study
@@ -20,13 +22,29 @@ SCOUTS = 10  # trials that are drawn at random in a wider space: a model stays w
 
 
 def is_wider(old: Study, new: Study) -> bool:
-    """Has a changed study a hyperparameter, a choice or a part of a range that it had not before?"""
-    return any(_is_wider(old.space.get(name), dimension) for name, dimension in new.space.items())
+    """Has a changed study settings that it had not before?"""
+    is_freer = not {*old.constraints} <= {*new.constraints}
+    return is_freer or any(_is_wider(old.space.get(name), dimension) for name, dimension in new.space.items())
 
 
 def _is_wider(old: Dimension | None, new: Dimension) -> bool:
-    values = new.choices if isinstance(new, Categorical) else (new.low, new.high)
-    return old is None or not all(old.contains(value) for value in values)
+    if old is None or (old.when and old.when != new.when):
+        return True
+    values = values_of(new)
+    if values is None and not isinstance(new, Categorical):
+        is_finer = isinstance(old, Categorical) or old.step is not None or type(old) is not type(new)
+        return is_finer or not (old.contains(new.low) and old.contains(new.high))
+    return not all(old.contains(value) for value in values or ())
+
+
+def widened(study: Study) -> int | None:
+    """The first trial after the last change that made the study's space wider; None if none did."""
+    while study.changes:
+        old = before_last_change(study)
+        if is_wider(old, study):
+            return study.changes[-1].trial
+        study = old
+    return None
 
 
 class ChangedSearch:
@@ -38,12 +56,13 @@ class ChangedSearch:
     Args:
         before: the strategy until the last change; None if it looked at results.
         now: the strategy since then.
-        scout: what chooses its first `SCOUTS` trials; None if `now` does.
+        scout: what chooses the first `SCOUTS` trials in a space that became wider; None if `now` does.
     """
 
     def __init__(self, study: Study, before: Strategy | None, now: Strategy, scout: Strategy | None = None) -> None:
         self.study, self.before, self.now, self.scout = study, before, now, scout
         self.first = study.changes[-1].trial
+        self.until = (widened(study) or 0) + SCOUTS if scout else 0
         self.is_adaptive = now.is_adaptive
         self.is_reproducible = now.is_reproducible and before is not None
         self.is_exhaustive: bool = getattr(now, "is_exhaustive", False)
@@ -57,9 +76,11 @@ class ChangedSearch:
                 answer = replace(answer, settings=self.study.filled(answer.settings))
             return answer
         inside = self._inside(history)
-        if self.scout and self.first <= number < self.first + SCOUTS:
+        if self.scout and self.first <= number < self.until:
             answer = self.scout.propose(number, inside)
-            return replace(answer, why={**answer.why, RANDOM: True}) if isinstance(answer, Proposal) else answer
+            if isinstance(answer, Proposal) and FIRST not in answer.why:
+                answer = replace(answer, why={**answer.why, RANDOM: True})
+            return answer
         return self.now.propose(number, inside)
 
     def needs(self, history: History) -> Collection[int]:

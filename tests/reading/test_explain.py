@@ -218,6 +218,12 @@ def test_groups_compare_what_trained_equally_long(tmp_path):
     assert by_epochs == {1: (4, 0, 2.875), 3: (2, 0, 1.0), 9: (1, 0, 0.6)}
     (lowest,) = groups("--group", "status", "--where", "epochs=1")
     assert (lowest["trials"], lowest["left_out"], lowest["loss_mean"]) == (4, 0, 2.875)
+    for number, epochs, loss in ((7, 9, None), (90_001, 50, 0.01)):  # one diverged; a person queued the other
+        name, lines = ended(number, {"x": 5, "epochs": epochs}, [epochs], 0.0, 20)
+        lines[-1]["result"]["loss"] = loss
+        (seen / str(name)).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (whole,) = groups("--group", "status")
+    assert (whole["trials"], whole["left_out"], whole["loss_mean"]) == (9, 8, 0.6)
 
 
 def test_importance_says_at_which_rung(results):

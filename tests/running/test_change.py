@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from foldertune.changes import Change
 from foldertune.changing import parts_of
 from foldertune.confirm import number_of
 from foldertune.errors import StudyError
@@ -24,7 +25,8 @@ from foldertune.running.master import Master
 from foldertune.running.mastership import continued, open_folder
 from foldertune.space import identity
 from foldertune.strategies import History, load, new_strategy
-from foldertune.strategies.changed import SCOUTS
+from foldertune.strategies.changed import SCOUTS, widened
+from foldertune.study_file import study_from_record
 from tests.conftest import count, wait_for
 
 HEAD = 'objective = "tests.objectives:quick"\nmetric = "validation_error"\n'
@@ -250,7 +252,57 @@ def test_a_model_tries_what_a_change_has_added(bench, strategy):
     assert any("random" not in why for why in reasons[SCOUTS:]), "then the model chooses"
     again = replace(wider.changes[0], trial=50, was=parts_of(wider))
     narrow = replace(wider, changes=(*wider.changes, again))
-    assert new_strategy(narrow).scout is None, "nothing is new there"
+    still = new_strategy(narrow)
+    assert still.first == 50 and still.until == 30 + SCOUTS, "nothing is new there, and the scouts of before have been"
+
+
+WIDER = [
+    ({}, None),
+    ({"x": {"type": "float", "low": 0.0, "high": 2.0}}, 5),
+    ({"x": {"type": "float", "low": 0.2, "high": 0.8}}, None),
+    ({"x": {"type": "float", "low": 0.0, "high": 1.0, "step": 0.5}}, None),
+    ({"steps": {"type": "float", "low": 0.0, "high": 1.0}}, 5),
+    ({"steps": {"type": "float", "low": 0.0, "high": 1.0, "step": 0.125}}, 5),
+    ({"kind": ["a"]}, None),
+    ({"kind": ["a", "b", "c"]}, 5),
+    ({"only_a": ["p", "q"]}, 5),
+    ({"new": [1, 2]}, 5),
+]
+
+
+@pytest.mark.parametrize(("change", "first"), WIDER)
+def test_what_makes_a_space_wider(change, first):
+    space = {
+        "x": {"type": "float", "low": 0.0, "high": 1.0},
+        "steps": {"type": "float", "low": 0.0, "high": 1.0, "step": 0.25},
+        "kind": ["a", "b"],
+        "only_a": {"type": "categorical", "choices": ["p", "q"], "when": {"kind": "a"}},
+    }
+    record = {
+        "name": "toy",
+        "strategy": "tpe",
+        "trials": 40,
+        "metric": "loss",
+        "space": space,
+        "constraints": ["x < 1"],
+    }
+    old = study_from_record(record, "test")
+    new = study_from_record({**record, "space": {**space, **change}}, "test")
+    new = replace(new, changes=(Change(5, (), parts_of(old)),))
+    assert widened(new) == first
+    narrower = replace(new, changes=(*new.changes, Change(8, (), parts_of(new))))
+    assert widened(narrower) == first, "a later change that adds nothing"
+    freer = replace(new, constraints=(), changes=new.changes)
+    assert widened(freer) == 5
+
+
+def test_what_is_to_be_tried_first_comes_before_what_is_drawn_in_a_wider_space(bench):
+    begun(bench, OLD, 12, strategy="tpe", trials=40)
+    guess = NEW.replace("high = 1.0 }", "high = 1.0, guess = -0.5 }")
+    study = changed(bench, guess, strategy="tpe", trials=40)
+    counted = read_history(bench).counted
+    first = new_strategy(study).propose(12, History(counted))
+    assert first.settings["x"] == -0.5 and "random" not in first.why
 
 
 def test_a_lost_trial_of_before_is_tried_again_as_it_was(bench):

@@ -142,14 +142,16 @@ def rungs_picture(results: Results) -> Picture:
     assert fidelity is not None
     metric, label = study.quantity(study.metric), study.quantity(fidelity.setting)
     climbs = []
-    diverged = [trial for trial in results.valueless if trial.parent and trial.name not in results.gone_on]
+    ended = [trial for trial in results.tried if trial.parent and trial.name not in results.gone_on]
+    diverged = [trial for trial in ended if results.value(trial) is None]
+    lost = {trial.name for trial in diverged}
     for trial in (*(trial for trial, _ in results.scored), *diverged):
         pairs = [
             (results.level(each), value) for each in results.chain(trial) if (value := results.value(each)) is not None
         ]
         if pairs:
             levels, values = zip(*pairs, strict=True)
-            climbs.append(Climb(trial.name.number, levels, values, has_diverged=trial in diverged))
+            climbs.append(Climb(trial.name.number, levels, values, has_diverged=trial.name in lost))
     quantity = Quantity(label.label, label.unit, "log")
     caption = (
         f"The {metric.label} of each training at its rungs, {', '.join(amount(rung.level) for rung in results.rungs)} "
