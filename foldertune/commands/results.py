@@ -244,23 +244,25 @@ def unlike(results: Results, cells: Sequence[Cells], by: Sequence[str]) -> set[i
 
     They collapsed, were cut short, or trained for less than others, unless the groups are by that.
     """
-    chosen, fidelity = {row["trial"] for row in cells}, results.study.fidelity
-    left_out = {t.name.number for t in results.ended if is_cut_short(t.stopped) or results.has_collapsed(t)}
-    trials = {t.name.number: t for t in results.ended if t.name.number in chosen - left_out}
+    cut_short = [trial for trial in results.stopped if is_cut_short(trial.stopped)]
+    left_out = {trial.name.number for trial in (*cut_short, *results.collapsed)}
+    fidelity = results.study.fidelity
     if not results.rungs or fidelity is None or fidelity.setting in by:
         return left_out
-    levels = {number: results.level(t) for number, t in trials.items() if results.value(t) is not None}
+    chosen = {row["trial"] for row in cells} - left_out
+    counting = (t for t in results.ended if t.name.number in chosen and results.value(t) is not None)
+    levels = {trial.name.number: results.level(trial) for trial in counting}
     whole = [level for level in levels.values() if level <= (fidelity.highest or level)]  # a person may queue others
     return left_out | {number for number, level in levels.items() if whole and level != max(whole)}
 
 
 def groups(
-    study: Study, cells: Sequence[Cells], by: Sequence[str], averaged: Sequence[str], unlike: Container[int]
+    study: Study, cells: Sequence[Cells], by: Sequence[str], averaged: Sequence[str], left_out: Container[int]
 ) -> tuple[list[str], list[Cells]]:
     """The columns and rows of groups that agree in `by`, the best mean of the metric first.
 
     If the metric is not `averaged`, the groups come in the order of their best trials. No mean includes trials that
-    failed or were dropped, or are `unlike` the others: their numbers.
+    failed or were dropped, nor those whose numbers are in `left_out`: see `unlike`.
     """
     metrics = searched_and_metrics(study)[1]
     metric = metrics[0]
@@ -270,8 +272,7 @@ def groups(
     averaged = [key for key in averaged if key not in by]
 
     def counts(row: Cells) -> bool:
-        left_out = row.get("trial") in unlike or row.get("status") == DROPPED
-        return is_number(row.get(metric)) and not left_out
+        return is_number(row.get(metric)) and row.get("trial") not in left_out and row.get("status") != DROPPED
 
     keys, table = group_columns(by, averaged), group_by(cells, by, averaged, counts)
     if metric in averaged:

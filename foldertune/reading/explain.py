@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from foldertune.changes import Change
 from foldertune.confirm import REPEAT, confirmed_by
 from foldertune.protocol import Trial
 from foldertune.reading.confirmed import confirmed_rows
@@ -63,9 +64,14 @@ def how(study: Study, trial: Trial) -> str:
     return f"{_strategy_of(study, trial)} search{begins}"
 
 
+def _next_change(study: Study, trial: Trial) -> Change | None:
+    """The first change of the study after it made this trial."""
+    return next((change for change in study.changes if trial.name.number < change.trial), None)
+
+
 def _had_guess(study: Study, trial: Trial) -> bool:
     """Had the study a guess when it made this trial?"""
-    later = next((change for change in study.changes if trial.name.number < change.trial), None)
+    later = _next_change(study, trial)
     if later is None or not isinstance(space := later.was.get("space"), dict):
         return bool(study.guesses)
     return any(isinstance(dimension, dict) and "guess" in dimension for dimension in space.values())
@@ -73,7 +79,7 @@ def _had_guess(study: Study, trial: Trial) -> bool:
 
 def _strategy_of(study: Study, trial: Trial) -> str:
     """The strategy that has chosen its settings: the study may have had another one then."""
-    later = next((change for change in study.changes if trial.name.number < change.trial), None)
+    later = _next_change(study, trial)
     then = later.was.get("strategy", study.strategy) if later else study.strategy  # files did not always say it
     return str(trial.why.get("strategy", then))
 

@@ -17,7 +17,7 @@ from foldertune.shipped import DEFAULT_OBJECTIVE
 from foldertune.space import Float, Int
 from foldertune.stopping import chosen
 from foldertune.strategies.auto import AUTO, CHOICES, choose
-from foldertune.strategies.changed import ChangedSearch, widened
+from foldertune.strategies.changed import SCOUTS, ChangedSearch, widened
 from foldertune.strategies.distinct import is_discrete
 from foldertune.strategies.drawing import reseeded
 from foldertune.strategies.evolution import CMASearch, NSGA2Search
@@ -85,11 +85,12 @@ def new_strategy(study: Study) -> Strategy:
             proposed = (before.propose(number, History()) for number in range(first))
             earlier = [study.filled(each.settings) for each in proposed if isinstance(each, Proposal)]
         chosen.follow(first, earlier)
-    scout = None
-    if isinstance(chosen, ModelSearch) and not study.is_scheduled and widened(study) is not None:
-        scout = RandomSearch(study)  # in a schedule half of all are random
-        scout.follow(first, None)
-    return ChangedSearch(study, before, _present(study, chosen), scout and _present(study, scout))
+    now, wider = _present(study, chosen), widened(study)
+    if wider is None or study.is_scheduled or not isinstance(chosen, ModelSearch):  # half of a schedule is random
+        return ChangedSearch(study, before, now)
+    scout = RandomSearch(study)
+    scout.follow(first, None)
+    return ChangedSearch(study, before, now, _present(study, scout), wider + SCOUTS)
 
 
 def _needs_no_results(study: Study) -> bool:

@@ -56,13 +56,16 @@ class ChangedSearch:
     Args:
         before: the strategy until the last change; None if it looked at results.
         now: the strategy since then.
-        scout: what chooses the first `SCOUTS` trials in a space that became wider; None if `now` does.
+        scout: what chooses the first trials in a space that became wider; None if `now` does.
+        until: the first trial that the scout does not choose any more.
     """
 
-    def __init__(self, study: Study, before: Strategy | None, now: Strategy, scout: Strategy | None = None) -> None:
+    def __init__(
+        self, study: Study, before: Strategy | None, now: Strategy, scout: Strategy | None = None, until: int = 0
+    ) -> None:
         self.study, self.before, self.now, self.scout = study, before, now, scout
         self.first = study.changes[-1].trial
-        self.until = (widened(study) or 0) + SCOUTS if scout else 0
+        self.until = until
         self.is_adaptive = now.is_adaptive
         self.is_reproducible = now.is_reproducible and before is not None
         self.is_exhaustive: bool = getattr(now, "is_exhaustive", False)

@@ -43,21 +43,23 @@ class Climb:
 
 
 def draw_rungs(climbs: Sequence[Climb], fidelity: Quantity, metric: Quantity) -> Figure:
-    """A line for each training, from rung to rung; the best trainings, which come first, in colour."""
+    """A line for each training, from rung to rung; the best in colour, which come first and have not diverged."""
     from matplotlib.lines import Line2D
 
     figure, (axes,) = new_figure(PAGE, 3.2)
-    _draw_others(axes, sample_of(climbs[HIGHLIGHTED:]))
+    ranked = [climb for climb in climbs if not climb.has_diverged]
+    diverged = [climb for climb in climbs if climb.has_diverged]
+    _draw_others(axes, sample_of([*ranked[HIGHLIGHTED:], *diverged]))
     handles = []
-    for place, (climb, look) in enumerate(zip(climbs, best_looks(), strict=False)):
+    for place, (climb, look) in enumerate(zip(ranked, best_looks(), strict=False)):
         mark = {"marker": look.marker, "markersize": MARKER, "linewidth": 1.6, "zorder": 5 - place / 10}
         label = f"{'best: ' * (place == 0)}trial {climb.number}"
         handles += axes.plot(climb.levels, climb.values, label=label, **look.line, **mark)
-    if len(climbs) > HIGHLIGHTED:
+    if len(ranked) > HIGHLIGHTED:
         mark = {"linestyle": "", "marker": "o", "markersize": MARKER}
         handles.append(Line2D([], [], label="went on", **mark, **WENT_ON))
         handles.append(Line2D([], [], label="ended there", **mark, **ENDED))
-    if any(climb.has_diverged for climb in climbs):
+    if diverged:
         handles.append(Line2D([], [], label="diverged after it", linestyle="", markersize=MARKER, **DIVERGED))
     levels = sorted({level for climb in climbs for level in climb.levels})
     dress(axes, "x", Column(fidelity, levels))
