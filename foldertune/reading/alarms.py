@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from foldertune.derived import names_in
 from foldertune.errors import did_you_mean
 from foldertune.reading.results import Results
@@ -34,16 +36,20 @@ def alarms(results: Results) -> list[str]:
 
 
 def nameless(results: Results) -> list[str]:
-    """A line about each expression of the study that names what no trial has; none before a trial has succeeded."""
+    """A line about each expression of the study that names what no trial has; none before a trial has succeeded.
+
+    What a derived quantity is made of may be reported after each epoch only, so it takes the learning curves.
+    """
     study, lines = results.study, list[str]()
-    expressions = {**study.derived, **({"collapsed": study.collapsed} if study.collapsed else {})}
+    derived = study.derived if results.has_curves else {}
+    expressions = {**derived, **({"collapsed": study.collapsed} if study.collapsed else {})}
     named = {what: names_in(expression) - study.derived.keys() for what, expression in expressions.items()}
     lacking = set().union(*named.values())
     known: set[str] = set()
     for trial in results.ended:
         if not lacking - known:
             break
-        known |= {*study.space, *trial.settings, *(trial.result or {})}
+        known |= {*study.space, *trial.settings, *(trial.result or {}), *itertools.chain(*trial.epochs)}
     for what, names in named.items() if known else ():
         for name in sorted(names - known):
             hint = did_you_mean(name, known)

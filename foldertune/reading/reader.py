@@ -76,6 +76,7 @@ class Reader:
         return Results.of(
             self.study,
             found,
+            has_curves=self._epochs,
             complaints=[self._complaints[name] for name in sorted(self._complaints, key=_order)],
             listed=frozenset(name.number for name in names),
             pending=frozenset(name.number for name in names if name.state == "pending"),

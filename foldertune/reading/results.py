@@ -116,6 +116,7 @@ class Results:
     halted: str = ""  # by a person, in words that say how to go on
     ended_by: Request | None = None  # by a person, before all trials had begun
     kept: bool = False  # read from a kept study, so nobody works there
+    has_curves: bool = True  # have the learning curves of ended trials been read?
     heard: Mapping[TrialName, float] = field(default_factory=dict)  # when lost and running ones last gave a heartbeat
     silences: Mapping[TrialName, Silence] = field(default_factory=dict)  # of running trials, if a reader watches them
     outputs: Mapping[tuple[int, int], Path] = field(

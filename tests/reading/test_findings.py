@@ -81,6 +81,10 @@ def test_a_name_that_no_trial_has_is_told():
         f"pull: no trial has 'rat' yet (did you mean 'rate'?){mend}",
         f"collapsed: no trial has 'scor' yet (did you mean 'score'?){mend}",
     ]
+    over_epochs = replace(study, collapsed="", derived={"error": "1 - accuracy"})
+    reported = [replace(trial, epochs=[{"epoch": 1, "accuracy": 0.5}]) for trial in results.trials]
+    assert nameless(Results.of(over_epochs, reported)) == []
+    assert nameless(Results.of(over_epochs, results.trials, has_curves=False)) == [], "nobody has looked"
 
 
 def test_a_derived_quantity_is_said_by_its_label_beside_what_it_is_made_of():
