@@ -183,6 +183,21 @@ def test_the_best_was_there_when_the_best_trial_had_ended_not_a_better_one_of_a_
     assert "The best was there when 6 of the 6 trials with a value had ended." in find(results).answers
 
 
+def test_of_repeats_one_that_diverged_after_its_promotion_is_left_out():
+    """Settings that did so once rank after those that never did, as if the training had diverged at once."""
+    study = study_from_record({**STUDY, "repeats": 2, "confirm": {}}, "test")
+    trials = []
+    for number, x, loss in ((0, 1, 0.1), (1, 1, 0.2), (2, 2, 0.5), (3, 2, 0.7)):
+        trials.append(Trial.from_records(*ended(number, {"x": x, "epochs": 1}, [1], loss, number), "test"))
+    alone, sample = Results.of(study, trials).best
+    assert [trial.name.number for trial in alone] == [0, 1] and sample.mean == pytest.approx(0.15)
+    parent = {"trial": 0, "attempt": 1, "settings": {"epochs": 1}, "first": 0}
+    trials.append(Trial.from_records(*ended(4, {"x": 1, "epochs": 3}, [2, 3], 9.0, 4, parent), "test"))
+    trials[-1].result = {"loss": None}
+    best, sample = Results.of(study, trials).best
+    assert [trial.name.number for trial in best] == [2, 3] and sample.mean == pytest.approx(0.6)
+
+
 def test_the_seconds_of_a_promoted_trial_are_those_of_the_whole_training():
     """They may be a metric. A training that began anew has taken its own only, and one that says its own knows better."""
     for resumed, result, seconds in ((True, {}, 150.5), (False, {}, 50.0), (True, {"seconds": 7.0}, 7.0)):
@@ -230,6 +245,28 @@ def test_importance_says_at_which_rung(results):
     trials = [Trial.from_records(*ended(k, {"x": k * 9, "epochs": 1}, [1], k, k), "test") for k in range(10)]
     said = " ".join(say_importance(Results.of(results.study, trials, complete=True)))
     assert "ranks of the 10 trials with epochs 1" in said
+
+
+def test_a_list_to_try_first_is_counted_without_the_guess_that_the_study_had_then(results):
+    """The guess comes before the list. A change may bring one or take it away."""
+    x = {"type": "float", "low": 0.0, "high": 100.0}
+    guess = {**x, "guess": 50.0}
+
+    def said(now, changes):
+        study = study_from_record({**STUDY, "space": {"x": now}, "changes": changes}, "test")
+        trials = [replace(by_number(results, k), why={"first": place}) for k, place in ((0, 1), (1, 2))]
+        return [why(study, trial) for trial in trials]
+
+    def since(trial, was):
+        return [
+            {"trial": trial, "time": "2026-01-01T00:09:00Z", "by": "me", "what": ["x"], "was": {"space": {"x": was}}}
+        ]
+
+    listed = ["to try first, number 1", "to try first, number 2"]
+    guessed = ["the guess, tried first", "to try first, number 1"]
+    assert said(x, []) == listed and said(guess, []) == guessed
+    assert said(guess, since(5, x)) == listed, "the guess came later"
+    assert said({**x, "high": 200.0}, since(5, guess)) == guessed, "it went later"
 
 
 def test_what_confirmations_take_is_part_of_the_time_to_go(results):

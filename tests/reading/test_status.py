@@ -514,3 +514,13 @@ def test_expected_time_is_that_of_the_limit_that_comes_first(budget, minutes):
         del record["trials"]
     remaining = Results.of(study_from_record(record, "x"), [*trials, running]).remaining(now)
     assert remaining == (None if minutes is None else minutes * 60)
+    record["confirm"] = {"best": 2, "repeats": 3}  # they come after any limit, and take six minutes
+    for trial in trials:
+        trial.result = {"validation_error": 0.5}
+    remaining = Results.of(study_from_record(record, "x"), [*trials, running]).remaining(now)
+    assert remaining == (None if minutes is None else (minutes + 6) * 60)
+    for stopped, whole in zip(trials[::2], trials[1::2], strict=True):  # 6 and 114 seconds, so the mean is the same
+        stopped.stopped, stopped.finished = "median: …", stopped.claim["time"].replace(":00Z", ":06Z")
+        whole.claim = {**whole.claim, "time": stopped.finished}
+    remaining = Results.of(study_from_record(record, "x"), [*trials, running]).remaining(now)
+    assert remaining == pytest.approx(None if minutes is None else minutes * 60 + 6 * 114)
