@@ -36,11 +36,6 @@ class Quantity:
     scale: str = "auto"  # of an axis: one of SCALES
 
     @property
-    def factor(self) -> float:
-        """The factor by which an axis multiplies values: 100 for a share, otherwise 1."""
-        return 100.0 if self.unit == PERCENT else 1.0
-
-    @property
     def title(self) -> str:
         """The label with its unit, for an axis or a column: `validation loss`, `training time (s)`."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
@@ -50,6 +45,11 @@ class Quantity:
         if self.unit == PERCENT:
             return f"{100 * value:.2f} %"
         return f"{value:.{digits}g} {self.unit}".rstrip()
+
+    def tick(self, value: float) -> str:
+        """The value at an axis, in the unit of its title."""
+        shown = 100 * value if self.unit == PERCENT else value
+        return f"{shown:.6g}" if 1e-4 <= abs(shown) < 1e5 or shown == 0 else f"{shown:.0e}"
 
 
 def label_of(name: str) -> str:

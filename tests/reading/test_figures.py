@@ -12,6 +12,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
 
 from foldertune.protocol import Trial, TrialName
+from foldertune.reading.facts import Column
 from foldertune.reading.figures import (
     draw_best_so_far,
     draw_grid,
@@ -25,7 +26,7 @@ from foldertune.reading.figures import (
     learning_curves_picture,
     pictures,
 )
-from foldertune.reading.figures.style import ORDERED, looks
+from foldertune.reading.figures.style import ORDERED, PAGE, dress, looks, new_figure
 from foldertune.reading.importance import Importance
 from foldertune.reading.reader import read_results
 from foldertune.reading.results import Results
@@ -241,6 +242,28 @@ def test_a_share_is_in_per_cent_on_every_axis(search):
     for figure in (draw_pair(search.scores, ("width", "rate")), draw_parallel_coordinates(search.scores)):
         (bar,) = (axes for axes in figure.axes if axes.get_ylabel() == "rank: share missed")
         assert bar.get_yticklabels()[0].get_text() == "1: 0.71 %"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "scale"),
+    [(2.1e-4, 0.093, "log"), (1e-5, 1.0, "log"), (1e-8, 1e3, "log"), (1.2e-4, 9e-4, "linear"), (8e4, 80_300, "linear"),
+     (0.1, 0.2, "log"), (8, 256, "log")],
+)  # fmt: skip
+def test_numbers_at_an_axis_do_not_touch(low, high, scale):
+    """Even in the narrowest panels, three beside each other. Whole powers of ten are preferred."""
+    figure, panels = new_figure(PAGE, 2.6, 1, 3, sharey=True)
+    for panel in panels:
+        panel.plot([low, high], [1.0, 2.0])
+        dress(panel, "x", Column(Quantity("rate", scale=scale), [low, high]))
+        dress(panel, "y", Column(Quantity("loss"), [1.0, 2.0]))
+    figure.canvas.draw()
+    for panel in panels:
+        inside = panel.get_xlim()
+        texts = [text for text in panel.get_xticklabels() if text.get_text()]
+        boxes = [text.get_window_extent() for text in texts if inside[0] <= text.get_position()[0] <= inside[1]]
+        assert len(boxes) >= 2 and overlaps([box.expanded(1.1, 1.0) for box in boxes]) == []
+    said = {text.get_text() for text in texts}
+    assert said >= {"0.001", "0.01", "0.1"} or low != 2.1e-4
 
 
 def test_an_error_stands_there_in_place_of_the_accuracy_on_a_logarithmic_axis(search):

@@ -24,7 +24,6 @@ from foldertune.reading.figures.style import (
     looks,
     new_figure,
     plain,
-    tick,
 )
 from foldertune.reading.samples import Sample
 from foldertune.study import Quantity
@@ -161,7 +160,7 @@ def _mark_values(axes: Axes, quantity: Quantity, values: Sequence[float]) -> Non
     known = sorted(set(values))
     shares = [float(axes.transLimits.transform(axes.transScale.transform((value, 1)))[0]) for value in known]
     if 1 < len(known) <= MOST_TICKS and min(b - a for a, b in itertools.pairwise(shares)) > APART:
-        axes.set_xticks(known, [tick(quantity, float(f"{value:.3g}")) for value in known])
+        axes.set_xticks(known, [quantity.tick(float(f"{value:.3g}")) for value in known])
         axes.minorticks_off()
 
 

@@ -19,7 +19,6 @@ from foldertune.reading.figures.style import (
     dress,
     new_figure,
     sample_of,
-    tick,
 )
 from foldertune.study import Quantity
 
@@ -64,7 +63,7 @@ def draw_rungs(climbs: Sequence[Climb], fidelity: Quantity, metric: Quantity) ->
     levels = sorted({level for climb in climbs for level in climb.levels})
     dress(axes, "x", Column(fidelity, levels))
     dress(axes, "y", Column(metric, [value for climb in climbs for value in climb.values]))
-    axes.set_xticks(levels, [tick(fidelity, level) for level in levels])
+    axes.set_xticks(levels)
     axes.minorticks_off()
     figure.legend(handles=handles, loc="outside upper left", ncols=6, fontsize=TEXT, frameon=False, columnspacing=1.2)
     return figure

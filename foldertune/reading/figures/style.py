@@ -155,33 +155,17 @@ def dress(axes: Axes, which: str, column: Column) -> None:
 
 def _number(axes: Axes, which: str, quantity: Quantity, values: Sequence[float]) -> None:
     """Scale one axis for numbers, and put round numbers at its ticks."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
+
+    from foldertune.reading.figures.ticks import Numbers, marks
 
     axis = axes.xaxis if which == "x" else axes.yaxis
     if is_log(quantity, values):
         getattr(axes, f"set_{which}scale")("log")
-        axis.set_major_locator(FixedLocator(_marks(min(values), max(values))))
+        axis.set_major_locator(FixedLocator(marks(min(values), max(values))))
         axis.set_minor_formatter(NullFormatter())
     elif values and all(float(value).is_integer() for value in values) and quantity.unit != PERCENT:
         axis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     else:
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(quantity, value)))
-
-
-def _marks(low: float, high: float) -> list[float]:
-    """Round numbers for the ticks of a logarithmic axis, three to seven of them if the values allow it."""
-    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
-    for parts in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
-        marks = [float(f"{part}e{decade}") for decade in decades for part in parts]
-        inside = sum(low <= mark <= high for mark in marks)
-        if inside >= 3:
-            step = math.ceil(inside / 7)
-            return [mark for mark in marks if step == 1 or round(math.log10(mark)) % step == 0]
-    return marks
-
-
-def tick(quantity: Quantity, value: float) -> str:
-    """A number at an axis, in the unit of the axis's label."""
-    shown = value * quantity.factor
-    return f"{shown:.6g}" if 1e-4 <= abs(shown) < 1e5 or shown == 0 else f"{shown:.0e}"
+    axis.set_major_formatter(Numbers(quantity, TEXT))
