@@ -23,7 +23,8 @@ import math
 import os
 import random
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -59,7 +60,7 @@ METHODS: dict[str, tuple[str, str | None]] = {  # strategy and schedule; None: e
     "halton, screening": ("halton", "screening"),  # what it takes for many workers
     "tpe, hyperband": ("tpe", "hyperband"),
 }
-VERSION = 4  # of the rules: models know what was left behind, and half of the settings are drawn at random
+VERSION = 5  # of the rules: a loss is reached with the report of its epoch, with Optuna and without
 OPTUNA = "optuna"  # its TPE with its Hyperband pruner
 
 
@@ -73,6 +74,7 @@ class Ended:
     time: float
     number: int
     trial: Trial = field(compare=False)
+    trained: float = field(compare=False)  # the epochs that it has trained itself
     spent: float = field(compare=False, default=0.0)
 
 
@@ -109,7 +111,7 @@ def replay(study: Study, losses: Losses, epochs: float, workers: int) -> Iterato
             result = {study.metric: loss if math.isfinite(loss) else None}
             trial = Trial(TrialName(number, 1, "seen"), proposal.settings, parent=proposal.parent, result=result)
             trial.why = proposal.why
-            heapq.heappush(running, Ended(now + needed, number, trial))
+            heapq.heappush(running, Ended(now + needed, number, trial, needed))
         if not running:
             return
         if not ready:
@@ -120,6 +122,18 @@ def replay(study: Study, losses: Losses, epochs: float, workers: int) -> Iterato
         counted[ended.number] = ended.trial
         ended.spent = begun - sum(each.time - now for each in running)
         yield ended
+
+
+def reports(ends: Iterable[Ended], curve: Callable[[dict[str, Any]], Sequence[float]]) -> list[tuple[int, float]]:
+    """What the trials reported after each epoch, in the order of time: the epochs spent by then, and the loss."""
+    told, busy = list[tuple[int, float]](), Counter[int]()  # by the time: how many were training
+    for ended in ends:
+        begun, losses = int(ended.time - ended.trained), curve(ended.trial.settings)
+        before = int(ended.trial.settings["epochs"] - ended.trained)
+        told += [(begun + k, losses[before + k - 1]) for k in range(1, int(ended.trained) + 1)]
+        busy.update(range(begun, int(ended.time)))
+    spent = list(itertools.accumulate((busy[time] for time in range(len(busy))), initial=0))
+    return [(spent[time], loss) for time, loss in sorted(told)]
 
 
 def replay_optuna(study: Study, losses: Losses, epochs: float, workers: int) -> Iterator[tuple[float, float]]:
@@ -305,10 +319,14 @@ class Table:
             point.append((scale(settings[name]) - low) / (high - low))
         return point
 
+    def curve(self, settings: dict[str, Any]) -> list[float]:
+        """The curve of the nearest settings."""
+        distances = ((self._points - self._point(settings)) ** 2).sum(axis=1)
+        return self.curves[int(distances.argmin())]
+
     def loss(self, settings: dict[str, Any], epochs: int) -> float:
         """The loss of the nearest settings after so many epochs."""
-        distances = ((self._points - self._point(settings)) ** 2).sum(axis=1)
-        return self.curves[int(distances.argmin())][epochs - 1]
+        return self.curve(settings)[epochs - 1]
 
 
 def keep(folder: Path, name: str) -> None:
@@ -333,27 +351,21 @@ def keep(folder: Path, name: str) -> None:
 
 
 def course_on_table(table: Table, method: str, trials: int, workers: int, seed: int) -> list[tuple[float, float]]:
-    """The epochs spent at each better loss, and that loss."""
+    """The epochs spent when a trial reported a better loss, and that loss."""
     study, budget = table.study, trials * table.highest
     if method == OPTUNA:
         chosen = _study_of(study, "hyperband", 1, table.highest, seed, budget)
-        found = replay_optuna(chosen, table.loss, budget, workers)
+        found: Iterable[tuple[float, float]] = replay_optuna(chosen, table.loss, budget, workers)
     else:
         strategy, schedule = METHODS[method]
         chosen = _study_of(replace(study, strategy=strategy), schedule, 1, table.highest, seed, budget)
-        ends = replay(chosen, table.loss, budget, workers)
-        found = ((ended.spent, _value(ended.trial.result or {})) for ended in ends)
+        found = reports(replay(chosen, table.loss, budget, workers), table.curve)
     course, best = list[tuple[float, float]](), math.inf
     for spent, loss in found:
         if loss < best:
             best = loss
             course.append((spent, loss))
     return course
-
-
-def _value(result: dict[str, Any]) -> float:
-    value = result[LOSS]
-    return math.inf if value is None else float(value)
 
 
 def measure_tables(

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from bench.replay import METHODS, Table, _study_of, artificial, replay, replay_optuna
+from bench.replay import METHODS, Table, _study_of, artificial, replay, replay_optuna, reports
 from foldertune.space import Float
 from foldertune.study import Study
 
@@ -47,6 +47,22 @@ def test_random_search_trains_in_full():
     assert len(ends) == 10 and {ended.trial.settings["epochs"] for ended in ends} == {HIGHEST}
     assert [ended.time for ended in ends] == [9, 9, 9, 9, 18, 18, 18, 18, 27, 27]
     assert [ended.spent for ended in ends] == [36] * 4 + [72] * 4 + [90] * 2
+
+
+@pytest.mark.parametrize(("schedule", "workers"), [(None, 1), (None, 4), ("asha", 1), ("asha", 5), ("hyperband", 3)])
+def test_each_epoch_is_reported_once_when_it_was_trained(schedule, workers):
+    """Against a count by hand: what all trials had trained by the time of the report."""
+    ends = list(replay(study_with(schedule), losses(), 30 * HIGHEST, workers))
+    told = reports(ends, lambda settings: [settings["x"] - epoch for epoch in range(1, HIGHEST + 1)])
+    expected = []
+    for each in ends:
+        for epoch in range(1, each.trial.settings["epochs"] + 1):
+            time = each.time - each.trial.settings["epochs"] + epoch
+            if time > each.time - each.trained:
+                spent = sum(min(other.trained, max(0, time - other.time + other.trained)) for other in ends)
+                expected.append((spent, each.trial.settings["x"] - epoch))
+    assert sorted(told) == sorted(expected) and len(told) == ends[-1].spent
+    assert [spent for spent, _ in told] == sorted(spent for spent, _ in told)
 
 
 def test_optuna_keeps_to_the_same_budget():
