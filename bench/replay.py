@@ -1,7 +1,7 @@
 """Replay searches in virtual time, on losses that are known for any settings and any number of epochs.
 
     python -m bench.replay artificial [--seeds 200]           Hyperband beside random search, on an artificial loss
-    python -m bench.replay tables [--seeds 40] [--trials 20 60 120] [--workers 1 8 64] [--rows N]
+    python -m bench.replay tables [--seeds N] [--trials 20 60 120] [--workers 1 8 64] [--rows N]
                                                               all schedules, and plain Optuna, on tables of real curves;
                                                               what is missing of them: hours in all
     python -m bench.replay keep FOLDER NAME                   add the trials of a folder to such a table
@@ -61,6 +61,7 @@ METHODS: dict[str, tuple[str, str | None]] = {  # strategy and schedule; None: e
     "tpe, hyperband": ("tpe", "hyperband"),
 }
 VERSION = 5  # of the rules: a loss is reached with the report of its epoch, with Optuna and without
+SEEDS = {20: 200, 60: 40, 120: 40}  # searches of each kind: short ones differ more, and are soon replayed
 OPTUNA = "optuna"  # its TPE with its Hyperband pruner
 
 
@@ -369,7 +370,7 @@ def course_on_table(table: Table, method: str, trials: int, workers: int, seed: 
 
 
 def measure_tables(
-    names: Sequence[str], seeds: int, trials: Sequence[int], workers: Sequence[int], rows: int | None = None
+    names: Sequence[str], wanted: int | None, trials: Sequence[int], workers: Sequence[int], rows: int | None = None
 ) -> None:
     """The share of random search's epochs until its median final best is reached, for each table, budget and number.
 
@@ -380,7 +381,7 @@ def measure_tables(
     kept = [each for each in before if each.get("version") == VERSION and each["method"] in methods]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for name, budget in itertools.product(names, trials):
-            table = Table.read(name, rows)
+            table, seeds = Table.read(name, rows), wanted or SEEDS.get(budget, 40)
             alone = list(pool.map(partial(course_on_table, table, "random", budget, 1), range(seeds)))
             target = statistics.median(course[-1][1] for course in alone)
             print(f"{name}: {len(table.curves)} rows; {budget} trainings; target {target:.5g}", flush=True)
@@ -401,7 +402,7 @@ def measure_tables(
                             methods.index(each["method"]),
                         )
                     )
-                    _write("tables", f"tables --seeds {seeds}", {"searches": kept})
+                    _write("tables", f"tables --seeds {wanted}" if wanted else "tables", {"searches": kept})
                 print(f"    {crowd:3} workers  {method:15} {_in_words(known['shares'])}", flush=True)
 
 
@@ -448,7 +449,7 @@ def main() -> int:
     parser = new_parser(__doc__, "python -m bench.replay")
     parser.add_argument("what", choices=("artificial", "tables", "keep"))
     parser.add_argument("told", nargs="*", help="of keep: a folder, and the name of a table; of tables: their names")
-    parser.add_argument("--seeds", type=int, help="searches of each kind (default: 200, of tables 40)")
+    parser.add_argument("--seeds", type=int, help="searches of each kind (default: 200; of tables 200 or 40)")
     parser.add_argument("--trials", type=int, nargs="+", default=[20, 60, 120], help="budgets, in whole trainings")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64], help="workers in virtual time")
     parser.add_argument("--rows", type=int, metavar="N", help="only the first N rows of a table (default: all)")
@@ -462,7 +463,7 @@ def main() -> int:
             keep(Path(arguments.told[0]), arguments.told[1])
         else:
             names = arguments.told or ["narrow", "wide"]
-            measure_tables(names, arguments.seeds or 40, arguments.trials, arguments.workers, arguments.rows)
+            measure_tables(names, arguments.seeds, arguments.trials, arguments.workers, arguments.rows)
     except UserError as error:
         parser.error(str(error))
     return 0

@@ -14,7 +14,7 @@ import pytest
 
 from bench import gpu
 from bench.precision import compare
-from bench.replay import METHODS, OPTUNA, VERSION
+from bench.replay import METHODS, OPTUNA, SEEDS, VERSION
 from bench.training import to_markdown
 from foldertune.cli import COMMANDS
 from foldertune.protocol import DEFAULT_LEASE, TrialName
@@ -209,7 +209,7 @@ def test_the_figures_of_the_tables_are_those_that_were_measured():
     assert f"    {record['command']}\n" in section
     rows, quartiles = defaultdict(list), defaultdict(list)
     for each in (each for each in record["searches"] if each["trainings"] == 20):
-        assert each["version"] == VERSION and len(each["shares"]) == 40
+        assert each["version"] == VERSION and len(each["shares"]) == SEEDS[20]
         assert f"{each['rows']} " in section
         low, middle, high = quartiles_in_words(each["shares"])
         rows[each["method"]].append(middle)
