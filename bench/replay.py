@@ -61,7 +61,8 @@ METHODS: dict[str, tuple[str, str | None]] = {  # strategy and schedule; None: e
     "tpe, hyperband": ("tpe", "hyperband"),
 }
 VERSION = 5  # of the rules: a loss is reached with the report of its epoch, with Optuna and without
-SEEDS = {20: 200, 60: 40, 120: 40}  # searches of each kind: short ones differ more, and are soon replayed
+SEEDS = {20: 200, 60: 100, 120: 40}  # searches of each kind: short ones differ more, and are soon replayed
+FOR_TARGET = 2000  # random searches of which the median gives the target
 OPTUNA = "optuna"  # its TPE with its Hyperband pruner
 
 
@@ -369,6 +370,11 @@ def course_on_table(table: Table, method: str, trials: int, workers: int, seed: 
     return course
 
 
+def best_at_random(table: Table, trainings: int, seed: int) -> float:
+    """The best that random search finds in so many whole trainings."""
+    return course_on_table(table, "random", trainings, 1, seed)[-1][1]
+
+
 def measure_tables(
     names: Sequence[str], wanted: int | None, trials: Sequence[int], workers: Sequence[int], rows: int | None = None
 ) -> None:
@@ -382,8 +388,9 @@ def measure_tables(
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for name, budget in itertools.product(names, trials):
             table, seeds = Table.read(name, rows), wanted or SEEDS.get(budget, 40)
-            alone = list(pool.map(partial(course_on_table, table, "random", budget, 1), range(seeds)))
-            target = statistics.median(course[-1][1] for course in alone)
+            target = statistics.median(
+                pool.map(partial(best_at_random, table, budget), range(FOR_TARGET), chunksize=50)
+            )
             print(f"{name}: {len(table.curves)} rows; {budget} trainings; target {target:.5g}", flush=True)
             for crowd, method in itertools.product(workers, methods):
                 case = {"version": VERSION, "table": name, "trainings": budget, "workers": crowd, "method": method}
@@ -449,7 +456,7 @@ def main() -> int:
     parser = new_parser(__doc__, "python -m bench.replay")
     parser.add_argument("what", choices=("artificial", "tables", "keep"))
     parser.add_argument("told", nargs="*", help="of keep: a folder, and the name of a table; of tables: their names")
-    parser.add_argument("--seeds", type=int, help="searches of each kind (default: 200; of tables 200 or 40)")
+    parser.add_argument("--seeds", type=int, help="searches of each kind (default: 200; of tables 200, 100 or 40)")
     parser.add_argument("--trials", type=int, nargs="+", default=[20, 60, 120], help="budgets, in whole trainings")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64], help="workers in virtual time")
     parser.add_argument("--rows", type=int, metavar="N", help="only the first N rows of a table (default: all)")
