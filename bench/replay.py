@@ -56,10 +56,11 @@ METHODS: dict[str, tuple[str, str | None]] = {  # strategy and schedule; None: e
     "hyperband": ("random", "hyperband"),
     "tpe": ("tpe", None),
     "tpe, asha": ("tpe", "asha"),
-    "tpe, screening": ("tpe", "screening"),  # what "auto" takes
-    "halton, screening": ("halton", "screening"),  # what it takes for many workers
+    "tpe, screening": ("tpe", "screening"),
+    "halton, screening": ("halton", "screening"),
     "tpe, hyperband": ("tpe", "hyperband"),
 }
+AUTO = {"tpe, screening": " (`auto`)", "halton, screening": " (`auto` with many workers or few epochs)"}
 VERSION = 5  # of the rules: a loss is reached with the report of its epoch, with Optuna and without
 SEEDS = {20: 200, 60: 100, 120: 40}  # searches of each kind: short ones differ more, and are soon replayed
 FOR_TARGET = 2000  # random searches of which the median gives the target
@@ -410,7 +411,9 @@ def measure_tables(
                         )
                     )
                     _write("tables", f"tables --seeds {wanted}" if wanted else "tables", {"searches": kept})
-                print(f"    {crowd:3} workers  {method:15} {_in_words(known['shares'])}", flush=True)
+                low, middle, high = _in_words(known["shares"])
+                print(f"    {crowd:3} workers  {method:17} {middle} ({low} to {high})", flush=True)
+    print(*to_markdown(kept), sep="\n\n")
 
 
 def _shares(
@@ -430,9 +433,9 @@ def _best(course: list[tuple[float, float]], epochs: float) -> float:
     return min((loss for spent, loss in course if spent <= epochs), default=math.inf)
 
 
-def _in_words(shares: Sequence[float]) -> str:
-    low, middle, high = ("never" if math.isinf(share) else f"{share:.3f}" for share in _quartiles(shares))
-    return f"{middle} ({low} to {high})"
+def _in_words(shares: Sequence[float], digits: int = 3) -> tuple[str, str, str]:
+    low, middle, high = ("never" if math.isinf(share) else f"{share:.{digits}f}" for share in _quartiles(shares))
+    return low, middle, high
 
 
 def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
@@ -440,6 +443,44 @@ def _quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     ranked = sorted(values)
     low, middle, high = (ranked[round(share * (len(ranked) - 1))] for share in (0.25, 0.5, 0.75))
     return low, middle, high
+
+
+def to_markdown(searches: Sequence[dict[str, Any]]) -> list[str]:
+    """The tables of docs/savings.md: the median shares of each budget; with the least one, what one worker comes to."""
+    tables, budgets = [], sorted({each["trainings"] for each in searches})
+    for trainings in budgets:
+        there = [each for each in searches if each["trainings"] == trainings]
+        heads = [f"median of {len(there[0]['shares'])} searches, {trainings} trainings"]
+        for each in (each for each in there if each["method"] == OPTUNA):
+            heads.append(f"{each['table']}, 1 worker" if each["workers"] == 1 else str(each["workers"]))
+        tables.append(_table(heads, there, lambda each: [_in_words(each["shares"], 2)[1]]))
+    alone = [each for each in searches if (each["trainings"], each["workers"]) == (budgets[0], 1)]
+    heads = [f"{budgets[0]} trainings, 1 worker"]
+    for each in (each for each in alone if each["method"] == OPTUNA):
+        heads += [f"{each['table']}: quartiles", "after 1/4", "after 1/2"]
+    return [*tables, *([_table(heads, alone, _spread)] if alone else [])]
+
+
+def _spread(search: dict[str, Any]) -> list[str]:
+    """The quartiles, and the mean of the best losses after a quarter and a half of the epochs."""
+    low, _, high = _in_words(search["shares"], 2)
+    return [f"{low} to {high}", *(f"{statistics.mean(search['bests'][share]):.4f}" for share in ("0.25", "0.5"))]
+
+
+def _table(heads: list[str], searches: Sequence[dict[str, Any]], cells: Callable[[dict[str, Any]], list[str]]) -> str:
+    """A table in Markdown with a row for each method."""
+    rows = {method: [_label(method)] for method in (*METHODS, OPTUNA)}
+    for each in searches:
+        rows[each["method"]] += cells(each)
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows.values()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _label(method: str) -> str:
+    if method == OPTUNA:
+        return "Optuna: TPE, Hyperband pruner"
+    strategy, schedule = METHODS[method]
+    return f"`{strategy}`, {f'`{schedule}`' if schedule else 'each trial in full'}{AUTO.get(method, '')}"
 
 
 # ---------------------------------------------------------------- the command line
