@@ -22,7 +22,9 @@ import json
 import math
 import os
 import random
+import shlex
 import statistics
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -243,7 +245,7 @@ def measure_artificial(seeds: int) -> None:
         at = {share: quartiles[int(len(STEPS) * share) - 1][1] for share in (0.25, 0.5, 1.0)}
         shown = "  ".join(f"{share:.0%}: {median:.3f}" for share, median in at.items())
         print(f"noise {noise}, shift {shift}, {method:10} {shown}", flush=True)
-    _write("artificial", f"artificial --seeds {seeds}", {"epochs": STEPS, "courses": record})
+    _write("artificial", {"epochs": STEPS, "courses": record})
     draw(record)
 
 
@@ -410,7 +412,7 @@ def measure_tables(
                             methods.index(each["method"]),
                         )
                     )
-                    _write("tables", f"tables --seeds {wanted}" if wanted else "tables", {"searches": kept})
+                    _write("tables", {"searches": kept})
                 low, middle, high = _in_words(known["shares"])
                 print(f"    {crowd:3} workers  {method:17} {middle} ({low} to {high})", flush=True)
     print(*to_markdown(kept), sep="\n\n")
@@ -486,9 +488,9 @@ def _label(method: str) -> str:
 # ---------------------------------------------------------------- the command line
 
 
-def _write(name: str, command: str, record: dict[str, Any]) -> None:
-    path = RESULTS / f"replay-{name}.json"
-    text = json.dumps({"command": f"python -m bench.replay {command}", **machine(), **record})
+def _write(name: str, record: dict[str, Any]) -> None:
+    path, command = RESULTS / f"replay-{name}.json", shlex.join(["python", "-m", "bench.replay", *sys.argv[1:]])
+    text = json.dumps({"command": command, **machine(), **record})
     write_whole(path, (text.replace("}, {", "},\n{") + "\n").encode())
 
 
