@@ -27,7 +27,7 @@ class Numbers(Formatter):  # type: ignore[misc]  # matplotlib's types are not re
 
     def format_ticks(self, values: Sequence[float]) -> list[str]:
         """Those of all ticks; empty for one that is left out. Of equally many, the shortest numbers stand."""
-        texts = [self.quantity.tick(value) for value in values]
+        texts = [self(value) for value in values]
         if self.axis is None or self.axis.axis_name != "x":
             return texts
         low, high = sorted(self.axis.get_view_interval())
