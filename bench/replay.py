@@ -65,6 +65,7 @@ METHODS: dict[str, tuple[str, str | None]] = {  # strategy and schedule; None: e
 AUTO = {"tpe, screening": " (`auto`)", "halton, screening": " (`auto` with many workers or few epochs)"}
 VERSION = 5  # of the rules: a loss is reached with the report of its epoch, with Optuna and without
 SEEDS = {20: 200, 60: 100, 120: 40}  # searches of each kind: short ones differ more, and are soon replayed
+ROWS = {20: 720, 60: 720, 120: 1200}  # of a table, from its top: ten for each training, or more
 FOR_TARGET = 2000  # random searches of which the median gives the target
 OPTUNA = "optuna"  # its TPE with its Hyperband pruner
 
@@ -390,7 +391,7 @@ def measure_tables(
     kept = [each for each in before if each.get("version") == VERSION and each["method"] in methods]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for name, budget in itertools.product(names, trials):
-            table, seeds = Table.read(name, rows), wanted or SEEDS.get(budget, 40)
+            table, seeds = Table.read(name, rows or ROWS.get(budget)), wanted or SEEDS.get(budget, 40)
             target = statistics.median(
                 pool.map(partial(best_at_random, table, budget), range(FOR_TARGET), chunksize=50)
             )
@@ -502,7 +503,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, help="searches of each kind (default: 200; of tables 200, 100 or 40)")
     parser.add_argument("--trials", type=int, nargs="+", default=[20, 60, 120], help="budgets, in whole trainings")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64], help="workers in virtual time")
-    parser.add_argument("--rows", type=int, metavar="N", help="only the first N rows of a table (default: all)")
+    parser.add_argument("--rows", type=int, metavar="N", help="the first N rows of a table (default: 720, 720, 1200)")
     arguments = parser.parse_args()
     if arguments.what == "keep" and len(arguments.told) != 2:
         parser.error("keep: needs a folder and the name of its table")
