@@ -13,7 +13,7 @@ import pytest
 
 from bench import gpu, replay
 from bench.precision import compare
-from bench.replay import SEEDS, VERSION
+from bench.replay import ROWS, SEEDS, VERSION
 from bench.training import to_markdown
 from foldertune.cli import COMMANDS
 from foldertune.protocol import DEFAULT_LEASE, TrialName
@@ -203,6 +203,7 @@ def test_the_figures_of_the_tables_are_those_that_were_measured():
     assert f"    {record['command']}\n" in section
     for each in record["searches"]:
         assert each["version"] == VERSION and len(each["shares"]) == SEEDS[each["trainings"]]
+        assert each["rows"] == ROWS[each["trainings"]] >= 10 * each["trainings"]
     assert {f"{each['rows']} " in section for each in (*record["searches"], *earlier["searches"])} == {True}
     for table in (*replay.to_markdown(record["searches"]), replay.to_markdown(earlier["searches"])[0]):
         assert f"\n\n{table}\n\n" in section
