@@ -49,10 +49,13 @@ class Known:
 
 def losses_of(metrics: Sequence[Metric], result: Mapping[str, Any]) -> Losses | None:
     """A result's value of each metric, the less the better; None unless all are finite numbers."""
-    values: list[Any] = [result.get(metric.name) for metric in metrics]
-    if not all(type(value) in (int, float) and abs(value) < math.inf for value in values):
-        return None
-    return tuple(float(metric.sign * value) for metric, value in zip(metrics, values, strict=True))
+    losses = list[float]()
+    for metric in metrics:
+        value: Any = result.get(metric.name)
+        if type(value) not in (int, float) or not abs(value) < math.inf:
+            return None
+        losses.append(float(metric.sign * value))
+    return tuple(losses)
 
 
 def read_metrics(record: Mapping[str, Any], fail: Callable[[str, str], NoReturn]) -> tuple[Metric, ...]:
