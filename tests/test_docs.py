@@ -203,14 +203,14 @@ def test_the_figures_of_the_tables_are_those_that_were_measured():
     for each in record["searches"]:
         assert each["version"] == VERSION and len(each["shares"]) == SEEDS[each["trainings"]]
         assert each["rows"] == ROWS[each["trainings"]] >= 10 * each["trainings"]
-        assert f"{each['rows']} " in section
+        assert f"{each['rows']:,} " in section
     assert {each["trainings"] for each in record["searches"]} == set(SEEDS)
     for name in ("narrow", "wide"):
         target = next(
             each["target"] for each in record["searches"] if (each["table"], each["trainings"]) == (name, 120)
         )
         lucky = sum(curve[-1] <= target for curve in replay.Table.read(name, ROWS[120]).curves)
-        assert re.search(rf"\b{lucky} of the ({ROWS[120]} )?{name}", section)
+        assert re.search(rf"\b{lucky} of the ({ROWS[120]:,} )?{name}", section)
     for table in replay.to_markdown(record["searches"]):
         assert f"\n\n{table}\n\n" in section
 
